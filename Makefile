@@ -1,0 +1,23 @@
+PYTHON ?= .venv/bin/python
+
+.venv:
+	python3 -m venv .venv
+	.venv/bin/pip install -e ".[test,lint]"
+
+test: .venv
+	$(PYTHON) -m pytest
+
+lint: .venv
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+format: .venv
+	.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
+
+bench: .venv
+	$(PYTHON) benchmarks/bench_ops.py
+	$(PYTHON) benchmarks/bench_lstm.py
+
+quickstart: .venv
+	$(PYTHON) examples/quickstart.py
+
+.PHONY: test lint format bench quickstart

@@ -1,0 +1,280 @@
+"""Primitives: a differentiable function stated once, in one of four families.
+
+    sin      = elementwise(np.sin, lambda g, z, x: g * np.cos(x))
+    multiply = elementwise(np.multiply, lambda g, z, x, y: g * y, lambda g, z, x, y: g * x)
+    reshape  = linear(forward, lambda g, z, a, shape: g.reshape(a.shape), samples=...)
+    matmul   = multilinear(np.matmul, transpose_a, transpose_b, samples=...)
+    softmax  = general(forward, pulls=[...], pushes=[...], samples=...)
+
+There is one rule for each input (None where it is not differentiable). A rule is written with
+operators and NumPy functions on `(g, z, *xs, **params)`: cotangent, output, inputs, and metadata by
+keyword. It need not undo broadcasting or restore dtypes; the tape does that once, for all of them.
+
+elementwise  `g * dz/dx` serves both directions.
+linear       give the transposes; the tangent is the function itself, of the tangents.
+multilinear  give the transposes; the tangent is a sum over the inputs, of the function itself with
+             the tangent in that input's place.
+general      give both.
+
+The forward function names the inputs first and the metadata after `*`, under NumPy's names. `samples`
+gives the inputs that the laws (see `minigrad.testing`) are tried on, so that a primitive is tested by
+existing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .tensor import OPS, Tensor, apply
+
+__all__ = ["Case", "Primitive", "constant", "elementwise", "general", "linear", "multilinear", "operation"]
+
+Rule = Callable[..., Any] | None
+Samples = Callable[[Any], "list[Case]"]
+
+
+class Case(NamedTuple):
+    """Inputs that a law is tried on: arrays by position, metadata by keyword."""
+
+    args: tuple[Any, ...]
+    params: dict[str, Any]
+
+    @classmethod
+    def of(cls, *args: Any, **params: Any) -> Case:
+        return cls(args, params)
+
+
+class Primitive:
+    """A differentiable function: the forward, a pull and a push rule for each input, and samples."""
+
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        pulls: Any,
+        pushes: Any,
+        *,
+        key: Any = None,
+        name: str | None = None,
+        samples: Samples,
+        family: str = "general",
+    ) -> None:
+        self.forward, self.pulls, self.pushes, self.samples = forward, pulls, pushes, samples
+        self.name = self.__name__ = name or forward.__name__
+        self.family = family
+        self.inputs, self.options, self.variadic = _parameters(forward)
+        self.arity = None if self.variadic else len(self.inputs)
+        self.key = forward if key is None else key
+        self.__doc__ = inspect.getdoc(forward) if key is None else f"Differentiable {_title(key)}."
+        self.__signature__ = _signature(forward)
+        OPS[self.key] = self
+
+    def __call__(self, *args: Any, **params: Any) -> Tensor:
+        """Compute on Tensors, arrays and numbers; the result is a Tensor."""
+        if len(args) == self.arity and not params:
+            return apply(self, args)
+        if self.variadic:
+            sequence, *rest = args or [params.pop(self.inputs[0], ())]
+            args = tuple(sequence)
+        else:
+            n = len(self.inputs)
+            args, rest = args[:n], list(args[n:])
+            if len(args) < n:
+                args += tuple([params.pop(k) for k in self.inputs[len(args) :] if k in params])
+                if len(args) < n:
+                    raise TypeError(f"{self.name}: missing the argument {self.inputs[len(args)]!r}")
+        if rest:  # metadata passed by position, as NumPy allows
+            if len(rest) > len(self.options):
+                raise TypeError(f"{self.name}: too many arguments")
+            params = dict(zip(self.options, rest, strict=False)) | params
+        for k, v in params.items():
+            if isinstance(v, Tensor):
+                if v.live:
+                    raise TypeError(f"{self.name}: gradients do not flow through {k!r}; detach() it")
+                params[k] = v.value
+            if k not in self.options:
+                raise TypeError(
+                    f"{self.name}: minigrad has no argument {k!r} here; it takes "
+                    f"{', '.join([*self.inputs, *self.options])}"
+                )
+        return apply(self, args, params)
+
+    def like_numpy(self, *args: Any, **params: Any) -> Any:
+        """Compute as NumPy would, arrays from arrays; a rule calls other primitives this way."""
+        if any(isinstance(a, Tensor) for a in args):
+            return apply(self, args, params)
+        return self.forward(*args, **params)
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OPS.__getitem__, (self.key,)
+
+
+class Every:
+    """The rules of a variadic primitive: the k-th is `rule(k, g, z, *xs)`."""
+
+    def __init__(self, rule: Callable[..., Any]) -> None:
+        self.rule = rule
+
+    def __getitem__(self, k: int) -> Callable[..., Any]:
+        return lambda *args, **params: self.rule(k, *args, **params)
+
+
+def elementwise(
+    function: Callable[..., Any],
+    *rules: Rule,
+    name: str | None = None,
+    domain: tuple[float, float] = (-2.0, 2.0),
+    samples: Samples | None = None,
+    forward: Callable[..., Any] | None = None,
+) -> Primitive:
+    """State a function applied to each element, broadcasting: `g * dz/dx` for each input.
+
+    `domain` is where the default samples are drawn; `forward` computes it where NumPy's operator
+    has short cuts that the function has not.
+    """
+    return Primitive(
+        forward or function,
+        rules,
+        rules,
+        name=name or function.__name__,
+        samples=samples or _elementwise_samples(len(rules), domain),
+        family="elementwise",
+        key=function,
+    )
+
+
+def linear(
+    forward: Callable[..., Any],
+    *transposes: Rule,
+    samples: Samples,
+    key: Any = None,
+    each: Callable[..., Any] | None = None,
+    name: str | None = None,
+) -> Primitive:
+    """State a function linear in all its inputs together (reshape, stack), by its transposes.
+
+    For any number of inputs, `each(k, g, z, *xs)` is the transpose for the k-th.
+    """
+
+    def push(dxs: Sequence[Any], z: Any, *xs: Any, **params: Any) -> Any:
+        full = [np.zeros_like(x) if dx is None else dx for dx, x in zip(dxs, xs, strict=True)]
+        return primitive.like_numpy(*full, **params)
+
+    primitive = Primitive(
+        forward,
+        Every(each) if each else transposes,
+        push,
+        key=key,
+        name=name,
+        samples=samples,
+        family="linear",
+    )
+    return primitive
+
+
+def multilinear(
+    forward: Callable[..., Any],
+    *transposes: Rule,
+    samples: Samples,
+    key: Any = None,
+    name: str | None = None,
+) -> Primitive:
+    """State a product (matmul, einsum): a function linear in each input, by its transposes."""
+
+    def tangent(k: int) -> Callable[..., Any]:
+        return lambda dx, z, *xs, **params: primitive.like_numpy(
+            *xs[:k], dx, *xs[k + 1 :], **params
+        )
+
+    pushes = [tangent(k) for k in range(len(transposes))]
+    primitive = Primitive(
+        forward, transposes, pushes, key=key, name=name, samples=samples, family="multilinear"
+    )
+    return primitive
+
+
+def general(
+    forward: Callable[..., Any],
+    *,
+    pulls: Sequence[Rule],
+    pushes: Sequence[Rule],
+    samples: Samples,
+    key: Any = None,
+    name: str | None = None,
+) -> Primitive:
+    """State any other function, by a reverse and a forward rule for each input."""
+    return Primitive(forward, pulls, pushes, key=key, name=name, samples=samples)
+
+
+def operation(
+    key: Any, samples: Samples
+) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Register a function composed from primitives under the NumPy function it stands for."""
+
+    def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        function.samples = samples  # type: ignore[attr-defined]
+        OPS[key] = function
+        return function
+
+    return register
+
+
+def constant(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Register a function with no useful derivative: it gives an array, never a part of the graph."""
+
+    def unwrapped(*args: Any, **kwargs: Any) -> Any:
+        return function(
+            *[a.value if isinstance(a, Tensor) else a for a in args],
+            **{k: v.value if isinstance(v, Tensor) else v for k, v in kwargs.items()},
+        )
+
+    unwrapped.__name__ = function.__name__
+    unwrapped.__doc__ = f"{_title(function)} of the data: an array, constant to the graph."
+    OPS[function] = unwrapped
+    return unwrapped
+
+
+def _elementwise_samples(n: int, domain: tuple[float, float]) -> Samples:
+    def unary(r: Any) -> list[Case]:
+        return [Case.of(r(*shape, domain=domain)) for shape in ((), (3,), (2, 3), (2, 0))]
+
+    def binary(r: Any) -> list[Case]:
+        shapes = [((), ()), ((3,), (3,)), ((3, 1), (1, 4)), ((2, 3), (3,)), ((), (2, 2))]
+        return [Case.of(r(*a, domain=domain), r(*b, domain=domain)) for a, b in shapes]
+
+    return unary if n == 1 else binary
+
+
+def _parameters(forward: Any) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """Name the inputs and the metadata of a forward function, and say whether it is variadic."""
+    if isinstance(forward, np.ufunc):
+        return ("x", "y", "z")[: forward.nin] if forward.nin < 2 else ("x1", "x2"), (), False
+    parameters = inspect.signature(forward).parameters.values()
+    variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return (
+        tuple([p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]),
+        tuple([p.name for p in parameters if p.kind is p.KEYWORD_ONLY]),
+        variadic,
+    )
+
+
+def _signature(forward: Any) -> inspect.Signature:
+    inputs, options, variadic = _parameters(forward)
+    if not isinstance(forward, np.ufunc) and not variadic:
+        return inspect.signature(forward)
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return inspect.Signature(
+        [inspect.Parameter(k, kind) for k in inputs]
+        + [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY) for k in options]
+    )
+
+
+def _title(key: Any) -> str:
+    module = getattr(key, "__module__", None) or "numpy"
+    return f"{module.partition('.')[0]}.{key.__name__}"

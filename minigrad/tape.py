@@ -1,0 +1,242 @@
+"""The tape, and its two directions: the whole of automatic differentiation on a page.
+
+A `Node` is one entry: a value, the primitive that made it, and what it was made from. Nodes are
+numbered as they are created, so sorting by number is a topological order, and each direction is a
+sort and a loop, with no recursion:
+
+    pull   reverse mode: cotangents of the outputs  ->  cotangents of the inputs   (J' u)
+    push   forward mode: tangents of the inputs     ->  tangents of the outputs    (J v)
+
+A rule is called as `rule(g, z, *xs, **params)`: cotangent (or tangent) `g`, output `z`, inputs `xs`.
+On arrays it computes numbers. With `on_tensors` it gets the recorded nodes themselves, so its result
+is recorded again and can be differentiated once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from operator import attrgetter
+from typing import Any, Protocol
+
+import numpy as np
+
+__all__ = ["Node", "Pending", "PrimitiveLike", "between", "next_index", "pull", "push"]
+
+next_index = count().__next__
+_by_index = attrgetter("index")
+
+
+class PrimitiveLike(Protocol):
+    """What the tape asks of a primitive: a rule for each input, in each direction.
+
+    None stands for an input that is not differentiable. `pushes` may also be one function of all
+    tangents together, for functions of any number of inputs.
+    """
+
+    name: str
+    forward: Callable[..., Any]
+    pulls: Any
+    pushes: Any
+
+
+class Node:
+    """One entry of the tape.
+
+    `xs` are the input values as they were when the primitive ran, `inputs` the nodes they came from
+    (None for a plain array or number). A leaf has no primitive. `live` says that gradients flow here.
+    """
+
+    __slots__ = ("value", "primitive", "inputs", "xs", "params", "scope", "index", "live")
+
+    value: Any
+    primitive: PrimitiveLike | None
+    inputs: tuple[Any, ...]
+    xs: tuple[Any, ...]
+    params: Mapping[str, Any]
+    scope: Any
+    index: int
+    live: bool
+
+    def holding(self, value: Any) -> Any:
+        """Give this node as it was when it held `value`: a leaf may have been rebound since."""
+        raise NotImplementedError
+
+
+class Pending:
+    """A cotangent still to be summed: `g` belongs at `index` of an array of zeros.
+
+    The gradient of `x[t]` is nearly all zeros. Adding T of them one by one costs T^2; collecting
+    them and scattering once, when the cotangent is needed, costs T.
+    """
+
+    __slots__ = ("shape", "dtype", "scatter", "indices", "gs", "dense")
+    __array_ufunc__ = None  # so that `array + pending` comes to __radd__
+
+    def __init__(self, scatter: Callable[..., Any], like: Any, index: Any, g: Any) -> None:
+        self.shape, self.dtype, self.scatter = like.shape, like.dtype, scatter
+        self.indices, self.gs, self.dense = [index], [g], None
+
+    def __add__(self, other: Any) -> Pending:
+        if isinstance(other, Pending):
+            self.indices += other.indices
+            self.gs += other.gs
+            other = other.dense
+        if other is not None:
+            self.dense = other if self.dense is None else self.dense + other
+        return self
+
+    __iadd__ = __radd__ = __add__
+
+    def total(self) -> Any:
+        """Sum everything collected into one array (or Tensor) of the full shape."""
+        g = self.scatter(*self.gs, indices=tuple(self.indices), shape=self.shape)
+        return g if self.dense is None else g + self.dense
+
+    def astype(self, dtype: Any) -> Any:
+        return self.total().astype(dtype)
+
+
+def between(wrt: Sequence[Node] | None, outputs: Sequence[Node]) -> tuple[list[Node], bool]:
+    """List the live nodes on a way from `wrt` (None: from any leaf) to `outputs`, in creation order.
+
+    Also says whether the outputs depend on a live node that is not behind `wrt`: then a gradient
+    with respect to `wrt` may be differentiated again, and the rules have to run on tensors.
+    """
+    stops = set(wrt) if wrt is not None else set()
+    first = min([t.index for t in stops], default=-1)
+    outside = any(t.primitive is not None for t in stops)
+    seen = {t for t in outputs if t.live and t.index >= first}
+    stack = list(seen)
+    while stack:
+        node = stack.pop()
+        if node in stops:
+            continue
+        for t in node.inputs:
+            if t is not None and t.live and t not in seen:
+                if t.index < first or (t.primitive is None and t not in stops):
+                    outside = True
+                if t.index >= first:  # created before all of wrt, it could not depend on them
+                    seen.add(t)
+                    stack.append(t)
+    found = sorted(seen, key=_by_index)
+    if wrt is None:
+        return found, True
+    path = []
+    for node in found:
+        if node in stops or not stops.isdisjoint(node.inputs):
+            stops.add(node)
+            path.append(node)
+    return path, outside
+
+
+def pull(
+    path: Sequence[Node],
+    outputs: Sequence[Node],
+    cotangents: Sequence[Any],
+    wrt: Sequence[Node] = (),
+    on_tensors: bool = False,
+) -> dict[Node, Any]:
+    """Reverse mode: walk `path` backward and return the cotangents of `wrt` and of the leaves."""
+    reach, ends = set(path), set(wrt)
+    cots: dict[Node, Any] = {}
+    owned: set[Node] = set()  # whose cotangent is a buffer made here, so it may be added to in place
+    result: dict[Node, Any] = {}
+    for node, g in zip(outputs, cotangents, strict=True):
+        if node in reach:
+            cots[node] = cots[node] + g if node in cots else g
+    for node in reversed(path):
+        g = cots.pop(node, None)
+        if g is None:
+            continue
+        if type(g) is Pending:
+            g = g.total()
+        primitive = node.primitive
+        if primitive is None or node in ends:
+            result[node] = g
+            continue
+        values, params, pulls = node.xs, node.params, primitive.pulls
+        if on_tensors:
+            z, xs = node, recorded_inputs(node)
+        else:
+            z, xs = node.value, values
+        for k, t in enumerate(node.inputs):
+            if t not in reach or (rule := pulls[k]) is None:
+                continue
+            gx, x = rule(g, z, *xs, **params) if params else rule(g, z, *xs), values[k]
+            if gx.shape != x.shape:
+                gx = unbroadcast(gx, x.shape)
+            if gx.dtype is not x.dtype:
+                gx = cast(gx, x.dtype)
+            if t not in cots:
+                cots[t] = gx
+            elif t in owned:
+                cots[t] += gx
+            else:
+                cots[t] = gx + cots[t] if type(gx) is Pending else cots[t] + gx
+                if not on_tensors:
+                    owned.add(t)
+    return result
+
+
+def push(
+    path: Sequence[Node],
+    inputs: Sequence[Node],
+    tangents: Sequence[Any],
+    on_tensors: bool = False,
+) -> dict[Node, Any]:
+    """Forward mode: walk `path` from `inputs` onward and return the tangent of every node on it."""
+    dots = dict(zip(inputs, tangents, strict=True))
+    for node in path:
+        if node in dots or node.primitive is None:
+            continue
+        value, params, pushes = node.value, node.params, node.primitive.pushes
+        if on_tensors:
+            z, xs = node, recorded_inputs(node)
+        else:
+            z, xs = value, node.xs
+        dxs = [dots.get(t) for t in node.inputs]
+        total = None
+        if callable(pushes):
+            total = pushes(dxs, z, *xs, **params)
+        else:
+            for push_k, dx in zip(pushes, dxs, strict=True):
+                if dx is None or push_k is None:
+                    continue
+                dz = push_k(dx, z, *xs, **params)
+                if dz.shape != value.shape:
+                    dz = np.broadcast_to(dz, value.shape)
+                total = dz if total is None else total + dz
+        if total is not None:
+            dots[node] = total if total.dtype is value.dtype else cast(total, value.dtype)
+    return dots
+
+
+def recorded_inputs(node: Node) -> list[Any]:
+    """Give the inputs of `node` as the live nodes they came from, and as plain values otherwise."""
+    return [
+        t.holding(x) if t is not None and t.live else x
+        for t, x in zip(node.inputs, node.xs, strict=True)
+    ]
+
+
+def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
+    """Sum `g` down to `shape`: the transpose of broadcasting."""
+    lead = len(g.shape) - len(shape)
+    axes = tuple(range(lead)) + tuple(
+        lead + k for k, n in enumerate(shape) if n == 1 and g.shape[lead + k] != 1
+    )
+    g = g.sum(axis=axes, keepdims=True) if axes else g
+    return g.reshape(shape)
+
+
+def cast(g: Any, dtype: Any) -> Any:
+    """Give `g` the dtype of what it is a derivative of."""
+    if g.dtype == dtype:
+        return g
+    if g.dtype.kind == "c":
+        raise TypeError(
+            f"a derivative became {g.dtype}: minigrad differentiates real functions only; "
+            "write the real and imaginary parts as two tensors"
+        )
+    return g.astype(dtype)

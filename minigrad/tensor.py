@@ -1,0 +1,483 @@
+"""Tensor, the registry of operations, and NumPy's protocols.
+
+A Tensor is a node of the tape with an array's face. It knows no operation: `+` looks `np.add` up in
+`OPS`, and NumPy's own functions come back here through `__array_ufunc__` and `__array_function__`,
+so `np.tanh(t)`, `np.float64(2) * t` and `array @ t` are Tensors too.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from . import tape
+from .context import current
+from .tape import Node, PrimitiveLike
+
+__all__ = ["OPS", "Tensor", "apply", "label", "set_default_dtype", "tensor", "value_of"]
+
+OPS: dict[Any, Callable[..., Any]] = {}
+"""Every operation, keyed by the NumPy function (or the forward function) that it differentiates."""
+
+_default_dtype = np.dtype(np.float32)
+_NO_PARAMS: dict[str, Any] = {}  # a plain dict: `**` of any other mapping costs 0.5 us
+_ndarray, _asarray, _next_index = np.ndarray, np.asarray, tape.next_index
+
+
+def get_default_dtype() -> np.dtype[Any]:
+    """The dtype that Python floats take in `tensor` and in modules: float32 unless set."""
+    return _default_dtype
+
+
+def set_default_dtype(dtype: npt.DTypeLike) -> None:
+    """Set the dtype that Python floats take; a real floating dtype."""
+    global _default_dtype
+    wanted = np.dtype(dtype)
+    if wanted.kind != "f":
+        raise TypeError(f"the default dtype must be a real floating dtype, not {wanted}")
+    _default_dtype = wanted
+
+
+def _method(function: Any) -> Any:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return OPS[function](self, *args, **kwargs)  # type: ignore[no-any-return]
+
+    method.__name__ = function.__name__
+    method.__doc__ = f"numpy.{function.__name__}(self, ...)"
+    return method
+
+
+class Tensor(Node):
+    """An array that remembers how it was computed. Make one with `minigrad.tensor`.
+
+    Tensors are immutable: operations make new ones. What can change is a leaf's `data` (rebound by
+    optimisers), its `grad` and its `name`.
+    """
+
+    __slots__ = ("grad", "name", "__weakref__")
+    __hash__ = object.__hash__
+    __array_priority__ = 1000.0
+
+    def __init__(
+        self,
+        value: npt.NDArray[Any],
+        live: bool = False,
+        name: str | None = None,
+        primitive: Any = None,
+        inputs: Any = (),
+        xs: Any = (),
+        params: Any = _NO_PARAMS,
+        scope: Any = None,
+    ) -> None:
+        """Hold `value` as it is, without a copy; `minigrad.tensor` is the constructor to use."""
+        self.value, self.live, self.name = value, live, name
+        self.primitive, self.inputs, self.xs, self.params = primitive, inputs, xs, params
+        self.scope, self.index = scope, _next_index()
+        self.grad: npt.NDArray[Any] | None = None
+
+    # ---- what it holds -----------------------------------------------------------------------
+
+    @property
+    def data(self) -> npt.NDArray[Any]:
+        """The array: writable for a leaf, a read-only view for a result."""
+        if self.primitive is None:
+            return self.value  # type: ignore[no-any-return]
+        view = self.value.view()
+        view.flags.writeable = False
+        return view  # type: ignore[no-any-return]
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        if self.primitive is not None:
+            raise TypeError(
+                f"cannot set the data of {_described(self)}, which is the result of "
+                f"{self.primitive.name}; only the data of a leaf can be replaced"
+            )
+        new = np.asarray(value_of(value), dtype=self.value.dtype)
+        if new.shape != self.value.shape:
+            raise ValueError(
+                f"cannot set the data of {_described(self)}: its shape is {self.value.shape}, "
+                f"the new data has shape {new.shape}"
+            )
+        self.value = new
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to this tensor."""
+        return self.live
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if self.primitive is not None:
+            raise TypeError("requires_grad of a result is given by its inputs; use t.detach()")
+        if wanted:
+            require_real(self.value.dtype)
+        self.live = bool(wanted)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.value.dtype  # type: ignore[no-any-return]
+
+    @property
+    def ndim(self) -> int:
+        return self.value.ndim  # type: ignore[no-any-return]
+
+    @property
+    def size(self) -> int:
+        return self.value.size  # type: ignore[no-any-return]
+
+    @property
+    def T(self) -> Tensor:
+        return self.transpose()
+
+    @property
+    def mT(self) -> Tensor:
+        return self.swapaxes(-1, -2)
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """Copy the data into an array of the caller's own."""
+        return self.value.copy()  # type: ignore[no-any-return]
+
+    def item(self) -> Any:
+        return self.value.item()
+
+    def tolist(self) -> Any:
+        return self.value.tolist()
+
+    def detach(self) -> Tensor:
+        """Give a constant with the same data."""
+        return Tensor(self.value, False, self.name)
+
+    def holding(self, value: Any) -> Tensor:
+        """Give this tensor as it was when it held `value`: itself, unless its data was rebound."""
+        if self.value is value:
+            return self
+        return Tensor(value, True, self.name, OPS[np.positive], (self,), (value,))
+
+    # ---- gradients ---------------------------------------------------------------------------
+
+    def backward(self, grad: Any = None) -> None:
+        """Add the gradient of this tensor to `.grad` of every leaf that requires one.
+
+        `grad` is the cotangent, of this tensor's shape; it may be left out for one element.
+        """
+        if not self.live:
+            raise RuntimeError(
+                f"backward() on {_described(self)}, which has no graph: nothing it was computed from "
+                "requires gradients. Create an input with mg.tensor(..., requires_grad=True), and "
+                "compute outside mg.no_grad()"
+            )
+        path, _ = tape.between(None, [self])
+        found = tape.pull(path, [self], [cotangent_for(self, grad, "backward(): a cotangent")])
+        for t, g in found.items():
+            if isinstance(t, Tensor):
+                t.grad = np.array(g) if t.grad is None else np.asarray(t.grad + g)
+
+    # ---- Python's protocols ------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        body = np.array2string(self.value, separator=", ", prefix="tensor(")
+        notes = [f"name={self.name!r}"] if self.name else []
+        if self.value.dtype != _default_dtype:
+            notes.append(f"dtype={self.value.dtype}")
+        if self.live:
+            op = self.primitive and self.primitive.name
+            notes.append(f"op={op!r}" if op else "requires_grad=True")
+        return f"tensor({', '.join([body, *notes])})"
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.value.ndim:
+            raise TypeError("cannot iterate over a 0-d tensor")
+        return (self[k] for k in range(len(self.value)))
+
+    def __bool__(self) -> bool:
+        if self.value.size != 1:
+            raise ValueError(
+                f"the truth of a tensor of shape {self.shape} is ambiguous; use np.any or np.all"
+            )
+        return bool(self.value.item())
+
+    def __float__(self) -> float:
+        return float(self.value.item())
+
+    def __int__(self) -> int:
+        return int(self.value.item())
+
+    def __index__(self) -> int:
+        return operator.index(self.value.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value.item(), spec) if spec else str(self)
+
+    def __contains__(self, item: Any) -> bool:
+        return bool((self.value == value_of(item)).any())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        is_leaf = self.primitive is None
+        return _restored, (self.value, is_leaf and self.live, self.name, self.grad)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return OPS[operator.getitem](self, index)  # type: ignore[no-any-return]
+
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        raise TypeError(
+            "tensors are immutable: instead of x[i] = v write x = x.at[i].set(v), and instead of "
+            "x[i] += v write x = x.at[i].add(v); to fill a leaf before it is used, x.data[i] = v"
+        )
+
+    # ---- NumPy's protocols -------------------------------------------------------------------
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if copy is False and dtype is not None and np.dtype(dtype) != self.dtype:
+            raise ValueError(f"a {dtype} array of a {self.dtype} tensor needs a copy")
+        return np.array(self.value, dtype=dtype, copy=True)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method != "__call__":
+            raise TypeError(
+                f"np.{ufunc.__name__}.{method} has no derivative in minigrad; {_WAYS_OUT}"
+            )
+        return _operation(ufunc)(*inputs, **kwargs)
+
+    def __array_function__(
+        self, func: Any, types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        return _operation(func)(*args, **kwargs)
+
+    # ---- operators: each looks its NumPy function up -------------------------------------------
+    # fmt: off
+    def __add__(self, other: Any) -> Tensor: return _apply2(OPS[np.add], self, other)
+    def __radd__(self, other: Any) -> Tensor: return _apply2(OPS[np.add], other, self)
+    def __sub__(self, other: Any) -> Tensor: return _apply2(OPS[np.subtract], self, other)
+    def __rsub__(self, other: Any) -> Tensor: return _apply2(OPS[np.subtract], other, self)
+    def __mul__(self, other: Any) -> Tensor: return _apply2(OPS[np.multiply], self, other)
+    def __rmul__(self, other: Any) -> Tensor: return _apply2(OPS[np.multiply], other, self)
+    def __truediv__(self, other: Any) -> Tensor: return _apply2(OPS[np.divide], self, other)
+    def __rtruediv__(self, other: Any) -> Tensor: return _apply2(OPS[np.divide], other, self)
+    def __pow__(self, other: Any) -> Tensor: return _apply2(OPS[np.power], self, other)
+    def __rpow__(self, other: Any) -> Tensor: return _apply2(OPS[np.power], other, self)
+    def __matmul__(self, other: Any) -> Tensor: return _apply2(OPS[np.matmul], self, other)
+    def __rmatmul__(self, other: Any) -> Tensor: return _apply2(OPS[np.matmul], other, self)
+    def __neg__(self) -> Tensor: return apply(OPS[np.negative], (self,))
+    def __pos__(self) -> Tensor: return apply(OPS[np.positive], (self,))
+    def __abs__(self) -> Tensor: return apply(OPS[np.absolute], (self,))
+    def __lt__(self, other: Any) -> Any: return self.value < value_of(other)
+    def __le__(self, other: Any) -> Any: return self.value <= value_of(other)
+    def __gt__(self, other: Any) -> Any: return self.value > value_of(other)
+    def __ge__(self, other: Any) -> Any: return self.value >= value_of(other)
+    def __eq__(self, other: Any) -> Any: return self.value == value_of(other)
+    def __ne__(self, other: Any) -> Any: return self.value != value_of(other)
+    # fmt: on
+
+    # ---- methods, where ndarray has them -------------------------------------------------------
+
+    def reshape(self, *shape: Any) -> Tensor:
+        wanted = shape[0] if len(shape) == 1 else shape
+        return OPS[np.reshape](self, shape=wanted)  # type: ignore[no-any-return]
+
+    def transpose(self, *axes: Any) -> Tensor:
+        order = axes[0] if len(axes) == 1 else axes or None
+        return OPS[np.transpose](self, axes=order)  # type: ignore[no-any-return]
+
+    # fmt: off
+    sum, prod, mean, var, std = map(_method, (np.sum, np.prod, np.mean, np.var, np.std))
+    max, min, cumsum, clip = map(_method, (np.max, np.min, np.cumsum, np.clip))
+    swapaxes, ravel, squeeze, flatten = map(_method, (np.swapaxes, np.ravel, np.squeeze, np.ravel))
+    dot, take, trace = map(_method, (np.dot, np.take, np.trace))
+    argmax, argmin, argsort = map(_method, (np.argmax, np.argmin, np.argsort))
+    astype = _method(np.astype)
+    # fmt: on
+
+    @property
+    def at(self) -> At:
+        """Functional updates: `x.at[i].set(v)` and `x.at[i].add(v)` give a new tensor."""
+        return At(self)
+
+
+class At:
+    """What `x.at` and `x.at[i]` give: the place of a functional update."""
+
+    __slots__ = ("_tensor", "_index")
+
+    def __init__(self, t: Tensor, index: Any = None) -> None:
+        self._tensor, self._index = t, index
+
+    def __getitem__(self, index: Any) -> At:
+        return At(self._tensor, index)
+
+    def set(self, value: Any) -> Tensor:
+        """Copy the tensor with `value` at the index."""
+        return OPS[At.set](self._tensor, value, index=self._index)  # type: ignore[no-any-return]
+
+    def add(self, value: Any) -> Tensor:
+        """Copy the tensor with `value` added at the index, once for every time it is named."""
+        return OPS[At.add](self._tensor, value, index=self._index)  # type: ignore[no-any-return]
+
+
+def tensor(
+    data: Any,
+    requires_grad: bool = False,
+    *,
+    dtype: npt.DTypeLike = None,
+    name: str | None = None,
+) -> Tensor:
+    """Copy `data` into a new leaf.
+
+    Arrays and NumPy scalars keep their dtype; Python floats, alone or in lists, take the default
+    dtype. Only real floating tensors can require gradients.
+
+    >>> tensor([[1.0, 2.0]], requires_grad=True)
+    tensor([[1., 2.]], requires_grad=True)
+    """
+    plain = value_of(data)
+    array = np.array(plain, dtype=dtype)
+    if dtype is None and not isinstance(plain, (np.ndarray, np.generic)) and array.dtype == float:
+        if not _holds_numpy(plain):
+            array = array.astype(_default_dtype)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"a tensor holds real numbers, not {array.dtype}"
+            + ("; write the real and imaginary parts as two tensors" * (array.dtype.kind == "c"))
+        )
+    if requires_grad:
+        require_real(array.dtype)
+    return Tensor(array, requires_grad, name)
+
+
+def label(**tensors: Tensor) -> None:
+    """Name tensors as their variables are: `label(i=i, f=f)`; pictures and reports use the names."""
+    for name, t in tensors.items():
+        t.name = name
+
+
+def apply(primitive: Any, args: Sequence[Any], params: Mapping[str, Any] = _NO_PARAMS) -> Tensor:
+    """Run a primitive on `args` (Tensors, arrays, numbers) and record it if any of them is live."""
+    xs, live, tensors = [], False, True
+    for a in args:
+        if isinstance(a, Tensor):
+            xs.append(a.value)
+            live = live or a.live
+        else:
+            xs.append(_constant(primitive, a) if isinstance(a, (list, tuple)) else a)
+            tensors = False
+    if live and not tensors:
+        args = [a if isinstance(a, Tensor) else None for a in args]
+    return _run(primitive, args, tuple(xs), params, live)
+
+
+def _apply2(primitive: Any, a: Any, b: Any) -> Tensor:
+    """Do what `apply` does, unrolled for two tensors: with small arrays its loop is a third of the cost."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return _run(primitive, (a, b), (a.value, b.value), _NO_PARAMS, a.live or b.live)
+    return apply(primitive, (a, b))
+
+
+def _run(
+    primitive: Any, inputs: Sequence[Any], xs: tuple[Any, ...], params: Any, live: bool
+) -> Tensor:
+    try:
+        value = primitive.forward(*xs, **params)
+    except (ValueError, TypeError, IndexError) as error:
+        raise _explained(primitive, xs, params, error) from error
+    if type(value) is not _ndarray:
+        value = _array_result(primitive, value)
+    if live and (context := current()).recording:
+        return Tensor(value, True, None, primitive, inputs, xs, params, context.scope)
+    return Tensor(value)
+
+
+_WAYS_OUT = (
+    "define it as a primitive (see minigrad.primitive), or take the array out of the graph with .data"
+)
+
+
+def _restored(value: Any, live: bool, name: str | None, grad: Any) -> Tensor:
+    out = Tensor(np.array(value), live, name)
+    out.grad = grad
+    return out
+
+
+def value_of(x: Any) -> Any:
+    """Take the array out of a Tensor; give anything else back as it is."""
+    return x.value if isinstance(x, Tensor) else x
+
+
+def cotangent_for(t: Tensor, grad: Any, caller: str) -> Any:
+    """Check a cotangent of `t`, or make the 1 that a one-element `t` may leave out."""
+    if grad is None:
+        if t.value.size != 1:
+            raise ValueError(
+                f"backward() of a tensor of shape {t.shape} needs a cotangent of that shape; "
+                "pass one, or reduce the tensor to one number first, as in t.sum().backward()"
+            )
+        return np.ones_like(t.value)
+    g = grad if isinstance(grad, Tensor) else np.asarray(grad)
+    if g.shape != t.shape:
+        raise ValueError(f"{caller} of shape {g.shape} for a tensor of shape {t.shape}")
+    return tape.cast(g, t.dtype)
+
+
+def require_real(dtype: np.dtype[Any]) -> None:
+    """Raise TypeError unless gradients can flow through this dtype."""
+    if dtype.kind != "f":
+        raise TypeError(
+            f"only real floating tensors can require gradients, not {dtype}; "
+            "pass floats (2.0 instead of 2) or dtype=np.float32"
+        )
+
+
+def _operation(function: Any) -> Callable[..., Any]:
+    try:
+        return OPS[function]
+    except (KeyError, TypeError):
+        name = f"{getattr(function, '__module__', None) or 'numpy'}.{function.__name__}"
+        raise TypeError(f"{name} has no derivative in minigrad; {_WAYS_OUT}") from None
+
+
+def _array_result(primitive: PrimitiveLike, value: Any) -> npt.NDArray[Any]:
+    array = np.asarray(value)
+    if array.dtype == object:
+        raise TypeError(f"{primitive.name}: arguments must be tensors, real arrays or numbers")
+    return array
+
+
+def _constant(primitive: PrimitiveLike, sequence: Sequence[Any]) -> npt.NDArray[Any]:
+    if any(isinstance(a, Tensor) for a in sequence):
+        raise TypeError(f"{primitive.name}: got a list of tensors; join them first with mg.stack")
+    return np.asarray(sequence)
+
+
+def _holds_numpy(data: Any) -> bool:
+    if isinstance(data, (list, tuple)):
+        return any(map(_holds_numpy, data))
+    return isinstance(data, (np.ndarray, np.generic, Tensor))
+
+
+def _described(t: Tensor) -> str:
+    return f"tensor {t.name!r}" if t.name else f"a tensor of shape {t.shape}"
+
+
+def _explained(
+    primitive: PrimitiveLike, xs: Sequence[Any], params: Mapping[str, Any], error: Exception
+) -> Exception:
+    """Say the same error with the operation, the shapes and the options in it."""
+    shapes = ", ".join(
+        str(x.shape) if isinstance(x, np.ndarray) else type(x).__name__ for x in xs
+    )
+    options = "".join(f", {k}={v!r}" for k, v in params.items() if v is not None)
+    text = f"{primitive.name} on shapes {shapes}{options}: {error}"
+    for kind in (np.exceptions.AxisError, np.linalg.LinAlgError, IndexError, TypeError):
+        if isinstance(error, kind):
+            return kind(text)
+    return ValueError(text)

@@ -1,0 +1,279 @@
+"""Checks of derivatives: against central differences, and the laws that every primitive obeys.
+
+    truth        the push rule gives the derivative that central differences give
+    adjointness  <u, J v> = <J' u, v>: the pull rule is the transpose of the push rule
+    closure      a rule on tensors gives bit for bit what it gives on arrays
+    second order the derivatives' own derivatives pass the same checks
+
+Adjointness alone cannot see a wrong elementwise rule, since both directions share it; truth can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import tree
+from .autodiff import jvp, vjp
+from .primitive import Case, Primitive
+from .tape import Pending
+from .tensor import OPS, Tensor, tensor, value_of
+
+__all__ = ["LAWS", "check_grads", "directional", "numerical_grad", "operations"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+STEP = 1e-3
+"""Step of the differences: for the fourth-order formula, truncation and rounding meet near 1e-12."""
+
+
+def directional(f: Callable[..., Any], xs: Sequence[Array], vs: Sequence[Array]) -> list[Array]:
+    """Differentiate `f` at `xs` along `vs`, by the fourth-order central difference in float64."""
+
+    def at(h: float) -> list[Array]:
+        moved = [np.asarray(x + h * v) for x, v in zip(xs, vs, strict=True)]
+        return [np.array(value_of(y), np.float64) for y in tree.flatten(f(*moved))[0]]
+
+    near = [a - b for a, b in zip(at(STEP), at(-STEP), strict=True)]
+    far = [a - b for a, b in zip(at(2 * STEP), at(-2 * STEP), strict=True)]
+    return [(8 * a - b) / (12 * STEP) for a, b in zip(near, far, strict=True)]
+
+
+def numerical_grad(f: Callable[..., Any], tree_of_arrays: Any) -> Any:
+    """Differentiate a number-valued `f` of one container by every element, in float64.
+
+    It runs `f` four times for each element: the slow witness, for checks.
+    """
+    leaves, structure = tree.flatten(tree_of_arrays)
+    xs = [np.array(value_of(x), np.float64) for x in leaves]
+
+    def of_leaves(*moved: Array) -> Any:
+        return f(tree.unflatten(structure, moved))
+
+    return tree.unflatten(structure, _entries(of_leaves, xs, [np.ones(())]))
+
+
+def check_grads(
+    f: Callable[..., Any],
+    args: Sequence[Any],
+    order: int = 2,
+    modes: Sequence[str] = ("rev", "fwd"),
+    *,
+    rtol: float = 1e-6,
+    seed: int = 0,
+) -> None:
+    """Check the derivatives of `f` at `args` against central differences, to the given order.
+
+    `args` are nested containers of real arrays; copies in float64 are used. Each order is checked
+    in a random direction, in reverse ("rev") and forward mode ("fwd"). Where one fails, every
+    element is examined, and the AssertionError names the argument, the index, both numbers and the
+    order. At a kink of `f` (relu at 0) there is no derivative to agree with.
+
+    >>> check_grads(lambda x: np.sin(x) * x, (np.array([1.0, 2.0]),))
+    """
+    for mode in modes:
+        if mode not in ("rev", "fwd"):
+            raise ValueError(f"check_grads: a mode is 'rev' or 'fwd', not {mode!r}")
+    leaves, structure = tree.flatten(tuple(args))
+    xs = [np.array(value_of(x), np.float64) for x in leaves]
+
+    def of_leaves(*moved: Any) -> Any:
+        return tree.flatten(f(*tree.unflatten(structure, moved)))[0]
+
+    names = [f"args{name}" for name in tree.names(structure)]
+    _check(of_leaves, xs, names, 1, order, modes, rtol, np.random.default_rng(seed))
+
+
+def _check(
+    f: Callable[..., list[Any]],
+    xs: list[Array],
+    names: list[str],
+    order: int,
+    last: int,
+    modes: Sequence[str],
+    rtol: float,
+    rng: np.random.Generator,
+) -> None:
+    vs = [_direction(rng, x) for x in xs]
+    expected = directional(f, xs, vs)
+    us = [_direction(rng, y) for y in expected]
+
+    def pulled(*xs: Any) -> list[Any]:
+        return list(vjp(f, *xs)[1](us))
+
+    def pushed(*xs: Any) -> list[Any]:
+        return list(jvp(f, xs, vs)[1])
+
+    for mode, derivative in (("rev", pulled), ("fwd", pushed)):
+        if mode not in modes:
+            continue
+        got = [np.asarray(value_of(d)) for d in derivative(*xs)]
+        ours = _dot(got, vs if mode == "rev" else us)
+        theirs = _dot(us, expected)
+        size = _dot(map(np.abs, us), map(np.abs, expected)) + 1e-3
+        if not abs(ours - theirs) <= rtol * size:
+            raise AssertionError(_located(f, xs, us, names, mode, order, (ours, theirs)))
+        if order < last:
+            _check(derivative, xs, names, order + 1, last, modes, rtol, rng)
+
+
+def _located(
+    f: Callable[..., list[Any]],
+    xs: list[Array],
+    us: list[Array],
+    names: list[str],
+    mode: str,
+    order: int,
+    totals: tuple[float, float],
+) -> str:
+    """Examine every element, and say where the derivative is worst."""
+    exact = _entries(f, xs, us)
+    if mode == "rev":
+        ours = [np.asarray(value_of(g)) for g in vjp(f, *xs)[1](us)]
+    else:
+        ours = _entries(f, xs, us, lambda f, xs, vs: [value_of(d) for d in jvp(f, xs, vs)[1]])
+    worst: tuple[float, str] = (-1.0, "")
+    for name, a, b in zip(names, ours, exact, strict=True):
+        for index in np.ndindex(b.shape):
+            gap = abs(a[index] - b[index]) / (abs(a[index]) + abs(b[index]) + 1e-12)
+            gap = np.inf if np.isnan(gap) else gap
+            if gap > worst[0]:
+                place = f"{name}[{', '.join(map(str, index))}]" if index else name
+                worst = gap, (
+                    f"worst at {place}: automatic {a[index]:.10g}, central difference {b[index]:.10g}"
+                )
+    return (
+        f"order {order}, mode {mode}: along a random direction the derivative is {totals[0]:.10g}, "
+        f"by central differences {totals[1]:.10g}; {worst[1]}"
+    )
+
+
+def _entries(
+    f: Callable[..., Any],
+    xs: Sequence[Array],
+    us: Sequence[Array],
+    along: Callable[..., Any] = directional,
+) -> list[Array]:
+    """Differentiate <us, f> by every element of every x, one direction at a time."""
+    table = [np.zeros_like(x) for x in xs]
+    vs = [np.zeros_like(x) for x in xs]
+    for v, row in zip(vs, table, strict=True):
+        for index in np.ndindex(v.shape):
+            v[index] = 1
+            row[index] = _dot(us, along(f, xs, vs))
+            v[index] = 0
+    return table
+
+
+def _direction(rng: np.random.Generator, like: Array) -> Array:
+    return np.asarray(rng.uniform(0.5, 1.5, like.shape) * rng.choice([-1.0, 1.0], like.shape))
+
+
+def _dot(us: Any, vs: Any) -> float:
+    return float(sum(np.sum(np.asarray(u) * np.asarray(v)) for u, v in zip(us, vs, strict=True)))
+
+
+# ---- the laws ------------------------------------------------------------------------------------
+
+
+def operations() -> dict[str, Any]:
+    """Every operation of the registry that states samples, by name."""
+    return {
+        op.__name__: op for op in dict.fromkeys(OPS.values()) if getattr(op, "samples", None)
+    }
+
+
+class Draw:
+    """What `samples` draw from: `r(2, 3)` is a float64 array of that shape, uniform in a domain."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+
+    def __call__(self, *shape: int, domain: tuple[float, float] = (-2.0, 2.0)) -> Array:
+        return np.asarray(self.rng.uniform(*domain, shape))
+
+
+def _opened(op: Any, case: Case) -> tuple[Callable[..., Tensor], list[Array]]:
+    """Make of an operation and a case a function of its real arrays alone."""
+    leaves, structure = tree.flatten(case.args)
+    real = [k for k, x in enumerate(leaves) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+
+    def f(*xs: Any) -> Tensor:
+        full = list(leaves)
+        for k, x in zip(real, xs, strict=True):
+            full[k] = x
+        return op(*tree.unflatten(structure, full), **case.params)  # type: ignore[no-any-return]
+
+    return f, [leaves[k] for k in real]
+
+
+def law_truth(op: Any, case: Case) -> None:
+    """J v equals the central difference, entry by entry."""
+    f, xs = _opened(op, case)
+    vs = [_direction(np.random.default_rng(1), x) for x in xs]
+    exact = directional(f, xs, vs)
+    ours = jvp(f, xs, vs)[1]
+    np.testing.assert_allclose(ours.numpy(), exact[0], rtol=1e-7, atol=1e-8)
+
+
+def law_adjointness(op: Any, case: Case) -> None:
+    """<u, J v> = <J' u, v>, for each input alone and for all together."""
+    f, xs = _opened(op, case)
+    rng = np.random.default_rng(2)
+    u = _direction(rng, f(*xs).numpy())
+    vs = [_direction(rng, x) for x in xs]
+    pulled = [g.numpy() for g in vjp(f, *xs)[1](u)]
+    for g, x in zip(pulled, xs, strict=True):
+        assert g.shape == x.shape and g.dtype == x.dtype
+    for chosen in {*range(len(xs)), None}:
+        some = [v if chosen in (None, k) else 0 * v for k, v in enumerate(vs)]
+        pushed = jvp(f, xs, some)[1].numpy()
+        np.testing.assert_allclose(_dot([u], [pushed]), _dot(pulled, some), rtol=1e-10, atol=1e-12)
+
+
+def law_closure(op: Any, case: Case) -> None:
+    """Rules compute the same bits on arrays and on tensors."""
+    if not isinstance(op, Primitive):
+        return
+    f, xs = _opened(op, case)
+    inputs = [tensor(x, requires_grad=True) for x in xs]
+    z = f(*inputs)
+    g = _direction(np.random.default_rng(3), z.value)
+    on_tensors = [
+        t if t is not None and t.live else x for t, x in zip(z.inputs, z.xs, strict=True)
+    ]
+    pushes = None if callable(op.pushes) else op.pushes
+    for k, t in enumerate(z.inputs):
+        if t is None or not t.live:
+            continue
+        for rule, seed in ((op.pulls[k], g), (pushes and pushes[k], _direction_like(t))):
+            if rule:
+                a = rule(seed, z.value, *z.xs, **z.params)
+                b = rule(tensor(seed), z, *on_tensors, **z.params)
+                a, b = (d.total() if isinstance(d, Pending) else d for d in (a, b))
+                np.testing.assert_array_equal(np.asarray(a), value_of(b), strict=True)
+    if pushes is None:
+        seeds = [None if t is None else _direction_like(t) for t in z.inputs]
+        a = op.pushes(seeds, z.value, *z.xs, **z.params)
+        again = [None if s is None else tensor(s) for s in seeds]
+        b = op.pushes(again, z, *on_tensors, **z.params)
+        np.testing.assert_array_equal(np.asarray(a), value_of(b), strict=True)
+
+
+def law_second_order(op: Any, case: Case) -> None:
+    """Second derivatives, in all four compositions of the modes, equal central differences."""
+    f, xs = _opened(op, case)
+    check_grads(f, xs, order=2)
+
+
+def _direction_like(t: Any) -> Array:
+    return _direction(np.random.default_rng(4), t.value)
+
+
+LAWS: dict[str, Callable[[Any, Case], None]] = {
+    "truth": law_truth,
+    "adjointness": law_adjointness,
+    "closure": law_closure,
+    "second_order": law_second_order,
+}

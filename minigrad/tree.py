@@ -1,0 +1,97 @@
+"""Nested containers of arrays: flatten, unflatten, map, and the name of every leaf.
+
+A container is a dict, list, tuple or named tuple, nested at will; None is an empty container;
+everything else is a leaf.
+
+>>> leaves, structure = flatten({"w": 1.0, "rest": [2.0, (3.0, None)]})
+>>> leaves, names(structure)
+([1.0, 2.0, 3.0], ['w', 'rest[0]', 'rest[1][0]'])
+>>> unflatten(structure, [10, 20, 30])
+{'w': 10, 'rest': [20, (30, None)]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+__all__ = ["Structure", "flatten", "map", "names", "unflatten"]
+
+
+class Structure(NamedTuple):
+    """The shape of a container: its kind (None for a leaf), its keys and what is under each."""
+
+    kind: Any
+    keys: tuple[Any, ...] = ()
+    parts: tuple[Structure, ...] = ()
+
+
+LEAF = Structure(None)
+EMPTY = Structure(type(None))
+
+
+def flatten(tree: Any) -> tuple[list[Any], Structure]:
+    """Take a container apart into its leaves and its structure; dicts keep their order."""
+    leaves: list[Any] = []
+
+    def walk(part: Any) -> Structure:
+        if part is None:
+            return EMPTY
+        if isinstance(part, dict):
+            return Structure(type(part), tuple(part), tuple([walk(v) for v in part.values()]))
+        if isinstance(part, (list, tuple)):
+            return Structure(type(part), tuple(range(len(part))), tuple([walk(v) for v in part]))
+        leaves.append(part)
+        return LEAF
+
+    return leaves, walk(tree)
+
+
+def unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
+    """Put `leaves` back into a container of this structure."""
+    supply = iter(leaves)
+
+    def build(node: Structure) -> Any:
+        if node.kind is None:
+            return next(supply)
+        if node.kind is type(None):
+            return None
+        parts = [build(part) for part in node.parts]
+        if issubclass(node.kind, dict):
+            return dict(zip(node.keys, parts, strict=True))
+        return node.kind(*parts) if hasattr(node.kind, "_fields") else node.kind(parts)
+
+    return build(structure)
+
+
+def map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """Apply `f` to the leaves of containers of one structure; ValueError where they differ."""
+    leaves, structure = flatten(tree)
+    columns: list[Sequence[Any]] = [leaves]
+    for other in others:
+        column, its_structure = flatten(other)
+        if names(its_structure) != names(structure):
+            raise ValueError(
+                f"containers differ: {names(structure)} against {names(its_structure)}"
+            )
+        columns.append(column)
+    return unflatten(structure, [f(*row) for row in zip(*columns, strict=True)])
+
+
+def names(structure: Structure) -> list[str]:
+    """Name every leaf by its path: `params.weight`, `layers[0].bias`; a lone leaf is ''."""
+
+    def walk(node: Structure, prefix: str) -> Iterator[str]:
+        if node.kind is None:
+            yield prefix
+        elif node.kind is not type(None):
+            is_dict = issubclass(node.kind, dict)
+            fields = getattr(node.kind, "_fields", None)
+            for key, part in zip(node.keys, node.parts, strict=True):
+                if is_dict or fields:
+                    label = str(key) if is_dict else fields[key]
+                    yield from walk(part, f"{prefix}.{label}" if prefix else label)
+                else:
+                    yield from walk(part, f"{prefix}[{key}]")
+
+    return list(walk(structure, ""))
