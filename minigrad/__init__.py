@@ -1,10 +1,8 @@
 """minigrad: a tiny reverse-mode automatic-differentiation tensor library on NumPy."""
 
-from . import bptt, graph, io, nn, optim, train, viz
+from . import bptt, nn
 from .autodiff import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
-from .compare import Report, compare
 from .context import no_grad, scope
-from .graph import Graph
 from .ops.constant import argmax, argmin, argsort, ceil, floor, rint, sign
 from .ops.elementwise import (
     abs,

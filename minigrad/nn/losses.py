@@ -1,0 +1,35 @@
+"""Losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..ops.reduce import log_softmax
+from ..tensor import OPS, Tensor, value_of
+
+__all__ = ["cross_entropy", "mse_loss"]
+
+
+def mse_loss(prediction: Tensor, target: Any) -> Tensor:
+    """Mean of the squared differences; shapes must be equal, so that nothing broadcasts unseen."""
+    if np.shape(prediction) != np.shape(target):
+        raise ValueError(
+            f"mse_loss: the prediction has shape {np.shape(prediction)}, the target {np.shape(target)}"
+        )
+    return OPS[np.mean](OPS[np.square](prediction - target))  # type: ignore[no-any-return]
+
+
+def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
+    """Mean of -log softmax(logits)[label]; logits (..., classes), integer labels (...)."""
+    classes = np.asarray(value_of(labels))
+    if classes.dtype.kind not in "iu" or classes.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"cross_entropy: logits of shape {logits.shape} need integer labels of shape "
+            f"{logits.shape[:-1]}, not {classes.dtype} of shape {classes.shape}"
+        )
+    if classes.size and not 0 <= classes.min() <= classes.max() < logits.shape[-1]:
+        raise ValueError(f"cross_entropy: labels must lie in 0 .. {logits.shape[-1] - 1}")
+    rows = log_softmax(logits).reshape(-1, logits.shape[-1])
+    return -rows[np.arange(classes.size), classes.ravel()].mean()

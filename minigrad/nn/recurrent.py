@@ -1,0 +1,242 @@
+"""Recurrent cells and layers, composed from primitives; no backward pass is written here.
+
+Parameters have PyTorch's names, shapes and gate order, so weights move both ways. A layer takes x of
+shape (T, B, I), time first, and a sequence of cells is unrolled on the tape under `step[t]` scopes.
+The product of the inputs with their weights is taken for all time steps at once.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..context import scope
+from ..ops.elementwise import sigmoid, tanh
+from ..ops.linalg import matmul
+from ..ops.shape import split, stack
+from ..tensor import Tensor, label, tensor
+from . import init
+from .layers import check_features
+from .module import Module
+
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
+
+State = tuple[Any, ...]
+
+
+def rnn_step(x: Tensor, state: State, u: Tensor, b_hh: Tensor) -> State:
+    """h = tanh(x W_ih^T + b_ih + h W_hh^T + b_hh), for `x` already multiplied."""
+    (h,) = state
+    h = tanh(x + (matmul(h, u) + b_hh))
+    label(h=h)
+    return (h,)
+
+
+def gru_step(x: Tensor, state: State, u: Tensor, b_hh: Tensor) -> State:
+    """r, z = sigmoid, sigmoid; n = tanh(x_n + r * h_n); h = (1 - z) * n + z * h."""
+    (h,) = state
+    x_r, x_z, x_n = split(x, 3, axis=-1)
+    h_r, h_z, h_n = split(matmul(h, u) + b_hh, 3, axis=-1)
+    r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
+    n = tanh(x_n + r * h_n)
+    h = (1 - z) * n + z * h
+    label(r=r, z=z, n=n, h=h)
+    return (h,)
+
+
+def lstm_step(x: Tensor, state: State, u: Tensor, b_hh: Tensor) -> State:
+    """i, f, g, o = sigmoid, sigmoid, tanh, sigmoid; c = f * c + i * g; h = o * tanh(c)."""
+    h, c = state
+    i, f, g, o = split(x + (matmul(h, u) + b_hh), 4, axis=-1)
+    i, f, g, o = sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
+    c = f * c + i * g
+    h = o * tanh(c)
+    label(i=i, f=f, g=g, o=o, c=c, h=h)
+    return h, c
+
+
+class _Recurrent(Module):
+    """What cells and layers share: parameters for each layer, and the checks of their inputs."""
+
+    gates: int
+    states: tuple[str, ...] = ("h",)
+    step: Any
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        suffixes: list[str],
+        rng: init.Seed,
+        dtype: npt.DTypeLike,
+    ) -> None:
+        if input_size < 1 or hidden_size < 1 or not suffixes:
+            raise ValueError(f"{type(self).__name__}: sizes and number of layers must be positive")
+        self.input_size, self.hidden_size, self.suffixes = input_size, hidden_size, suffixes
+        rng, bound, rows = init.generator(rng), 1 / math.sqrt(hidden_size), self.gates * hidden_size
+        for k, suffix in enumerate(suffixes):
+            width = hidden_size if k else input_size
+            for name, shape in (
+                ("weight_ih", (rows, width)),
+                ("weight_hh", (rows, hidden_size)),
+                ("bias_ih", (rows,)),
+                ("bias_hh", (rows,)),
+            ):
+                setattr(self, name + suffix, init.uniform(rng, bound, shape, dtype))
+
+    def _weights(self, suffix: str) -> list[Tensor]:
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        return [getattr(self, name + suffix) for name in names]
+
+    def _initial(self, state: Any, shape: tuple[int, ...], dtype: Any) -> State:
+        """Check the initial state against `shape`, or make it of zeros."""
+        if state is None:
+            return tuple([tensor(np.zeros(shape, dtype), name=f"{s}0") for s in self.states])
+        given = tuple(state) if len(self.states) > 1 else (state,)
+        if len(given) != len(self.states):
+            raise ValueError(
+                f"{type(self).__name__}: the state is ({', '.join(self.states)}), got {len(given)} parts"
+            )
+        for name, s in zip(self.states, given, strict=True):
+            if np.shape(s) != shape:
+                raise ValueError(
+                    f"{type(self).__name__}: {name}0 must have shape {shape}, got {np.shape(s)}"
+                )
+        return given
+
+    def _final(self, state: State) -> Any:
+        return state if len(self.states) > 1 else state[0]
+
+
+class _Cell(_Recurrent):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        rng: init.Seed = None,
+        dtype: npt.DTypeLike = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size, [""], rng, dtype)
+
+    def forward(self, x: Any, state: Any = None) -> Any:
+        w, u, b_ih, b_hh = self._weights("")
+        check_features(type(self).__name__, x, w)
+        state = self._initial(state, (*np.shape(x)[:-1], self.hidden_size), u.dtype)
+        return self._final(type(self).step(matmul(x, w.T) + b_ih, state, u.T, b_hh))
+
+
+class _Layers(_Recurrent):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        rng: init.Seed = None,
+        dtype: npt.DTypeLike = None,
+    ) -> None:
+        self.num_layers = num_layers
+        suffixes = [f"_l{k}" for k in range(num_layers)]
+        super().__init__(input_size, hidden_size, suffixes, rng, dtype)
+
+    def forward(self, x: Any, state: Any = None) -> tuple[Tensor, Any]:
+        who, shape = type(self).__name__, np.shape(x)
+        if len(shape) != 3:
+            raise ValueError(f"{who}: the input must be (time, batch, features), got shape {shape}")
+        if shape[0] == 0:
+            raise ValueError(f"{who}: the sequence is empty: the input has shape {shape}")
+        check_features(who, x, self._weights("_l0")[0])
+        full = (self.num_layers, shape[1], self.hidden_size)
+        initial = self._initial(state, full, self._weights("_l0")[1].dtype)
+        finals = []
+        for k in range(self.num_layers):
+            first = tuple([s[k] for s in initial])
+            if self.num_layers == 1:
+                x, last = self._layer(x, first, "_l0")
+            else:
+                with scope("layer", k):
+                    x, last = self._layer(x, first, f"_l{k}")
+            finals.append(last)
+        return x, self._final(tuple([stack(s) for s in zip(*finals, strict=True)]))
+
+    def _layer(self, x: Any, state: State, suffix: str) -> tuple[Tensor, State]:
+        w, u, b_ih, b_hh = self._weights(suffix)
+        xw, u = matmul(x, w.T) + b_ih, u.T
+        step, hs = type(self).step, []
+        for t in range(len(xw)):
+            with scope("step", t):
+                state = step(xw[t], state, u, b_hh)
+            hs.append(state[0])
+        return stack(hs), state
+
+
+class RNNCell(_Cell):
+    """One step of the tanh network of Elman (1990): (x, h) -> h.
+
+        h = tanh(x W_ih^T + b_ih + h W_hh^T + b_hh)
+
+    x is (B, I) or (I,), h (B, H) or (H,); weight_ih (H, I), weight_hh (H, H), biases (H,).
+    """
+
+    gates, step = 1, rnn_step
+
+
+class GRUCell(_Cell):
+    """One step of the gated recurrent unit of Cho et al. (2014): (x, h) -> h.
+
+        r = sigmoid(x W_ir^T + b_ir + h W_hr^T + b_hr)
+        z = sigmoid(x W_iz^T + b_iz + h W_hz^T + b_hz)
+        n = tanh(x W_in^T + b_in + r * (h W_hn^T + b_hn))
+        h = (1 - z) * n + z * h
+
+    The rows of the weights are the gates r, z, n, as in PyTorch: weight_ih (3H, I).
+    """
+
+    gates, step = 3, gru_step
+
+
+class LSTMCell(_Cell):
+    """One step of the LSTM, Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000).
+
+        i = sigmoid(x W_ii^T + b_ii + h W_hi^T + b_hi)
+        f = sigmoid(x W_if^T + b_if + h W_hf^T + b_hf)
+        g = tanh(x W_ig^T + b_ig + h W_hg^T + b_hg)
+        o = sigmoid(x W_io^T + b_io + h W_ho^T + b_ho)
+        c = f * c + i * g
+        h = o * tanh(c)
+
+    (x, (h, c)) -> (h, c). The rows of the weights are the gates i, f, g, o: weight_ih (4H, I).
+    """
+
+    gates, states, step = 4, ("h", "c"), lstm_step
+
+
+class RNN(_Layers):
+    """Layers of `RNNCell` over a sequence: x (T, B, I), h0 (L, B, H) -> hs (T, B, H), h (L, B, H).
+
+    Parameters are named weight_ih_l0 and so on, l0 the first layer; the initial state is zero
+    unless given. ValueError for an input or a state of another shape, or an empty sequence.
+    """
+
+    gates, step = 1, rnn_step
+
+
+class GRU(_Layers):
+    """Layers of `GRUCell` over a sequence, as `RNN`."""
+
+    gates, step = 3, gru_step
+
+
+class LSTM(_Layers):
+    """Layers of `LSTMCell` over a sequence: x, (h0, c0) -> hs, (h, c), shaped as in `RNN`.
+
+    >>> hs, (h, c) = LSTM(1, 8)(np.zeros((5, 2, 1), np.float32))
+    >>> hs.shape, h.shape, c.shape
+    ((5, 2, 8), (1, 2, 8), (1, 2, 8))
+    """
+
+    gates, states, step = 4, ("h", "c"), lstm_step
