@@ -1,6 +1,6 @@
 """minigrad: a tiny reverse-mode automatic-differentiation tensor library on NumPy."""
 
-from . import bptt, nn
+from . import bptt, io, nn, optim, train
 from .autodiff import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .context import no_grad, scope
 from .ops.constant import argmax, argmin, argsort, ceil, floor, rint, sign
