@@ -104,8 +104,9 @@ class Primitive:
 
     def like_numpy(self, *args: Any, **params: Any) -> Any:
         """Compute as NumPy would, arrays from arrays; a rule calls other primitives this way."""
-        if any(isinstance(a, Tensor) for a in args):
-            return apply(self, args, params)
+        for a in args:
+            if isinstance(a, Tensor):
+                return apply(self, args, params)
         return self.forward(*args, **params)
 
     def __repr__(self) -> str:
@@ -121,7 +122,7 @@ class Every:
     def __init__(self, rule: Callable[..., Any]) -> None:
         self.rule = rule
 
-    def __getitem__(self, k: int) -> Callable[..., Any]:
+    def __getitem__(self, k: int) -> Callable[..., Any]:  # also makes it iterable, without end
         return lambda *args, **params: self.rule(k, *args, **params)
 
 

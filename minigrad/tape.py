@@ -98,35 +98,34 @@ class Pending:
 
 
 def between(wrt: Sequence[Node] | None, outputs: Sequence[Node]) -> tuple[list[Node], bool]:
-    """List the live nodes on a way from `wrt` (None: from any leaf) to `outputs`, in creation order.
+    """List the live nodes on a way from `wrt` (None: any leaf) to `outputs`, in creation order.
 
     Also says whether the outputs depend on a live node that is not behind `wrt`: then a gradient
     with respect to `wrt` may be differentiated again, and the rules have to run on tensors.
     """
-    stops = set(wrt) if wrt is not None else set()
-    first = min([t.index for t in stops], default=-1)
-    outside = any(t.primitive is not None for t in stops)
+    reach = set(wrt or ())
+    first = min([t.index for t in reach], default=0)
+    outside = False
     seen = {t for t in outputs if t.live and t.index >= first}
     stack = list(seen)
     while stack:
-        node = stack.pop()
-        if node in stops:
-            continue
-        for t in node.inputs:
+        for t in stack.pop().inputs:
             if t is not None and t.live and t not in seen:
-                if t.index < first or (t.primitive is None and t not in stops):
+                if t.index < first:  # created before wrt, so it cannot depend on them
                     outside = True
-                if t.index >= first:  # created before all of wrt, it could not depend on them
+                else:
                     seen.add(t)
                     stack.append(t)
     found = sorted(seen, key=_by_index)
     if wrt is None:
-        return found, True
+        return found, outside
     path = []
     for node in found:
-        if node in stops or not stops.isdisjoint(node.inputs):
-            stops.add(node)
+        if node in reach or not reach.isdisjoint(node.inputs):
+            reach.add(node)
             path.append(node)
+        elif node.primitive is None:
+            outside = True
     return path, outside
 
 
@@ -155,25 +154,27 @@ def pull(
         if primitive is None or node in ends:
             result[node] = g
             continue
-        values, params, pulls = node.xs, node.params, primitive.pulls
+        values, params = node.xs, node.params
         if on_tensors:
             z, xs = node, recorded_inputs(node)
         else:
             z, xs = node.value, values
-        for k, t in enumerate(node.inputs):
-            if t not in reach or (rule := pulls[k]) is None:
+        for t, x, rule in zip(node.inputs, values, primitive.pulls):  # noqa: B905
+            if t not in reach or rule is None:
                 continue
-            gx, x = rule(g, z, *xs, **params) if params else rule(g, z, *xs), values[k]
+            gx = rule(g, z, *xs, **params) if params else rule(g, z, *xs)
             if gx.shape != x.shape:
                 gx = unbroadcast(gx, x.shape)
             if gx.dtype is not x.dtype:
                 gx = cast(gx, x.dtype)
             if t not in cots:
                 cots[t] = gx
+            elif type(gx) is Pending:
+                cots[t] = gx + cots[t]
             elif t in owned:
                 cots[t] += gx
             else:
-                cots[t] = gx + cots[t] if type(gx) is Pending else cots[t] + gx
+                cots[t] = cots[t] + gx
                 if not on_tensors:
                     owned.add(t)
     return result

@@ -228,7 +228,7 @@ class Tensor(Node):
         return _restored, (self.value, is_leaf and self.live, self.name, self.grad)
 
     def __getitem__(self, index: Any) -> Tensor:
-        return OPS[operator.getitem](self, index)  # type: ignore[no-any-return]
+        return apply(OPS[operator.getitem], (self,), {"index": plain_index(index)})
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
         raise TypeError(
@@ -387,7 +387,7 @@ def _run(
     primitive: Any, inputs: Sequence[Any], xs: tuple[Any, ...], params: Any, live: bool
 ) -> Tensor:
     try:
-        value = primitive.forward(*xs, **params)
+        value = primitive.forward(*xs, **params) if params else primitive.forward(*xs)
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(primitive, xs, params, error) from error
     if type(value) is not _ndarray:
@@ -411,6 +411,15 @@ def _restored(value: Any, live: bool, name: str | None, grad: Any) -> Tensor:
 def value_of(x: Any) -> Any:
     """Take the array out of a Tensor; give anything else back as it is."""
     return x.value if isinstance(x, Tensor) else x
+
+
+def plain_index(index: Any) -> Any:
+    """Take the arrays out of an index that holds Tensors, and make lists into arrays."""
+    if isinstance(index, tuple):
+        return tuple([plain_index(k) for k in index])
+    if isinstance(index, list):
+        return np.asarray(index) if index else np.zeros(0, int)
+    return value_of(index)
 
 
 def cotangent_for(t: Tensor, grad: Any, caller: str) -> Any:

@@ -8,6 +8,7 @@ The product of the inputs with their weights is taken for all time steps at once
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,19 +28,22 @@ __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 State = tuple[Any, ...]
 
 
-def rnn_step(x: Tensor, state: State, u: Tensor, b_hh: Tensor) -> State:
-    """h = tanh(x W_ih^T + b_ih + h W_hh^T + b_hh), for `x` already multiplied."""
+Recur = Callable[[Any], Tensor]
+
+
+def rnn_step(x: Tensor, state: State, recur: Recur) -> State:
+    """h = tanh(x + recur(h)), where x and recur(h) hold the products with the weights and the biases."""
     (h,) = state
-    h = tanh(x + (matmul(h, u) + b_hh))
+    h = tanh(x + recur(h))
     label(h=h)
     return (h,)
 
 
-def gru_step(x: Tensor, state: State, u: Tensor, b_hh: Tensor) -> State:
+def gru_step(x: Tensor, state: State, recur: Recur) -> State:
     """r, z = sigmoid, sigmoid; n = tanh(x_n + r * h_n); h = (1 - z) * n + z * h."""
     (h,) = state
     x_r, x_z, x_n = split(x, 3, axis=-1)
-    h_r, h_z, h_n = split(matmul(h, u) + b_hh, 3, axis=-1)
+    h_r, h_z, h_n = split(recur(h), 3, axis=-1)
     r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
     n = tanh(x_n + r * h_n)
     h = (1 - z) * n + z * h
@@ -47,10 +51,10 @@ def gru_step(x: Tensor, state: State, u: Tensor, b_hh: Tensor) -> State:
     return (h,)
 
 
-def lstm_step(x: Tensor, state: State, u: Tensor, b_hh: Tensor) -> State:
+def lstm_step(x: Tensor, state: State, recur: Recur) -> State:
     """i, f, g, o = sigmoid, sigmoid, tanh, sigmoid; c = f * c + i * g; h = o * tanh(c)."""
     h, c = state
-    i, f, g, o = split(x + (matmul(h, u) + b_hh), 4, axis=-1)
+    i, f, g, o = split(x + recur(h), 4, axis=-1)
     i, f, g, o = sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
     c = f * c + i * g
     h = o * tanh(c)
@@ -64,6 +68,7 @@ class _Recurrent(Module):
     gates: int
     states: tuple[str, ...] = ("h",)
     step: Any
+    recurrent_bias = False  # whether b_hh must be added step by step, and not with b_ih beforehand
 
     def __init__(
         self,
@@ -87,9 +92,15 @@ class _Recurrent(Module):
             ):
                 setattr(self, name + suffix, init.uniform(rng, bound, shape, dtype))
 
-    def _weights(self, suffix: str) -> list[Tensor]:
+    def _products(self, x: Any, suffix: str) -> tuple[Tensor, Recur]:
+        """Multiply x, for all time steps at once, and give the function that multiplies h."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        return [getattr(self, name + suffix) for name in names]
+        w, u, b_ih, b_hh = [getattr(self, name + suffix) for name in names]
+        check_features(type(self).__name__, x, w)
+        u = u.T
+        if self.recurrent_bias:
+            return matmul(x, w.T) + b_ih, lambda h: matmul(h, u) + b_hh
+        return matmul(x, w.T) + (b_ih + b_hh), lambda h: matmul(h, u)
 
     def _initial(self, state: Any, shape: tuple[int, ...], dtype: Any) -> State:
         """Check the initial state against `shape`, or make it of zeros."""
@@ -123,10 +134,9 @@ class _Cell(_Recurrent):
         super().__init__(input_size, hidden_size, [""], rng, dtype)
 
     def forward(self, x: Any, state: Any = None) -> Any:
-        w, u, b_ih, b_hh = self._weights("")
-        check_features(type(self).__name__, x, w)
-        state = self._initial(state, (*np.shape(x)[:-1], self.hidden_size), u.dtype)
-        return self._final(type(self).step(matmul(x, w.T) + b_ih, state, u.T, b_hh))
+        xw, recur = self._products(x, "")
+        state = self._initial(state, (*np.shape(x)[:-1], self.hidden_size), xw.dtype)
+        return self._final(type(self).step(xw, state, recur))
 
 
 class _Layers(_Recurrent):
@@ -149,9 +159,8 @@ class _Layers(_Recurrent):
             raise ValueError(f"{who}: the input must be (time, batch, features), got shape {shape}")
         if shape[0] == 0:
             raise ValueError(f"{who}: the sequence is empty: the input has shape {shape}")
-        check_features(who, x, self._weights("_l0")[0])
         full = (self.num_layers, shape[1], self.hidden_size)
-        initial = self._initial(state, full, self._weights("_l0")[1].dtype)
+        initial = self._initial(state, full, getattr(self, "weight_hh_l0").dtype)
         finals = []
         for k in range(self.num_layers):
             first = tuple([s[k] for s in initial])
@@ -164,12 +173,10 @@ class _Layers(_Recurrent):
         return x, self._final(tuple([stack(s) for s in zip(*finals, strict=True)]))
 
     def _layer(self, x: Any, state: State, suffix: str) -> tuple[Tensor, State]:
-        w, u, b_ih, b_hh = self._weights(suffix)
-        xw, u = matmul(x, w.T) + b_ih, u.T
-        step, hs = type(self).step, []
+        (xw, recur), step, hs = self._products(x, suffix), type(self).step, []
         for t in range(len(xw)):
             with scope("step", t):
-                state = step(xw[t], state, u, b_hh)
+                state = step(xw[t], state, recur)
             hs.append(state[0])
         return stack(hs), state
 
@@ -196,7 +203,7 @@ class GRUCell(_Cell):
     The rows of the weights are the gates r, z, n, as in PyTorch: weight_ih (3H, I).
     """
 
-    gates, step = 3, gru_step
+    gates, step, recurrent_bias = 3, gru_step, True
 
 
 class LSTMCell(_Cell):
@@ -228,7 +235,7 @@ class RNN(_Layers):
 class GRU(_Layers):
     """Layers of `GRUCell` over a sequence, as `RNN`."""
 
-    gates, step = 3, gru_step
+    gates, step, recurrent_bias = 3, gru_step, True
 
 
 class LSTM(_Layers):

@@ -78,7 +78,9 @@ tanh       = elementwise(np.tanh,       lambda g, z, x: g * (1 - z * z))
 def _sigmoid(x: Any) -> Any:
     """Logistic function 1 / (1 + exp(-x)), without overflow warnings: 0 and 1 far out."""
     with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(-x))
+        e = np.exp(-x)
+    e += 1
+    return np.reciprocal(e)
 
 
 def _softplus(x: Any) -> Any:

@@ -9,26 +9,17 @@ import numpy as np
 
 from ..primitive import Case, linear, operation
 from ..tape import Pending
-from ..tensor import OPS, At, Tensor, value_of
+from ..tensor import OPS, At, Tensor, plain_index
 
 __all__ = ["getitem", "index_add", "index_set", "take"]
 
 
-def _plain(index: Any) -> Any:
-    """Take the arrays out of an index that holds Tensors, and make lists into arrays."""
-    if isinstance(index, tuple):
-        return tuple([_plain(k) for k in index])
-    return np.asarray(index) if isinstance(index, list) else value_of(index)
-
-
 def _is_basic(index: Any) -> bool:
     """Whether an index makes a view, so that no element is named twice."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(
-        k is None or k is Ellipsis or isinstance(k, (int, slice, np.integer))
-        and not isinstance(k, (bool, np.bool_))
-        for k in parts
-    )  # fmt: skip
+    for k in index if type(index) is tuple else (index,):
+        if not (type(k) is slice or type(k) is int or k is None or k is Ellipsis):
+            return False
+    return True
 
 
 def _add_at(a: Any, index: Any, b: Any) -> None:
@@ -125,5 +116,5 @@ index_add = linear(
 def take(a: Any, indices: Any, axis: int | None = None) -> Tensor:
     """Read whole slices along `axis` (None: from the flattened array)."""
     if axis is None:
-        return getitem(OPS[np.ravel](a), _plain(indices))
-    return getitem(a, (*(slice(None),) * (axis % np.ndim(a)), np.asarray(_plain(indices))))
+        return getitem(OPS[np.ravel](a), plain_index(indices))
+    return getitem(a, (*(slice(None),) * (axis % np.ndim(a)), np.asarray(plain_index(indices))))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
 
 from ..primitive import Case, linear, operation
-from ..tensor import OPS, Tensor
+from ..tensor import Tensor
 
 __all__ = [
     "astype", "broadcast_to", "concatenate", "expand_dims", "flip", "moveaxis", "ravel", "reshape",
@@ -118,22 +117,23 @@ stack        = linear(_stack,        each=_slice_of, key=np.stack, name="stack",
 @operation(np.split, lambda r: [])
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
     """Cut along `axis` into equal sections (an int) or at indices; views, as slices are."""
-    n = np.shape(ary)[axis]
+    x = ary if isinstance(ary, Tensor) else Tensor(np.asarray(ary))
+    n = x.shape[axis]
     if isinstance(indices_or_sections, int):
         if n % indices_or_sections:
             raise ValueError(
-                f"split: axis {axis} of shape {np.shape(ary)} does not divide into "
+                f"split: axis {axis} of shape {x.shape} does not divide into "
                 f"{indices_or_sections} equal sections"
             )
         cuts = list(range(0, n + 1, n // indices_or_sections))
     else:
         cuts = [0, *indices_or_sections, n]
-    at = (slice(None),) * (axis % np.ndim(ary))
-    read = OPS[operator.getitem]
-    return [read(ary, (*at, slice(a, b))) for a, b in zip(cuts, cuts[1:], strict=False)]
+    at = (slice(None),) * (axis % x.ndim)
+    return [x[(*at, slice(a, b))] for a, b in zip(cuts, cuts[1:], strict=False)]
 
 
 def unstack(x: Any, axis: int = 0) -> list[Tensor]:
     """List the slices along `axis`; the cost of the gradient is linear in their number."""
-    at = (slice(None),) * (axis % np.ndim(x))
-    return [OPS[operator.getitem](x, (*at, k)) for k in range(np.shape(x)[axis])]
+    t = x if isinstance(x, Tensor) else Tensor(np.asarray(x))
+    at = (slice(None),) * (axis % t.ndim)
+    return [t[(*at, k)] for k in range(t.shape[axis])]

@@ -1,0 +1,270 @@
+"""One LSTM training step: forward, and the gradients of x, W_ih, W_hh and b of sum(h).
+
+    python benchmarks/bench_lstm.py [--rounds 7] [--all]
+
+Everyone computes the same from the same arrays, checked before it is timed:
+
+    i f g o = sigmoid, sigmoid, tanh, sigmoid  of  x W_ih' + b + h W_hh'
+    c = f * c + i * g
+    h = o * tanh(c)
+
+and is written as its users would write it for speed: x W_ih' for all steps in one product, the four
+gates in one product per step, h collected and summed once. Ratios are minigrad.nn.LSTM's time divided
+by the other's, so less is better for minigrad.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from timing import Step, agree, header, measure, peer, table
+
+import minigrad as mg
+
+SIZES = [
+    (20, 1, 16, 16),
+    (50, 16, 32, 64),
+    (50, 32, 64, 128),
+    (100, 64, 128, 256),
+    (35, 20, 650, 650),
+]
+TARGETS = [
+    {"torch composed": 0.5, "HIPS autograd": 0.2, "mygrad": 0.2},
+    {"torch composed": 0.6, "HIPS autograd": 0.35, "mygrad": 0.35},
+    {"torch composed": 0.75},
+    {"torch composed": 0.75},
+    {"torch composed": 0.75},
+]
+
+
+class Problem(NamedTuple):
+    """x (T, B, I), weight_ih (4H, I), weight_hh (4H, H), bias (4H,), float32, gates i f g o."""
+
+    x: np.ndarray
+    weight_ih: np.ndarray
+    weight_hh: np.ndarray
+    bias: np.ndarray
+
+    @classmethod
+    def draw(cls, T: int, B: int, features: int, H: int) -> Problem:
+        rng = np.random.default_rng(0)
+        shapes = [(T, B, features), (4 * H, features), (4 * H, H), (4 * H,)]
+        scales = [1, *[H**-0.5] * 3]
+        return cls(
+            *[
+                (scale * rng.standard_normal(shape)).astype(np.float32)
+                for shape, scale in zip(shapes, scales, strict=True)
+            ]
+        )
+
+
+def gemms(p: Problem) -> Step:
+    """The matrix products alone, into buffers that exist: the floor for everything on this BLAS."""
+    T, B, features = p.x.shape
+    rows, H = p.weight_hh.shape
+    x, w, u = p.x.reshape(T * B, features), p.weight_ih, p.weight_hh
+    a, h = np.zeros((T, B, rows), np.float32), np.zeros((T, B, H), np.float32)
+    flat_a, flat_h = a.reshape(T * B, rows), h.reshape(T * B, H)
+    dx, dw, du = (np.empty_like(v) for v in (x, w, u))
+    da, dh = np.empty((B, rows), np.float32), np.empty((B, H), np.float32)
+
+    def step() -> None:
+        np.matmul(x, w.T, out=flat_a)
+        for t in range(T):
+            np.matmul(h[t], u.T, out=da)
+        for t in range(T):
+            np.matmul(a[t], u, out=dh)
+        np.matmul(flat_a, w, out=dx)
+        np.matmul(flat_a.T, x, out=dw)
+        np.matmul(flat_a.T, flat_h, out=du)
+
+    return step
+
+
+def by_hand(p: Problem) -> Step:
+    def step() -> tuple[np.ndarray, ...]:
+        hs, _, cache = mg.bptt.lstm_forward(p.x, p.weight_ih, p.weight_hh, p.bias, None)
+        g = mg.bptt.lstm_backward(np.ones_like(hs), cache)
+        return g["x"], g["weight_ih"], g["weight_hh"], g["bias_ih"]
+
+    return step
+
+
+def minigrad_eager(p: Problem) -> Step:
+    rows, features = p.weight_ih.shape
+    lstm = mg.nn.LSTM(features, rows // 4)
+    lstm.load_state_dict(
+        {
+            "weight_ih_l0": p.weight_ih,
+            "weight_hh_l0": p.weight_hh,
+            "bias_ih_l0": p.bias,
+            "bias_hh_l0": np.zeros_like(p.bias),
+        }
+    )
+    x = mg.tensor(p.x, requires_grad=True)
+
+    def step() -> tuple[Any, ...]:
+        x.grad = None
+        lstm.zero_grad()
+        hs, _ = lstm(x)
+        hs.sum().backward()
+        return x.grad, lstm.weight_ih_l0.grad, lstm.weight_hh_l0.grad, lstm.bias_ih_l0.grad
+
+    return step
+
+
+def torch_fused(p: Problem) -> Step | None:
+    if (torch := peer("torch")) is None:
+        return None
+    rows, features = p.weight_ih.shape
+    lstm = torch.nn.LSTM(features, rows // 4)
+    with torch.no_grad():
+        lstm.weight_ih_l0.copy_(torch.tensor(p.weight_ih))
+        lstm.weight_hh_l0.copy_(torch.tensor(p.weight_hh))
+        lstm.bias_ih_l0.copy_(torch.tensor(p.bias))
+        lstm.bias_hh_l0.zero_()
+    x = torch.tensor(p.x, requires_grad=True)
+
+    def step() -> tuple[Any, ...]:
+        x.grad = None
+        lstm.zero_grad(set_to_none=True)
+        hs, _ = lstm(x)
+        hs.sum().backward()
+        return x.grad, lstm.weight_ih_l0.grad, lstm.weight_hh_l0.grad, lstm.bias_ih_l0.grad
+
+    return step
+
+
+def torch_composed(p: Problem) -> Step | None:
+    """Unbind and chunk, not x[t] and slices: their gradients are one stack each."""
+    if (torch := peer("torch")) is None:
+        return None
+    leaves = [torch.tensor(v, requires_grad=True) for v in p]
+    B, H = p.x.shape[1], p.weight_hh.shape[1]
+
+    def step() -> list[Any]:
+        for leaf in leaves:
+            leaf.grad = None
+        x, w, u, b = leaves
+        ut = u.T
+        h = c = torch.zeros(B, H)
+        hs = []
+        for xw in (x @ w.T + b).unbind(0):
+            i, f, g, o = torch.addmm(xw, h, ut).chunk(4, 1)
+            i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
+            c = f * c + i * g
+            h = o * torch.tanh(c)
+            hs.append(h)
+        torch.stack(hs).sum().backward()
+        return [leaf.grad for leaf in leaves]
+
+    return step
+
+
+def jax_scan(p: Problem) -> Step | None:
+    if (jax := peer("jax")) is None:
+        return None
+    jnp = jax.numpy
+    B, H = p.x.shape[1], p.weight_hh.shape[1]
+
+    def loss(x: Any, w: Any, u: Any, b: Any) -> Any:
+        def cell(state: Any, xw: Any) -> Any:
+            h, c = state
+            i, f, g, o = jnp.split(xw + h @ u.T, 4, axis=1)
+            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+            h = jax.nn.sigmoid(o) * jnp.tanh(c)
+            return (h, c), h
+
+        zeros = jnp.zeros((B, H), x.dtype)
+        return jax.lax.scan(cell, (zeros, zeros), x @ w.T + b)[1].sum()
+
+    gradient = jax.jit(jax.grad(loss, (0, 1, 2, 3)))
+    arguments = [jnp.asarray(v) for v in p]
+    return lambda: jax.block_until_ready(gradient(*arguments))
+
+
+def hips_autograd(p: Problem) -> Step | None:
+    if (anp := peer("autograd.numpy")) is None:
+        return None
+    B, H = p.x.shape[1], p.weight_hh.shape[1]
+    half = np.float32(0.5)  # a Python number would make everything float64 on the way back
+
+    def sigmoid(a: Any) -> Any:
+        return half * anp.tanh(half * a) + half
+
+    def loss(x: Any, w: Any, u: Any, b: Any) -> Any:
+        xw, ut = anp.dot(x, w.T) + b, u.T
+        h = c = np.zeros((B, H), np.float32)
+        hs = []
+        for t in range(len(x)):
+            i, f, g, o = anp.split(xw[t] + anp.dot(h, ut), 4, axis=1)
+            c = sigmoid(f) * c + sigmoid(i) * anp.tanh(g)
+            h = sigmoid(o) * anp.tanh(c)
+            hs.append(h)
+        return anp.sum(anp.stack(hs))
+
+    gradient = peer("autograd").grad(loss, (0, 1, 2, 3))
+    return lambda: gradient(*p)
+
+
+def mygrad_eager(p: Problem) -> Step | None:
+    if (mygrad := peer("mygrad")) is None:
+        return None
+    sigmoid = peer("mygrad.nnet.activations").sigmoid
+    leaves = [mygrad.tensor(v) for v in p]
+    B, H = p.x.shape[1], p.weight_hh.shape[1]
+
+    def step() -> list[Any]:
+        x, w, u, b = leaves
+        xw, ut = mygrad.matmul(x, w.T) + b, u.T
+        h = c = np.zeros((B, H), np.float32)
+        hs = []
+        for t in range(len(p.x)):
+            a = xw[t] + mygrad.matmul(h, ut)
+            i, f, g, o = (a[:, k * H : (k + 1) * H] for k in range(4))
+            c = sigmoid(f) * c + sigmoid(i) * mygrad.tanh(g)
+            h = sigmoid(o) * mygrad.tanh(c)
+            hs.append(h)
+        mygrad.stack(hs).sum().backward()
+        return [leaf.grad for leaf in leaves]
+
+    return step
+
+
+IMPLEMENTATIONS: dict[str, Callable[[Problem], Step | None]] = {
+    "GEMMs alone, NumPy": gemms,
+    "BPTT by hand, NumPy": by_hand,
+    "minigrad.nn.LSTM": minigrad_eager,
+    "torch.nn.LSTM, fused": torch_fused,
+    "torch composed": torch_composed,
+    "JAX jit + scan": jax_scan,
+    "HIPS autograd": hips_autograd,
+    "mygrad": mygrad_eager,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each (%(default)s)")
+    parser.add_argument("--all", action="store_true", help="all five sizes, not the first two")
+    options = parser.parse_args()
+    print(header())
+    for size, targets in list(zip(SIZES, TARGETS, strict=True))[: None if options.all else 2]:
+        problem = Problem.draw(*size)
+        candidates = {name: make(problem) for name, make in IMPLEMENTATIONS.items()}
+        gradients = {
+            name: dict(zip(Problem._fields, map(np.asarray, step()), strict=True))
+            for name, step in candidates.items()
+            if step is not None and name != "GEMMs alone, NumPy"
+        }
+        agree(gradients, "BPTT by hand, NumPy")
+        timings = measure(candidates, "minigrad.nn.LSTM", options.rounds)
+        title = f"LSTM training step, (T, B, I, H) = {size}, float32; all gradients agree"
+        table(title, timings, "minigrad.nn.LSTM", "us per time step", 1e6 / size[0], targets)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""Small operations: what recording and differentiating them costs, here and elsewhere.
+
+    python benchmarks/bench_ops.py [--rounds 7] [--full]
+
+1. a chain of tanh(y * a + b), forward and backward of y, a and b;
+2. x[t] for every t: whether the gradient of x costs T or T^2;
+3. a chain of 100,000 operations: forward, backward, freed, and the memory that comes back;
+4. `import minigrad` against `import numpy`.
+
+Ratios are minigrad's time divided by the other's, so less is better for minigrad.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+import tracemalloc
+from statistics import median
+from typing import Any
+
+import numpy as np
+from timing import Step, agree, header, measure, peer, table, verdict
+
+import minigrad as mg
+
+LINKS = 50
+SIZES = [(4,), (16, 64), (64, 256)]
+TARGETS = {"torch eager": 0.45, "HIPS autograd": 0.3}  # at the smallest size
+ROWS_TARGET = 0.05  # of PyTorch's time at T = 4000
+IMPORT_TARGET = 40  # ms
+
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def chain_by_hand(y: np.ndarray, a: np.ndarray, b: np.ndarray) -> Step:
+    def step() -> Arrays:
+        ys = [y]
+        for _ in range(LINKS):
+            ys.append(np.tanh(ys[-1] * a + b))
+        dy, da, db = np.ones_like(y), np.zeros_like(a), np.zeros_like(b)
+        for k in range(LINKS, 0, -1):
+            ds = dy * (1 - ys[k] * ys[k])
+            da += ds * ys[k - 1]
+            db += ds
+            dy = ds * a
+        return dy, da, db
+
+    return step
+
+
+def chain_minigrad(y: np.ndarray, a: np.ndarray, b: np.ndarray) -> Step:
+    leaves = [mg.tensor(v, requires_grad=True) for v in (y, a, b)]
+
+    def step() -> list[Any]:
+        z, a, b = leaves
+        for leaf in leaves:
+            leaf.grad = None
+        for _ in range(LINKS):
+            z = mg.tanh(z * a + b)
+        z.sum().backward()
+        return [leaf.grad for leaf in leaves]
+
+    return step
+
+
+def chain_torch(y: np.ndarray, a: np.ndarray, b: np.ndarray) -> Step | None:
+    if (torch := peer("torch")) is None:
+        return None
+    leaves = [torch.tensor(v, requires_grad=True) for v in (y, a, b)]
+
+    def step() -> list[Any]:
+        z, a, b = leaves
+        for leaf in leaves:
+            leaf.grad = None
+        for _ in range(LINKS):
+            z = torch.tanh(z * a + b)
+        z.sum().backward()
+        return [leaf.grad for leaf in leaves]
+
+    return step
+
+
+def chain_autograd(y: np.ndarray, a: np.ndarray, b: np.ndarray) -> Step | None:
+    if (anp := peer("autograd.numpy")) is None:
+        return None
+
+    def loss(z: Any, a: Any, b: Any) -> Any:
+        for _ in range(LINKS):
+            z = anp.tanh(z * a + b)
+        return anp.sum(z)
+
+    gradient = peer("autograd").grad(loss, (0, 1, 2))
+    return lambda: gradient(y, a, b)
+
+
+def chain_mygrad(y: np.ndarray, a: np.ndarray, b: np.ndarray) -> Step | None:
+    if (mygrad := peer("mygrad")) is None:
+        return None
+    leaves = [mygrad.tensor(v) for v in (y, a, b)]
+
+    def step() -> list[Any]:
+        z, a, b = leaves
+        for _ in range(LINKS):
+            z = mygrad.tanh(z * a + b)
+        z.sum().backward()  # clears the graph; the gradients go when the leaves are used again
+        return [leaf.grad for leaf in leaves]
+
+    return step
+
+
+def bench_chain(rounds: int) -> None:
+    """(1) 50 links of three operations each."""
+    for size in SIZES:
+        rng = np.random.default_rng(0)
+        y, a, b = (rng.standard_normal(size).astype(np.float32) for _ in range(3))
+        candidates = {
+            "NumPy by hand": chain_by_hand(y, a, b),
+            "minigrad": chain_minigrad(y, a, b),
+            "torch eager": chain_torch(y, a, b),
+            "HIPS autograd": chain_autograd(y, a, b),
+            "mygrad": chain_mygrad(y, a, b),
+        }
+        gradients = {
+            name: dict(zip("yab", map(np.asarray, step()), strict=True))
+            for name, step in candidates.items()
+            if step is not None
+        }
+        agree(gradients, "NumPy by hand")
+        table(
+            f"chain of {LINKS} tanh(y * a + b), size {' x '.join(map(str, size))}, "
+            "float32: forward, and backward of y, a, b",
+            measure(candidates, "minigrad", rounds),
+            "minigrad",
+            "us per operation",
+            1e6 / (3 * LINKS),
+            TARGETS if size == SIZES[0] else None,
+        )
+
+
+def rows_minigrad(T: int) -> Step:
+    x = mg.tensor(np.ones((T, 256), np.float32), requires_grad=True)
+
+    def step() -> Any:
+        x.grad = None
+        total = x[0]
+        for t in range(1, T):
+            total = total + x[t]
+        total.sum().backward()
+        return x.grad
+
+    return step
+
+
+def rows_torch(T: int, unbind: bool) -> Step | None:
+    if (torch := peer("torch")) is None:
+        return None
+    x = torch.ones(T, 256, requires_grad=True)
+
+    def step() -> Any:
+        x.grad = None
+        rows = x.unbind(0) if unbind else x
+        total = rows[0]
+        for t in range(1, T):
+            total = total + rows[t]
+        total.sum().backward()
+        return x.grad
+
+    return step
+
+
+def bench_rows(rounds: int, full: bool) -> None:
+    """(2) The gradient of x from every x[t]: linear if the time per row stays the same."""
+    print("\nsum of x[t] for t in range(T), rows of 256, float32: forward, and backward of x")
+    print(f"  {'us per row':26} {'minigrad x[t]':>16} {'torch x[t]':>16} {'torch unbind':>16}", end="")
+    print("   minigrad / torch x[t]")
+    for T in (500, 1000, 2000, 4000):
+        slow = T > 2000 and not full
+        candidates = {
+            "minigrad": rows_minigrad(T),
+            "x[t]": None if slow else rows_torch(T, unbind=False),
+            "unbind": rows_torch(T, unbind=True),
+        }
+        timings = measure(candidates, "minigrad", rounds)
+        absent = "not installed" if peer("torch") is None else "see --full"
+        cells = [f"{t.seconds * 1e6 / T:.2f}" if t else absent for t in timings.values()]
+        ratio = f"{timings['x[t]'].ratio:.3f}" if timings["x[t]"] else ""
+        if T == 4000 and ratio:
+            ratio += f"   target <= {ROWS_TARGET} {verdict(timings['x[t]'].ratio <= ROWS_TARGET)}"
+        line = f"  T = {T:<22} {' '.join(f'{c:>16}' for c in cells)}   {ratio}"
+        print(line.rstrip())
+
+
+def long_chain(links: int) -> tuple[Any, Any]:
+    x = mg.tensor(np.ones(4, np.float32), requires_grad=True)
+    y = x
+    for _ in range(links // 2):
+        y = y * 0.5 + x
+    return x, y.sum()
+
+
+def bench_long(rounds: int, links: int = 100_000) -> None:
+    """(3) No recursion anywhere, and memory that returns when the loss is dropped."""
+    seconds: dict[str, list[float]] = {"forward": [], "backward": [], "free": []}
+    for _ in range(rounds):
+        marks = [time.perf_counter()]
+        x, loss = long_chain(links)
+        marks.append(time.perf_counter())
+        loss.backward()
+        marks.append(time.perf_counter())
+        del x, loss
+        marks.append(time.perf_counter())
+        for times, start, end in zip(seconds.values(), marks, marks[1:], strict=False):
+            times.append(end - start)
+    print(f"\nchain of {links:,} operations y * 0.5 + x, size 4, float32, minigrad (no peer: no ratio)")
+    for name, times in seconds.items():
+        print(f"  {name:26} {median(times):14.3f} s   {median(times) / links * 1e6:8.2f} us each")
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    x, loss = long_chain(links)
+    held, _ = tracemalloc.get_traced_memory()
+    loss.backward()
+    _, peak = tracemalloc.get_traced_memory()
+    del x, loss
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    for name, value in (("graph", held), ("peak of backward", peak), ("after del loss", after)):
+        print(f"  memory, {name:18} {(value - before) / 1e6:14.3f} MB")
+
+
+def bench_import(rounds: int) -> None:
+    """(4) Fresh interpreters in pairs."""
+
+    def seconds(module: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+        return time.perf_counter() - start
+
+    for module in ("numpy", "minigrad"):
+        seconds(module)  # writes the byte code
+    pairs = [(seconds("numpy"), seconds("minigrad")) for _ in range(rounds)]
+    extra = 1e3 * median(ours - numpy for numpy, ours in pairs)
+    print("\nimport, a fresh interpreter each")
+    print(f"  {'numpy':26} {1e3 * median(numpy for numpy, _ in pairs):14.0f} ms")
+    print(f"  {'minigrad':26} {1e3 * median(ours for _, ours in pairs):14.0f} ms")
+    target = f"target <= {IMPORT_TARGET} ms {verdict(extra <= IMPORT_TARGET)}"
+    print(f"  {'minigrad over numpy':26} {extra:14.0f} ms   {target}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each (%(default)s)")
+    parser.add_argument("--full", action="store_true", help="also PyTorch's x[t] at T = 4000")
+    options = parser.parse_args()
+    print(header())
+    bench_chain(options.rounds)
+    bench_rows(max(1, options.rounds // 3), options.full)
+    bench_long(max(1, options.rounds // 3))
+    bench_import(options.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""A test that leaks global state fails: recording, scope, default dtype, NumPy's generator."""
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.context import current
+from minigrad.tensor import get_default_dtype
+
+
+def _state():
+    context, random = current(), np.random.get_state()  # noqa: NPY002
+    return context.recording, context.scope, get_default_dtype(), random[1].tobytes(), random[2]
+
+
+@pytest.fixture(autouse=True)
+def no_leaks():
+    before = _state()
+    yield
+    assert _state() == before, "the test left global state changed"
+
+
+@pytest.fixture(autouse=True)
+def names_in_doctests(doctest_namespace):
+    doctest_namespace.update(np=np, mg=mg)
+
+

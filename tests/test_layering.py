@@ -1,0 +1,92 @@
+"""The layers of the package: each file imports only from layers above its own. This list is the diagram."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "minigrad"
+
+LAYERS = [
+    ["bptt", "context", "tape", "tree"],
+    ["tensor"],
+    ["primitive"],
+    ["ops"],
+    ["autodiff", "graph"],
+    ["viz", "testing"],
+    ["compare"],
+    ["nn.init", "nn.module"],
+    ["nn.layers", "nn.losses"],
+    ["nn.recurrent"],
+    ["nn"],
+    ["data", "optim", "io"],
+    ["train"],
+    [""],
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+# pages of one room: the package's __init__ gathers them, and they do not import one another
+ROOMS = {"ops", "viz"}
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def _name(path):
+    parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _room(name):
+    head = name.partition(".")[0]
+    return head if head in ROOMS else name
+
+
+def _imports(path):
+    """Every module of the package that a file imports, and whether the import is inside a function."""
+    tree = ast.parse(path.read_text())
+    top = {id(node) for node in tree.body}
+    package = _name(path) if path.name == "__init__.py" else _name(path).rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            parts = package.split(".") if package else []
+            base = ".".join(
+                parts[: len(parts) - node.level + 1] + ([node.module] if node.module else [])
+            )
+            targets = [base]
+            if not node.module or _is_package(base):
+                targets = [
+                    f"{base}.{alias.name}".strip(".") if _is_module(base, alias.name) else base
+                    for alias in node.names
+                ]
+            for target in targets:
+                yield target, id(node) in top
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
+            assert not any(n.split(".")[0] == "minigrad" for n in names), f"{path.name}: relative please"
+
+
+def _is_package(base):
+    return (PACKAGE / base.replace(".", "/") / "__init__.py").exists()
+
+
+def _is_module(base, name):
+    folder = PACKAGE / base.replace(".", "/")
+    return (folder / f"{name}.py").exists() or (folder / name / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_imports_only_from_layers_above(path):
+    name = _name(path)
+    assert _room(name) in LEVEL, f"{name} has no place in the list of layers"
+    for target, at_top in _imports(path):
+        assert at_top, f"{name} imports {target} inside a function"
+        if path.name == "__init__.py" and name and target.startswith(name):
+            continue  # a room's __init__ gathers its own pages
+        if _room(target) == _room(name):
+            allowed = name.startswith("viz.")
+            assert allowed, f"{name} imports its sibling {target}"
+            continue
+        assert LEVEL[_room(target)] < LEVEL[_room(name)], f"{name} may not import {target}"
+
+
+def test_the_witness_shares_no_code():
+    assert list(_imports(PACKAGE / "bptt.py")) == []

@@ -1,0 +1,388 @@
+"""Tensors: what they hold, how backward fills `.grad`, NumPy's protocols, and the errors."""
+
+import copy
+import gc
+import operator
+import pickle
+import weakref
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+
+
+def leaf(values, **kwargs):
+    return mg.tensor(np.array(values, dtype=np.float64), requires_grad=True, **kwargs)
+
+
+# ---- making ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype"),
+    [
+        (2.0, np.float32),
+        ([1.0, 2.0], np.float32),
+        ([1, 2], np.int64),
+        (True, np.bool_),
+        (np.float64(2), np.float64),
+        ([np.float64(2), 1.0], np.float64),
+        (np.zeros(2, np.float16), np.float16),
+    ],
+)
+def test_dtypes(data, dtype):
+    assert mg.tensor(data).dtype == dtype
+
+
+def test_default_dtype():
+    mg.set_default_dtype(np.float64)
+    try:
+        assert mg.tensor(2.0).dtype == np.float64
+        assert mg.nn.Linear(1, 1).weight.dtype == np.float64
+    finally:
+        mg.set_default_dtype(np.float32)
+    with pytest.raises(TypeError, match="floating"):
+        mg.set_default_dtype(int)
+
+
+def test_tensor_copies():
+    a = np.ones(2)
+    t = mg.tensor(a)
+    a[0] = 5
+    assert t.data[0] == 1
+
+
+@pytest.mark.parametrize("data", [1, [1, 2], np.array([True]), np.arange(3)])
+def test_integers_cannot_require_gradients(data):
+    with pytest.raises(TypeError, match="pass floats"):
+        mg.tensor(data, requires_grad=True)
+
+
+def test_complex_and_objects_are_refused():
+    with pytest.raises(TypeError, match="real and imaginary"):
+        mg.tensor(1j)
+    with pytest.raises(TypeError, match="real numbers"):
+        mg.tensor(["a"])
+    with pytest.raises(TypeError, match="real and imaginary"):
+        (leaf([1.0]) * 1j).sum().backward(np.array(1 + 0j))
+
+
+# ---- backward ----------------------------------------------------------------------------------
+
+
+def test_backward_accumulates_on_leaves():
+    x = leaf(3.0)
+    y = x * x
+    y.backward()
+    y.backward()
+    assert x.grad == 12.0
+    (2 * x).backward()
+    assert x.grad == 14.0
+    assert y.grad is None
+
+
+def test_an_unused_leaf_has_no_gradient():
+    x, unused = leaf(1.0), leaf(1.0)
+    (x * 2).backward()
+    assert unused.grad is None
+
+
+def test_gradients_are_never_shared():
+    x, y = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    seed = np.ones(2)
+    (x + y).backward(seed)
+    x.grad *= 10
+    np.testing.assert_array_equal(y.grad, 1)
+    np.testing.assert_array_equal(seed, 1)
+    z = leaf(np.ones(3))
+    z.sum().backward()
+    z.grad += 1  # a broadcast cotangent would be read-only
+
+
+def test_a_buffer_shared_by_two_cotangents_is_not_added_to():
+    x, y = leaf(2.0), leaf(3.0)
+    z = x + y
+    (x / z).backward()
+    np.testing.assert_allclose([x.grad, y.grad], [3 / 25, -2 / 25])
+
+
+def test_gradients_have_the_dtype_of_what_they_belong_to():
+    x, y = mg.tensor(np.ones(2, np.float32), requires_grad=True), leaf([1.0, 2.0])
+    z = x * y
+    assert z.dtype == np.float64
+    z.sum().backward()
+    assert (x.grad.dtype, y.grad.dtype) == (np.float32, np.float64)
+
+
+def test_backward_needs_a_graph_and_a_number():
+    with pytest.raises(RuntimeError, match="requires_grad=True"):
+        mg.tensor([1.0]).backward()
+    with mg.no_grad():
+        y = leaf([1.0]) * 2
+    with pytest.raises(RuntimeError, match="no graph"):
+        y.backward()
+    with pytest.raises(ValueError, match=r"shape \(2,\).*cotangent"):
+        (leaf([1.0, 2.0]) * 2).backward()
+    with pytest.raises(ValueError, match=r"shape \(3,\) for a tensor of shape \(2,\)"):
+        (leaf([1.0, 2.0]) * 2).backward(np.ones(3))
+
+
+def test_a_rebound_leaf_does_not_change_a_recorded_graph():
+    x = leaf([1.0, 2.0])
+    y = (x * x).sum()
+    x.data = np.array([100.0, 200.0])
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [2, 4])
+
+
+def test_hand_written_descent():
+    x = leaf([1.0, 2.0])
+    (x * x).sum().backward()
+    x.data -= 0.5 * x.grad
+    np.testing.assert_array_equal(x.data, [0, 0])
+
+
+def test_the_data_of_a_result_is_read_only():
+    y = leaf([1.0]) * 2
+    with pytest.raises(ValueError, match="read-only"):
+        y.data[0] = 5
+    with pytest.raises(TypeError, match="result of multiply"):
+        y.data = np.ones(1)
+    with pytest.raises(ValueError, match=r"shape is \(1,\)"):
+        leaf([1.0]).data = np.ones(2)
+
+
+def test_indexing_is_linear_in_its_cost_and_right():
+    x = leaf(np.arange(12.0).reshape(4, 3))
+    total = sum((x[t] * (t + 1)).sum() for t in range(4)) + (x * x).sum() + x[[0, 0]].sum()
+    total.backward()
+    expected = np.arange(1.0, 5)[:, None] + 2 * x.data
+    expected[0] += 2
+    np.testing.assert_array_equal(x.grad, expected)
+
+
+def test_a_chain_of_100_000_operations():
+    x = leaf(1.0)
+    y = x
+    for _ in range(100_000):
+        y = y + 1e-6
+    y.backward()
+    assert x.grad == 1.0
+    assert mg.jvp(lambda x: _chain(x, 20_000), (1.0,), (1.0,))[1].item() == 1.0
+    gone = weakref.ref(y)
+    del y
+    assert gone() is None  # freed by counting references alone, without recursion
+
+
+def _chain(x, n):
+    for _ in range(n):
+        x = x + 0.0
+    return x
+
+
+def test_graphs_are_freed_without_the_collector():
+    gc.disable()
+    try:
+        x = leaf(np.ones(3))
+        loss = (np.tanh(x) * x).sum()
+        loss.backward()
+        inner = weakref.ref(loss.inputs[0])
+        del loss
+        assert inner() is None
+    finally:
+        gc.enable()
+
+
+def test_the_same_program_gives_the_same_bits():
+    def run():
+        x = leaf(np.linspace(0, 1, 7))
+        y = np.sin(x) * x + np.exp(x) / (x + 1) + x @ x + x[2] * x[[1, 1]].sum()
+        y.sum().backward()
+        return x.grad.tobytes()
+
+    assert len({run() for _ in range(5)}) == 1
+
+
+# ---- Python's protocols ------------------------------------------------------------------------
+
+
+def test_truth_comparison_and_hash():
+    t = leaf([1.0, 2.0])
+    assert bool(leaf([3.0]))
+    assert not mg.tensor(0.0)
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(t)
+    assert isinstance(t == t, np.ndarray)
+    assert (t == np.array([1.0, 5.0])).tolist() == [True, False]
+    assert (t < 2).tolist() == [True, False]
+    assert len({t, t, leaf([1.0, 2.0])}) == 2
+    assert 2.0 in t
+    assert 7.0 not in t
+
+
+def test_numbers_sequences_and_text():
+    t = leaf([[1.0, 2.0], [3.0, 4.0]])
+    assert len(t) == 2
+    assert [row.data.tolist() for row in t] == [[1, 2], [3, 4]]
+    assert float(t[0, 1]) == 2.0
+    assert int(t[1, 1]) == 4
+    assert f"{t[0, 0]:.2f}" == "1.00"
+    assert [10, 20, 30][mg.tensor(1)] == 20
+    assert repr(mg.tensor(1.5, name="w")) == "tensor(1.5, name='w')"
+    assert repr(leaf(1.0) * 2) == "tensor(2., dtype=float64, op='multiply')"
+    with pytest.raises(TypeError, match="0-d"):
+        iter(leaf(1.0))
+
+
+def test_item_assignment_names_the_way_out():
+    with pytest.raises(TypeError, match=r"x\.at\[i\]\.set\(v\)"):
+        leaf([1.0])[0] = 2.0
+    x, v = leaf([1.0, 2.0, 3.0]), leaf(9.0)
+    y = x.at[1].set(v)
+    assert y.tolist() == [1, 9, 3]
+    (y * y).sum().backward()
+    assert x.grad.tolist() == [2, 0, 6]
+    assert v.grad == 18
+    assert x.at[[0, 0]].add(1.0).tolist() == [3, 2, 3]
+
+
+def test_rebinding():
+    x = leaf([1.0])
+    y = x
+    y += 1
+    assert x.data == 1
+    assert (y is x) is False
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
+def test_copies_keep_the_data_and_drop_the_graph(again):
+    x = leaf([1.0, 2.0], name="x")
+    y = x * 2
+    y.sum().backward()
+    x2, y2 = again(x), again(y)
+    assert x2.name == "x"
+    assert x2.requires_grad
+    assert x2.grad.tolist() == [2, 2]
+    assert y2.tolist() == [2, 4]
+    assert not y2.requires_grad
+    x2.data[0] = 7
+    assert x.data[0] == 1
+
+
+# ---- NumPy's protocols -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "op", [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.matmul]
+)
+@pytest.mark.parametrize("other", [np.array([1.0, 2.0]), np.float64(2), 2.0, 2, [1.0, 2.0]])
+def test_operators_in_both_orders(op, other):
+    if op is operator.matmul and np.ndim(other) == 0:
+        pytest.skip("matmul takes no scalars")
+    t = leaf([3.0, 4.0])
+    for z, exact in ((op(t, other), op(t.numpy(), other)), (op(other, t), op(other, t.numpy()))):
+        assert isinstance(z, mg.Tensor)
+        np.testing.assert_array_equal(z.data, exact)
+        z.sum().backward()
+
+
+def test_scalars_are_weak():
+    t = mg.tensor([1.0, 2.0])
+    for z in (t * 2.0, 2.0 * t, t + 1, t**2, t**0.5, 2.0**t, t / 3, np.maximum(t, 0.5), t.mean()):
+        assert z.dtype == np.float32
+    assert (t * np.float64(2)).dtype == np.float64  # a NumPy scalar is not weak, as in NumPy 2
+
+
+def test_arrays_from_tensors():
+    t = leaf([1.0, 2.0])
+    a = np.array(t)
+    a[0] = 9
+    assert t.data[0] == 1
+    assert np.asarray(t, dtype=np.float32).dtype == np.float32
+    assert np.isfinite(t).all()
+    assert np.argmax(t) == 1
+    assert np.shape(t) == (2,)
+
+
+def test_numpy_functions_give_tensors_equal_to_ours():
+    t = leaf([[1.0, 2.0], [3.0, 4.0]])
+    for theirs, ours in (
+        (np.sum(t, axis=0), mg.sum(t, axis=0)),
+        (np.sum(a=t, axis=1, keepdims=True), mg.sum(t, 1, True)),
+        (np.expand_dims(t, 1), mg.expand_dims(t, axis=1)),
+        (np.concatenate([t, t], 1), mg.concatenate([t, t], axis=1)),
+        (np.transpose(t), t.T),
+        (np.swapaxes(t, 0, 1), t.mT),
+        (np.reshape(t, (4,)), t.reshape(-1)),
+        (np.clip(t, 1.5, 3.5), t.clip(1.5, 3.5)),
+        (np.where(t > 2, t, 0.0), mg.where(t > 2, t, 0.0)),
+        (np.take(t, [1, 0], axis=1), t[:, [1, 0]]),
+        (np.dot(t, t), t @ t),
+    ):
+        assert isinstance(theirs, mg.Tensor)
+        np.testing.assert_array_equal(theirs.data, ours.data)
+    assert [part.shape for part in np.split(t, 2, axis=1)] == [(2, 1), (2, 1)]
+
+
+def test_indexing_with_tensors():
+    x = leaf([1.0, 2.0, 3.0])
+    assert x[mg.tensor([2, 0])].tolist() == [3, 1]
+    assert x[x > 1.5].tolist() == [2, 3]
+    with pytest.raises(IndexError, match="getitem"):
+        x[5]
+
+
+# ---- errors ------------------------------------------------------------------------------------
+
+
+def test_shape_errors_name_the_operation_and_the_shapes():
+    a, b = leaf(np.ones((2, 3))), leaf(np.ones((4, 5)))
+    with pytest.raises(ValueError, match=r"add.*\(2, 3\), \(4, 5\)"):
+        a + b
+    with pytest.raises(ValueError, match=r"matmul.*\(2, 3\), \(4, 5\)"):
+        a @ b
+    with pytest.raises(ValueError, match=r"reshape.*\(2, 3\).*shape=\(4, 4\)"):
+        a.reshape(4, 4)
+    with pytest.raises(np.exceptions.AxisError, match="sum.*axis=7"):
+        a.sum(axis=7)
+    with pytest.raises(ValueError, match=r"concatenate.*\(2, 3\), \(4, 5\)"):
+        mg.concatenate([a, b])
+
+
+def test_what_is_not_supported_says_so():
+    t = leaf([[2.0, 1.0], [1.0, 2.0]])
+    with pytest.raises(TypeError, match=r"numpy\.linalg\.inv.*primitive.*\.data"):
+        np.linalg.inv(t)
+    with pytest.raises(TypeError, match=r"np\.add\.reduce"):
+        np.add.reduce(t)
+    with pytest.raises(TypeError, match="no argument 'out'"):
+        np.add(t, t, out=np.ones((2, 2)))
+    with pytest.raises(TypeError, match="no argument 'dtype'"):
+        np.sum(t, dtype=np.float32)
+    with pytest.raises(TypeError, match=r"mg\.stack"):
+        t + [t, t]
+    with pytest.raises(TypeError, match="add"):
+        t + "a"
+    with pytest.raises(TypeError, match="do not flow through 'a_min'"):
+        np.clip(t, t, None)
+
+
+def test_requires_grad_can_be_switched_on_leaves_only():
+    x = leaf([1.0])
+    x.requires_grad = False
+    assert not (x * 2).requires_grad
+    x.requires_grad = True
+    assert (x * 2).requires_grad
+    with pytest.raises(TypeError, match="detach"):
+        (x * 2).requires_grad = False
+    with pytest.raises(TypeError, match="pass floats"):
+        mg.tensor([1, 2]).requires_grad = True
+
+
+def test_scopes_nest_and_are_recorded():
+    x = leaf([1.0])
+    with mg.scope("net"), mg.scope("step", 3):
+        y = x * 2
+    assert str(y.scope) == "net/step[3]"
+    assert (x * 2).scope is None
