@@ -9,8 +9,8 @@ Everyone computes the same from the same arrays, checked before it is timed:
     h = o * tanh(c)
 
 and is written as its users would write it for speed: x W_ih' for all steps in one product, the four
-gates in one product per step, h collected and summed once. Ratios are minigrad.nn.LSTM's time divided
-by the other's, so less is better for minigrad.
+gates in one product per step, h collected and summed once. Ratios are minigrad.nn.LSTM's time over
+the other's, so less is better for minigrad.
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ Everything the library is for, on real data, in under a minute:
 
 1. the yearly sunspot numbers 1700-2008, split by time into training, validation and test;
 2. an LSTM composed from primitives, trained with Adam to forecast the next year from the last 11
-   (one solar cycle), on square roots, which even out the noise of counts; its memory cells start at zero, and the L2 distance between the cell's initial
-   and final state is tracked beside the validation loss: if it keeps growing while validation gets
-   worse, the memory is learning the training years by heart;
+   (one solar cycle), on square roots, which even out the noise of counts; its memory cells start at
+   zero, and the L2 distance between the cells' initial and final state is tracked beside the
+   validation loss: where it grows while validation gets worse, the memory learns the training
+   years by heart;
 3. the test error beside two baselines, persistence and a linear autoregression;
 4. the automatic gradient of every parameter against the analytic BPTT and central differences;
 5. the computation graph, time steps folded to one cell.
@@ -43,7 +44,7 @@ class Split(NamedTuple):
 
 
 class Forecaster(mg.nn.Module):
-    """The last WINDOW values -> the next one, as the last value plus what the LSTM makes of them."""
+    """The last WINDOW values -> the next: the last one plus what the LSTM makes of them all."""
 
     def __init__(self, hidden: int, rng: np.random.Generator, dtype: type) -> None:
         self.lstm = mg.nn.LSTM(1, hidden, rng=rng, dtype=dtype)
@@ -120,7 +121,7 @@ def rmse(prediction: np.ndarray, data: Split, scale: float) -> float:
 
 
 def autoregression(data: Split) -> np.ndarray:
-    """Fit the next value as a linear function of the window, by least squares; the last is the bias."""
+    """Fit the next value as a linear function of the window, by least squares; bias last."""
     return np.linalg.lstsq(np.c_[data.x, np.ones(len(data.x))], data.y, rcond=None)[0]
 
 
@@ -189,7 +190,9 @@ def main(argv: list[str] | None = None) -> int:
     shown = sorted({0, history.best, len(history.epochs) - 1})
     for k in shown:
         row = history.epochs[k]
-        print(f"{k + 1:5}   {row['train']:.6f}   {row['validation']:.6f}    {row['cell drift']:.3f}")
+        print(
+            f"{k + 1:5}   {row['train']:.6f}   {row['validation']:.6f}    {row['cell drift']:.3f}"
+        )
 
     options.out.mkdir(parents=True, exist_ok=True)
     saved = options.out / "lstm.npz"
@@ -204,7 +207,9 @@ def main(argv: list[str] | None = None) -> int:
         f"autoregression on {WINDOW} years": rmse(test.x @ weights[:-1] + weights[-1], test, scale),
         f"LSTM, {options.hidden} memory cells": rmse(prediction, test, scale),
     }
-    print(f"\nparameters saved to {saved} and loaded back; error on the test years (RMSE, sunspots):")
+    print(
+        f"\nparameters saved to {saved} and loaded back; error on the test years (RMSE, sunspots):"
+    )
     for name, error in errors.items():
         print(f"  {name:40} {error:6.2f}")
     persistence, linear, lstm = errors.values()

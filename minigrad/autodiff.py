@@ -15,7 +15,6 @@ tensor(12.)
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,7 +43,9 @@ class _Run:
             try:
                 out, self.aux = out
             except (TypeError, ValueError):
-                raise TypeError(f"{caller}: with has_aux, f must return a pair (value, aux)") from None
+                raise TypeError(
+                    f"{caller}: with has_aux, f must return a pair (value, aux)"
+                ) from None
         outputs, self.out_structure = tree.flatten(out)
         self.outputs = [y if isinstance(y, Tensor) else tensor(y) for y in outputs]
         self.path, self.outside = tape.between(self.inputs, self.outputs)
@@ -81,14 +82,14 @@ class _Run:
         if len(self.outputs) != 1 or self.outputs[0].size != 1:
             shapes = [y.shape for y in self.outputs]
             raise ValueError(
-                f"{caller}: f must return one number, not {len(shapes)} output(s) of shape {shapes}; "
+                f"{caller}: f must return one number, not output of shape {shapes}; "
                 "reduce it, as in y.sum(), or use vjp or jacobian"
             )
         return self.outputs[0]
 
 
 def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
-    """Run `f`, and return its output and the pullback: cotangent of the output -> those of `primals`.
+    """Run `f`, and return its output and the pullback: cotangent of the output -> of `primals`.
 
     The cotangent has the structure and the shapes of the output. The pullback returns a tuple, and
     can be called again.
@@ -120,14 +121,16 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
 def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """Return a function that gives the value of `f` and its gradient by the arguments `argnums`.
 
-    `f` returns one number, or with `has_aux` a pair of it and anything else, which is passed through:
-    the result is then `((value, aux), gradient)`. An argument that is not used has gradient zero.
+    `f` returns one number. With `has_aux` it returns a pair of that and anything else, and the
+    result is `((value, anything else), gradient)`. An argument that is not used has gradient zero.
     """
 
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
         run = _Run(*_of(f, argnums, args, kwargs), "grad", has_aux)
         y = run.scalar("grad")
-        gradient = _picked(tree.unflatten(run.structure, run.pull([np.ones_like(y.value)])), argnums)
+        gradient = _picked(
+            tree.unflatten(run.structure, run.pull([np.ones_like(y.value)])), argnums
+        )
         value = run.closed(y)
         return ((value, tree.map(run.closed, run.aux)) if has_aux else value), gradient
 
@@ -172,11 +175,13 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
             table.append(rows)
 
         def block(i: int, j: int) -> Tensor:
-            """Stack the derivatives of found[j] by the elements of seeded[i], the output's axes first."""
+            """Stack the derivatives between seeded[i] and found[j], the output's axes first."""
             rows, s, t = [row[j] for row in table[i]], seeded[i], found[j]
             if not rows:
-                return tensor(np.zeros(outs[j if forward else i].shape + ins[i if forward else j].shape))
-            stacked = OPS[np.stack](rows, axis=-1 if forward else 0)
+                return tensor(
+                    np.zeros(outs[j if forward else i].shape + ins[i if forward else j].shape)
+                )
+            stacked: Tensor = OPS[np.stack](rows, axis=-1 if forward else 0)
             return stacked.reshape(t.shape + s.shape if forward else s.shape + t.shape)
 
         blocks = [
@@ -195,7 +200,7 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
 
 
 def hessian(f: Function, argnums: Argnums = 0) -> Function:
-    """Return a function that gives the matrix of second derivatives of `f`, as nested as the Jacobian.
+    """Return a function that gives the second derivatives of `f`, nested as the Jacobian is.
 
     >>> hessian(lambda x: (x**3).sum())(np.array([1.0, 2.0])).tolist()
     [[6.0, 0.0], [0.0, 12.0]]
@@ -237,7 +242,9 @@ def _result(g: Any, like: Tensor) -> Tensor:
     return g if isinstance(g, Tensor) else tensor(g)
 
 
-def _matching(given: Any, structure: tree.Structure, like: Sequence[Tensor], what: str) -> list[Any]:
+def _matching(
+    given: Any, structure: tree.Structure, like: Sequence[Tensor], what: str
+) -> list[Any]:
     leaves, its = tree.flatten(given)
     names = tree.names(structure)
     if tree.names(its) != names:

@@ -19,7 +19,7 @@ class Scope:
     that was called, or None.
     """
 
-    __slots__ = ("parent", "label", "index", "owner")
+    __slots__ = ("index", "label", "owner", "parent")
 
     def __init__(self, parent: Scope | None, label: str, index: int | None, owner: Any) -> None:
         self.parent, self.label, self.index, self.owner = parent, label, index, owner
@@ -49,7 +49,7 @@ class Context:
         self.recording, self.scope = recording, scope
 
 
-_context: ContextVar[Context] = ContextVar("minigrad", default=Context(True, None))
+_context: ContextVar[Context] = ContextVar("minigrad", default=Context(True, None))  # noqa: B039
 current = _context.get
 
 
@@ -77,7 +77,7 @@ class no_grad(_Within):
 
 
 class recording(_Within):
-    """Record, also inside `no_grad`: what a transform does around the function it differentiates."""
+    """Record, also inside `no_grad`: what a transform does around its function."""
 
     def _changed(self, now: Context) -> Context:
         return Context(True, now.scope)

@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 
 
 def windows(series: Any, length: int) -> tuple[Array, Array]:
-    """Cut a series (N,) into inputs (N - length, length) and the value that follows each (N - length,).
+    """Cut a series (N,) into windows (N - length, length) and the value after each (N - length,).
 
     >>> x, y = windows([1.0, 2.0, 3.0, 4.0], 2)
     >>> x.tolist(), y.tolist()
@@ -43,7 +43,7 @@ def batches(
     n = len(arrays[0])
     if size < 1 or any(len(a) != n for a in arrays):
         raise ValueError(
-            f"batches: size {size} must be positive and the lengths equal: {[len(a) for a in arrays]}"
+            f"batches: size {size} must be positive, and lengths {[len(a) for a in arrays]} equal"
         )
     order = np.arange(n) if rng is None else rng.permutation(n)
     for start in range(0, n, size):

@@ -1,4 +1,4 @@
-"""Saving and loading the state of a module, as a NumPy .npz file: named arrays, nothing executable."""
+"""Saving and loading the state of a module: an .npz file, named arrays and nothing executable."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def save(module: Module, path: str | os.PathLike[str]) -> None:
 def load(module: Module, path: str | os.PathLike[str]) -> None:
     """Read the file that `save` wrote; ValueError, with nothing changed, unless all of it fits."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             state = {name: archive[name] for name in archive.files}
     except (zipfile.BadZipFile, EOFError, AttributeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)} is not a file that minigrad.io.save wrote") from error

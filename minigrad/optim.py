@@ -1,6 +1,6 @@
 """Optimisers: each takes the parameters once, and `step()` moves them along their `.grad`.
 
-A step rebinds `p.data` to a new array, so a graph recorded before it still gives the right gradient.
+A step rebinds `p.data` to a new array, so a graph recorded before still gives the right gradient.
 """
 
 from __future__ import annotations
@@ -100,11 +100,11 @@ class Adam(Optimizer):
         m, v = memory.setdefault("m", 0 * g), memory.setdefault("v", 0 * g)
         m += (1 - b1) * (g - m)
         v += (1 - b2) * (g * g - v)
-        return p - self.lr / (1 - b1**t) * m / (np.sqrt(v / (1 - b2**t)) + self.eps)  # type: ignore[no-any-return]
+        return p - self.lr / (1 - b1**t) * m / (np.sqrt(v / (1 - b2**t)) + self.eps)
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay, Loshchilov & Hutter (2019): p <- p - lr weight_decay p first."""
+    """Adam with decoupled decay, Loshchilov & Hutter (2019): p <- p - lr weight_decay p first."""
 
     def __init__(
         self,
@@ -127,15 +127,15 @@ def clip_grad_norm_(params: Iterable[Tensor], max_norm: float) -> float:
     """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm_: max_norm must be positive, not {max_norm}")
-    held = [(k, p) for k, p in enumerate(params) if p.grad is not None]
-    squares = [float(np.sum(np.square(p.grad, dtype=np.float64))) for _, p in held]
-    for (k, p), square in zip(held, squares, strict=True):
+    held = [(k, p, p.grad) for k, p in enumerate(params) if p.grad is not None]
+    squares = [float(np.sum(np.square(g, dtype=np.float64))) for _, _, g in held]
+    for (k, p, _), square in zip(held, squares, strict=True):
         if not math.isfinite(square):
             raise ValueError(
                 f"clip_grad_norm_: the gradient of {p.name or f'parameter {k}'} is not finite"
             )
     norm = math.sqrt(sum(squares))
     if norm > max_norm:
-        for _, p in held:
-            p.grad = p.grad * p.dtype.type(max_norm / norm)
+        for _, p, g in held:
+            p.grad = g * p.dtype.type(max_norm / norm)
     return norm

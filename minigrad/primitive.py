@@ -16,24 +16,34 @@ multilinear  give the transposes; the tangent is a sum over the inputs, of the f
              the tangent in that input's place.
 general      give both.
 
-The forward function names the inputs first and the metadata after `*`, under NumPy's names. `samples`
-gives the inputs that the laws (see `minigrad.testing`) are tried on, so that a primitive is tested by
-existing.
+The forward function names the inputs first and the metadata after `*`, under NumPy's names.
+`samples` gives the inputs that the laws (see `minigrad.testing`) are tried on, so that a primitive
+is tested by existing.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from .tensor import OPS, Tensor, apply
 
-__all__ = ["Case", "Primitive", "constant", "elementwise", "general", "linear", "multilinear", "operation"]
+__all__ = [
+    "Case",
+    "Primitive",
+    "constant",
+    "elementwise",
+    "general",
+    "linear",
+    "multilinear",
+    "operation",
+]
 
 Rule = Callable[..., Any] | None
+Operation = TypeVar("Operation", bound=Callable[..., Any])
 Samples = Callable[[Any], "list[Case]"]
 
 
@@ -49,7 +59,7 @@ class Case(NamedTuple):
 
 
 class Primitive:
-    """A differentiable function: the forward, a pull and a push rule for each input, and samples."""
+    """A differentiable function: the forward, pull and push rules for each input, and samples."""
 
     def __init__(
         self,
@@ -93,7 +103,9 @@ class Primitive:
         for k, v in params.items():
             if isinstance(v, Tensor):
                 if v.live:
-                    raise TypeError(f"{self.name}: gradients do not flow through {k!r}; detach() it")
+                    raise TypeError(
+                        f"{self.name}: gradients do not flow through {k!r}; detach() it"
+                    )
                 params[k] = v.value
             if k not in self.options:
                 raise TypeError(
@@ -213,12 +225,10 @@ def general(
     return Primitive(forward, pulls, pushes, key=key, name=name, samples=samples)
 
 
-def operation(
-    key: Any, samples: Samples
-) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+def operation(key: Any, samples: Samples) -> Callable[[Operation], Operation]:
     """Register a function composed from primitives under the NumPy function it stands for."""
 
-    def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def register(function: Operation) -> Operation:
         function.samples = samples  # type: ignore[attr-defined]
         OPS[key] = function
         return function
@@ -227,7 +237,7 @@ def operation(
 
 
 def constant(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Register a function with no useful derivative: it gives an array, never a part of the graph."""
+    """Register a function with no useful derivative: it gives an array, outside the graph."""
 
     def unwrapped(*args: Any, **kwargs: Any) -> Any:
         return function(

@@ -7,9 +7,9 @@ sort and a loop, with no recursion:
     pull   reverse mode: cotangents of the outputs  ->  cotangents of the inputs   (J' u)
     push   forward mode: tangents of the inputs     ->  tangents of the outputs    (J v)
 
-A rule is called as `rule(g, z, *xs, **params)`: cotangent (or tangent) `g`, output `z`, inputs `xs`.
-On arrays it computes numbers. With `on_tensors` it gets the recorded nodes themselves, so its result
-is recorded again and can be differentiated once more.
+A rule is called as `rule(g, z, *xs, **params)`: cotangent (or tangent) `g`, output `z`, inputs
+`xs`. On arrays it computes numbers. With `on_tensors` it gets the recorded nodes themselves, so its
+result is recorded again and can be differentiated once more.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Node:
     """One entry of the tape.
 
     `xs` are the input values as they were when the primitive ran, `inputs` the nodes they came from
-    (None for a plain array or number). A leaf has no primitive. `live` says that gradients flow here.
+    (None for a plain array or number). A leaf has no primitive. `live`: gradients flow here.
     """
 
-    __slots__ = ("value", "primitive", "inputs", "xs", "params", "scope", "index", "live")
+    __slots__ = ("index", "inputs", "live", "params", "primitive", "scope", "value", "xs")
 
     value: Any
     primitive: PrimitiveLike | None
@@ -70,7 +70,7 @@ class Pending:
     them and scattering once, when the cotangent is needed, costs T.
     """
 
-    __slots__ = ("shape", "dtype", "scatter", "indices", "gs", "dense")
+    __slots__ = ("dense", "dtype", "gs", "indices", "scatter", "shape")
     __array_ufunc__ = None  # so that `array + pending` comes to __radd__
 
     def __init__(self, scatter: Callable[..., Any], like: Any, index: Any, g: Any) -> None:
@@ -139,7 +139,9 @@ def pull(
     """Reverse mode: walk `path` backward and return the cotangents of `wrt` and of the leaves."""
     reach, ends = set(path), set(wrt)
     cots: dict[Node, Any] = {}
-    owned: set[Node] = set()  # whose cotangent is a buffer made here, so it may be added to in place
+    owned: set[Node] = (
+        set()
+    )  # whose cotangent is a buffer made here, so it may be added to in place
     result: dict[Node, Any] = {}
     for node, g in zip(outputs, cotangents, strict=True):
         if node in reach:
@@ -155,10 +157,7 @@ def pull(
             result[node] = g
             continue
         values, params = node.xs, node.params
-        if on_tensors:
-            z, xs = node, recorded_inputs(node)
-        else:
-            z, xs = node.value, values
+        z, xs = (node, recorded_inputs(node)) if on_tensors else (node.value, values)
         for t, x, rule in zip(node.inputs, values, primitive.pulls):  # noqa: B905
             if t not in reach or rule is None:
                 continue
@@ -192,10 +191,7 @@ def push(
         if node in dots or node.primitive is None:
             continue
         value, params, pushes = node.value, node.params, node.primitive.pushes
-        if on_tensors:
-            z, xs = node, recorded_inputs(node)
-        else:
-            z, xs = value, node.xs
+        z, xs = (node, recorded_inputs(node)) if on_tensors else (value, node.xs)
         dxs = [dots.get(t) for t in node.inputs]
         total = None
         if callable(pushes):
@@ -213,12 +209,14 @@ def push(
     return dots
 
 
-def recorded_inputs(node: Node) -> list[Any]:
+def recorded_inputs(node: Node) -> tuple[Any, ...]:
     """Give the inputs of `node` as the live nodes they came from, and as plain values otherwise."""
-    return [
-        t.holding(x) if t is not None and t.live else x
-        for t, x in zip(node.inputs, node.xs, strict=True)
-    ]
+    return tuple(
+        [
+            t.holding(x) if t is not None and t.live else x
+            for t, x in zip(node.inputs, node.xs, strict=True)
+        ]
+    )
 
 
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:

@@ -20,10 +20,12 @@ from .tape import Node, PrimitiveLike
 
 __all__ = ["OPS", "Tensor", "apply", "label", "set_default_dtype", "tensor", "value_of"]
 
+DType = npt.DTypeLike | None
+
 OPS: dict[Any, Callable[..., Any]] = {}
 """Every operation, keyed by the NumPy function (or the forward function) that it differentiates."""
 
-_default_dtype = np.dtype(np.float32)
+_default_dtype: np.dtype[Any] = np.dtype(np.float32)
 _NO_PARAMS: dict[str, Any] = {}  # a plain dict: `**` of any other mapping costs 0.5 us
 _ndarray, _asarray, _next_index = np.ndarray, np.asarray, tape.next_index
 
@@ -58,7 +60,7 @@ class Tensor(Node):
     optimisers), its `grad` and its `name`.
     """
 
-    __slots__ = ("grad", "name", "__weakref__")
+    __slots__ = ("__weakref__", "grad", "name")
     __hash__ = object.__hash__
     __array_priority__ = 1000.0
 
@@ -140,7 +142,7 @@ class Tensor(Node):
 
     @property
     def mT(self) -> Tensor:
-        return self.swapaxes(-1, -2)
+        return self.swapaxes(-1, -2)  # type: ignore[no-any-return]
 
     def numpy(self) -> npt.NDArray[Any]:
         """Copy the data into an array of the caller's own."""
@@ -171,9 +173,9 @@ class Tensor(Node):
         """
         if not self.live:
             raise RuntimeError(
-                f"backward() on {_described(self)}, which has no graph: nothing it was computed from "
-                "requires gradients. Create an input with mg.tensor(..., requires_grad=True), and "
-                "compute outside mg.no_grad()"
+                f"backward() on {_described(self)}, which has no graph: nothing it was computed "
+                "from requires gradients. Create an input with mg.tensor(..., requires_grad=True), "
+                "and compute outside mg.no_grad()"
             )
         path, _ = tape.between(None, [self])
         found = tape.pull(path, [self], [cotangent_for(self, grad, "backward(): a cotangent")])
@@ -308,7 +310,7 @@ class Tensor(Node):
 class At:
     """What `x.at` and `x.at[i]` give: the place of a functional update."""
 
-    __slots__ = ("_tensor", "_index")
+    __slots__ = ("_index", "_tensor")
 
     def __init__(self, t: Tensor, index: Any = None) -> None:
         self._tensor, self._index = t, index
@@ -329,7 +331,7 @@ def tensor(
     data: Any,
     requires_grad: bool = False,
     *,
-    dtype: npt.DTypeLike = None,
+    dtype: DType = None,
     name: str | None = None,
 ) -> Tensor:
     """Copy `data` into a new leaf.
@@ -342,9 +344,8 @@ def tensor(
     """
     plain = value_of(data)
     array = np.array(plain, dtype=dtype)
-    if dtype is None and not isinstance(plain, (np.ndarray, np.generic)) and array.dtype == float:
-        if not _holds_numpy(plain):
-            array = array.astype(_default_dtype)
+    if dtype is None and array.dtype == float and not _holds_numpy(plain):
+        array = array.astype(_default_dtype)
     if array.dtype.kind not in "fiub":
         raise TypeError(
             f"a tensor holds real numbers, not {array.dtype}"
@@ -356,7 +357,7 @@ def tensor(
 
 
 def label(**tensors: Tensor) -> None:
-    """Name tensors as their variables are: `label(i=i, f=f)`; pictures and reports use the names."""
+    """Name tensors as their variables: `label(i=i, f=f)`; pictures and reports use the names."""
     for name, t in tensors.items():
         t.name = name
 
@@ -377,7 +378,7 @@ def apply(primitive: Any, args: Sequence[Any], params: Mapping[str, Any] = _NO_P
 
 
 def _apply2(primitive: Any, a: Any, b: Any) -> Tensor:
-    """Do what `apply` does, unrolled for two tensors: with small arrays its loop is a third of the cost."""
+    """Do what `apply` does, unrolled for two tensors: small arrays are all overhead."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return _run(primitive, (a, b), (a.value, b.value), _NO_PARAMS, a.live or b.live)
     return apply(primitive, (a, b))
@@ -398,7 +399,8 @@ def _run(
 
 
 _WAYS_OUT = (
-    "define it as a primitive (see minigrad.primitive), or take the array out of the graph with .data"
+    "define it as a primitive (see minigrad.primitive), "
+    "or take the array out of the graph with .data"
 )
 
 
@@ -481,9 +483,7 @@ def _explained(
     primitive: PrimitiveLike, xs: Sequence[Any], params: Mapping[str, Any], error: Exception
 ) -> Exception:
     """Say the same error with the operation, the shapes and the options in it."""
-    shapes = ", ".join(
-        str(x.shape) if isinstance(x, np.ndarray) else type(x).__name__ for x in xs
-    )
+    shapes = ", ".join(str(x.shape) if isinstance(x, np.ndarray) else type(x).__name__ for x in xs)
     options = "".join(f", {k}={v!r}" for k, v in params.items() if v is not None)
     text = f"{primitive.name} on shapes {shapes}{options}: {error}"
     for kind in (np.exceptions.AxisError, np.linalg.LinAlgError, IndexError, TypeError):

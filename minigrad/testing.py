@@ -25,7 +25,7 @@ __all__ = ["LAWS", "check_grads", "directional", "numerical_grad", "operations"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 STEP = 1e-3
-"""Step of the differences: for the fourth-order formula, truncation and rounding meet near 1e-12."""
+"""Step of the fourth-order differences: truncation and rounding meet near 1e-12."""
 
 
 def directional(f: Callable[..., Any], xs: Sequence[Array], vs: Sequence[Array]) -> list[Array]:
@@ -133,19 +133,18 @@ def _located(
         ours = [np.asarray(value_of(g)) for g in vjp(f, *xs)[1](us)]
     else:
         ours = _entries(f, xs, us, lambda f, xs, vs: [value_of(d) for d in jvp(f, xs, vs)[1]])
-    worst: tuple[float, str] = (-1.0, "")
+    worst, text = -1.0, ""
     for name, a, b in zip(names, ours, exact, strict=True):
         for index in np.ndindex(b.shape):
-            gap = abs(a[index] - b[index]) / (abs(a[index]) + abs(b[index]) + 1e-12)
-            gap = np.inf if np.isnan(gap) else gap
-            if gap > worst[0]:
+            got, wanted = float(a[index]), float(b[index])
+            gap = abs(got - wanted) / (abs(got) + abs(wanted) + 1e-12)
+            if not gap <= worst:  # NaN is worst of all
+                worst = np.inf if np.isnan(gap) else gap
                 place = f"{name}[{', '.join(map(str, index))}]" if index else name
-                worst = gap, (
-                    f"worst at {place}: automatic {a[index]:.10g}, central difference {b[index]:.10g}"
-                )
+                text = f"worst at {place}: automatic {got:.10g}, central difference {wanted:.10g}"
     return (
         f"order {order}, mode {mode}: along a random direction the derivative is {totals[0]:.10g}, "
-        f"by central differences {totals[1]:.10g}; {worst[1]}"
+        f"by central differences {totals[1]:.10g}; {text}"
     )
 
 
@@ -179,9 +178,7 @@ def _dot(us: Any, vs: Any) -> float:
 
 def operations() -> dict[str, Any]:
     """Every operation of the registry that states samples, by name."""
-    return {
-        op.__name__: op for op in dict.fromkeys(OPS.values()) if getattr(op, "samples", None)
-    }
+    return {op.__name__: op for op in dict.fromkeys(OPS.values()) if getattr(op, "samples", None)}
 
 
 class Draw:
@@ -225,7 +222,7 @@ def law_adjointness(op: Any, case: Case) -> None:
     vs = [_direction(rng, x) for x in xs]
     pulled = [g.numpy() for g in vjp(f, *xs)[1](u)]
     for g, x in zip(pulled, xs, strict=True):
-        assert g.shape == x.shape and g.dtype == x.dtype
+        assert (g.shape, g.dtype) == (x.shape, x.dtype)
     for chosen in {*range(len(xs)), None}:
         some = [v if chosen in (None, k) else 0 * v for k, v in enumerate(vs)]
         pushed = jvp(f, xs, some)[1].numpy()
@@ -240,9 +237,7 @@ def law_closure(op: Any, case: Case) -> None:
     inputs = [tensor(x, requires_grad=True) for x in xs]
     z = f(*inputs)
     g = _direction(np.random.default_rng(3), z.value)
-    on_tensors = [
-        t if t is not None and t.live else x for t, x in zip(z.inputs, z.xs, strict=True)
-    ]
+    on_tensors = [t if t is not None and t.live else x for t, x in zip(z.inputs, z.xs, strict=True)]
     pushes = None if callable(op.pushes) else op.pushes
     for k, t in enumerate(z.inputs):
         if t is None or not t.live:

@@ -1,4 +1,4 @@
-"""The training loop: epochs with progress, validation, and early stopping at the best parameters."""
+"""The training loop: epochs with progress, validation, early stopping at the best parameters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["History", "fit"]
 
 @dataclass
 class History:
-    """What `fit` saw: one dict of numbers for each epoch, and the epoch whose parameters were kept."""
+    """What `fit` saw: the numbers of each epoch, and the epoch whose parameters were kept."""
 
     epochs: list[dict[str, float]] = field(default_factory=list)
     best: int = -1

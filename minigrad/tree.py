@@ -89,7 +89,7 @@ def names(structure: Structure) -> list[str]:
             fields = getattr(node.kind, "_fields", None)
             for key, part in zip(node.keys, node.parts, strict=True):
                 if is_dict or fields:
-                    label = str(key) if is_dict else fields[key]
+                    label = fields[key] if fields else str(key)
                     yield from walk(part, f"{prefix}.{label}" if prefix else label)
                 else:
                     yield from walk(part, f"{prefix}[{key}]")

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-import minigrad as mg
 from minigrad.context import current
 from minigrad.tensor import get_default_dtype
 
 
 def _state():
-    context, random = current(), np.random.get_state()  # noqa: NPY002
+    context, random = current(), np.random.get_state()
     return context.recording, context.scope, get_default_dtype(), random[1].tobytes(), random[2]
 
 
@@ -18,10 +17,3 @@ def no_leaks():
     before = _state()
     yield
     assert _state() == before, "the test left global state changed"
-
-
-@pytest.fixture(autouse=True)
-def names_in_doctests(doctest_namespace):
-    doctest_namespace.update(np=np, mg=mg)
-
-

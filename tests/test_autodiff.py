@@ -29,7 +29,7 @@ def test_seven_hessians_agree():
         return lambda x, v: mg.jvp(g, (x,), (v,))[1]
 
     def pulled(x):
-        y, pullback = mg.vjp(f, x)
+        _y, pullback = mg.vjp(f, x)
         return pullback(np.ones(()))[0]
 
     hessians = {
@@ -70,9 +70,7 @@ def test_an_inner_gradient_keeps_the_outer_variable():
 def test_perturbations_are_not_confused():
     # d/dx [x * d/dy (x + y)] = 1
     assert mg.grad(lambda x: x * mg.grad(lambda y: x + y)(1.0))(1.0).item() == 1.0
-    inner = mg.jvp(
-        lambda x: x * mg.jvp(lambda y: x + y, (1.0,), (1.0,))[1], (1.0,), (1.0,)
-    )
+    inner = mg.jvp(lambda x: x * mg.jvp(lambda y: x + y, (1.0,), (1.0,))[1], (1.0,), (1.0,))
     assert inner[1].item() == 1.0
 
 
@@ -95,7 +93,7 @@ def test_results_are_constants_when_nothing_outside_is_live():
 
 def test_gradients_by_rebound_parameters_use_the_recorded_values():
     w = mg.tensor(np.array(3.0), requires_grad=True)
-    y, pullback = mg.vjp(lambda x: w * w * x, np.array(2.0))
+    _y, pullback = mg.vjp(lambda x: w * w * x, np.array(2.0))
     w.data = np.array(100.0)
     g = pullback(np.array(1.0))[0]
     assert g.item() == 9.0
@@ -115,7 +113,12 @@ def test_containers_of_any_kind():
     tree = {"a": Point(2.0, 3.0), "rest": [4.0, (5.0, None)]}
     g = mg.grad(norm)(tree)
     assert isinstance(g["a"], Point)
-    assert [t.item() for t in (g["a"].x, g["a"].y, g["rest"][0], g["rest"][1][0])] == [4, 20, 15, 12]
+    assert [t.item() for t in (g["a"].x, g["a"].y, g["rest"][0], g["rest"][1][0])] == [
+        4,
+        20,
+        15,
+        12,
+    ]
     assert g["rest"][1][1] is None
 
 

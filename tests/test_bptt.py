@@ -120,7 +120,7 @@ VARIANTS = [  # biases, initial states
 ]
 
 
-@pytest.mark.parametrize("biases, states", VARIANTS)
+@pytest.mark.parametrize(("biases", "states"), VARIANTS)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_forward_equals_the_slow_forward(cell, size, biases, states):
@@ -132,7 +132,7 @@ def test_forward_equals_the_slow_forward(cell, size, biases, states):
         np.testing.assert_allclose(c_n, slow_c_n, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("biases, states", VARIANTS)
+@pytest.mark.parametrize(("biases", "states"), VARIANTS)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_equal_central_differences(cell, size, biases, states):
@@ -300,7 +300,7 @@ BAD_INPUTS = [  # T, B, I, H = 4, 3, 2, 2
 ]
 
 
-@pytest.mark.parametrize("name, shape, message", BAD_INPUTS)
+@pytest.mark.parametrize(("name", "shape", "message"), BAD_INPUTS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_wrong_shape_is_named(cell, name, shape, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
@@ -319,7 +319,7 @@ def test_rows_that_do_not_divide_into_gates_are_named(cell):
 
 
 @pytest.mark.parametrize(
-    "cell, name", [(cell, n) for cell in CELLS for n in draw(cell) if n != "x"]
+    ("cell", "name"), [(cell, n) for cell in CELLS for n in draw(cell) if n != "x"]
 )
 def test_mixed_dtypes_are_named(cell, name):
     inputs = draw(cell, dtype=np.float32)
@@ -330,11 +330,11 @@ def test_mixed_dtypes_are_named(cell, name):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_integers_are_named(cell):
-    with pytest.raises(ValueError, match="^x: expected a floating dtype, got int64"):
+    with pytest.raises(ValueError, match=r"^x: expected a floating dtype, got int64"):
         forward(cell, draw(cell) | {"x": np.ones((4, 3, 2), np.int64)})
 
 
-@pytest.mark.parametrize("cell, name", [(c, n) for c in CELLS for n in draw_cotangents(c)])
+@pytest.mark.parametrize(("cell", "name"), [(c, n) for c in CELLS for n in draw_cotangents(c)])
 def test_a_wrong_cotangent_is_named(cell, name):
     shape = "4, 3, 2" if name == "dhs" else "3, 2"
     message = rf"^{name}: expected shape \({shape}\), got \(2, 2\)$"

@@ -1,6 +1,5 @@
 """Every law, on every operation, on every sample: a new primitive is tested by existing."""
 
-import numpy as np
 import pytest
 
 import minigrad  # noqa: F401  (fills the registry)

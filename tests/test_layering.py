@@ -1,4 +1,4 @@
-"""The layers of the package: each file imports only from layers above its own. This list is the diagram."""
+"""The layers of the package: a file imports only from those above. The list is the diagram."""
 
 import ast
 from pathlib import Path
@@ -41,7 +41,7 @@ def _room(name):
 
 
 def _imports(path):
-    """Every module of the package that a file imports, and whether the import is inside a function."""
+    """Every module of the package that a file imports, and whether it does so at the top."""
     tree = ast.parse(path.read_text())
     top = {id(node) for node in tree.body}
     package = _name(path) if path.name == "__init__.py" else _name(path).rpartition(".")[0]
@@ -61,7 +61,9 @@ def _imports(path):
                 yield target, id(node) in top
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
-            assert not any(n.split(".")[0] == "minigrad" for n in names), f"{path.name}: relative please"
+            assert not any(n.split(".")[0] == "minigrad" for n in names), (
+                f"{path.name}: relative please"
+            )
 
 
 def _is_package(base):

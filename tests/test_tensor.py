@@ -255,7 +255,9 @@ def test_rebinding():
     assert (y is x) is False
 
 
-@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))]
+)
 def test_copies_keep_the_data_and_drop_the_graph(again):
     x = leaf([1.0, 2.0], name="x")
     y = x * 2
@@ -274,7 +276,8 @@ def test_copies_keep_the_data_and_drop_the_graph(again):
 
 
 @pytest.mark.parametrize(
-    "op", [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.matmul]
+    "op",
+    [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.matmul],
 )
 @pytest.mark.parametrize("other", [np.array([1.0, 2.0]), np.float64(2), 2.0, 2, [1.0, 2.0]])
 def test_operators_in_both_orders(op, other):
@@ -344,7 +347,7 @@ def test_shape_errors_name_the_operation_and_the_shapes():
         a @ b
     with pytest.raises(ValueError, match=r"reshape.*\(2, 3\).*shape=\(4, 4\)"):
         a.reshape(4, 4)
-    with pytest.raises(np.exceptions.AxisError, match="sum.*axis=7"):
+    with pytest.raises(np.exceptions.AxisError, match=r"sum.*axis=7"):
         a.sum(axis=7)
     with pytest.raises(ValueError, match=r"concatenate.*\(2, 3\), \(4, 5\)"):
         mg.concatenate([a, b])
@@ -361,7 +364,7 @@ def test_what_is_not_supported_says_so():
     with pytest.raises(TypeError, match="no argument 'dtype'"):
         np.sum(t, dtype=np.float32)
     with pytest.raises(TypeError, match=r"mg\.stack"):
-        t + [t, t]
+        t + [t, t]  # noqa: RUF005
     with pytest.raises(TypeError, match="add"):
         t + "a"
     with pytest.raises(TypeError, match="do not flow through 'a_min'"):

@@ -56,4 +56,6 @@ def test_an_lstm_agrees_with_bptt():
     _, _, cache = mg.bptt.lstm_forward(x, *[state[f"{name}_l0"] for name in names])
     by_hand = mg.bptt.lstm_backward(weights, cache)
     for name, p in lstm.named_parameters():
-        np.testing.assert_allclose(p.grad, by_hand[name.removesuffix("_l0")], rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(
+            p.grad, by_hand[name.removesuffix("_l0")], rtol=1e-12, atol=1e-13
+        )

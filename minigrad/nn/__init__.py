@@ -3,7 +3,7 @@
 from .layers import Linear, Sequential
 from .losses import cross_entropy, mse_loss
 from .module import Module
-from .recurrent import GRU, RNN, GRUCell, LSTM, LSTMCell, RNNCell
+from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 
 __all__ = [
     "GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "Linear", "Module", "RNNCell", "Sequential",

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ..tensor import Tensor, get_default_dtype, tensor
+from ..tensor import DType, Tensor, get_default_dtype, tensor
 
 __all__ = ["Seed", "generator", "uniform"]
 
@@ -19,9 +18,7 @@ def generator(rng: Seed) -> np.random.Generator:
     return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
 
 
-def uniform(
-    rng: Seed, bound: float, shape: tuple[int, ...], dtype: npt.DTypeLike = None
-) -> Tensor:
+def uniform(rng: Seed, bound: float, shape: tuple[int, ...], dtype: DType = None) -> Tensor:
     """Draw a parameter uniformly from [-bound, bound]."""
     values: Any = generator(rng).uniform(-bound, bound, shape)
     return tensor(values.astype(dtype or get_default_dtype()), requires_grad=True)

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..ops.linalg import matmul
-from ..tensor import Tensor
+from ..tensor import DType, Tensor
 from . import init
 from .module import Module
 
@@ -20,7 +19,7 @@ __all__ = ["Linear", "Sequential"]
 class Linear(Module):
     """`y = x W^T + b`, with weight (out, in) and bias (out,); x is (..., in).
 
-    Drawn uniformly from +-1/sqrt(in), as in PyTorch. ValueError if x has another number of features.
+    Drawn uniformly from +-1/sqrt(in), as in PyTorch. ValueError if x has other features than `in`.
     """
 
     def __init__(
@@ -30,7 +29,7 @@ class Linear(Module):
         bias: bool = True,
         *,
         rng: init.Seed = None,
-        dtype: npt.DTypeLike = None,
+        dtype: DType = None,
     ) -> None:
         rng = init.generator(rng)
         bound = 1 / math.sqrt(in_features)

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.reduce import log_softmax
-from ..tensor import OPS, Tensor, value_of
+from ..ops.elementwise import square
+from ..ops.reduce import log_softmax, mean
+from ..tensor import Tensor, value_of
 
 __all__ = ["cross_entropy", "mse_loss"]
 
@@ -16,9 +17,10 @@ def mse_loss(prediction: Tensor, target: Any) -> Tensor:
     """Mean of the squared differences; shapes must be equal, so that nothing broadcasts unseen."""
     if np.shape(prediction) != np.shape(target):
         raise ValueError(
-            f"mse_loss: the prediction has shape {np.shape(prediction)}, the target {np.shape(target)}"
+            f"mse_loss: the prediction has shape {np.shape(prediction)}, "
+            f"the target {np.shape(target)}"
         )
-    return OPS[np.mean](OPS[np.square](prediction - target))  # type: ignore[no-any-return]
+    return mean(square(prediction - target))
 
 
 def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
@@ -32,4 +34,5 @@ def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
     if classes.size and not 0 <= classes.min() <= classes.max() < logits.shape[-1]:
         raise ValueError(f"cross_entropy: labels must lie in 0 .. {logits.shape[-1] - 1}")
     rows = log_softmax(logits).reshape(-1, logits.shape[-1])
-    return -rows[np.arange(classes.size), classes.ravel()].mean()
+    chosen: Tensor = rows[np.arange(classes.size), classes.ravel()]
+    return -mean(chosen)

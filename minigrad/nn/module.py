@@ -15,15 +15,16 @@ __all__ = ["Module"]
 
 
 class Module:
-    """Base of everything with parameters: assign tensors and modules to attributes, write `forward`.
+    """Base of all with parameters: assign tensors and modules to attributes, and write `forward`.
 
     A leaf tensor held by an attribute (or in a list, tuple or dict that one holds) is a parameter
     if it requires gradients and a buffer otherwise; both are part of the state. Attributes give the
     names: parameters theirs ("layers[0].weight"), calls the scopes that pictures and reports cite.
 
+    >>> import minigrad as mg
     >>> class Scale(Module):
     ...     def __init__(self):
-    ...         self.factor = tensor(2.0, requires_grad=True)
+    ...         self.factor = mg.tensor(2.0, requires_grad=True)
     ...     def forward(self, x):
     ...         return self.factor * x
     >>> Scale()(3.0)

@@ -1,8 +1,8 @@
 """Recurrent cells and layers, composed from primitives; no backward pass is written here.
 
-Parameters have PyTorch's names, shapes and gate order, so weights move both ways. A layer takes x of
-shape (T, B, I), time first, and a sequence of cells is unrolled on the tape under `step[t]` scopes.
-The product of the inputs with their weights is taken for all time steps at once.
+Parameters have PyTorch's names, shapes and gate order, so weights move both ways. A layer takes x
+of shape (T, B, I), time first, and is unrolled on the tape, each step in a scope `step[t]`. The
+product of the inputs with their weights is taken for all time steps at once.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..context import scope
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.linalg import matmul
 from ..ops.shape import split, stack
-from ..tensor import Tensor, label, tensor
+from ..tensor import DType, Tensor, label, tensor
 from . import init
 from .layers import check_features
 from .module import Module
@@ -32,7 +31,7 @@ Recur = Callable[[Any], Tensor]
 
 
 def rnn_step(x: Tensor, state: State, recur: Recur) -> State:
-    """h = tanh(x + recur(h)), where x and recur(h) hold the products with the weights and the biases."""
+    """h = tanh(x + recur(h)); x and recur(h) hold the products with the weights, and the biases."""
     (h,) = state
     h = tanh(x + recur(h))
     label(h=h)
@@ -76,7 +75,7 @@ class _Recurrent(Module):
         hidden_size: int,
         suffixes: list[str],
         rng: init.Seed,
-        dtype: npt.DTypeLike,
+        dtype: DType,
     ) -> None:
         if input_size < 1 or hidden_size < 1 or not suffixes:
             raise ValueError(f"{type(self).__name__}: sizes and number of layers must be positive")
@@ -109,7 +108,8 @@ class _Recurrent(Module):
         given = tuple(state) if len(self.states) > 1 else (state,)
         if len(given) != len(self.states):
             raise ValueError(
-                f"{type(self).__name__}: the state is ({', '.join(self.states)}), got {len(given)} parts"
+                f"{type(self).__name__}: the state is ({', '.join(self.states)}), "
+                f"got {len(given)} parts"
             )
         for name, s in zip(self.states, given, strict=True):
             if np.shape(s) != shape:
@@ -129,7 +129,7 @@ class _Cell(_Recurrent):
         hidden_size: int,
         *,
         rng: init.Seed = None,
-        dtype: npt.DTypeLike = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__(input_size, hidden_size, [""], rng, dtype)
 
@@ -147,7 +147,7 @@ class _Layers(_Recurrent):
         num_layers: int = 1,
         *,
         rng: init.Seed = None,
-        dtype: npt.DTypeLike = None,
+        dtype: DType = None,
     ) -> None:
         self.num_layers = num_layers
         suffixes = [f"_l{k}" for k in range(num_layers)]
@@ -160,7 +160,7 @@ class _Layers(_Recurrent):
         if shape[0] == 0:
             raise ValueError(f"{who}: the sequence is empty: the input has shape {shape}")
         full = (self.num_layers, shape[1], self.hidden_size)
-        initial = self._initial(state, full, getattr(self, "weight_hh_l0").dtype)
+        initial = self._initial(state, full, vars(self)["weight_hh_l0"].dtype)
         finals = []
         for k in range(self.num_layers):
             first = tuple([s[k] for s in initial])
@@ -207,7 +207,7 @@ class GRUCell(_Cell):
 
 
 class LSTMCell(_Cell):
-    """One step of the LSTM, Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000).
+    """One step of the LSTM of Hochreiter & Schmidhuber (1997), forget gate by Gers et al. (2000).
 
         i = sigmoid(x W_ii^T + b_ii + h W_hi^T + b_hi)
         f = sigmoid(x W_if^T + b_if + h W_hf^T + b_hf)

@@ -9,7 +9,12 @@ from ..primitive import constant
 __all__ = ["argmax", "argmin", "argsort", "ceil", "floor", "rint", "sign"]
 
 argmax, argmin, argsort = constant(np.argmax), constant(np.argmin), constant(np.argsort)
-ceil, floor, rint, sign = constant(np.ceil), constant(np.floor), constant(np.rint), constant(np.sign)
+ceil, floor, rint, sign = (
+    constant(np.ceil),
+    constant(np.floor),
+    constant(np.rint),
+    constant(np.sign),
+)
 
 for _function in (
     np.all, np.allclose, np.any, np.array_equal, np.count_nonzero, np.empty_like, np.equal,

@@ -7,24 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Case, linear, operation
+from ..primitive import Case, Primitive, linear, operation
 from ..tape import Pending
 from ..tensor import OPS, At, Tensor, plain_index
 
 __all__ = ["getitem", "index_add", "index_set", "take"]
 
 
+_BASIC = {int, slice, type(None), type(Ellipsis)}
+
+
 def _is_basic(index: Any) -> bool:
     """Whether an index makes a view, so that no element is named twice."""
-    for k in index if type(index) is tuple else (index,):
-        if not (type(k) is slice or type(k) is int or k is None or k is Ellipsis):
-            return False
-    return True
+    return _BASIC.issuperset(map(type, index if isinstance(index, tuple) else (index,)))
 
 
 def _add_at(a: Any, index: Any, b: Any) -> None:
     """Add b to a at the index, once for every time an element is named."""
-    if _is_basic(index) or getattr(index, "dtype", None) == bool:
+    if _is_basic(index) or (isinstance(index, np.ndarray) and index.dtype.kind == "b"):
         a[index] += b
     else:
         np.add.at(a, index, b)
@@ -85,7 +85,7 @@ getitem = linear(
     name="getitem",
     samples=_reads,
 )
-scatter = linear(
+scatter: Primitive = linear(
     _scatter,
     each=lambda k, g, z, *gs, indices, shape: g[indices[k]],
     name="scatter",

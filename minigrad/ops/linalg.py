@@ -87,7 +87,10 @@ def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Tensor:
     n, m = np.ndim(a), np.ndim(b)
     if isinstance(axes, int):
         axes = (range(n - axes, n), range(axes))
-    over_a, over_b = ([k % d for k in np.atleast_1d(list_)] for list_, d in zip(map(list, axes), (n, m), strict=True))
+    over_a, over_b = (
+        [k % d for k in np.atleast_1d(list_)]
+        for list_, d in zip(map(list, axes), (n, m), strict=True)
+    )
     free_a = [k for k in range(n) if k not in over_a]
     free_b = [k for k in range(m) if k not in over_b]
     rows, columns = [np.shape(a)[k] for k in free_a], [np.shape(b)[k] for k in free_b]

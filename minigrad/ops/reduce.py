@@ -203,11 +203,20 @@ def _push_log_softmax(da: Any, z: Any, a: Any, axis: Axis = -1) -> Any:
 
 
 def _normalised(r: Any) -> list[Case]:
-    return [Case.of(r(3)), Case.of(r(2, 3)), Case.of(r(2, 3), axis=0), Case.of(r(2, 2), axis=(0, 1))]
+    return [
+        Case.of(r(3)),
+        Case.of(r(2, 3)),
+        Case.of(r(2, 3), axis=0),
+        Case.of(r(2, 2), axis=(0, 1)),
+    ]
 
 
 logsumexp = general(
-    _logsumexp, name="logsumexp", pulls=[_pull_logsumexp], pushes=[_push_logsumexp], samples=_reduced
+    _logsumexp,
+    name="logsumexp",
+    pulls=[_pull_logsumexp],
+    pushes=[_push_logsumexp],
+    samples=_reduced,
 )
 softmax = general(
     _softmax, name="softmax", pulls=[_rule_softmax], pushes=[_rule_softmax], samples=_normalised

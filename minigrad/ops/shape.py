@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,9 @@ def _transpose(a: Any, *, axes: Any = None) -> Any:
 
 
 def _pull_transpose(g: Any, z: Any, a: Any, axes: Any = None) -> Any:
-    return g.transpose(None if axes is None else [int(k) for k in np.argsort(np.array(axes) % g.ndim)])
+    return g.transpose(
+        None if axes is None else [int(k) for k in np.argsort(np.array(axes) % g.ndim)]
+    )
 
 
 def _swapaxes(a: Any, *, axis1: int, axis2: int) -> Any:
@@ -129,7 +132,7 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
     else:
         cuts = [0, *indices_or_sections, n]
     at = (slice(None),) * (axis % x.ndim)
-    return [x[(*at, slice(a, b))] for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [x[(*at, slice(a, b))] for a, b in pairwise(cuts)]
 
 
 def unstack(x: Any, axis: int = 0) -> list[Tensor]:
