@@ -11,10 +11,10 @@ little different from the ones in libraries. Each stands here twice:
 and both gradients are held against central differences. Everything is float64, one sequence without
 a batch: x is (T, I), row t is x_t. The dict p holds x and the parameters by the article's names.
 
-How to read a derivation. v_ is the value that entered the step (v_{t-1}), dv the adjoint of v: the
-derivative of the loss L by v, summed over all paths from v to L. A line `v = f(u)` run backward says
-`du += f'(u) dv`, so a backward pass is the forward pass read from its last line to its first, each
-line exchanged for its adjoint lines. Three rules do all the work (W' is W transposed):
+How to read a derivation: v_ is the value that entered the step (v_{t-1}), and dv the adjoint of v,
+the derivative of the loss L by v, summed over all paths from v to L. A backward pass is the forward
+pass read from its last line to its first, each line exchanged for its adjoints; += because v may be
+read in several places. Three rules do all the work (W' is W transposed):
 
     v = u * w         du += dv * w            dw += dv * u
     s = W u + b       dW += outer(ds, u)      du += W' ds      db += ds
@@ -39,13 +39,12 @@ from minigrad.testing import numerical_grad
 
 Dict = dict[str, Any]
 GATES = "ifoc"
-BPTT_RTOL, NUMERIC_RTOL = 1e-12, 1e-7
 
 # --- 1. The LSTM whose gates read the previous cell ----------------------------------------------
 
 
 def lstm(p: Dict) -> tuple[mg.Tensor]:
-    """h (T, H) of the article's LSTM: its gates see a = c_{t-1}, the cell, where others see h_{t-1}."""
+    """h (T, H). The gates see the cell, a = c_{t-1}, where other LSTMs see h_{t-1}."""
     x, a, hs = p["x"], np.zeros(len(p["b_c"])), []
     for t in range(len(x)):
         i = mg.sigmoid(p["W_ia"] @ a + p["W_ix"] @ x[t] + p["b_i"])
@@ -92,7 +91,8 @@ def lstm_by_hand(p: Dict) -> tuple[tuple[np.ndarray], Callable[..., Dict]]:
         da = np.zeros(H)
         for t in reversed(range(T)):
             i, f, o, c_new = steps[t]
-            tanh_c, dh = np.tanh(a[t + 1]), r[t]
+            tanh_c = np.tanh(a[t + 1])
+            dh = r[t]
             do = dh * tanh_c
             dc = da + dh * o * (1 - tanh_c**2)
             df, di, dc_new, da = dc * a[t], dc * c_new, dc * i, dc * f
@@ -167,21 +167,20 @@ def gated_rnn_by_hand(p: Dict) -> tuple[tuple[np.ndarray], Callable[..., Dict]]:
 
 # --- 3. Stacked tanh layers and a readout --------------------------------------------------------
 
-LAYERS = ("1", "2", "out")  # h^1, h^2 and the readout y, which has the same form
+LAYERS = ("1", "2", "out")  # the readout y has the form of the layers h^1 and h^2
 
 
 def stacked(p: Dict) -> tuple[mg.Tensor, mg.Tensor]:
     """h (T, H) of the top layer and y (T, O): h^l = tanh(W^l [h^{l-1}, x] + b^l), y likewise.
 
-    Nothing in these lines looks back in time, so h^0 is taken from recurrence 2. That also lets them
-    be written for all t at once: rows are time steps, and W [h, x] becomes [h, x] W'.
+    Nothing here looks back in time, so h^0 is taken from recurrence 2, and all steps are computed
+    at once: rows are time steps, and W [h, x] becomes [h, x] W'.
     """
     (h,) = gated_rnn(p)
     hs = [h]
     for l in LAYERS:
-        below = hs[1] if l == "2" else hs[-1]
-        s = mg.concatenate([below, p["x"]], axis=1) @ p[f"W_{l}"].T + p[f"b_{l}"]
-        hs.append(mg.tanh(s))
+        S = mg.concatenate([hs[-1], p["x"]], axis=1) @ p[f"W_{l}"].T + p[f"b_{l}"]
+        hs.append(mg.tanh(S))
     return hs[-2], hs[-1]
 
 
@@ -202,16 +201,143 @@ def stacked_by_hand(p: Dict) -> tuple[tuple[np.ndarray, ...], Callable[..., Dict
 
     def backward(r_h: np.ndarray, r_y: np.ndarray) -> Dict:
         d, dx, dh = {}, np.zeros_like(x), r_y
-        for k in (2, 1, 0):
-            dS = dh * (1 - hs[k + 1] ** 2)
-            d[f"W_{LAYERS[k]}"] = dS.T @ np.concatenate([hs[k], x], axis=1)
-            d[f"b_{LAYERS[k]}"] = dS.sum(axis=0)
-            dh, dx_k = np.split(dS @ p[f"W_{LAYERS[k]}"], [hs[k].shape[1]], axis=1)
-            dx += dx_k
-            if k == 2:
-                dh = dh + r_h  # the loss also reads the top layer
+        for l, out, h in zip(LAYERS[::-1], hs[:0:-1], hs[-2::-1], strict=True):
+            dS = dh * (1 - out**2)
+            d |= {f"W_{l}": dS.T @ np.concatenate([h, x], axis=1), f"b_{l}": dS.sum(axis=0)}
+            dh, dx_l = np.split(dS @ p[f"W_{l}"], [h.shape[1]], axis=1)
+            dh, dx = dh + (l == "out") * r_h, dx + dx_l  # the loss reads the top h as well as y
         d = below(dh) | d
-        d["x"] += dx
-        return d
+        return d | {"x": d["x"] + dx}
 
     return (hs[-2], hs[-1]), backward
+
+
+# --- 4. The code listing -------------------------------------------------------------------------
+
+
+class LSTM(mg.nn.Module):
+    """The article's class: recurrence 1 with N(0, 1 / hidden_dim) weights and one bias for all.
+
+    Its forward pass is right, and stands here. Its backward pass cannot run; what is wrong in it,
+    and what belongs there:
+
+    names        It reads variables that nothing has set. Backward needs a_, x, i, f, o, c_new and c
+                 of every step, so forward stores them (`steps` and `a` in `lstm_by_hand`).
+    mask         It zeroes the adjoint where the output is not positive, as behind a ReLU. There is
+                 none: h = o * tanh(c) sends dh * tanh(c) to o and dh * o * (1 - tanh(c)^2) to c.
+    one product  It gives all four gates one outer product. Each has its own ds_k: the adjoint of
+                 that gate times the slope of its own sigmoid or tanh.
+    no carry     It starts every step from dh alone. What step t + 1 sent to the cell comes first:
+                 dc = da, and da_ = dc * f + sum over k of W_ka' ds_k goes on to step t - 1.
+
+    The bias is read in four places, so its gradient is the sum of what four biases would get.
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int, rng: np.random.Generator) -> None:
+        for k in GATES:
+            for name, columns in ((f"W_{k}x", input_dim), (f"W_{k}a", hidden_dim)):
+                w = rng.standard_normal((hidden_dim, columns)) / np.sqrt(hidden_dim)
+                setattr(self, name, mg.tensor(w, requires_grad=True))
+        self.b = mg.tensor(np.zeros(hidden_dim), requires_grad=True)
+
+    def forward(self, x: Any) -> mg.Tensor:
+        return lstm(four_biases({"x": x, **dict(self.named_parameters())}))[0]
+
+
+def four_biases(p: Dict) -> Dict:
+    return {name: v for name, v in p.items() if name != "b"} | {f"b_{k}": p["b"] for k in GATES}
+
+
+def listing_by_hand(p: Dict) -> tuple[tuple[np.ndarray], Callable[..., Dict]]:
+    """The same with the one bias b, db = sum over k of db_k."""
+    h, backward = lstm_by_hand(four_biases(p))
+    return h, lambda r: (d := backward(r)) | {"b": sum(d.pop(f"b_{k}") for k in GATES)}
+
+
+MISTAKES = {  # what stands in `lstm_by_hand`, and what to put there
+    "mask, as behind a ReLU": ("dh = r[t]", "dh = r[t] * (h[t] > 0)"),
+    "one product for all gates": ("np.outer(ds[k], ", "np.outer(dh, "),
+    "no carry of the cell": ("dc = da + dh * o", "dc = dh * o"),
+    "carry through f alone": ('da = da + p[f"W_{k}a"].T @ ds[k]', "pass"),
+}
+
+
+def with_mistake(right: str, wrong: str) -> Any:
+    """`lstm_by_hand` with one of its lines exchanged."""
+    names = dict(globals())
+    exec(inspect.getsource(lstm_by_hand).replace(right, wrong), names)
+    return names["lstm_by_hand"]
+
+
+# --- The three roads -----------------------------------------------------------------------------
+
+
+def two_roads(forward: Any, by_hand: Any, p: Dict) -> tuple[Callable[..., Any], Dict, Dict]:
+    """The loss L of p, and its gradient by hand and by automatic differentiation."""
+    outputs, backward = by_hand(p)
+    rng = np.random.default_rng(1)
+    r = [rng.standard_normal(out.shape) for out in outputs]
+
+    def L(p: Dict) -> Any:
+        return sum((r_k * out).sum() for r_k, out in zip(r, forward(p), strict=True))
+
+    return L, backward(*r), mg.grad(L)(p)
+
+
+def check(title: str, forward: Any, by_hand: Any, p: Dict) -> bool:
+    """Print how far the three are apart, relative to each entry's largest element."""
+    L, manual, automatic = two_roads(forward, by_hand, p)
+    analytic = compare(manual, automatic, rtol=1e-12)
+    numeric = compare(numerical_grad(L, p), automatic, rtol=1e-7)
+    errors = {row.name: row.max_rel for row in numeric.rows}
+    print(f"\n{title}\n  entry   shape     autodiff - BPTT   autodiff - differences")
+    for row in sorted(analytic.rows, key=lambda row: row.name):
+        print(f"  {row.name:7} {row.shape!s:9} {row.max_rel:15.1e}   {errors[row.name]:22.1e}")
+    return analytic.ok and numeric.ok
+
+
+def check_mistakes(cases: dict[str, Dict]) -> bool:
+    """Print how far off BPTT is with one line wrong; say whether the last case shows them all."""
+    print(f"\nBPTT with one line wrong  {''.join(f'{title:>30}' for title in cases)}")
+    shown = []
+    for mistake, lines in MISTAKES.items():
+        cells = []
+        for p in cases.values():
+            report = compare(*two_roads(lstm, with_mistake(*lines), p)[1:])
+            wrong = sum(not row.ok for row in report.rows)
+            cells.append(f"{wrong} of {len(p)} wrong, by {report.worst.max_rel:.2f}")
+        shown.append(not report.ok)
+        print(f"  {mistake:24}{''.join(f'{cell:>30}' for cell in cells)}")
+    return all(shown)
+
+
+def main() -> int:
+    rng = np.random.default_rng(0)
+    T, I, H, O = 6, 2, 3, 2
+
+    def draw(gates: str, **shapes: tuple[int, ...]) -> Dict:
+        for k in gates:
+            shapes |= {f"W_{k}a": (H, H), f"W_{k}x": (H, I), f"b_{k}": (H,)}
+        return {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+
+    model, x = LSTM(input_dim=1, hidden_dim=1, rng=rng), np.array([[1.0], [2.0], [3.0]])
+    one_cell = {"x": x} | model.state_dict()
+    p, gated = draw(GATES, x=(T, I)), draw("az", x=(T, I))
+    layers = draw("", W_1=(H, H + I), b_1=(H,), W_2=(H, H + I), b_2=(H,), b_out=(O,))
+    layers |= gated | {"W_out": rng.standard_normal((O, H + I))}
+    agree = [
+        check("1. LSTM, its gates read the cell", lstm, lstm_by_hand, p),
+        check("2. gated RNN", gated_rnn, gated_rnn_by_hand, gated),
+        check("3. tanh layers on 2, and a readout", stacked, stacked_by_hand, layers),
+        check("4. the listing", lambda p: lstm(four_biases(p)), listing_by_hand, one_cell),
+    ]
+    print(f"  h of LSTM(1, 1) on [[1], [2], [3]]: {model(x).data.ravel()}")
+    cases = {"1 cell, [[1], [2], [3]]": four_biases(one_cell), f"{H} cells, {T} steps": p}
+    agree.append(check_mistakes(cases))
+    print("  0 wrong: every h was positive there, so the mask hid nothing; check on random data")
+    print("\nall agree" if all(agree) else "\nNOT all agree")
+    return 0 if all(agree) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

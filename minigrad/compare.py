@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,8 +39,8 @@ float16, 9.4e-7 in float32 (50 seeds, 3 losses) and 1.6e-15 in float64 (30 seeds
 large that the recurrence is chaotic (8 times the usual), by 4e-3 in float32 and 1.2e-12 in float64.
 """
 
-COLUMNS = ["entry", "shape", "max abs", "max rel", "worst at"]
-COLUMNS += ["manual", "automatic", "cosine", "verdict"]
+HEAD: tuple[str, ...] = ("entry", "shape", "max abs", "max rel", "worst at")
+HEAD += ("manual", "automatic", "cosine", "verdict")
 LEFT = (0, 1, 4, 8)  # columns of text; numbers stand to the right
 
 
@@ -120,18 +121,16 @@ class Report:
     def summary(self) -> str:
         """How many entries agree, how closely, to which tolerance; and what the others are."""
         good = [row for row in self.rows if row.ok]
+        bad = [row.verdict for row in self.rows if not row.ok]
         text = f"{len(good)} of {len(self.rows)} entries agree"
         if good:
             limits = " or ".join(f"{rtol:.2g}" for rtol in sorted({row.rtol for row in good}))
-            text += f" within {max(row.max_rel for row in good):.2g} of their largest element"
-            text += f" (tolerance {limits})"
-        bad = [row.verdict for row in self.rows if not row.ok]
-        return "; ".join(
-            [text, *[f"{verdict}: {bad.count(verdict)}" for verdict in sorted({*bad})]]
-        )
+            within = max(row.max_rel for row in good)
+            text += f" within {within:.2g} of their largest element (tolerance {limits})"
+        return "; ".join([text, *[f"{kind}: {bad.count(kind)}" for kind in sorted({*bad})]])
 
     def __str__(self) -> str:
-        table = [COLUMNS, *[row.cells() for row in self.rows]]
+        table = [[*HEAD], *[row.cells() for row in self.rows]]
         for k, column in enumerate(zip(*table, strict=True)):
             width = max(map(len, column))
             for cells in table:
@@ -142,15 +141,15 @@ class Report:
 
     def _repr_html_(self) -> str:
         # The page's own colours and a faint tint: readable in dark and in light.
-        def line(cells: list[str], tag: str, style: str = "") -> str:
+        def line(cells: Iterable[str], tag: str, style: str = "") -> str:
             inside = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
             return f"<tr{style}>{inside}</tr>"
 
-        red = ' style="background:rgba(220,60,60,.2)"'
-        body = [line(row.cells(), "td", "" if row.ok else red) for row in self.rows]
+        tint = ' style="background:rgba(220,60,60,.2)"'
+        body = [line(row.cells(), "td", "" if row.ok else tint) for row in self.rows]
         return (
             f"<table><caption>{html.escape(self.summary)}</caption>"
-            f"<thead>{line(COLUMNS, 'th')}</thead><tbody>{''.join(body)}</tbody></table>"
+            f"<thead>{line(HEAD, 'th')}</thead><tbody>{''.join(body)}</tbody></table>"
         )
 
 
@@ -202,34 +201,35 @@ def _rank(row: Row) -> tuple[bool, float, str]:
 def _row(name: str, m: Array, a: Array, rtol: float | None, largest: float) -> Row:
     if m.shape != a.shape:
         hint = ": transposed?" if m.shape == a.shape[::-1] else ""
-        return Row(name, a.shape, "shape", note=f"shape {m.shape}, expected {a.shape}{hint}")
-    bytes, shape = min(m.itemsize, a.itemsize, 8), a.shape
-    limit = TOLERANCE[bytes] if rtol is None else rtol
+        return Row(name, a.shape, "shape", note=f"got {m.shape}, expected {a.shape}{hint}")
+    shape, width = a.shape, min(m.itemsize, a.itemsize, 8)
+    limit = TOLERANCE[width] if rtol is None else rtol
     if not a.size:
         return Row(name, shape, "ok", 0.0, 0.0, rtol=limit)
     wide = np.result_type(m, a, np.float64)
     m, a = m.ravel().astype(wide), a.ravel().astype(wide)
     broken = np.flatnonzero(~(np.isfinite(m) & np.isfinite(a)))
-    verdict: Verdict = "non-finite"
+    verdict: Verdict
     if broken.size:
         k, max_abs, max_rel, cosine = int(broken[0]), math.nan, math.nan, math.nan
-        note = f"{broken.size} of {m.size} elements"
+        verdict, note = "non-finite", f"{broken.size} of {m.size} elements"
     else:
-        with np.errstate(over="ignore"):
-            error = abs(m - a)
-        k, size, dtype = int(error.argmax()), max(_size(m), _size(a)), np.finfo(f"f{bytes}")
-        eps, max_abs, cosine = float(dtype.eps), float(error[k]), _cosine(m, a)
-        # subnormal numbers have few digits: of the smallest, 8 are always within the tolerance
-        max_rel = float(error[k] / max(size, 8 * eps * float(dtype.tiny) / TOLERANCE[bytes]))
+        dtype, size = np.finfo(f"f{width}"), max(_size(m), _size(a))
+        eps, tiny = float(dtype.eps), float(dtype.smallest_normal)
+        with np.errstate(over="ignore", under="ignore"):
+            error, cosine = abs(m - a), _cosine(m, a)
+            k = int(error.argmax())
+            # subnormal numbers have few digits: 8 of the smallest are within the dtype's tolerance
+            max_abs, max_rel = error[k], error[k] / max(size, 8 * eps * tiny / TOLERANCE[width])
         verdict, note = "ok" if max_rel <= limit else "differs", ""
+        # a bias before a batch norm, the bias of an attention's keys: measured up to 3 eps
         if verdict == "differs" and size <= 16 * eps * largest:
-            # measured: up to 3 eps for a bias before a batch norm and for the keys of an attention
             note = "zero but for rounding, beside the largest entry?"
-        elif verdict == "differs" and bytes < 8 and rtol is None and max_rel < 0.1:
+        elif verdict == "differs" and width < 8 and rtol is None and max_rel < 0.1:
             note = "rounding? repeat in float64"
     at = tuple(map(int, np.unravel_index(k, shape)))
-    values = float(m[k]), float(a[k])
-    return Row(name, shape, verdict, max_abs, max_rel, at, *values, cosine, limit, note)
+    numbers = float(m[k]), float(a[k]), cosine, limit
+    return Row(name, shape, verdict, float(max_abs), float(max_rel), at, *numbers, note)
 
 
 def _size(x: Array) -> Any:
@@ -260,8 +260,8 @@ def _entries(side: str, given: Any) -> dict[str, Array]:
             raise ValueError(f"{what} has no .grad yet: run backward() first")
         array = np.asarray(float(value) if type(value) is int else value)
         if array.dtype.kind != "f":
-            was = f"of {array.dtype}" if hasattr(value, "dtype") else f"a {type(value).__name__}"
-            raise TypeError(f"{what} is {was}; a gradient is a floating array, number or Tensor")
+            kind = getattr(value, "dtype", type(value).__name__)
+            raise TypeError(f"{what} is of type {kind}; give floating arrays, numbers or Tensors")
         entries[name] = array
     return entries
 

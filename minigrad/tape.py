@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Node", "Pending", "PrimitiveLike", "between", "next_index", "pull", "push"]
+__all__ = ["Node", "Outputs", "Pending", "PrimitiveLike", "between", "next_index", "pull", "push"]
 
 next_index = count().__next__
 _by_index = attrgetter("index")
@@ -61,6 +61,19 @@ class Node:
     def holding(self, value: Any) -> Any:
         """Give this node as it was when it held `value`: a leaf may have been rebound since."""
         raise NotImplementedError
+
+    def opened(self) -> Any:
+        """Give what a rule gets as `z`: this node, or the nodes of its several outputs."""
+        raise NotImplementedError
+
+
+class Outputs(tuple[Any, ...]):
+    """The value of a primitive with several outputs, or its tangent; it has no shape of its own."""
+
+    shape = dtype = None
+
+    def __add__(self, other: Any) -> Outputs:
+        return Outputs([a + b for a, b in zip(self, other, strict=True)])
 
 
 class Pending:
@@ -141,7 +154,7 @@ def pull(
     cots: dict[Node, Any] = {}
     owned: set[Node] = (
         set()
-    )  # whose cotangent is a buffer made here, so it may be added to in place
+    )  # those whose cotangent is a buffer of our own: it is added to in place
     result: dict[Node, Any] = {}
     for node, g in zip(outputs, cotangents, strict=True):
         if node in reach:
@@ -157,7 +170,7 @@ def pull(
             result[node] = g
             continue
         values, params = node.xs, node.params
-        z, xs = (node, recorded_inputs(node)) if on_tensors else (node.value, values)
+        z, xs = (node.opened(), recorded_inputs(node)) if on_tensors else (node.value, values)
         for t, x, rule in zip(node.inputs, values, primitive.pulls):  # noqa: B905
             if t not in reach or rule is None:
                 continue
@@ -191,7 +204,7 @@ def push(
         if node in dots or node.primitive is None:
             continue
         value, params, pushes = node.value, node.params, node.primitive.pushes
-        z, xs = (node, recorded_inputs(node)) if on_tensors else (value, node.xs)
+        z, xs = (node.opened(), recorded_inputs(node)) if on_tensors else (value, node.xs)
         dxs = [dots.get(t) for t in node.inputs]
         total = None
         if callable(pushes):
@@ -201,6 +214,8 @@ def push(
                 if dx is None or push_k is None:
                     continue
                 dz = push_k(dx, z, *xs, **params)
+                if isinstance(dz, tuple):
+                    dz = Outputs(dz)
                 if dz.shape != value.shape:
                     dz = np.broadcast_to(dz, value.shape)
                 total = dz if total is None else total + dz

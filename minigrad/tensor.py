@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from . import tape
 from .context import current
-from .tape import Node, PrimitiveLike
+from .tape import Node, Outputs, PrimitiveLike
 
 __all__ = ["OPS", "Tensor", "apply", "label", "set_default_dtype", "tensor", "value_of"]
 
@@ -163,6 +163,12 @@ class Tensor(Node):
         if self.value is value:
             return self
         return Tensor(value, True, self.name, OPS[np.positive], (self,), (value,))
+
+    def opened(self) -> Any:
+        """Give this tensor, or the tensors of the several outputs of its primitive."""
+        if not isinstance(self.value, Outputs):
+            return self
+        return Outputs([apply(OPS[Outputs], (self,), {"k": k}) for k in range(len(self.value))])
 
     # ---- gradients ---------------------------------------------------------------------------
 
@@ -392,10 +398,30 @@ def _run(
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(primitive, xs, params, error) from error
     if type(value) is not _ndarray:
+        if isinstance(value, tuple):
+            return _several(primitive, inputs, xs, params, live, value)  # type: ignore[no-any-return]
         value = _array_result(primitive, value)
     if live and (context := current()).recording:
         return Tensor(value, True, None, primitive, inputs, xs, params, context.scope)
     return Tensor(value)
+
+
+def _several(
+    primitive: Any,
+    inputs: Sequence[Any],
+    xs: tuple[Any, ...],
+    params: Any,
+    live: bool,
+    values: tuple[Any, ...],
+) -> Any:
+    """Record a primitive with several outputs, and give a tuple (of the same kind) of Tensors."""
+    outputs = Outputs([_array_result(primitive, v) for v in values])
+    if live and (context := current()).recording:
+        node = Tensor(outputs, True, None, primitive, inputs, xs, params, context.scope)  # type: ignore[arg-type]
+        tensors = node.opened()
+    else:
+        tensors = [Tensor(v) for v in outputs]
+    return values._make(tensors) if hasattr(values, "_make") else tuple(tensors)
 
 
 _WAYS_OUT = (

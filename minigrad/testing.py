@@ -18,7 +18,7 @@ import numpy as np
 from . import tree
 from .autodiff import jvp, vjp
 from .primitive import Case, Primitive
-from .tape import Pending
+from .tape import Outputs, Pending, recorded_inputs
 from .tensor import OPS, Tensor, tensor, value_of
 
 __all__ = ["LAWS", "check_grads", "directional", "numerical_grad", "operations"]
@@ -191,16 +191,16 @@ class Draw:
         return np.asarray(self.rng.uniform(*domain, shape))
 
 
-def _opened(op: Any, case: Case) -> tuple[Callable[..., Tensor], list[Array]]:
-    """Make of an operation and a case a function of its real arrays alone."""
+def _opened(op: Any, case: Case) -> tuple[Callable[..., list[Tensor]], list[Array]]:
+    """Make of an operation and a case a function of its real arrays alone, to a list of outputs."""
     leaves, structure = tree.flatten(case.args)
     real = [k for k, x in enumerate(leaves) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
 
-    def f(*xs: Any) -> Tensor:
+    def f(*xs: Any) -> list[Tensor]:
         full = list(leaves)
         for k, x in zip(real, xs, strict=True):
             full[k] = x
-        return op(*tree.unflatten(structure, full), **case.params)  # type: ignore[no-any-return]
+        return tree.flatten(op(*tree.unflatten(structure, full), **case.params))[0]
 
     return f, [leaves[k] for k in real]
 
@@ -211,22 +211,23 @@ def law_truth(op: Any, case: Case) -> None:
     vs = [_direction(np.random.default_rng(1), x) for x in xs]
     exact = directional(f, xs, vs)
     ours = jvp(f, xs, vs)[1]
-    np.testing.assert_allclose(ours.numpy(), exact[0], rtol=1e-7, atol=1e-8)
+    for a, b in zip(ours, exact, strict=True):
+        np.testing.assert_allclose(a.numpy(), b, rtol=1e-7, atol=1e-8)
 
 
 def law_adjointness(op: Any, case: Case) -> None:
     """<u, J v> = <J' u, v>, for each input alone and for all together."""
     f, xs = _opened(op, case)
     rng = np.random.default_rng(2)
-    u = _direction(rng, f(*xs).numpy())
+    us = [_direction(rng, y.value) for y in f(*xs)]
     vs = [_direction(rng, x) for x in xs]
-    pulled = [g.numpy() for g in vjp(f, *xs)[1](u)]
+    pulled = [g.numpy() for g in vjp(f, *xs)[1](us)]
     for g, x in zip(pulled, xs, strict=True):
         assert (g.shape, g.dtype) == (x.shape, x.dtype)
     for chosen in {*range(len(xs)), None}:
         some = [v if chosen in (None, k) else 0 * v for k, v in enumerate(vs)]
-        pushed = jvp(f, xs, some)[1].numpy()
-        np.testing.assert_allclose(_dot([u], [pushed]), _dot(pulled, some), rtol=1e-10, atol=1e-12)
+        pushed = [d.numpy() for d in jvp(f, xs, some)[1]]
+        np.testing.assert_allclose(_dot(us, pushed), _dot(pulled, some), rtol=1e-10, atol=1e-12)
 
 
 def law_closure(op: Any, case: Case) -> None:
@@ -234,32 +235,42 @@ def law_closure(op: Any, case: Case) -> None:
     if not isinstance(op, Primitive):
         return
     f, xs = _opened(op, case)
-    inputs = [tensor(x, requires_grad=True) for x in xs]
-    z = f(*inputs)
-    g = _direction(np.random.default_rng(3), z.value)
-    on_tensors = [t if t is not None and t.live else x for t, x in zip(z.inputs, z.xs, strict=True)]
-    pushes = None if callable(op.pushes) else op.pushes
-    for k, t in enumerate(z.inputs):
-        if t is None or not t.live:
+    z = f(*[tensor(x, requires_grad=True) for x in xs])[0]
+    if z.primitive and z.primitive.name == "pick":  # one of several outputs
+        z = z.inputs[0]
+    g = tree.map(lambda v: _direction(np.random.default_rng(3), v), _plain(z.value))
+    inputs = recorded_inputs(z)
+    seeds = [None if t is None or not t.live else _direction_like(t) for t in z.inputs]
+    together = callable(op.pushes)
+    pushes = [None] * len(seeds) if together else op.pushes
+    for pull_k, push_k, dx in zip(op.pulls, pushes, seeds):  # noqa: B905
+        if dx is None:
             continue
-        for rule, seed in ((op.pulls[k], g), (pushes and pushes[k], _direction_like(t))):
+        for rule, seed in ((pull_k, g), (push_k, dx)):
             if rule:
                 a = rule(seed, z.value, *z.xs, **z.params)
-                b = rule(tensor(seed), z, *on_tensors, **z.params)
-                a, b = (d.total() if isinstance(d, Pending) else d for d in (a, b))
-                np.testing.assert_array_equal(np.asarray(a), value_of(b), strict=True)
-    if pushes is None:
-        seeds = [None if t is None else _direction_like(t) for t in z.inputs]
+                b = rule(tree.map(tensor, seed), z.opened(), *inputs, **z.params)
+                _same_bits(a, b)
+    if together:
         a = op.pushes(seeds, z.value, *z.xs, **z.params)
-        again = [None if s is None else tensor(s) for s in seeds]
-        b = op.pushes(again, z, *on_tensors, **z.params)
-        np.testing.assert_array_equal(np.asarray(a), value_of(b), strict=True)
+        on_tensors = [None if s is None else tensor(s) for s in seeds]
+        _same_bits(a, op.pushes(on_tensors, z.opened(), *inputs, **z.params))
 
 
 def law_second_order(op: Any, case: Case) -> None:
     """Second derivatives, in all four compositions of the modes, equal central differences."""
     f, xs = _opened(op, case)
     check_grads(f, xs, order=2)
+
+
+def _same_bits(a: Any, b: Any) -> None:
+    a, b = (_plain(d.total() if isinstance(d, Pending) else d) for d in (a, b))
+    for x, y in zip(tree.flatten(a)[0], tree.flatten(b)[0], strict=True):
+        np.testing.assert_array_equal(np.asarray(x), value_of(y), strict=True)
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, Outputs) else value
 
 
 def _direction_like(t: Any) -> Array:

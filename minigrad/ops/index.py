@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Case, Primitive, linear, operation
-from ..tape import Pending
-from ..tensor import OPS, At, Tensor, plain_index
+from ..primitive import Case, Primitive, general, linear, operation
+from ..tape import Outputs, Pending
+from ..tensor import OPS, At, Tensor, plain_index, value_of
 
 __all__ = ["getitem", "index_add", "index_set", "take"]
 
@@ -93,6 +93,31 @@ scatter: Primitive = linear(
         Case.of([r(2), r(2), r(2, 2)], indices=(0, 0, np.array([1, 1])), shape=(3, 2)),
         Case.of([r(3)], indices=((slice(None), 1),), shape=(3, 2)),
     ],
+)
+
+
+def _pick(outputs: Any, *, k: int) -> Any:
+    return outputs[k]
+
+
+def _pull_pick(g: Any, z: Any, outputs: Any, k: int) -> Any:
+    def assembled(*gs: Any, indices: tuple[int, ...], shape: None) -> Outputs:
+        """Sum what came for each output; zeros for an output that was not used."""
+        parts: list[Any] = [np.zeros_like(v) for v in value_of(outputs)]
+        for k, g in zip(indices, gs, strict=True):
+            parts[k] = parts[k] + g
+        return Outputs(parts)
+
+    return Pending(assembled, outputs, k, g)
+
+
+pick = general(
+    _pick,
+    key=Outputs,
+    name="pick",
+    pulls=[_pull_pick],
+    pushes=[lambda d, z, outputs, k: d[k]],
+    samples=lambda r: [],
 )
 index_set = linear(
     _index_set,
