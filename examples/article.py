@@ -2,8 +2,8 @@
 
     python examples/article.py
 
-minigrad began with an article that introduces recurrent networks by four recurrences, all of them a
-little different from the ones in libraries. Each stands here twice:
+minigrad began with an article that introduces recurrent networks, by recurrences that differ a
+little from those in libraries. Each stands here twice:
 
     forward     composed from primitives; its gradient is automatic, nobody wrote a backward pass
     by hand     backpropagation through time (BPTT) in plain NumPy, with the derivation above it
@@ -20,8 +20,7 @@ read in several places. Three rules do all the work (W' is W transposed):
     s = W u + b       dW += outer(ds, u)      du += W' ds      db += ds
     v = tanh(s)       ds += dv * (1 - v^2)    and for sigmoid  ds += dv * v * (1 - v)
 
-The loss is a fixed random linear functional of all outputs, L = sum_t <r_t, h_t>: every output
-matters, and dh_t starts as r_t.
+The loss is a fixed random linear functional of all outputs, L = sum_t <r_t, h_t>.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from minigrad.compare import compare
 from minigrad.testing import numerical_grad
 
 Dict = dict[str, Any]
-GATES = "ifoc"
+GATES, LAYERS = "ifoc", ("1", "2", "out")
 
 # --- 1. The LSTM whose gates read the previous cell ----------------------------------------------
 
@@ -87,8 +86,7 @@ def lstm_by_hand(p: Dict) -> tuple[tuple[np.ndarray], Callable[..., Dict]]:
         steps.append((i, f, o, c_new))
 
     def backward(r: np.ndarray) -> Dict:
-        d = {name: np.zeros_like(value) for name, value in p.items()}
-        da = np.zeros(H)
+        d, da = {name: np.zeros_like(value) for name, value in p.items()}, np.zeros(H)
         for t in reversed(range(T)):
             i, f, o, c_new = steps[t]
             tanh_c = np.tanh(a[t + 1])
@@ -167,8 +165,6 @@ def gated_rnn_by_hand(p: Dict) -> tuple[tuple[np.ndarray], Callable[..., Dict]]:
 
 # --- 3. Stacked tanh layers and a readout --------------------------------------------------------
 
-LAYERS = ("1", "2", "out")  # the readout y has the form of the layers h^1 and h^2
-
 
 def stacked(p: Dict) -> tuple[mg.Tensor, mg.Tensor]:
     """h (T, H) of the top layer and y (T, O): h^l = tanh(W^l [h^{l-1}, x] + b^l), y likewise.
@@ -176,8 +172,7 @@ def stacked(p: Dict) -> tuple[mg.Tensor, mg.Tensor]:
     Nothing here looks back in time, so h^0 is taken from recurrence 2, and all steps are computed
     at once: rows are time steps, and W [h, x] becomes [h, x] W'.
     """
-    (h,) = gated_rnn(p)
-    hs = [h]
+    hs = [*gated_rnn(p)]
     for l in LAYERS:
         S = mg.concatenate([hs[-1], p["x"]], axis=1) @ p[f"W_{l}"].T + p[f"b_{l}"]
         hs.append(mg.tanh(S))
@@ -190,9 +185,7 @@ def stacked_by_hand(p: Dict) -> tuple[tuple[np.ndarray, ...], Callable[..., Dict
     forward, rows are time           backward
     y = tanh(S), S = [h, x] W' + b   dS = dy * (1 - y^2)           dW = dS' [h, x]
                                      db = sum of dS over time      [dh, dx] += dS W
-    h^2, h^1 in the same way, from the top down; then dh^0 goes into the backward pass of 2.
-
-    x enters every layer, so dx is a sum over the layers.
+    h^2 and h^1 likewise, dx summed over all three; then dh^0 goes into the backward pass of 2.
     """
     (h,), below = gated_rnn_by_hand(p)
     hs, x = [h], p["x"]
@@ -200,12 +193,12 @@ def stacked_by_hand(p: Dict) -> tuple[tuple[np.ndarray, ...], Callable[..., Dict
         hs.append(np.tanh(np.concatenate([hs[-1], x], axis=1) @ p[f"W_{l}"].T + p[f"b_{l}"]))
 
     def backward(r_h: np.ndarray, r_y: np.ndarray) -> Dict:
-        d, dx, dh = {}, np.zeros_like(x), r_y
-        for l, out, h in zip(LAYERS[::-1], hs[:0:-1], hs[-2::-1], strict=True):
-            dS = dh * (1 - out**2)
+        r, d, dx, dh = (0, r_h, r_y), {}, 0, 0  # r: what the loss sends to h^1, h^2 and y
+        for k in (2, 1, 0):
+            l, h, dS = LAYERS[k], hs[k], (dh + r[k]) * (1 - hs[k + 1] ** 2)
             d |= {f"W_{l}": dS.T @ np.concatenate([h, x], axis=1), f"b_{l}": dS.sum(axis=0)}
-            dh, dx_l = np.split(dS @ p[f"W_{l}"], [h.shape[1]], axis=1)
-            dh, dx = dh + (l == "out") * r_h, dx + dx_l  # the loss reads the top h as well as y
+            dh, dx_k = np.split(dS @ p[f"W_{l}"], [h.shape[1]], axis=1)
+            dx = dx + dx_k
         d = below(dh) | d
         return d | {"x": d["x"] + dx}
 
@@ -218,8 +211,7 @@ def stacked_by_hand(p: Dict) -> tuple[tuple[np.ndarray, ...], Callable[..., Dict
 class LSTM(mg.nn.Module):
     """The article's class: recurrence 1 with N(0, 1 / hidden_dim) weights and one bias for all.
 
-    Its forward pass is right, and stands here. Its backward pass cannot run; what is wrong in it,
-    and what belongs there:
+    Its forward pass is right, and stands here. Its backward pass has four mistakes:
 
     names        It reads variables that nothing has set. Backward needs a_, x, i, f, o, c_new and c
                  of every step, so forward stores them (`steps` and `a` in `lstm_by_hand`).
@@ -229,8 +221,6 @@ class LSTM(mg.nn.Module):
                  that gate times the slope of its own sigmoid or tanh.
     no carry     It starts every step from dh alone. What step t + 1 sent to the cell comes first:
                  dc = da, and da_ = dc * f + sum over k of W_ka' ds_k goes on to step t - 1.
-
-    The bias is read in four places, so its gradient is the sum of what four biases would get.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int, rng: np.random.Generator) -> None:
@@ -249,25 +239,23 @@ def four_biases(p: Dict) -> Dict:
 
 
 def listing_by_hand(p: Dict) -> tuple[tuple[np.ndarray], Callable[..., Dict]]:
-    """The same with the one bias b, db = sum over k of db_k."""
+    """`lstm_by_hand` for one bias in four places: its gradient is the sum of the four."""
     h, backward = lstm_by_hand(four_biases(p))
-    return h, lambda r: (d := backward(r)) | {"b": sum(d.pop(f"b_{k}") for k in GATES)}
+
+    def backward_to_b(r: np.ndarray) -> Dict:
+        d = backward(r)
+        db = sum(d.pop(f"b_{k}") for k in GATES)
+        return d | {"b": db}
+
+    return h, backward_to_b
 
 
-MISTAKES = {  # what stands in `lstm_by_hand`, and what to put there
+MISTAKES = {  # what `lstm_by_hand` says, and what to plant; the last is true of other LSTMs
     "mask, as behind a ReLU": ("dh = r[t]", "dh = r[t] * (h[t] > 0)"),
     "one product for all gates": ("np.outer(ds[k], ", "np.outer(dh, "),
     "no carry of the cell": ("dc = da + dh * o", "dc = dh * o"),
     "carry through f alone": ('da = da + p[f"W_{k}a"].T @ ds[k]', "pass"),
 }
-
-
-def with_mistake(right: str, wrong: str) -> Any:
-    """`lstm_by_hand` with one of its lines exchanged."""
-    names = dict(globals())
-    exec(inspect.getsource(lstm_by_hand).replace(right, wrong), names)
-    return names["lstm_by_hand"]
-
 
 # --- The three roads -----------------------------------------------------------------------------
 
@@ -300,20 +288,20 @@ def check_mistakes(cases: dict[str, Dict]) -> bool:
     """Print how far off BPTT is with one line wrong; say whether the last case shows them all."""
     print(f"\nBPTT with one line wrong  {''.join(f'{title:>30}' for title in cases)}")
     shown = []
-    for mistake, lines in MISTAKES.items():
-        cells = []
+    for mistake, (right, wrong) in MISTAKES.items():
+        cells, planted = [], dict(globals())
+        exec(inspect.getsource(lstm_by_hand).replace(right, wrong), planted)
         for p in cases.values():
-            report = compare(*two_roads(lstm, with_mistake(*lines), p)[1:])
-            wrong = sum(not row.ok for row in report.rows)
-            cells.append(f"{wrong} of {len(p)} wrong, by {report.worst.max_rel:.2f}")
+            report = compare(*two_roads(lstm, planted["lstm_by_hand"], p)[1:])
+            count = sum(not row.ok for row in report.rows)
+            cells.append(f"{count} of {len(p)} wrong, by {report.worst.max_rel:.2f}")
         shown.append(not report.ok)
         print(f"  {mistake:24}{''.join(f'{cell:>30}' for cell in cells)}")
     return all(shown)
 
 
 def main() -> int:
-    rng = np.random.default_rng(0)
-    T, I, H, O = 6, 2, 3, 2
+    rng, T, I, H, O = np.random.default_rng(0), 6, 2, 3, 2
 
     def draw(gates: str, **shapes: tuple[int, ...]) -> Dict:
         for k in gates:
@@ -321,10 +309,9 @@ def main() -> int:
         return {name: rng.standard_normal(shape) for name, shape in shapes.items()}
 
     model, x = LSTM(input_dim=1, hidden_dim=1, rng=rng), np.array([[1.0], [2.0], [3.0]])
-    one_cell = {"x": x} | model.state_dict()
-    p, gated = draw(GATES, x=(T, I)), draw("az", x=(T, I))
-    layers = draw("", W_1=(H, H + I), b_1=(H,), W_2=(H, H + I), b_2=(H,), b_out=(O,))
-    layers |= gated | {"W_out": rng.standard_normal((O, H + I))}
+    one_cell, p, gated = model.state_dict() | {"x": x}, draw(GATES, x=(T, I)), draw("az", x=(T, I))
+    layers = {"W_1": (H, H + I), "b_1": (H,), "W_2": (H, H + I), "b_2": (H,)}
+    layers = gated | draw("", W_out=(O, H + I), b_out=(O,), **layers)
     agree = [
         check("1. LSTM, its gates read the cell", lstm, lstm_by_hand, p),
         check("2. gated RNN", gated_rnn, gated_rnn_by_hand, gated),
@@ -332,9 +319,9 @@ def main() -> int:
         check("4. the listing", lambda p: lstm(four_biases(p)), listing_by_hand, one_cell),
     ]
     print(f"  h of LSTM(1, 1) on [[1], [2], [3]]: {model(x).data.ravel()}")
-    cases = {"1 cell, [[1], [2], [3]]": four_biases(one_cell), f"{H} cells, {T} steps": p}
-    agree.append(check_mistakes(cases))
-    print("  0 wrong: every h was positive there, so the mask hid nothing; check on random data")
+    agree += [check_mistakes({"the listing": four_biases(one_cell), f"{H} cells, {T} steps": p})]
+    if (model(x).data > 0).all():
+        print("  the mask hides on the left, where every h is positive: check on random data")
     print("\nall agree" if all(agree) else "\nNOT all agree")
     return 0 if all(agree) else 1
 

@@ -10,9 +10,12 @@ from . import io as io
 from . import nn as nn
 from . import optim as optim
 from . import train as train
+from . import viz as viz
 from .autodiff import *
+from .compare import compare as compare
 from .context import no_grad as no_grad
 from .context import scope as scope
+from .graph import Graph as Graph
 from .ops.constant import *
 from .ops.elementwise import *
 from .ops.index import *

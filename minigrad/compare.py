@@ -185,11 +185,10 @@ def compare(manual: Any, automatic: Any, *, rtol: float | None = None) -> Report
     ours, theirs = _entries("manual", manual), _entries("automatic", automatic)
     if not (ours or theirs):
         raise ValueError("compare: both sides are empty; there are no gradients to compare")
-    largest = max([_size(a[np.isfinite(a)]) for a in theirs.values()], default=0.0)
+    largest = max([float(_size(a[np.isfinite(a)])) for a in theirs.values()], default=0.0)
     rows = [Row(name, m.shape, "extra") for name, m in ours.items() if name not in theirs]
     rows += [Row(name, a.shape, "missing") for name, a in theirs.items() if name not in ours]
-    both = ours.keys() & theirs.keys()
-    rows += [_row(name, ours[name], theirs[name], rtol, largest) for name in both]
+    rows += [_row(name, ours[name], theirs[name], rtol, largest) for name in ours if name in theirs]
     return Report(tuple(sorted(rows, key=_rank)))
 
 
@@ -203,16 +202,16 @@ def _row(name: str, m: Array, a: Array, rtol: float | None, largest: float) -> R
         hint = ": transposed?" if m.shape == a.shape[::-1] else ""
         return Row(name, a.shape, "shape", note=f"got {m.shape}, expected {a.shape}{hint}")
     shape, width = a.shape, min(m.itemsize, a.itemsize, 8)
-    limit = TOLERANCE[width] if rtol is None else rtol
+    limit = TOLERANCE[width] if rtol is None else float(rtol)
     if not a.size:
         return Row(name, shape, "ok", 0.0, 0.0, rtol=limit)
     wide = np.result_type(m, a, np.float64)
     m, a = m.ravel().astype(wide), a.ravel().astype(wide)
     broken = np.flatnonzero(~(np.isfinite(m) & np.isfinite(a)))
-    verdict: Verdict
+    verdict: Verdict = "non-finite"
+    note = f"{broken.size} of {m.size} elements"
     if broken.size:
         k, max_abs, max_rel, cosine = int(broken[0]), math.nan, math.nan, math.nan
-        verdict, note = "non-finite", f"{broken.size} of {m.size} elements"
     else:
         dtype, size = np.finfo(f"f{width}"), max(_size(m), _size(a))
         eps, tiny = float(dtype.eps), float(dtype.smallest_normal)
@@ -249,11 +248,13 @@ def _entries(side: str, given: Any) -> dict[str, Array]:
         pairs = [(name, p.grad) for name, p in given.named_parameters()]
     else:
         leaves, structure = tree.flatten(given)
-        pairs = list(zip(tree.names(structure), map(_gradient, leaves), strict=True))
+        pairs = list(zip(tree.names(structure), leaves, strict=True))
     entries: dict[str, Array] = {}
     for name, value in pairs:
         name = name or "gradient"  # of a lone array
         what = f"compare: {side} {name!r}"
+        if isinstance(value, Tensor):
+            value = value.grad if value.live and value.primitive is None else value.data
         if name in entries:
             raise ValueError(f"{what} is there twice; give its entries different names")
         if value is None:
@@ -264,9 +265,3 @@ def _entries(side: str, given: Any) -> dict[str, Array]:
             raise TypeError(f"{what} is of type {kind}; give floating arrays, numbers or Tensors")
         entries[name] = array
     return entries
-
-
-def _gradient(leaf: Any) -> Any:
-    if not isinstance(leaf, Tensor):
-        return leaf
-    return leaf.grad if leaf.live and leaf.primitive is None else leaf.data

@@ -13,16 +13,16 @@ operation the same name, metadata, shape, dtype and inputs. An input that both h
     the same    place inside, place in the repetition before, or node outside (a parameter)
     a constant  of one shape and dtype: the same for all, or every repetition has its own
     a state     from outside in the first repetition, from the one before in all the others
+    a step on   in an earlier fold, if both are as far apart as the indices of the scopes
 
-and an integer of the metadata may keep its distance to the index of the scope, as in `x[t]`. Scopes
-without an index must pass on a state: if they do not, they are calls in different places.
+and an integer of the metadata is the same or a step on too, as in `x[t]`. Scopes without an index
+must pass on a state: if they do not, they are calls in different places.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import count
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -55,14 +55,6 @@ class Node:
     params: Mapping[str, Any] | None = None
     scope: Scope | None = None
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.value.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.value.dtype
-
 
 class Cluster:
     """The operations of a scope and the clusters of the scopes inside, in execution order.
@@ -73,8 +65,7 @@ class Cluster:
     __slots__ = ("frames", "items", "number")
 
     def __init__(self, number: int, frames: list[Scope]) -> None:
-        self.number, self.frames = number, frames
-        self.items: list[int | Cluster] = []
+        self.number, self.frames, self.items = number, frames, list[int | Cluster]()
 
     @property
     def letter(self) -> str:
@@ -145,241 +136,200 @@ class Graph:
     def options(self, number: int) -> str:
         """Write the metadata of an operation: `[:, 0:4]`, `[t]`, `(axis=0)`; empty without any."""
         text, holes = _options(self.nodes[number].params)
-        fills = [
-            self._moving.get((number, k)) or getattr(hole, "__name__", str(hole))
-            for k, hole in enumerate(holes)
-        ]
-        return "".join([p + f for p, f in zip(text.split(HOLE), [*fills, ""], strict=True)])
+        for k, hole in enumerate(holes):
+            moving = self._moving.get((number, k))
+            text = text.replace(HOLE, moving or getattr(hole, "__name__", str(hole)), 1)
+        return text
 
     def wires(self) -> list[Wire]:
         """List the edges between the nodes shown, through ports where a fold carries a state."""
         shown = [self.shown(k) for k in range(len(self.nodes))]
         paths = [self.path(k) for k in range(len(self.nodes))]
-        edges: list[tuple[int, int, int, int, int]] = []
-        states: dict[tuple[Cluster, int, int], int] = {}  # (fold, node, position) -> state it reads
-        for node in self.nodes:
-            v, seen = node.number, dict[int, int]()
+        edges: list[tuple[int, int, int, int, Path, Path]] = []
+        states: dict[tuple[Cluster, int, int], int] = {}  # (fold, node, position) -> what it reads
+        for v, node in enumerate(self.nodes):
+            copies: dict[int, int] = {}
             for j, u in enumerate(node.args):
                 if isinstance(u, str):
                     continue
-                p, q, depth = paths[u], paths[v], 0
-                while depth < len(p) and depth < len(q) and p[depth] == q[depth]:
-                    depth += 1
-                if p[depth:] and q[depth:] and p[depth][0] is q[depth][0]:
-                    states[q[depth][0], shown[v], j] = shown[u]
-                seen[u] = seen.get(u, -1) + 1
-                edges.append((u, v, j, seen[u], depth))
+                p, q = _apart(paths[u], paths[v])
+                if p and q and p[0][0] is q[0][0]:
+                    states[q[0][0], shown[v], j] = shown[u]
+                copies[u] = copies.get(u, -1) + 1
+                edges.append((shown[u], shown[v], j, copies[u], p, q))
         leaving = {(fold, state) for (fold, _, _), state in states.items()}
 
-        found: dict[tuple[End, End, int], tuple[int, set[Path], str]] = {}
+        found: dict[tuple[End, End, int], tuple[int, set[Path]]] = {}
 
-        def join(source: End, target: End, copy: int, j: int, when: Path, then: str) -> None:
-            found.setdefault((source, target, copy), (j, set(), then))[1].add(when)
+        def join(source: End, target: End, copy: int, j: int, when: Path) -> None:
+            found.setdefault((source, target, copy), (j, set()))[1].add(when)
 
-        for u, v, j, copy, depth in edges:
-            p, q, state = paths[u][depth:], paths[v][depth:], shown[u]
-            source, target, carried, then = End(state), End(shown[v]), None, ""
-            if p and q and p[0][0] is q[0][0]:
-                carried, p, q = p[0][0], p[1:], q[1:]
-            for fold, _ in reversed(p):
-                if (fold, state) in leaving:
-                    source = End(state, "out", fold)
-            for fold, _ in q:
-                if (fold, shown[v], j) in states:
-                    target = End(states[fold, shown[v], j], "in", fold)
-                    then = f"{fold.letter}={fold.moment(0)}"
-                    break
-            if carried is None:
-                join(source, target, copy, j, p, then or ("each" if q else ""))
-            else:
-                join(source, End(state, "out", carried), 0, 0, p, "")
-                join(End(state, "in", carried), target, copy, j, (), then)
-        return [
-            Wire(*ends, j, _label(times, then)) for (*ends, _), (j, times, then) in found.items()
-        ]
-
-    # ---- folding -------------------------------------------------------------------------------
+        for u, v, j, copy, p, q in edges:
+            carrier = p[0][0] if p and q and p[0][0] is q[0][0] else None
+            if carrier:
+                p, q = p[1:], q[1:]
+            out = [End(u, "out", fold) for fold, _ in p if (fold, u) in leaving]
+            into = [End(states[f, v, j], "in", f) for f, _ in q if (f, v, j) in states]
+            source, target = [*out, End(u)][0], [*into, End(v)][0]
+            if carrier:
+                join(source, End(u, "out", carrier), 0, 0, p)
+                source, p = End(u, "in", carrier), ()
+            join(source, target, copy, j, p)
+        return [Wire(a, b, j, _label(times, b)) for (a, b, _), (j, times) in found.items()]
 
     def _fold(self) -> None:
+        """Keep one of every run of repetitions, from the outermost scopes to the innermost."""
         stack = [self.root]
         while stack:
-            cluster, kept = stack.pop(), list[int | Cluster]()
-            run: _Run | None = None
-            for item in cluster.items:
-                if run is not None and run.takes(item):
-                    continue
-                if run is not None:
-                    run.close()
-                run = _Run(self, item) if isinstance(item, Cluster) else None
-                kept.append(item)
-            if run is not None:
-                run.close()
+            cluster, kept, k = stack.pop(), list[int | Cluster](), 0
+            while k < len(cluster.items):
+                kept.append(cluster.items[k])
+                k += self._fold_from(cluster.items, k)
             cluster.items = kept
-            stack += reversed([c for c in kept if isinstance(c, Cluster)])
+            stack += [item for item in reversed(kept) if isinstance(item, Cluster)]
+
+    def _fold_from(self, items: list[int | Cluster], start: int) -> int:
+        """Fold the repetitions of `items[start]` that follow it into it, and count them."""
+        first, run, rule, used = items[start], list[_Repetition](), list[str](), set[int]()
+        for k in range(start + 1, len(items)):
+            item = items[k]
+            if not isinstance(first, Cluster) or not isinstance(item, Cluster):
+                break
+            a, b = first.frames[0], item.frames[0]
+            if (
+                a.label != b.label
+                or a.owner is not b.owner
+                or (a.index is None) != (b.index is None)
+            ):
+                break
+            run = run or [_Repetition(self, first, {}, used)]
+            new = _Repetition(self, item, run[-1].places, used)
+            moves = new.moves_from(run[-1], is_second=len(run) == 1)
+            if moves is None or rule not in ([], moves):
+                break
+            rule = ["same" if move == "state" else move for move in moves]
+            run.append(new)
+            used |= {arg for _, arg in new.inputs}
+        if isinstance(first, Cluster) and len(run) > 1:
+            self._keep(first, run, rule)
+        return max(1, len(run))
+
+    def _keep(self, cluster: Cluster, run: list[_Repetition], rule: list[str]) -> None:
+        """Let `cluster` stand for a run of repetitions, of which it is the first."""
+        cluster.frames, first = [repetition.frame for repetition in run], run[0]
+        around, own = self.path(first.numbers[0]), rule[len(first.holes) : -1]
+        for move, (place, k, hole) in zip(rule, first.holes, strict=False):
+            if move == "step":
+                offset = hole - cluster.moment(0)
+                sign = "" if not offset else f"{'+' if offset > 0 else '−'}{abs(offset)}"
+                self._moving[first.numbers[place], k] = cluster.letter + sign
+        for r, repetition in enumerate(run):
+            pairs = dict(zip(repetition.numbers, first.numbers, strict=True))
+            for move, (_, v), (_, u) in zip(own, repetition.inputs, first.inputs, strict=True):
+                if move == "own" and self._paths[v] in ((), around):
+                    pairs[v] = u
+            for v, u in pairs.items():
+                self._shown[v] = u
+                self._paths[v] += ((cluster, r),)
 
 
 class _Repetition:
-    """A cluster read as a repetition of the one `before`: its form, and what may move in it."""
+    """A cluster read as a repetition, perhaps of the one with the `before` places."""
 
-    def __init__(self, graph: Graph, cluster: Cluster, before: Mapping[int, int]) -> None:
-        self.frame = cluster.frames[0]
+    def __init__(
+        self, graph: Graph, cluster: Cluster, before: Mapping[int, int], used: set[int]
+    ) -> None:
+        self.graph, self.frame, self.used = graph, cluster.frames[0], used
         self.numbers = _members(cluster)
         self.places = {number: k for k, number in enumerate(self.numbers)}
-        self.form: list[Any] = []
-        self.holes: list[tuple[int, int, Any]] = []  # (place, hole, what is in it)
-        self.inputs: list[tuple[tuple[Any, ...], int]] = []  # (what must be equal, node)
-        around = graph.path(self.numbers[0])
-        inside: dict[Scope | None, int] = {self.frame: 0}
+        self.form: list[Any] = []  # what has to be equal
+        self.holes: list[tuple[int, int, Any]] = []  # what is in hole k of the operation at a place
+        self.inputs: list[tuple[tuple[Any, ...], int]] = []  # what has to be equal, and the node
+        scopes: dict[Scope | None, int] = {self.frame: 0}  # numbered as they are entered
         slots: dict[int, int] = {}
         for place, number in enumerate(self.numbers):
             node = graph.nodes[number]
+            scope, new = node.scope, list[Scope]()
+            while scope is not None and scope not in scopes:
+                new.append(scope)
+                scope = scope.parent
+            self.form.append(scopes[scope])
+            for s in reversed(new):
+                scopes[s] = len(scopes)
+                self.form += [s.label, s.index, id(s.owner)]
             text, holes = _options(node.params)
-            self.form += [node.op, text, node.shape, node.dtype, len(node.args)]
-            self.form.append(self._scope(node.scope, inside))
+            self.form += [node.op, text, node.value.shape, node.value.dtype, len(node.args)]
             self.holes += [(place, k, hole) for k, hole in enumerate(holes)]
             for arg in node.args:
                 if isinstance(arg, str):
                     self.form.append(arg)
                     continue
                 other = graph.nodes[arg]
+                token: tuple[Any, ...] = ("node", arg)
                 if arg in self.places:
-                    token: tuple[Any, ...] = ("inside", self.places[arg])
+                    token = ("inside", self.places[arg])
                 elif arg in before:
                     token = ("before", before[arg])
                 elif other.kind == "constant":
                     slot = slots.setdefault(arg, len(self.inputs))
-                    token = ("constant", slot, other.shape, other.dtype)
-                elif (path := graph.path(arg)) and path != around[: len(path)]:
-                    token = ("fold", graph.shown(arg))
-                else:
-                    token = ("node", arg)
+                    token = ("constant", slot, other.value.shape, other.value.dtype)
                 self.inputs.append((token, arg))
 
-    def _scope(self, scope: Scope | None, inside: dict[Scope | None, int]) -> tuple[Any, ...]:
-        """Number the scopes inside as they are entered, and describe the new ones."""
-        new: list[Scope] = []
-        while scope not in inside:
-            assert scope is not None
-            new.append(scope)
-            scope = scope.parent
-        at = [inside[scope]]
-        for s in reversed(new):
-            inside[s] = len(inside)
-            at += [s.label, s.index, id(s.owner)]
-        return tuple(at)
-
-
-class _Run:
-    """Consecutive clusters that repeat the first, as far as they were taken."""
-
-    def __init__(self, graph: Graph, first: Cluster) -> None:
-        self.graph, self.first = graph, first
-        self.repetitions: list[_Repetition] = []
-        self.moves: tuple[int, list[str]] | None = None
-        self.constants: set[int] = set()
-
-    def takes(self, item: int | Cluster) -> bool:
-        """Take the next item of the scope if it is one more repetition."""
-        if not isinstance(item, Cluster):
-            return False
-        a, b = self.first.frames[0], item.frames[0]
-        if a.label != b.label or a.owner is not b.owner or (a.index is None) != (b.index is None):
-            return False
-        if not self.repetitions:
-            self._append(_Repetition(self.graph, self.first, {}))
-        last = self.repetitions[-1]
-        new = _Repetition(self.graph, item, last.places)
-        stride = 1 if b.index is None else b.index - (last.frame.index or 0)
-        moves = self._moves(last, new, stride)
-        if moves is None:
-            return False
-        if self.moves is None and "state" not in moves and (b.index is None or not stride):
-            return False
-        now = (stride, ["same" if move == "state" else move for move in moves])
-        if self.moves not in (None, now):
-            return False
-        self.moves = now
-        self._append(new)
-        return True
-
-    def _append(self, repetition: _Repetition) -> None:
-        self.repetitions.append(repetition)
-        self.constants |= {arg for token, arg in repetition.inputs if token[0] == "constant"}
-
-    def _moves(self, last: _Repetition, new: _Repetition, stride: int) -> list[str] | None:
-        """Say of every hole and input what it does from one repetition to the next, if allowed."""
-        if last.form != new.form or len(last.holes) != len(new.holes):
+    def moves_from(self, last: _Repetition, is_second: bool) -> list[str] | None:
+        """Say what each hole and each input did since the last one; None if this is no repetition."""
+        if last.form != self.form or len(last.holes) != len(self.holes):
             return None
-        nodes, moves, states = self.graph.nodes, list[str](), dict[int, int]()
-        for (_, _, x), (_, _, y) in zip(last.holes, new.holes, strict=True):
-            if x is y or (type(x) is int and x == y):
+        index = self.frame.index
+        stride = 1 if index is None else index - (last.frame.index or 0)
+        moves: list[str] = []
+        states: dict[int, int] = {}
+        for (_, _, x), (_, _, y) in zip(last.holes, self.holes, strict=True):
+            if type(x) is int and type(y) is int and y - x in (0, stride):
+                moves.append("step" if y - x else "same")
+            elif x is y:
                 moves.append("same")
-            elif type(x) is int and type(y) is int and y - x == stride:
-                moves.append("step")
             else:
                 return None
-        for (was, u), (now, v) in zip(last.inputs, new.inputs, strict=True):
-            if was == now and (now[0] not in ("constant", "fold") or u == v):
+        for (was, u), (now, v) in zip(last.inputs, self.inputs, strict=True):
+            a, b = self.graph.nodes[u].value, self.graph.nodes[v].value
+            if was == now and (now[0] != "constant" or u == v):
                 moves.append("same")
-            elif was == now and now[0] == "constant" and v not in self.constants:
+            elif was == now and v not in self.used:
                 moves.append("own")
-            elif was == now and now[0] == "fold" and self._distance(u, v) == stride:
-                moves.append("step")
             elif (
-                len(self.repetitions) == 1
-                and now[0] == "before"
-                and was[0] != "inside"
+                is_second
+                and (was[0], now[0]) in (("node", "before"), ("constant", "before"))
+                and (a.shape, a.dtype) == (b.shape, b.dtype)
                 and states.setdefault(now[1], u) == u
-                and (nodes[u].shape, nodes[u].dtype) == (nodes[v].shape, nodes[v].dtype)
             ):
                 moves.append("state")
             else:
                 return None
-        return moves
-
-    def _distance(self, u: int, v: int) -> int | None:
-        """How far apart two nodes of one place are in a fold, if only in one."""
-        p, q = self.graph.path(u), self.graph.path(v)
-        apart = [(a, b) for a, b in zip(p, q, strict=True) if a != b]
-        if len(apart) != 1:
+        if is_second and "state" not in moves and (index is None or not stride):
             return None
-        ((fold, r), (_, s)) = apart[0]
-        return fold.moment(s) - fold.moment(r)
-
-    def close(self) -> None:
-        """Fold what was taken into the first cluster."""
-        if len(self.repetitions) < 2 or self.moves is None:
-            return
-        graph, first, moves = self.graph, self.repetitions[0], self.moves[1]
-        around = graph.path(first.numbers[0])
-        self.first.frames = [repetition.frame for repetition in self.repetitions]
-        for move, (place, k, hole) in zip(moves, first.holes, strict=False):
-            if move == "step":
-                offset = hole - self.first.moment(0)
-                sign = f"{'+' if offset > 0 else '−'}{abs(offset)}" if offset else ""
-                graph._moving[first.numbers[place], k] = self.first.letter + sign
-        for r, repetition in enumerate(self.repetitions):
-            pairs = dict(zip(repetition.numbers, first.numbers, strict=True))
-            inputs = zip(moves[len(first.holes) :], repetition.inputs, first.inputs, strict=True)
-            for move, (_, v), (_, u) in inputs:
-                if move == "own" and graph._paths[v] in ((), around):
-                    pairs[v] = u
-            for v, u in pairs.items():
-                graph._shown[v] = u
-                graph._paths[v] += ((self.first, r),)
+        return [*moves, str(stride)]
 
 
-def _label(times: set[Path], then: str) -> str:
-    """Say which repetitions a wire leaves, and (`then`) which it enters: `all t`, `t=76`, `t=0`."""
+def _apart(p: Path, q: Path) -> tuple[Path, Path]:
+    """Leave out the folds that two paths share, as long as they are in the same repetition."""
+    depth = 0
+    while depth < len(p) and depth < len(q) and p[depth] == q[depth]:
+        depth += 1
+    return p[depth:], q[depth:]
+
+
+def _label(times: set[Path], target: End) -> str:
+    """Say which repetitions a wire leaves and, if it sets a state, which it enters: `t=76`."""
     parts = []
     for level in zip(*times, strict=True):
         fold, repetitions = level[0][0], sorted({r for _, r in level})
-        if len(repetitions) == len(fold.frames):
-            parts.append(f"{'each' if then == 'each' else 'all'} {fold.letter}")
-        else:
-            some = ", ".join([str(fold.moment(r)) for r in repetitions[:3]])
-            parts.append(f"{fold.letter}={some}{', …' * (len(repetitions) > 3)}")
-    return " → ".join(parts if then in ("", "each") else [*parts, then])
+        some = ", ".join([str(fold.moment(r)) for r in repetitions[:3]])
+        some += ", …" if len(repetitions) > 3 else ""
+        full = len(repetitions) == len(fold.frames)
+        parts.append(f"all {fold.letter}" if full else f"{fold.letter}={some}")
+    if target.port == "in" and target.fold:
+        parts.append(f"{target.fold.letter}={target.fold.moment(0)}")
+    return " → ".join(parts)
 
 
 def _with_graphs(outputs: Any) -> list[Tensor]:
@@ -400,7 +350,7 @@ def _with_graphs(outputs: Any) -> list[Tensor]:
     return leaves
 
 
-def _frozen(outputs: list[Tensor]) -> tuple[list[Node], dict[Tensor, int]]:
+def _frozen(outputs: list[Tensor]) -> tuple[list[Node], dict[Any, int]]:
     """List everything behind `outputs` in order of creation; constant arrays at their first use."""
     held: dict[Tensor, Any] = {t: t.value for t in outputs}  # as it was when it was used
     stack = list(held)
@@ -413,32 +363,30 @@ def _frozen(outputs: list[Tensor]) -> tuple[list[Node], dict[Tensor, int]]:
     tape = sorted(held, key=lambda t: t.index)
     parameters = _parameters(tape)
     nodes: list[Node] = []
-    numbers: dict[Any, int] = {}  # by tensor, and by id for an array: its operation keeps it
+    numbers: dict[Any, int] = {}  # by tensor, or by id for an array, which its operation keeps
+
+    def add(key: Any, *entry: Any) -> None:
+        numbers[key] = len(nodes)
+        nodes.append(Node(len(nodes), *entry))
+
     for t in tape:
         if t.primitive is None:
             kind = "parameter" if t in parameters else "leaf" if t.live else "constant"
-            if kind != "constant" or t.ndim or t.name:
-                numbers[t] = len(nodes)
-                nodes.append(Node(len(nodes), kind, parameters.get(t, t.name), held[t], t))
+            if t.live or t.ndim or t.name:
+                add(t, kind, parameters.get(t, t.name), held[t], t)
             continue
         args: list[int | str] = []
         for s, x in zip(t.inputs, t.xs, strict=True):
             key = id(x) if s is None else s
-            if key not in numbers:
-                if not isinstance(x, np.ndarray) or not x.ndim:
-                    args.append(str(x))
-                    continue
-                numbers[key] = len(nodes)
-                nodes.append(Node(len(nodes), "constant", None, x, None))
-            args.append(numbers[key])
-        numbers[t] = len(nodes)
-        op = (len(nodes), "operation", t.name, t.value, t, t.primitive.name, tuple(args))
-        nodes.append(Node(*op, t.params, t.scope))
+            if key not in numbers and isinstance(x, np.ndarray) and x.ndim:
+                add(key, "constant", None, x, None)
+            args.append(numbers[key] if key in numbers else str(x))
+        add(t, "operation", t.name, t.value, t, t.primitive.name, tuple(args), t.params, t.scope)
     return nodes, numbers
 
 
 def _parameters(tape: list[Tensor]) -> dict[Tensor, str]:
-    """Name the parameters of all modules that were called, as the outermost of them does."""
+    """Name the parameters of the modules that were called, as the outermost of them does."""
     scopes, owners, names = set[Scope](), dict[int, Any](), dict[Tensor, str]()
     for t in tape:
         scope = t.scope
@@ -447,29 +395,25 @@ def _parameters(tape: list[Tensor]) -> dict[Tensor, str]:
             owners[id(scope.owner)] = scope.owner
             scope = scope.parent
     for owner in owners.values():
-        if hasattr(owner, "named_parameters"):
-            for name, t in owner.named_parameters():
-                if len(name) > len(names.get(t, "")):
-                    names[t] = name
+        for name, t in getattr(owner, "named_parameters", dict[str, Tensor]().items)():
+            if len(name) > len(names.get(t, "")):
+                names[t] = name
     return names
 
 
 def _tree(nodes: list[Node]) -> Cluster:
     """Sort the operations into the clusters of their scopes."""
-    number = count().__next__
-    clusters: dict[Scope | None, Cluster] = {None: Cluster(number(), [])}
+    clusters: dict[Scope | None, Cluster] = {None: Cluster(0, [])}
     for node in nodes:
-        if node.kind != "operation":
-            continue
         scope, new = node.scope, list[Scope]()
-        while scope not in clusters:
-            assert scope is not None
+        while scope is not None and scope not in clusters:
             new.append(scope)
             scope = scope.parent
         for s in reversed(new):
-            clusters[s] = Cluster(number(), [s])
+            clusters[s] = Cluster(len(clusters), [s])
             clusters[s.parent].items.append(clusters[s])
-        clusters[node.scope].items.append(node.number)
+        if node.op:
+            clusters[node.scope].items.append(node.number)
     return clusters[None]
 
 
@@ -487,27 +431,23 @@ def _members(cluster: Cluster) -> list[int]:
 
 def _options(params: Mapping[str, Any] | None) -> tuple[str, list[Any]]:
     """Write metadata as text with a hole for every integer, and list what is in the holes."""
-    if not params:
-        return "", []
     holes: list[Any] = []
 
-    def write(value: Any, inner: bool = True) -> str:
+    def write(value: Any) -> str:
         if isinstance(value, (tuple, list)):
-            parts = ", ".join([write(v) for v in value])
-            return f"({parts})" if inner else parts
+            return f"({', '.join([write(v) for v in value])})"
         if isinstance(value, slice):
             ends = [value.start, value.stop, value.step][: 2 + (value.step is not None)]
             return ":".join(["" if v is None else write(v) for v in ends])
         if isinstance(value, np.ndarray):
             return f"{value.dtype}{value.shape}"
-        if value is Ellipsis:
-            return "..."
-        if value is None or isinstance(value, (bool, float, str, np.bool_, np.floating)):
-            return repr(value)
-        holes.append(int(value) if isinstance(value, (int, np.integer)) else value)
-        return HOLE
+        if isinstance(value, (int, np.integer)) and not isinstance(value, bool) or callable(value):
+            holes.append(value if callable(value) else int(value))
+            return HOLE
+        return "..." if value is Ellipsis else repr(value)
 
-    if list(params) == ["index"]:
-        return f"[{write(params['index'], inner=False)}]", holes
-    given = ", ".join([f"{k}={write(v)}" for k, v in params.items() if v is not None])
-    return f"({given})" if given else "", holes
+    given = {k: write(v) for k, v in (params or {}).items() if v is not None}
+    if list(given) == ["index"]:
+        text = given["index"]
+        return f"[{text[1:-1] if text[0] == '(' else text}]", holes
+    return f"({', '.join([f'{k}={v}' for k, v in given.items()])})" if given else "", holes

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-from pathlib import Path
 
 import numpy as np
 
@@ -15,21 +13,23 @@ __all__ = ["load", "save"]
 
 def save(module: Module, path: str | os.PathLike[str]) -> None:
     """Write every parameter and buffer to `path`, which appears whole or not at all."""
-    target = Path(path)
-    partial = target.with_name(target.name + ".part")
+    partial = f"{os.fspath(path)}.part"
     try:
         with open(partial, "wb") as file:
             np.savez(file, allow_pickle=False, **module.state_dict())
-        os.replace(partial, target)
+        os.replace(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        if os.path.exists(partial):
+            os.remove(partial)
 
 
 def load(module: Module, path: str | os.PathLike[str]) -> None:
     """Read the file that `save` wrote; ValueError, with nothing changed, unless all of it fits."""
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+    with open(path, "rb") as file:
+        try:
+            archive = np.load(file, allow_pickle=False)
             state = {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, EOFError, AttributeError, ValueError) as error:
-        raise ValueError(f"{os.fspath(path)} is not a file that minigrad.io.save wrote") from error
+        except Exception as error:  # NumPy and zipfile raise a dozen kinds for a broken file
+            name = os.fspath(path)
+            raise ValueError(f"{name} is not a whole file that minigrad.io.save wrote") from error
     module.load_state_dict(state)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from .context import no_grad
@@ -16,12 +15,12 @@ from .tensor import Tensor
 __all__ = ["History", "fit"]
 
 
-@dataclass
 class History:
     """What `fit` saw: the numbers of each epoch, and the epoch whose parameters were kept."""
 
-    epochs: list[dict[str, float]] = field(default_factory=list)
-    best: int = -1
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, float]] = []
+        self.best = -1
 
     def __getitem__(self, name: str) -> list[float]:
         return [epoch[name] for epoch in self.epochs]

@@ -1,6 +1,8 @@
 """The layers of the package: a file imports only from those above. The list is the diagram."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,13 @@ def test_imports_only_from_layers_above(path):
 
 def test_the_witness_shares_no_code():
     assert list(_imports(PACKAGE / "bptt.py")) == []
+
+
+def test_import_loads_no_optional_dependency():
+    code = (
+        "import numpy, sys; before = set(sys.modules); import minigrad; "
+        "print(*sorted({m.partition('.')[0] for m in set(sys.modules) - before}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split()) - set(sys.stdlib_module_names)
+    assert loaded == {"minigrad", "numpy"}  # numpy: parts that it loads on use

@@ -185,10 +185,10 @@ def test_saving_and_loading(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["net.npz"]
 
     (tmp_path / "junk.npz").write_bytes(b"not a file of ours")
-    with pytest.raises(ValueError, match=r"junk\.npz is not a file"):
+    with pytest.raises(ValueError, match=r"junk\.npz is not a whole file"):
         mg.io.load(net, tmp_path / "junk.npz")
     (tmp_path / "cut.npz").write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"cut\.npz is not a file"):
+    with pytest.raises(ValueError, match=r"cut\.npz is not a whole file"):
         mg.io.load(net, tmp_path / "cut.npz")
     with pytest.raises(FileNotFoundError):
         mg.io.load(net, tmp_path / "absent.npz")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from ..tensor import DType, Tensor, get_default_dtype, tensor
 
 __all__ = ["Seed", "generator", "uniform"]
 
-Seed = int | np.random.Generator | None
+Seed: TypeAlias = "int | np.random.Generator | None"  # text: np.random is loaded when used
 
 
 def generator(rng: Seed) -> np.random.Generator:

@@ -1,0 +1,13 @@
+"""Pictures of computation graphs."""
+
+from typing import Any
+
+from .dot import GraphTooLarge, draw, drawing_classes
+
+__all__ = ["DotNotFound", "GraphTooLarge", "draw"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "DotNotFound":  # a class of graphviz's, which is imported only when drawing
+        return drawing_classes()[1]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
