@@ -74,8 +74,8 @@ def load(path: Path = DATA) -> tuple[np.ndarray, np.ndarray]:
 def splits(years: np.ndarray, numbers: np.ndarray) -> tuple[Split, Split, Split, float]:
     """Split by the year to be forecast, and scale by the largest root of the training years."""
     roots = np.sqrt(numbers)
+    x, y = windows(roots, WINDOW)
     scale = float(roots[years < VALIDATION_FROM].max())
-    x, y = windows(roots / scale, WINDOW)
     forecast = years[WINDOW:]
     parts = (
         forecast < VALIDATION_FROM,
@@ -83,7 +83,8 @@ def splits(years: np.ndarray, numbers: np.ndarray) -> tuple[Split, Split, Split,
         forecast >= TEST_FROM,
     )
     train, validation, test = [
-        Split(x[part].astype(np.float32), y[part].astype(np.float32)) for part in parts
+        Split((x[part] / scale).astype(np.float32), (y[part] / scale).astype(np.float32))
+        for part in parts
     ]
     return train, validation, test, scale
 

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -37,3 +38,28 @@ def test_article_notices_a_wrong_gradient():
 
     assert article.check("right", article.gated_rnn, article.gated_rnn_by_hand, p)
     assert not article.check("off by 1e-11", article.gated_rnn, off, p)
+
+
+# --- quickstart.py --------------------------------------------------------------------------------
+
+
+def test_the_quickstart_trains_compares_and_draws(tmp_path, capsys):
+    quickstart = load("quickstart")
+    assert quickstart.main(["--epochs", "3", "--hidden", "4", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "all gradients agree: yes" in said
+    assert "6 of 6 entries agree" in said
+    assert "persistence by a factor" in said
+    assert (tmp_path / "lstm.npz").exists()
+    assert "step ×11" in (tmp_path / "lstm.dot").read_text(encoding="utf-8")
+
+
+def test_the_quickstart_names_a_line_that_is_not_data(tmp_path):
+    quickstart, bad = load("quickstart"), tmp_path / "bad.csv"
+    bad.write_text("YEAR,SUNACTIVITY\n1700,5\n1701,many\n")
+    with pytest.raises(ValueError, match=r"bad\.csv, line 3.*many"):
+        quickstart.load(bad)
+    rows = [f"{1700 + k},{'nan' if k == 7 else k}\n" for k in range(30)]
+    bad.write_text("YEAR,SUNACTIVITY\n" + "".join(rows))
+    with pytest.raises(ValueError, match=r"not finite, the first at position 7"):
+        quickstart.splits(*quickstart.load(bad))
