@@ -3,9 +3,14 @@
 They act on functions of nested containers (dicts, lists, tuples) of arrays, give Tensors back, and
 nest freely, with each other and with `.backward()`. There is no stack of transforms: a function is
 run once on fresh leaves, and the tape between these leaves and the result is walked. If the walk
-meets a live tensor that is not one of the leaves (an outer transform's argument, a module's
-parameter), the derivative depends on it, and is computed on tensors so that it can be
+meets a live tensor that is not one of the leaves (an outer transform's argument, a captured
+module's parameter), the derivative depends on it, and is computed on tensors so that it can be
 differentiated again.
+
+A module as an argument stands for its parameters: the function gets a twin that holds the leaves,
+and the gradient is a dict by parameter name. What the function assigns to attributes of the twin is
+lost with it. The module's own parameters are constants to the result: to differentiate that by them
+again, pass the module to the outer transform as well.
 
 >>> grad(lambda x: x**3)(2.0)
 tensor(12.)
@@ -15,7 +20,9 @@ tensor(12.)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -24,7 +31,18 @@ from . import tape, tree
 from .context import current, recording
 from .tensor import OPS, Tensor, apply, cotangent_for, tensor, value_of
 
-__all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
+__all__ = [
+    "elementwise_grad",
+    "flatten",
+    "grad",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
+    "linearize",
+    "value_and_grad",
+    "vjp",
+]
 
 Function = Callable[..., Any]
 Argnums = int | tuple[int, ...]
@@ -34,10 +52,10 @@ class _Run:
     """One run of a function on fresh leaves: what came in, what came out, the tape between."""
 
     def __init__(self, f: Function, primals: Sequence[Any], caller: str, aux: bool = False) -> None:
-        leaves, self.structure = tree.flatten(tuple(primals))
+        leaves, self.structure, build = _opened(tuple(primals))
         with recording():
-            self.inputs = [_fresh(x, caller) for x in leaves]
-            out = f(*tree.unflatten(self.structure, self.inputs))
+            self.inputs = [fresh(x, caller) for x in leaves]
+            out = f(*build(self.inputs))
         self.aux: Any = None
         if aux:
             try:
@@ -107,15 +125,32 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
     return run.result(), pullback
 
 
+def linearize(f: Function, *primals: Any) -> tuple[Any, Function]:
+    """Run `f`, and return its output and the pushforward: tangents of `primals` -> of the output.
+
+    `f` is run once, however often the pushforward is called.
+
+    >>> y, pushforward = linearize(lambda a, b: a * b, 2.0, 3.0)
+    >>> y, pushforward(1.0, 0.0), pushforward(0.0, 1.0)
+    (tensor(6.), tensor(3.), tensor(2.))
+    """
+    run = _Run(f, primals, "linearize")
+
+    def pushforward(*tangents: Any) -> Any:
+        seeds = _matching(tangents, run.structure, run.inputs, "the tangents")
+        return tree.unflatten(run.out_structure, run.push(seeds))
+
+    return run.result(), pushforward
+
+
 def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """Run `f`, and return its output and the directional derivative along `tangents`.
 
     >>> jvp(lambda x: x * x, (3.0,), (1.0,))
     (tensor(9.), tensor(6.))
     """
-    run = _Run(f, primals, "jvp")
-    seeds = _matching(tuple(tangents), run.structure, run.inputs, "jvp: the tangents")
-    return run.result(), tree.unflatten(run.out_structure, run.push(seeds))
+    out, pushforward = linearize(f, *primals)
+    return out, pushforward(*tangents)
 
 
 def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
@@ -150,6 +185,30 @@ def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
         return (g, value[1]) if has_aux else g
 
     return gradient
+
+
+def elementwise_grad(f: Function, argnum: int = 0) -> Function:
+    """Return a function that gives the derivative of each element of `f` by its own argument.
+
+    The elements of the output may each depend on one element of the argument only, as in
+    `np.sin(x) * x`: then the derivative has the argument's shape. ValueError if the output has not.
+
+    >>> elementwise_grad(elementwise_grad(np.sin))(np.array([0.0, np.pi / 2])).tolist()
+    [-0.0, -1.0]
+    """
+
+    def derivative(*args: Any, **kwargs: Any) -> Any:
+        run = _Run(*_of(f, argnum, args, kwargs), "elementwise_grad")
+        ins, outs = [x.shape for x in run.inputs], [y.shape for y in run.outputs]
+        if ins != outs:
+            raise ValueError(
+                f"elementwise_grad: f turns shapes {ins} into {outs}, so it is not elementwise; "
+                "use grad or jacobian"
+            )
+        ones = run.pull([np.ones_like(y.value) for y in run.outputs])
+        return tree.unflatten(run.structure, ones)[0]
+
+    return derivative
 
 
 def jacobian(f: Function, argnums: Argnums = 0) -> Function:
@@ -217,7 +276,57 @@ def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     return jvp(grad(f, tuple(range(len(primals)))), primals, tangents)[1]
 
 
-def _fresh(x: Any, caller: str) -> Tensor:
+def flatten(container: Any) -> tuple[Any, Function]:
+    """Join everything in a container into one vector, and return that and the way back.
+
+    For optimisers of vectors, as in SciPy. The way back takes arrays and Tensors, and gradients
+    flow through it; it restores shapes and dtypes, and of a module makes a twin. The vector is an
+    array, or a Tensor if live tensors are in the container.
+
+    >>> vector, unflatten = flatten({"w": np.ones((2, 2)), "b": 0.5})
+    >>> vector, grad(lambda v: (unflatten(v)["w"] ** 2).sum())(vector).tolist()
+    (array([1. , 1. , 1. , 1. , 0.5]), [2.0, 2.0, 2.0, 2.0, 0.0])
+    """
+    leaves, _, build = _opened(container)
+    parts = [x if isinstance(x, Tensor) and x.live else np.asarray(value_of(x)) for x in leaves]
+    shapes, dtypes = [p.shape for p in parts], [p.dtype for p in parts]
+    ends = list(accumulate([math.prod(shape) for shape in shapes], initial=0))
+    vector = np.concatenate([p.reshape(-1) for p in parts] or [np.zeros(0)])
+
+    def unflatten(v: Any) -> Any:
+        if np.shape(v) != (ends[-1],):
+            raise ValueError(f"unflatten: expected shape {(ends[-1],)}, got {np.shape(v)}")
+        v = v if isinstance(v, Tensor) else np.asarray(v)
+        cut = [v[a:b].reshape(shape) for (a, b), shape in zip(pairwise(ends), shapes, strict=True)]
+        return build([p if p.dtype == d else p.astype(d) for p, d in zip(cut, dtypes, strict=True)])
+
+    return vector, unflatten
+
+
+def _opened(container: Any) -> tuple[list[Any], tree.Structure, Function]:
+    """Flatten with the modules opened, and give the function that rebuilds it from its leaves."""
+    parts, outer = tree.flatten(container)
+    if not any(map(tree.is_module, parts)):
+        return parts, outer, lambda leaves: tree.unflatten(outer, leaves)
+    opened = [tree.parameters(x) if tree.is_module(x) else x for x in parts]
+    leaves, structure = tree.flatten(tree.unflatten(outer, opened))
+
+    def build(new: Sequence[Any]) -> Any:
+        supply = iter([x if isinstance(x, Tensor) else Tensor(x) for x in new])
+        return tree.unflatten(
+            outer,
+            [
+                tree.with_parameters(x, dict(zip(inside, supply, strict=False)))
+                if tree.is_module(x)
+                else next(supply)
+                for x, inside in zip(parts, opened, strict=True)
+            ],
+        )
+
+    return leaves, structure, build
+
+
+def fresh(x: Any, caller: str) -> Tensor:
     """Give a leaf for one run; for a live tensor, a node that still hangs on it."""
     if isinstance(x, Tensor) and x.live:
         return apply(OPS[np.positive], (x,))

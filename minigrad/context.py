@@ -77,10 +77,17 @@ class no_grad(_Within):
 
 
 class recording(_Within):
-    """Record, also inside `no_grad`: what a transform does around its function."""
+    """Record, also inside `no_grad`: what a transform does around its function.
+
+    What is run again later stands `at` the scope where it was first.
+    """
+
+    def __init__(self, *at: Scope | None) -> None:
+        self._tokens = []
+        self._at = at
 
     def _changed(self, now: Context) -> Context:
-        return Context(True, now.scope)
+        return Context(True, self._at[0] if self._at else now.scope)
 
 
 class scope(_Within):

@@ -19,11 +19,21 @@ general      give both.
 The forward function names the inputs first and the metadata after `*`, under NumPy's names.
 `samples` gives the inputs that the laws (see `minigrad.testing`) are tried on, so that a primitive
 is tested by existing.
+
+A user's own function becomes a primitive by the decorator `define`, which names the family, and
+`mg.check_primitive` tries the laws on it:
+
+>>> @define(elementwise=[lambda g, z, x: g * (1 + z) * (1 - z)])
+... def hyperbolic(x):
+...     return np.tanh(x)
+>>> hyperbolic(np.zeros(2))
+tensor([0., 0.], dtype=float64)
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -33,8 +43,10 @@ from .tensor import OPS, Tensor, apply
 
 __all__ = [
     "Case",
+    "Joint",
     "Primitive",
     "constant",
+    "define",
     "elementwise",
     "general",
     "linear",
@@ -78,7 +90,9 @@ class Primitive:
         self.inputs, self.options, self.variadic = _parameters(forward)
         self.arity = None if self.variadic else len(self.inputs)
         self.key = forward if key is None else key
-        self.__doc__ = inspect.getdoc(forward) if key is None else f"Differentiable {_title(key)}."
+        own = self.key is forward and not isinstance(forward, np.ufunc)
+        self.__doc__ = inspect.getdoc(forward) if own else f"Differentiable {_title(key)}."
+        self.__module__ = getattr(forward, "__module__", None) or __name__
         self.__signature__ = _signature(forward)
         OPS[self.key] = self
 
@@ -124,8 +138,38 @@ class Primitive:
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        if getattr(sys.modules.get(self.__module__), self.__name__, None) is self:
+            return str(self.__name__)
         return OPS.__getitem__, (self.key,)
+
+
+class Joint:
+    """A primitive made for one call, outside the registry, with one rule for all inputs together.
+
+    `pull(g, z, *xs)` lists the cotangents of all inputs; `push(dxs, z, *xs)` gives the tangent.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        forward: Callable[..., Any],
+        pull: Callable[..., Sequence[Any]],
+        push: Callable[..., Any],
+    ) -> None:
+        self.name, self.forward, self._pull, self.pushes = name, forward, pull, push
+
+    @property
+    def pulls(self) -> Every:
+        """Rules for one walk of the tape: the first to be called computes for all."""
+        found: list[Any] = []
+
+        def rule(k: int, *args: Any) -> Any:
+            if not found:
+                found.extend(self._pull(*args))
+            return found[k]
+
+        return Every(rule)
 
 
 class Every:
@@ -223,6 +267,66 @@ def general(
 ) -> Primitive:
     """State any other function, by a reverse and a forward rule for each input."""
     return Primitive(forward, pulls, pushes, key=key, name=name, samples=samples)
+
+
+def define(
+    *,
+    elementwise: Sequence[Rule] | None = None,
+    linear: Sequence[Rule] | Callable[..., Any] | None = None,
+    multilinear: Sequence[Rule] | None = None,
+    pulls: Sequence[Rule] | Callable[..., Any] | None = None,
+    pushes: Sequence[Rule] | Callable[..., Any] | None = None,
+    samples: Samples | None = None,
+    name: str | None = None,
+    domain: tuple[float, float] = (-2.0, 2.0),
+) -> Callable[[Callable[..., Any]], Primitive]:
+    """Decorate a function to make it a primitive, by rules under the name of its family.
+
+    Give `elementwise`, `linear` or `multilinear`, or both `pulls` and `pushes`: a list with a rule
+    for each input, None where it is not differentiable. For any number of inputs, `linear` and
+    `pulls` are one function `(k, g, z, *xs)`, and `pushes` one of all tangents `(dxs, z, *xs)`.
+    `samples(r)` lists the `Case`s for the laws, `r(2, 3)` being a random array; elementwise
+    functions have them by default, drawn from `domain`.
+
+    A NumPy function that minigrad does not know can be defined too: `define(...)(np.i0)` makes
+    `np.i0(t)` work. ValueError for one it knows, and for a wrong number of rules.
+    """
+    stated = {"elementwise": elementwise, "linear": linear, "multilinear": multilinear}
+    stated |= {"pulls": pulls, "pushes": pushes}
+    given = {family: rules for family, rules in stated.items() if rules is not None}
+    if [*given] not in (["elementwise"], ["linear"], ["multilinear"], ["pulls", "pushes"]):
+        raise ValueError(
+            "define: give elementwise=, linear= or multilinear=, or both pulls= and pushes=; "
+            f"got {', '.join(given) or 'none'}"
+        )
+
+    def decorate(function: Callable[..., Any]) -> Primitive:
+        called = name or function.__name__
+        if function in OPS:
+            raise ValueError(f"define: {called} is defined already")
+        inputs, _, variadic = _parameters(function)
+        for family, rules in given.items():
+            if not callable(rules) and (variadic or len(rules) != len(inputs)):
+                raise ValueError(
+                    f"define: {called} takes {', '.join(inputs)}, and {family} has {len(rules)} "
+                    f"rule(s); give {'one function' if variadic else 'one for each input'}"
+                )
+        if elementwise is not None:
+            return _elementwise(function, *elementwise, name=called, samples=samples, domain=domain)
+        cases = samples or (lambda r: [])
+        if callable(linear):
+            return _linear(function, each=linear, name=called, samples=cases)
+        if linear is not None:
+            return _linear(function, *linear, name=called, samples=cases)
+        if multilinear is not None:
+            return _multilinear(function, *multilinear, name=called, samples=cases)
+        each = Every(pulls) if callable(pulls) else pulls
+        return Primitive(function, each, pushes, name=called, samples=cases)
+
+    return decorate
+
+
+_elementwise, _linear, _multilinear = elementwise, linear, multilinear  # arguments of `define`
 
 
 def operation(key: Any, samples: Samples) -> Callable[[Operation], Operation]:

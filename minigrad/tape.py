@@ -21,7 +21,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Node", "Outputs", "Pending", "PrimitiveLike", "between", "next_index", "pull", "push"]
+__all__ = [
+    "Node", "Outputs", "Pending", "PrimitiveLike", "between", "next_index", "pull", "push", "since",
+]  # fmt: skip
 
 next_index = count().__next__
 _by_index = attrgetter("index")
@@ -142,14 +144,36 @@ def between(wrt: Sequence[Node] | None, outputs: Sequence[Node]) -> tuple[list[N
     return path, outside
 
 
+def since(start: int, outputs: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+    """List the live nodes behind `outputs` that were created from index `start` on, in order.
+
+    Also lists the older live nodes that these were made from, and does not look behind them.
+    """
+    seen = {t for t in outputs if t.live}
+    stack = [t for t in seen if t.index >= start]
+    while stack:
+        for t in stack.pop().inputs:
+            if t is not None and t.live and t not in seen:
+                seen.add(t)
+                if t.index >= start:
+                    stack.append(t)
+    found = sorted(seen, key=_by_index)
+    old = sum([t.index < start for t in found])
+    return found[old:], found[:old]
+
+
 def pull(
     path: Sequence[Node],
     outputs: Sequence[Node],
     cotangents: Sequence[Any],
     wrt: Sequence[Node] = (),
     on_tensors: bool = False,
+    watch: Callable[[Node, Any, Any, Any], None] | None = None,
 ) -> dict[Node, Any]:
-    """Reverse mode: walk `path` backward and return the cotangents of `wrt` and of the leaves."""
+    """Reverse mode: walk `path` backward and return the cotangents of `wrt` and of the leaves.
+
+    `watch(node, input, g, gx)` is shown what every rule makes of `g`, before it is added up.
+    """
     reach, ends = set(path), set(wrt)
     cots: dict[Node, Any] = {}
     owned: set[Node] = (
@@ -175,6 +199,8 @@ def pull(
             if t not in reach or rule is None:
                 continue
             gx = rule(g, z, *xs, **params) if params else rule(g, z, *xs)
+            if watch is not None:
+                watch(node, t, g, gx)
             if gx.shape != x.shape:
                 gx = unbroadcast(gx, x.shape)
             if gx.dtype is not x.dtype:

@@ -304,7 +304,10 @@ class Tensor(Node):
     swapaxes, ravel, squeeze, flatten = map(_method, (np.swapaxes, np.ravel, np.squeeze, np.ravel))
     dot, take, trace = map(_method, (np.dot, np.take, np.trace))
     argmax, argmin, argsort = map(_method, (np.argmax, np.argmin, np.argsort))
-    astype = _method(np.astype)
+    argpartition, nonzero, searchsorted = map(_method, (np.argpartition, np.nonzero, np.searchsorted))
+    all, any, round, copy, conj = map(_method, (np.all, np.any, np.round, np.copy, np.conjugate))
+    cumprod, diagonal, partition = map(_method, (np.cumprod, np.diagonal, np.partition))
+    repeat, sort, astype = map(_method, (np.repeat, np.sort, np.astype))
     # fmt: on
 
     @property
@@ -331,6 +334,10 @@ class At:
     def add(self, value: Any) -> Tensor:
         """Copy the tensor with `value` added at the index, once for every time it is named."""
         return OPS[At.add](self._tensor, value, index=self._index)  # type: ignore[no-any-return]
+
+    def multiply(self, value: Any) -> Tensor:
+        """Copy the tensor with the elements at the index multiplied; each may be named once."""
+        return OPS[At.multiply](self._tensor, value, index=self._index)  # type: ignore[no-any-return]
 
 
 def tensor(

@@ -21,7 +21,9 @@ from .primitive import Case, Primitive
 from .tape import Outputs, Pending, recorded_inputs
 from .tensor import OPS, Tensor, tensor, value_of
 
-__all__ = ["LAWS", "check_grads", "directional", "numerical_grad", "operations"]
+__all__ = [
+    "LAWS", "check_grads", "check_primitive", "directional", "numerical_grad", "operations",
+]  # fmt: skip
 
 Array = np.ndarray[Any, np.dtype[Any]]
 STEP = 1e-3
@@ -283,3 +285,62 @@ LAWS: dict[str, Callable[[Any, Case], None]] = {
     "closure": law_closure,
     "second_order": law_second_order,
 }
+
+
+def check_primitive(primitive: Any, *samples: Any, seed: int = 0) -> None:
+    """Try every law on a primitive, at the samples given and at those that it states.
+
+    A sample is a `Case`, a tuple of arguments, or one argument; floating arrays among them are what
+    it is differentiated by. AssertionError at the first law that fails: it names the law and the
+    sample. ValueError if there is no sample.
+
+    >>> from minigrad.primitive import define
+    >>> @define(elementwise=[lambda g, z, x: g * x])  # 2 x, it should be
+    ... def squared(x):
+    ...     return x * x
+    >>> check_primitive(squared)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    AssertionError: squared: the law of truth fails on sample 0, float64 (): ...
+    """
+    cases = [_case(s) for s in samples] + list(primitive.samples(Draw(seed)))
+    if not cases:
+        raise ValueError(
+            f"check_primitive: {primitive.__name__} states no samples; pass some, as in "
+            "check_primitive(p, (x, y), Case.of(x, axis=0))"
+        )
+    for k, case in enumerate(cases):
+        for name, law in LAWS.items():
+            try:
+                law(primitive, case)
+            except Exception as error:
+                raise AssertionError(
+                    f"{primitive.__name__}: the law of {name.replace('_', ' ')} fails on sample "
+                    f"{k}, {_written(case)}: {type(error).__name__ + ': ' + str(error).strip()}"
+                ) from error
+
+
+def _case(sample: Any) -> Case:
+    """Make a case of a sample, its floating arrays in float64."""
+    if not isinstance(sample, Case):
+        sample = Case(sample, {}) if isinstance(sample, tuple) else Case.of(sample)
+    case = Case(tree.map(_in_float64, sample.args), sample.params)
+    if not any(
+        isinstance(x, np.ndarray) and x.dtype.kind == "f" for x in tree.flatten(case.args)[0]
+    ):
+        raise ValueError(
+            f"check_primitive: no floating array in the sample ({_written(case)}), so nothing to "
+            "differentiate by; pass arrays instead of numbers"
+        )
+    return case
+
+
+def _in_float64(x: Any) -> Any:
+    x = value_of(x)
+    return x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+
+
+def _written(case: Case) -> str:
+    """Write a sample as its arrays' dtypes and shapes, and its metadata."""
+    leaves = [value_of(x) for x in tree.flatten(case.args)[0]]
+    text = [f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else repr(x) for x in leaves]
+    return ", ".join(text + [f"{k}={v!r}" for k, v in case.params.items()])

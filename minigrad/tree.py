@@ -12,10 +12,19 @@ everything else is a leaf.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["Structure", "flatten", "map", "names", "unflatten"]
+__all__ = [
+    "Structure",
+    "flatten",
+    "is_module",
+    "map",
+    "names",
+    "parameters",
+    "unflatten",
+    "with_parameters",
+]
 
 
 class Structure(NamedTuple):
@@ -95,3 +104,50 @@ def names(structure: Structure) -> list[str]:
                     yield from walk(part, f"{prefix}[{key}]")
 
     return list(walk(structure, ""))
+
+
+# ---- modules: leaves to `flatten`; to a transform, containers of their parameters ----------------
+
+
+def is_module(part: Any) -> bool:
+    """Whether this names its parameters, as a `minigrad.nn.Module` does."""
+    return hasattr(part, "named_parameters")
+
+
+def parameters(module: Any) -> dict[str, Any]:
+    """Give a module's parameters by name: of a twin the tensors it holds, else constants."""
+    is_twin = "named_parameters" in vars(module)
+    return {name: p if is_twin else p.detach() for name, p in module.named_parameters()}
+
+
+def with_parameters(module: Any, new: Mapping[str, Any]) -> Any:
+    """Give a twin of a module, which holds these by name in the place of its parameters.
+
+    The modules in it, and the containers that hold something exchanged, are copied; all else, such
+    as buffers and random generators, is shared.
+    """
+    exchanged = {id(p): new[name] for name, p in module.named_parameters()}
+    twins: dict[int, Any] = {}
+
+    def twin(part: Any) -> Any:
+        if id(part) in exchanged:
+            return exchanged[id(part)]
+        if isinstance(part, dict):
+            items = {k: twin(v) for k, v in part.items()}
+            return items if any(items[k] is not part[k] for k in part) else part
+        if isinstance(part, (list, tuple)):
+            parts = [twin(v) for v in part]
+            if all(a is b for a, b in zip(parts, part, strict=True)):
+                return part
+            return part._make(parts) if hasattr(part, "_make") else type(part)(parts)
+        if not is_module(part):
+            return part
+        if id(part) not in twins:
+            copy = twins[id(part)] = object.__new__(type(part))
+            vars(copy).update({k: twin(v) for k, v in vars(part).items()})
+            vars(copy)["named_parameters"] = lambda *args: (
+                (name, exchanged[id(p)]) for name, p in part.named_parameters(*args)
+            )
+        return twins[id(part)]
+
+    return twin(module)

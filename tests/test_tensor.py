@@ -275,14 +275,16 @@ def test_copies_keep_the_data_and_drop_the_graph(again):
 # ---- NumPy's protocols -------------------------------------------------------------------------
 
 
+ARITHMETIC = (operator.add, operator.sub, operator.mul, operator.truediv, operator.pow)
+OTHERS = (np.array([1.0, 2.0]), np.float64(2), 2.0, 2, [1.0, 2.0])
+
+
 @pytest.mark.parametrize(
-    "op",
-    [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.matmul],
+    ("op", "other"),
+    [(op, other) for op in ARITHMETIC for other in OTHERS]
+    + [(operator.matmul, OTHERS[0]), (operator.matmul, OTHERS[-1])],
 )
-@pytest.mark.parametrize("other", [np.array([1.0, 2.0]), np.float64(2), 2.0, 2, [1.0, 2.0]])
 def test_operators_in_both_orders(op, other):
-    if op is operator.matmul and np.ndim(other) == 0:
-        pytest.skip("matmul takes no scalars")
     t = leaf([3.0, 4.0])
     for z, exact in ((op(t, other), op(t.numpy(), other)), (op(other, t), op(other, t.numpy()))):
         assert isinstance(z, mg.Tensor)
@@ -355,8 +357,8 @@ def test_shape_errors_name_the_operation_and_the_shapes():
 
 def test_what_is_not_supported_says_so():
     t = leaf([[2.0, 1.0], [1.0, 2.0]])
-    with pytest.raises(TypeError, match=r"numpy\.linalg\.inv.*primitive.*\.data"):
-        np.linalg.inv(t)
+    with pytest.raises(TypeError, match=r"numpy\.i0.*primitive.*\.data"):
+        np.i0(t)
     with pytest.raises(TypeError, match=r"np\.add\.reduce"):
         np.add.reduce(t)
     with pytest.raises(TypeError, match="no argument 'out'"):

@@ -1,5 +1,33 @@
 """Every operation, one page for each kind; importing this package fills the registry."""
 
-from . import constant, elementwise, index, linalg, reduce, shape
+from . import (
+    constant,
+    conv,
+    decompose,
+    einsum,
+    elementwise,
+    embed,
+    fft,
+    index,
+    linalg,
+    norm,
+    reduce,
+    shape,
+    solve,
+)
 
-__all__ = ["constant", "elementwise", "index", "linalg", "reduce", "shape"]
+__all__ = [
+    "constant",
+    "conv",
+    "decompose",
+    "einsum",
+    "elementwise",
+    "embed",
+    "fft",
+    "index",
+    "linalg",
+    "norm",
+    "reduce",
+    "shape",
+    "solve",
+]

@@ -6,20 +6,37 @@ import numpy as np
 
 from ..primitive import constant
 
-__all__ = ["argmax", "argmin", "argsort", "ceil", "floor", "rint", "sign"]
+__all__ = [
+    "argmax", "argmin", "argsort", "ceil", "floor", "floor_divide", "heaviside", "isfinite",
+    "isinf", "isnan", "rint", "round", "searchsorted", "sign", "trunc",
+]  # fmt: skip
 
-argmax, argmin, argsort = constant(np.argmax), constant(np.argmin), constant(np.argsort)
-ceil, floor, rint, sign = (
-    constant(np.ceil),
-    constant(np.floor),
-    constant(np.rint),
-    constant(np.sign),
-)
+argmax, argmin, argsort = map(constant, (np.argmax, np.argmin, np.argsort))
+ceil, floor, rint, sign, trunc = map(constant, (np.ceil, np.floor, np.rint, np.sign, np.trunc))
+floor_divide, heaviside, round = map(constant, (np.floor_divide, np.heaviside, np.round))
+isfinite, isinf, isnan = map(constant, (np.isfinite, np.isinf, np.isnan))
+searchsorted = constant(np.searchsorted)
 
 for _function in (
-    np.all, np.allclose, np.any, np.array_equal, np.count_nonzero, np.empty_like, np.equal,
-    np.greater, np.greater_equal, np.isclose, np.isfinite, np.isinf, np.isnan, np.less,
-    np.less_equal, np.logical_and, np.logical_not, np.logical_or, np.ndim, np.nonzero, np.not_equal,
-    np.ones_like, np.result_type, np.shape, np.signbit, np.size, np.zeros_like,
+    # comparisons and what is asked of the values
+    np.all, np.allclose, np.any, np.array_equal, np.array_equiv, np.count_nonzero, np.equal,
+    np.greater, np.greater_equal, np.isclose, np.iscomplex, np.isin, np.isneginf, np.isposinf,
+    np.isreal, np.less, np.less_equal, np.logical_and, np.logical_not, np.logical_or,
+    np.logical_xor, np.not_equal, np.signbit,
+    # places
+    np.argpartition, np.argwhere, np.diag_indices_from, np.digitize, np.flatnonzero, np.nanargmax,
+    np.nanargmin, np.nonzero, np.tril_indices_from, np.triu_indices_from, np.unravel_index,
+    # step functions, and the neighbours of a number
+    np.angle, np.around, np.fix, np.imag, np.nextafter, np.spacing,
+    # whole numbers
+    np.bitwise_and, np.bitwise_count, np.bitwise_or, np.bitwise_xor, np.gcd, np.invert, np.lcm,
+    np.left_shift, np.packbits, np.right_shift, np.unpackbits,
+    # shapes, dtypes, memory
+    np.can_cast, np.common_type, np.empty_like, np.iscomplexobj, np.isrealobj, np.may_share_memory,
+    np.min_scalar_type, np.ndim, np.ones_like, np.result_type, np.shape, np.shares_memory, np.size,
+    np.zeros_like,
+    # text and files
+    np.array2string, np.array_repr, np.array_str, np.save, np.savetxt, np.savez,
+    np.savez_compressed,
 ):  # fmt: skip
     constant(_function)

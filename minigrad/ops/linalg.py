@@ -1,4 +1,4 @@
-"""Products of vectors and matrices."""
+"""Products of vectors and matrices, and the parts of a matrix."""
 
 from __future__ import annotations
 
@@ -8,10 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Case, multilinear, operation
+from ..primitive import Case, Primitive, linear, multilinear, operation
 from ..tensor import OPS, Tensor
 
-__all__ = ["dot", "matmul", "outer", "tensordot"]
+__all__ = [
+    "cross", "diag", "diagflat", "diagonal", "dot", "inner", "kron", "matmul",
+    "matrix_transpose", "outer", "tensordot", "trace", "tril", "triu", "vdot",
+]  # fmt: skip
+
+Shapes = Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
+
+
+# ---- the matrix product ----------------------------------------------------------------------------
 
 
 def _matmul(x1: Any, x2: Any) -> Any:
@@ -39,7 +47,7 @@ def _pull_right(g: Any, z: Any, a: Any, b: Any) -> Any:
     return a.mT @ g
 
 
-_SHAPES: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
+_SHAPES: Shapes = (
     ((2, 3), (3, 2)), ((3,), (3,)), ((3,), (3, 2)), ((2, 3), (3,)), ((4, 2, 3), (3, 2)),
     ((2, 3), (4, 3, 2)), ((4, 1, 2, 3), (2, 3, 2)), ((3,), (4, 3, 2)), ((4, 2, 3), (3,)),
     ((2, 0), (0, 3)),
@@ -53,6 +61,9 @@ matmul = multilinear(
     name="matmul",
     samples=lambda r: [Case.of(r(*a), r(*b)) for a, b in _SHAPES],
 )
+
+
+# ---- products that are others with their axes moved ------------------------------------------------
 
 
 def _products(r: Any) -> list[Case]:
@@ -79,24 +90,31 @@ def dot(a: Any, b: Any) -> Tensor:
         Case.of(r(2, 3, 4), r(3, 4, 2)),
         Case.of(r(2), r(3), axes=0),
         Case.of(r(2, 3), r(4, 3), axes=((-1,), (1,))),
+        Case.of(r(2, 3), r(4, 3), axes=(1, -1)),
+        Case.of(r(2, 0), r(0, 3), axes=1),
     ],
 )
 def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Tensor:
     """Sum of products over `axes`: how many last and first axes, or the two lists of them."""
     transpose, reshape = OPS[np.transpose], OPS[np.reshape]
-    n, m = np.ndim(a), np.ndim(b)
-    if isinstance(axes, int):
-        axes = (range(n - axes, n), range(axes))
+    (n, left), (m, right) = (len(np.shape(a)), np.shape(a)), (len(np.shape(b)), np.shape(b))
+    pair = (range(n - axes, n), range(axes)) if isinstance(axes, int) else axes
     over_a, over_b = (
-        [k % d for k in np.atleast_1d(list_)]
-        for list_, d in zip(map(list, axes), (n, m), strict=True)
+        [int(k) % d for k in np.atleast_1d(p)] for p, d in zip(pair, (n, m), strict=True)
     )
-    free_a = [k for k in range(n) if k not in over_a]
-    free_b = [k for k in range(m) if k not in over_b]
-    rows, columns = [np.shape(a)[k] for k in free_a], [np.shape(b)[k] for k in free_b]
-    left = reshape(transpose(a, free_a + over_a), (math.prod(rows), -1))
-    right = reshape(transpose(b, over_b + free_b), (-1, math.prod(columns)))
-    return matmul(left, right).reshape((*rows, *columns))
+    summed = [left[k] for k in over_a]
+    if summed != [right[k] for k in over_b]:
+        raise ValueError(
+            f"tensordot on shapes {left}, {right}: axes {axes} differ in length; give pairs of equal ones"
+        )
+    free_a, free_b = (
+        [k for k in range(n) if k not in over_a],
+        [k for k in range(m) if k not in over_b],
+    )
+    rows, columns = [left[k] for k in free_a], [right[k] for k in free_b]
+    x = reshape(transpose(a, free_a + over_a), (math.prod(rows), math.prod(summed)))
+    y = reshape(transpose(b, over_b + free_b), (math.prod(summed), math.prod(columns)))
+    return matmul(x, y).reshape((*rows, *columns))
 
 
 @operation(np.outer, lambda r: [Case.of(r(2), r(3)), Case.of(r(2, 2), r(2))])
@@ -104,3 +122,212 @@ def outer(a: Any, b: Any) -> Tensor:
     """Products of every element of a with every element of b, both flattened."""
     reshape = OPS[np.reshape]
     return OPS[np.multiply](reshape(a, (-1, 1)), reshape(b, (1, -1)))  # type: ignore[no-any-return]
+
+
+@operation(
+    np.inner, lambda r: [Case.of(r(2, 3), r(4, 2, 3)), Case.of(r(3), r(3)), Case.of(r(), r(2))]
+)
+def inner(a: Any, b: Any) -> Tensor:
+    """Sum of products over the last axes of both."""
+    if not (np.ndim(a) and np.ndim(b)):
+        return OPS[np.multiply](a, b)  # type: ignore[no-any-return]
+    return tensordot(a, b, (-1, -1))
+
+
+@operation(np.vdot, lambda r: [Case.of(r(2, 3), r(2, 3)), Case.of(r(3), r(3)), Case.of(r(), r())])
+def vdot(a: Any, b: Any) -> Tensor:
+    """Sum of the products of all elements, both flattened."""
+    ravel = OPS[np.ravel]
+    return matmul(ravel(a), ravel(b))
+
+
+@operation(
+    np.kron,
+    lambda r: [
+        Case.of(r(2, 3), r(3, 2)),
+        Case.of(r(2), r(3)),
+        Case.of(r(2), r(2, 1, 2)),
+        Case.of(r(), r(2)),
+    ],
+)
+def kron(a: Any, b: Any) -> Tensor:
+    """Kronecker product: a matrix of blocks, b times each element of a."""
+    n = max(np.ndim(a), np.ndim(b))
+    left, right = ((1,) * (n - np.ndim(x)) + np.shape(x) for x in (a, b))
+    reshape = OPS[np.reshape]
+    outside = reshape(a, [k for s in left for k in (s, 1)])
+    inside = reshape(b, [k for s in right for k in (1, s)])
+    blocks: Tensor = OPS[np.multiply](outside, inside)
+    return blocks.reshape([p * q for p, q in zip(left, right, strict=True)])
+
+
+# ---- the product of vectors in space -----------------------------------------------------------------
+
+
+def _cross(
+    a: Any, b: Any, *, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Any:
+    """Vector product of 3-vectors along the axes, the others broadcast; `axis` stands for all three."""
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    if a.shape[axisa] != 3 or b.shape[axisb] != 3:
+        raise ValueError("minigrad takes vectors of 3 elements; append a 0 to those of 2")
+    return np.cross(a, b, axisa, axisb, axisc)
+
+
+def _axes(
+    z: Any,
+    a: Any,
+    b: Any,
+    axisa: int = -1,
+    axisb: int = -1,
+    axisc: int = -1,
+    axis: int | None = None,
+) -> list[int]:
+    """Count the vectors' axes of a, b and z from the end, where broadcasting does not move them."""
+    given = (axisa, axisb, axisc) if axis is None else (axis,) * 3
+    return [k % x.ndim - x.ndim for k, x in zip(given, (a, b, z), strict=True)]
+
+
+def _pull_cross_a(g: Any, z: Any, a: Any, b: Any, **axes: Any) -> Any:
+    ka, kb, kz = _axes(z, a, b, **axes)
+    return np.cross(b, g, kb, kz, ka)
+
+
+def _pull_cross_b(g: Any, z: Any, a: Any, b: Any, **axes: Any) -> Any:
+    ka, kb, kz = _axes(z, a, b, **axes)
+    return np.cross(g, a, kz, ka, kb)
+
+
+cross = multilinear(
+    _cross,
+    _pull_cross_a,
+    _pull_cross_b,
+    key=np.cross,
+    name="cross",
+    samples=lambda r: [
+        Case.of(r(3), r(3)),
+        Case.of(r(2, 3), r(3)),
+        Case.of(r(4, 1, 3), r(2, 3)),
+        Case.of(r(3, 2), r(3, 2), axis=0),
+        Case.of(r(3, 5), r(4, 5, 3), axisa=0, axisc=1),
+    ],
+)
+
+
+# ---- parts of a matrix -----------------------------------------------------------------------------
+
+
+def _diagonal(a: Any, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    return a.diagonal(offset, axis1, axis2)
+
+
+def _from_diagonal(a: Any, *, shape: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """Zeros of `shape` with a on a diagonal: the transpose of taking it."""
+    out = np.zeros(shape, a.dtype)
+    k = np.arange(a.shape[-1])
+    np.moveaxis(out, (axis1, axis2), (-2, -1))[..., k + max(-offset, 0), k + max(offset, 0)] = a
+    return out
+
+
+diagonal = linear(
+    _diagonal,
+    lambda g, z, a, **place: _from_diagonal_.like_numpy(g, shape=a.shape, **place),
+    key=np.diagonal,
+    name="diagonal",
+    samples=lambda r: [
+        Case.of(r(3, 3)),
+        Case.of(r(2, 4), offset=1),
+        Case.of(r(4, 2), offset=-2),
+        Case.of(r(2, 3, 3), offset=-1, axis1=-1, axis2=0),
+        Case.of(r(2, 2), offset=5),
+    ],
+)
+_from_diagonal_: Primitive = linear(
+    _from_diagonal,
+    lambda g, z, a, shape, **place: np.diagonal(g, **place),
+    name="from_diagonal",
+    samples=lambda r: [
+        Case.of(r(3), shape=(3, 3)),
+        Case.of(r(2), shape=(3, 4), offset=2),
+        Case.of(r(4, 2), shape=(2, 4, 3), offset=-1, axis1=2, axis2=0),
+    ],
+)
+tril = linear(
+    lambda m, *, k=0: np.tril(m, k),
+    lambda g, z, m, k=0: np.tril(g, k),
+    key=np.tril,
+    name="tril",
+    samples=(
+        _halves := lambda r: [Case.of(r(3, 4)), Case.of(r(2, 3, 3), k=-1), Case.of(r(3), k=1)]
+    ),
+)
+triu = linear(
+    lambda m, *, k=0: np.triu(m, k),
+    lambda g, z, m, k=0: np.triu(g, k),
+    key=np.triu,
+    name="triu",
+    samples=_halves,
+)
+
+
+@operation(
+    np.diag,
+    lambda r: [Case.of(r(3)), Case.of(r(2), k=-1), Case.of(r(3, 4), k=1), Case.of(r(3, 2))],
+)
+def diag(v: Any, k: int = 0) -> Tensor:
+    """Put a vector on a diagonal of a square matrix of zeros, or take a diagonal of a matrix."""
+    if np.ndim(v) not in (1, 2):
+        raise ValueError(f"diag: takes a vector or a matrix, not shape {np.shape(v)}; see diagonal")
+    if np.ndim(v) == 2:
+        return diagonal(v, offset=k)
+    return _from_diagonal_(v, shape=(np.size(v) + abs(k),) * 2, offset=k)
+
+
+@operation(np.diagflat, lambda r: [Case.of(r(2, 2)), Case.of(r(), k=1)])
+def diagflat(v: Any, k: int = 0) -> Tensor:
+    """Put all elements of v, flattened, on a diagonal of a square matrix of zeros."""
+    return diag(OPS[np.ravel](v), k)
+
+
+@operation(
+    np.trace,
+    lambda r: [
+        Case.of(r(3, 4)),
+        Case.of(r(3, 2), offset=-1),
+        Case.of(r(2, 4, 3), offset=1, axis1=-1, axis2=0),
+    ],
+)
+def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """Sum of a diagonal."""
+    return diagonal(a, offset=offset, axis1=axis1, axis2=axis2).sum(axis=-1)  # type: ignore[no-any-return]
+
+
+@operation(np.matrix_transpose, lambda r: [Case.of(r(2, 3)), Case.of(r(4, 2, 3))])
+def matrix_transpose(x: Any) -> Tensor:
+    """Exchange the last two axes."""
+    return OPS[np.swapaxes](x, -1, -2)  # type: ignore[no-any-return]
+
+
+# ---- the same under the names of numpy.linalg, where matrices stand in the last two axes ---------------
+
+
+def _last_diagonal(x: Any, *, offset: int = 0) -> Tensor:
+    """Diagonal of matrices in the last two axes."""
+    return diagonal(x, offset=offset, axis1=-2, axis2=-1)
+
+
+def _last_trace(x: Any, *, offset: int = 0) -> Tensor:
+    """Sum of the diagonal of matrices in the last two axes."""
+    return trace(x, offset, -2, -1)
+
+
+OPS |= {
+    np.linalg.cross: cross,
+    np.linalg.diagonal: _last_diagonal,
+    np.linalg.matmul: matmul,
+    np.linalg.matrix_transpose: matrix_transpose,
+    np.linalg.outer: outer,
+    np.linalg.tensordot: tensordot,
+    np.linalg.trace: _last_trace,
+}

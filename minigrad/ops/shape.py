@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from ..primitive import Case, linear, operation
-from ..tensor import Tensor
+from ..tensor import Tensor, value_of
 
 __all__ = [
-    "astype", "broadcast_to", "concatenate", "expand_dims", "flip", "moveaxis", "ravel", "reshape",
-    "split", "squeeze", "stack", "swapaxes", "transpose", "unstack",
+    "append", "array_split", "astype", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays",
+    "broadcast_to", "column_stack", "concatenate", "dsplit", "dstack", "expand_dims", "flip",
+    "fliplr", "flipud", "hsplit", "hstack", "linspace", "meshgrid", "moveaxis", "ravel", "reshape",
+    "roll", "split", "squeeze", "stack", "swapaxes", "transpose", "unstack", "vsplit", "vstack",
 ]  # fmt: skip
 
 
@@ -67,13 +70,19 @@ def _astype(x: Any, *, dtype: Any) -> Any:
     return x.astype(dtype)
 
 
-def _concatenate(*arrays: Any, axis: int = 0) -> Any:
+def _roll(a: Any, *, shift: Any, axis: Any = None) -> Any:
+    return np.roll(a, shift, axis)
+
+
+def _concatenate(*arrays: Any, axis: int | None = 0) -> Any:
     return np.concatenate(arrays, axis=axis)
 
 
-def _part_of(k: int, g: Any, z: Any, *arrays: Any, axis: int = 0) -> Any:
+def _part_of(k: int, g: Any, z: Any, *arrays: Any, axis: int | None = 0) -> Any:
+    if axis is None:
+        arrays, axis = tuple([a.reshape(-1) for a in arrays]), 0
     axis %= g.ndim
-    start = sum(a.shape[axis] for a in arrays[:k])
+    start = sum([a.shape[axis] for a in arrays[:k]])
     return g[(slice(None),) * axis + (slice(start, start + arrays[k].shape[axis]),)]
 
 
@@ -110,33 +119,253 @@ flip         = linear(_flip,         lambda g, z, m, axis=None: np.flip(g, axis)
                            samples=_cases({}, {"axis": 0}, {"axis": (0, 1)}))
 astype       = linear(_astype,       lambda g, z, x, dtype: g, key=np.astype, name="astype",
                            samples=_cases({"dtype": np.float64}))
-concatenate  = linear(_concatenate,  each=_part_of, key=np.concatenate, name="concatenate",
-                           samples=lambda r: [Case.of([r(2, 3), r(1, 3)]), Case.of([r(2, 1), r(2, 2)], axis=-1)])
-stack        = linear(_stack,        each=_slice_of, key=np.stack, name="stack",
-                           samples=lambda r: [Case.of([r(2), r(2), r(2)]), Case.of([r(2), r(2)], axis=-1)])
+roll         = linear(_roll,         lambda g, z, a, shift, axis=None: np.roll(g, np.negative(shift), axis),
+                           key=np.roll, name="roll",
+                           samples=_cases({"shift": 1}, {"shift": -2, "axis": 1}, {"shift": (1, 2), "axis": (0, 1)}))
+concatenated = linear(_concatenate,  each=_part_of, name="concatenate", samples=lambda r: [])
+stacked      = linear(_stack,        each=_slice_of, name="stack", samples=lambda r: [])
 # fmt: on
 
 
-@operation(np.split, lambda r: [])
+def _tensor(x: Any) -> Tensor:
+    return x if isinstance(x, Tensor) else Tensor(np.asarray(x))
+
+
+# ---- joining -----------------------------------------------------------------------------------
+
+
+PARCEL = 64
+"""How many tensors are joined at once: a rule gets every input, so that T of them cost T^2."""
+
+
+@operation(
+    np.concatenate,
+    lambda r: [
+        Case.of([r(2, 3), r(1, 3)]),
+        Case.of([r(2, 1), r(4, 2)[::2], r(2, 0)], axis=-1),
+        Case.of([r(2, 3), r(2)], axis=None),
+        Case.of([*r(PARCEL + 2, 1)], axis=0),
+    ],
+)
+def concatenate(arrays: Any, axis: int | None = 0) -> Tensor:
+    """Join along an axis that exists; None joins the flattened arrays."""
+    arrays = list(arrays)
+    if len(arrays) <= PARCEL:
+        return concatenated(arrays, axis=axis)
+    parcels = [arrays[k : k + PARCEL] for k in range(0, len(arrays), PARCEL)]
+    return concatenate([concatenated(parcel, axis=axis) for parcel in parcels], axis or 0)
+
+
+@operation(
+    np.stack,
+    lambda r: [
+        Case.of([r(2), r(2), r(2)]),
+        Case.of([r(2, 3), r(3, 2).T], axis=-1),
+        Case.of([*r(PARCEL + 2, 2)], axis=-1),
+    ],
+)
+def stack(arrays: Any, axis: int = 0) -> Tensor:
+    """Join along a new axis."""
+    arrays = list(arrays)
+    if len(arrays) <= PARCEL:
+        return stacked(arrays, axis=axis)
+    parcels = [arrays[k : k + PARCEL] for k in range(0, len(arrays), PARCEL)]
+    return concatenate([stacked(parcel, axis=axis) for parcel in parcels], axis)
+
+
+@operation(np.append, lambda r: [Case.of(r(2), r(2, 2)), Case.of(r(2, 2), r(2, 1), axis=1)])
+def append(arr: Any, values: Any, axis: int | None = None) -> Tensor:
+    """Join two arrays; None joins them flattened."""
+    return concatenate([arr, values], axis)
+
+
+def _at_least(function: Any) -> Callable[..., Any]:
+    """Make the function that adds axes of length 1 as NumPy's does to the data."""
+
+    def at_least(*arys: Any) -> Any:
+        found = [t.reshape(function(t.value).shape) for t in map(_tensor, arys)]
+        return found[0] if len(found) == 1 else tuple(found)
+
+    at_least.__name__ = function.__name__
+    at_least.__doc__ = f"As numpy.{function.__name__}; several arrays give a tuple."
+    return operation(
+        function, lambda r: [Case.of(r()), Case.of(r(2)), Case.of(r(2, 2), r(), r(1, 2, 1))]
+    )(at_least)
+
+
+atleast_1d, atleast_2d, atleast_3d = map(_at_least, (np.atleast_1d, np.atleast_2d, np.atleast_3d))
+
+
+def _joining(function: Any, raised: Callable[..., Any], axis: int) -> Callable[..., Tensor]:
+    """Make the function that raises its arrays to enough axes and joins them along one."""
+
+    def join(tup: Any) -> Tensor:
+        parts = [raised(a) for a in tup]
+        return concatenate(parts, min(axis, parts[0].ndim - 1))
+
+    join.__name__ = function.__name__
+    join.__doc__ = f"As numpy.{function.__name__}."
+    return operation(
+        function,
+        lambda r: [Case.of([r(2), r(2)]), Case.of([r(2, 2), r(2, 2)]), Case.of([r(), r()])],
+    )(join)
+
+
+hstack, vstack = _joining(np.hstack, atleast_1d, 1), _joining(np.vstack, atleast_2d, 0)
+dstack = _joining(np.dstack, atleast_3d, 2)
+column_stack = _joining(
+    np.column_stack, lambda a: t if (t := _tensor(a)).ndim > 1 else atleast_2d(t).T, 1
+)
+
+
+# ---- cutting -----------------------------------------------------------------------------------
+
+
+def _cuts(r: Any) -> list[Case]:
+    x = r(2, 4, 2)
+    return [Case.of(x, 2), Case.of(x, [1]), Case.of(x, 1, axis=0), Case.of(x, (1, 3), axis=1)]
+
+
+@operation(np.array_split, lambda r: [*_cuts(r), Case.of(r(2, 5), 3, axis=-1)])
+def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+    """Cut along `axis` into as many sections, of nearly equal length, or at indices."""
+    x = _tensor(ary)
+    n, cuts = x.shape[axis], indices_or_sections
+    if isinstance(cuts, (int, np.integer)):
+        if cuts <= 0:
+            raise ValueError(f"array_split: cannot cut into {cuts} sections")
+        cuts = [k * (n // cuts) + min(k, n % cuts) for k in range(1, cuts)]
+    at = (slice(None),) * (axis % x.ndim)
+    return [x[(*at, slice(a, b))] for a, b in pairwise([0, *value_of(cuts), n])]
+
+
+@operation(np.split, _cuts)
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
     """Cut along `axis` into equal sections (an int) or at indices; views, as slices are."""
-    x = ary if isinstance(ary, Tensor) else Tensor(np.asarray(ary))
-    n = x.shape[axis]
-    if isinstance(indices_or_sections, int):
-        if n % indices_or_sections:
+    if isinstance(indices_or_sections, (int, np.integer)):
+        n, shape = indices_or_sections, np.shape(ary)
+        if n > 0 and shape[axis] % n:
             raise ValueError(
-                f"split: axis {axis} of shape {x.shape} does not divide into "
-                f"{indices_or_sections} equal sections"
+                f"split: axis {axis} of shape {shape} does not divide into {n} equal sections; "
+                "array_split makes nearly equal ones"
             )
-        cuts = list(range(0, n + 1, n // indices_or_sections))
-    else:
-        cuts = [0, *indices_or_sections, n]
-    at = (slice(None),) * (axis % x.ndim)
-    return [x[(*at, slice(a, b))] for a, b in pairwise(cuts)]
+    return array_split(ary, indices_or_sections, axis)
 
 
-def unstack(x: Any, axis: int = 0) -> list[Tensor]:
-    """List the slices along `axis`; the cost of the gradient is linear in their number."""
-    t = x if isinstance(x, Tensor) else Tensor(np.asarray(x))
+def _splitting(function: Any, axis: int) -> Callable[..., list[Tensor]]:
+    def cut(ary: Any, indices_or_sections: Any) -> list[Tensor]:
+        if np.ndim(ary) <= axis and (np.ndim(ary), axis) != (1, 1):
+            raise ValueError(f"{function.__name__}: {np.ndim(ary)} axes are too few")
+        return split(ary, indices_or_sections, min(axis, np.ndim(ary) - 1))
+
+    cut.__name__ = function.__name__
+    cut.__doc__ = f"As numpy.{function.__name__}."
+    return operation(function, lambda r: _cuts(r)[:2])(cut)
+
+
+hsplit, vsplit, dsplit = (
+    _splitting(np.hsplit, 1),
+    _splitting(np.vsplit, 0),
+    _splitting(np.dsplit, 2),
+)
+
+
+@operation(np.unstack, lambda r: [Case.of(r(2, 3)), Case.of(r(2, 3), axis=-1)])
+def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
+    """Give the slices along `axis`; the cost of the gradient is linear in their number."""
+    t = _tensor(x)
     at = (slice(None),) * (axis % t.ndim)
-    return [t[(*at, k)] for k in range(t.shape[axis])]
+    return tuple([t[(*at, k)] for k in range(t.shape[axis])])
+
+
+# ---- turning and spreading -----------------------------------------------------------------------
+
+
+@operation(np.flipud, _cases({}))
+def flipud(m: Any) -> Tensor:
+    """Turn the first axis around."""
+    return flip(m, 0)
+
+
+@operation(np.fliplr, _cases({}))
+def fliplr(m: Any) -> Tensor:
+    """Turn the second axis around."""
+    return flip(m, 1)
+
+
+@operation(np.rot90, _cases({}, {"k": 2}, {"k": -1, "axes": (1, 0)}))
+def rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
+    """Turn by k right angles in the plane of two axes."""
+    for _ in range(k % 4):
+        m = swapaxes(flip(m, axes[1]), *axes)
+    return _tensor(m)
+
+
+@operation(np.rollaxis, _cases({"axis": 2}, {"axis": 0, "start": 2}, shape=(2, 1, 3)))
+def rollaxis(a: Any, axis: int, start: int = 0) -> Tensor:
+    """Move an axis back to before where `start` stands; `moveaxis` is clearer."""
+    n = np.ndim(a)
+    axis, start = axis % n, start + n * (start < 0)
+    return moveaxis(a, axis, start - (axis < start))
+
+
+@operation(np.broadcast_arrays, lambda r: [Case.of(r(2, 1), r(3), r())])
+def broadcast_arrays(*args: Any) -> tuple[Tensor, ...]:
+    """Give all arrays the shape that they broadcast to together."""
+    shape = np.broadcast_shapes(*map(np.shape, args))
+    return tuple([broadcast_to(a, shape) for a in args])
+
+
+@operation(
+    np.meshgrid,
+    lambda r: [
+        Case.of(r(2), r(3)),
+        Case.of(r(2), r(3), r(2), indexing="ij"),
+        Case.of(r(2), r(), sparse=True),
+    ],
+)
+def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
+    """Give the coordinates of every point of a grid, as `numpy.meshgrid`."""
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")
+    order = [*range(len(xi))]
+    if indexing == "xy":
+        order[:2] = order[1::-1]
+    grid = tuple(
+        [
+            reshape(x, [-1 if k == at else 1 for k in range(len(xi))])
+            for at, x in zip(order, xi, strict=True)
+        ]
+    )
+    return grid if sparse else broadcast_arrays(*grid)
+
+
+@operation(np.full_like, lambda r: [Case.of(r(2, 3), r()), Case.of(r(2, 3), r(3))])
+def full_like(a: Any, fill_value: Any) -> Tensor:
+    """Give the fill value in the shape and dtype of `a`; gradients flow to the fill value."""
+    return astype(broadcast_to(fill_value, np.shape(a)), _tensor(a).dtype)
+
+
+def _linspace(start: Any, stop: Any, *, num: int = 50, endpoint: bool = True, axis: int = 0) -> Any:
+    """Give `num` evenly spaced numbers from start to stop, along a new axis."""
+    kind = np.result_type(start, stop, 1.0)  # to NumPy, Python's numbers are float64 here
+    return np.linspace(start, stop, num, endpoint, dtype=kind, axis=axis)
+
+
+def _steps(g: Any, num: int = 50, endpoint: bool = True, axis: int = 0) -> Any:
+    """Give the way from start to stop at each step, from 0 to 1, shaped along `axis`."""
+    way = np.linspace(0, 1, num, endpoint).astype(g.dtype)
+    return way.reshape([-1 if k == axis % g.ndim else 1 for k in range(g.ndim)])
+
+
+linspace = linear(
+    _linspace,
+    lambda g, z, a, b, axis=0, **params: (g * (1 - _steps(g, axis=axis, **params))).sum(axis=axis),
+    lambda g, z, a, b, axis=0, **params: (g * _steps(g, axis=axis, **params)).sum(axis=axis),
+    key=np.linspace,
+    name="linspace",
+    samples=lambda r: [
+        Case.of(r(), r(), num=4),
+        Case.of(r(2, 1), r(3), num=3, endpoint=False, axis=-1),
+    ],
+)

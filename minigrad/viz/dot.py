@@ -1,14 +1,15 @@
 """Static pictures: a graph written in DOT, the language of Graphviz.
 
-    box, white          an operation: `f = sigmoid`, its parameters beside it, shape and dtype
-    text without a box  an operation that only looks at its input another way, as `transpose`
-    box, square         an input: blue a constant, green and bold a leaf that takes a gradient
-    box, dashed         a state: `h[t−1]` enters a repetition from the one before, `h[t]` leaves it
-    box, double         an output
-    frame               a scope; `step ×77` stands for 77 scopes that repeat one another
+    white box         an operation: `f = sigmoid`, with its parameters, its shape and dtype
+    bare text         an operation that only looks at its input another way, as indexing does
+    square box        an input: a constant (blue), or a leaf that takes a gradient (green, bold)
+    dashed box        a state: `h[t−1]` comes from the repetition before, `h[t]` goes to the next
+    double box        an output
+    frame             a scope; `step ×77` stands for 77 scopes that repeat one another
 
-The text is the same for the same computation. Laying it out is the work of Graphviz's program
-`dot`, without which `.source` and `.save()` still work.
+Parameters are written into the operations that use them, for a box that feeds every step takes
+`dot` minutes. Small digits at arrows are the positions of the arguments, where these matter. The
+text is the same for the same computation, and needs no `dot`; only pictures do.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import functools
 import html
 import re
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,12 +32,16 @@ if TYPE_CHECKING:
 __all__ = ["GraphTooLarge", "draw", "drawing_classes"]
 
 SCALAR_NODES = 50  # up to so many, a graph of numbers shows values and gradients
+WRITTEN = ("transpose",)  # operations that are written where they are used, of a parameter
+SYMMETRIC = {"add", "multiply", "maximum", "minimum"}
+UNSAFE = "[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # what XML does not allow
 GREY, PURPLE, ORANGE = "#64748b", "#6d28d9", "#c2410c"
+FONT = 'fontname="Helvetica,Arial,sans-serif"'
 PAGE = f"""\
-\tgraph [rankdir=TB nodesep=0.25 ranksep=0.3 fontname="Helvetica,Arial,sans-serif" fontsize=12]
+\tgraph [rankdir=TB nodesep=0.25 ranksep=0.3 {FONT} fontsize=10]
 \tnode [shape=box style="rounded,filled" fillcolor=white color="{GREY}" margin="0.1,0.04" \
-height=0.3 fontname="Helvetica,Arial,sans-serif" fontsize=11]
-\tedge [color="{GREY}" arrowsize=0.6 fontname="Helvetica,Arial,sans-serif" fontsize=9]
+height=0.3 {FONT} fontsize=11]
+\tedge [color="{GREY}" arrowsize=0.6 {FONT} fontsize=9 labeldistance=1.5 labelangle=-40]
 """
 STYLE = {
     "operation": "",
@@ -49,38 +54,42 @@ STYLE = {
 }
 
 
-class GraphTooLarge(ValueError):
-    """The layout would take too long."""
+class GraphTooLarge(ValueError):  # noqa: N818 (it reads as what happened)
+    """Laying the graph out would take too long."""
+
+    def __init__(self, cost: int, max_cost: int) -> None:
+        super().__init__(
+            f"the layout would cost at least {cost:,}, more than max_cost={max_cost:,}: draw a "
+            "part, as in draw(h) of an intermediate tensor; put every repetition into `with "
+            'mg.scope("step", t):` and leave fold=True, so that it is drawn once; or raise '
+            "max_cost and wait, `dot` does some 1,000 per second"
+        )
 
 
 def draw(outputs: Any, fold: bool = True, max_cost: int = 2500) -> graphviz.Digraph:
     """Draw the graph behind a Tensor, or a container of them, as a `graphviz.Digraph`.
 
-    Repetitions are folded to one, unless `fold` is False. A graph of numbers shows values and, as
-    far as they are computed, gradients. GraphTooLarge beyond `max_cost`, of which `dot` lays out
-    some 1,000 per second; RuntimeError for a tensor without a graph. In a notebook the picture is
-    shown; `.render("name", format="svg")` writes it and `.source` is the text.
+    A notebook shows it, `.render("name", format="svg")` writes it, `.source` is its text. `fold`
+    draws repetitions once. A small graph of numbers shows values, and gradients where there are
+    any. GraphTooLarge (a ValueError) if boxes and the ranks that arrows cross exceed `max_cost`;
+    RuntimeError for a tensor without a graph.
     """
-    page = _Page(Graph(outputs, fold))
-    cost = page.cost()
-    if cost > max_cost:
-        raise GraphTooLarge(
-            f"this graph has {len(page.boxes):,} nodes to draw and would cost {cost:,} to lay out, "
-            f"more than max_cost={max_cost:,}. Draw a part of it (an intermediate tensor), "
-            + ("" if fold else "leave fold=True, ")
-            + 'put each repetition in `with mg.scope("step", t):` so that it folds to one, '
-            f"or pass max_cost={cost} and wait"
-        )
-    digraph, _ = drawing_classes()
-    return digraph(name="minigrad", body=page.lines())  # type: ignore[no-any-return]
+    graph = Graph(outputs, fold)
+    boxes = {k for k in graph.shown if graph.nodes[k].op not in ("", *WRITTEN)}
+    if len(boxes) > max_cost:  # known without looking at the arrows
+        raise GraphTooLarge(len(boxes), max_cost)
+    page = _Page(graph)
+    if (cost := page.cost()) > max_cost:
+        raise GraphTooLarge(cost, max_cost)
+    return drawing_classes()[0](name="minigrad", body=page.lines())
 
 
 @functools.cache
 def drawing_classes() -> tuple[Any, Any]:
-    """Make the classes of a drawing and of its error; graphviz is imported here and nowhere else."""
+    """Make the classes of a drawing and its error, out of graphviz, which nothing else imports."""
     import graphviz
 
-    class DotNotFound(graphviz.ExecutableNotFound):
+    class DotNotFound(graphviz.ExecutableNotFound):  # type: ignore[misc]
         """Graphviz's program `dot` is not installed."""
 
         def __init__(self) -> None:
@@ -88,196 +97,198 @@ def drawing_classes() -> tuple[Any, Any]:
                 self,
                 "Graphviz's program `dot` is not installed; the Python package graphviz does not "
                 "include it. Install it with `apt-get install graphviz`, `brew install graphviz` "
-                "or `conda install -c conda-forge graphviz`, or .save() the text of the picture "
-                "and lay it out elsewhere",
+                "or `conda install -c conda-forge graphviz`; .source and .save() need nothing",
             )
 
-    def has_dot() -> bool:
-        return shutil.which("dot") is not None
+    def require_dot() -> None:
+        if shutil.which("dot") is None:
+            raise DotNotFound
 
-    class Drawing(graphviz.Digraph):
+    class Drawing(graphviz.Digraph):  # type: ignore[misc]
         """A picture of a computation graph."""
 
-        def render(self, *args: Any, **kwargs: Any) -> str:
-            if not has_dot():
-                raise DotNotFound
+        def render(self, *args: Any, **kwargs: Any) -> Any:
+            require_dot()
             return super().render(*args, **kwargs)
 
         def pipe(self, *args: Any, **kwargs: Any) -> Any:
-            if not has_dot():
-                raise DotNotFound
+            require_dot()
             return super().pipe(*args, **kwargs)
 
-        def _repr_mimebundle_(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-            if not has_dot():
-                return {"text/plain": f"{self!r}\n{DotNotFound()}"}
-            return super()._repr_mimebundle_(*args, **kwargs)
+        def _repr_mimebundle_(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return super()._repr_mimebundle_(*args, **kwargs)
+            except DotNotFound as error:
+                return {"text/plain": f"{self!r}\n{error}"}
 
     return Drawing, DotNotFound
 
 
 class _Page:
-    """The boxes and wires of a picture."""
+    """The boxes and arrows of a picture."""
 
     def __init__(self, graph: Graph) -> None:
-        self.graph, nodes = graph, graph.nodes
-        shown = [node for node in nodes if graph.shown(node.number) == node.number]
+        self.graph, self.outputs = graph, {graph.shown[k] for k in graph.outputs}
+        shown = [node for node in graph.nodes if graph.shown[node.number] == node.number]
         self.scalar = len(shown) <= SCALAR_NODES and all(n.value.shape == () for n in shown)
-        outputs = [graph.shown(k) for k in graph.outputs]
-        self.written: dict[int, str] = {}  # parameters, in the operations that use them
-        for node in shown:
-            if node.number in outputs or self.scalar:
-                continue
+        self.written: dict[int, str] = {}  # parameters and their transposes, which have no boxes
+        for node in [] if self.scalar else shown:
             if node.kind == "parameter":
-                self.written[node.number] = node.name or "parameter"
-            elif node.op == "transpose" and not (node.name or graph.options(node.number)):
-                (arg,) = node.args
-                if arg in self.written:
-                    self.written[node.number] = f"{self.written[arg]}ᵀ"
+                text = node.name or "parameter"
+            elif node.op in WRITTEN and node.args[0] in self.written and not node.name:
+                text = f"{self.written[node.args[0]]}ᵀ{graph.options(node.number)}"
+            else:
+                continue
+            if node.number not in self.outputs:
+                self.written[node.number] = text
         self.wires: list[Wire] = []
-        self.starts: dict[End, str] = {}  # what a state is at first, where that has no box
-        self.wired: set[tuple[int, int]] = set()  # (node, position) of the arguments with a wire
+        self.wired: dict[int, set[int]] = defaultdict(set)  # node -> positions of arrows
+        self.starts: dict[End, str] = {}  # what a state is at first, if no arrow says it
         for wire in graph.wires():
-            source = nodes[wire.source.node]
+            source, target = graph.nodes[wire.source.node], graph.nodes[wire.target.node]
             text = "" if wire.source.port else self.written.get(source.number, "")
-            if wire.target.port == "in" and not text and source.kind == "constant":
-                text = "" if source.name else "constant" if np.any(source.value) else "zeros"
+            if wire.target.port == "in" and (source.kind, source.name) == ("constant", None):
+                text = "constant" if np.any(source.value) else "zeros"
             if not text:
                 self.wires.append(wire)
-                self.wired.add((wire.target.node, wire.position))
             elif wire.target.port == "in":
                 self.starts[wire.target] = f"{wire.label}: {text}"
+            if not text and not wire.target.port:
+                self.wired[target.number].add(wire.position)
+                start = target.args[wire.position]  # of the first repetition
+                if isinstance(start, str) and (fold := wire.source.fold):
+                    self.starts[wire.source] = f"{fold.letter}={fold.moments[0]}: {start}"
         ends = {end for wire in self.wires for end in (wire.source, wire.target)}
         ends |= {End(n.number) for n in shown if n.op and n.number not in self.written}
-        self.boxes = sorted(ends | {End(k) for k in outputs}, key=lambda end: (end.node, _id(end)))
+        self.boxes = sorted(ends | {End(k) for k in self.outputs}, key=lambda e: (e.node, _id(e)))
+        self.states = Counter([(e.fold, e.port, _name(graph.nodes[e.node])) for e in self.boxes])
 
     def cost(self) -> int:
-        """Count the boxes, and the ranks that wires cross if every box stands as low as it can."""
-        below: dict[End, list[End]] = {end: [] for end in self.boxes}
-        above: dict[End, list[End]] = {end: [] for end in self.boxes}
+        """Count the boxes, and the ranks that arrows cross if every box stands as low as it can."""
+        above: dict[End, list[End]] = defaultdict(list)
+        waiting, height = dict.fromkeys(self.boxes, 0), dict.fromkeys(self.boxes, 0)
         for wire in self.wires:
-            below[wire.source].append(wire.target)
             above[wire.target].append(wire.source)
-        left = {end: len(targets) for end, targets in below.items()}
-        height = dict.fromkeys(below, 0)
-        stack = [end for end, n in left.items() if n == 0]
+            waiting[wire.source] += 1
+        stack = [end for end, n in waiting.items() if n == 0]
         while stack:
             end = stack.pop()
             for source in above[end]:
                 height[source] = max(height[source], height[end] + 1)
-                left[source] -= 1
-                if not left[source]:
+                waiting[source] -= 1
+                if waiting[source] == 0:
                     stack.append(source)
-        crossed = [max(height[w.source] - height[w.target] - 1, 0) for w in self.wires]
-        return len(self.boxes) + sum(crossed)
-
-    # ---- writing ---------------------------------------------------------------------------------
+        ranks = [height[wire.source] - height[wire.target] for wire in self.wires]
+        return len(self.boxes) + sum([max(n - 1, 0) for n in ranks])
 
     def lines(self) -> list[str]:
-        inside: dict[int, list[End]] = defaultdict(list)  # boxes that are no items, by cluster
+        """Write the body of the DOT text: frames with their boxes, then the arrows."""
+        inside: dict[int, list[End]] = defaultdict(list)  # inputs and ports, by number of frame
         for end in self.boxes:
-            if end.fold:
-                inside[end.fold.number].append(end)
-            elif not self.graph.nodes[end.node].op:
-                path = self.graph.path(end.node)
-                inside[path[-1][0].number if path else 0].append(end)
+            path = self.graph.paths[end.node]
+            home = end.fold or (path[-1][0] if path else self.graph.root)
+            if end.fold or not self.graph.nodes[end.node].op:
+                inside[home.number].append(end)
         out, stack = [PAGE], list[Any]([self.graph.root])
         while stack:
             item = stack.pop()
             if isinstance(item, Cluster):
-                if item.frames:
-                    out.append(f"\tsubgraph cluster_{item.number} {{\n{self._frame(item)}")
+                if item.frame:
+                    out.append(f"\tsubgraph cluster_{item.number} {{\n\t\t{_frame(item)}\n")
                     stack.append("\t}\n")
-                stack += [part for part in reversed(item.items) if part not in self.written]
                 out += [self._box(end) for end in inside[item.number]]
-            else:
-                out.append(item if isinstance(item, str) else self._box(End(item)))
-        return out + [self._wire(wire) for wire in self.wires]
-
-    def _frame(self, cluster: Cluster) -> str:
-        frame, count = cluster.frames[0], len(cluster.frames)
-        title = _esc(frame.label)
-        if frame.owner is not None:
-            kind = type(frame.owner).__name__
-            sizes = [
-                f"({_esc(getattr(frame.owner, a))}→{_esc(getattr(frame.owner, b))})"
-                for a, b in (("input_size", "hidden_size"), ("in_features", "out_features"))
-                if hasattr(frame.owner, a) and hasattr(frame.owner, b)
-            ]
-            title = "" if frame.label == kind.lower() else f"{title}: "
-            title += _esc(kind) + "".join(sizes[:1])
-        if count > 1:
-            first, last = cluster.moment(0), cluster.moment(count - 1)
-            title = f"<b>{title} ×{count}</b>&#8195;" + _small(f"{cluster.letter} = {first} … {last}")
-        elif frame.index is not None:
-            title += f"[{frame.index}]"
-        fill = "#f1f5f9" if count > 1 else "#ffffff"
-        return (
-            f'\t\tgraph [label=<{title}> labeljust=l style="rounded,filled" color="#94a3b8" '
-            f'fillcolor="{fill}" penwidth={2 if count > 1 else 1}]\n'
-        )
+                stack += reversed(item.items)
+            elif isinstance(item, str):
+                out.append(item)
+            elif item not in self.written:
+                out.append(self._box(End(item)))
+        return out + [self._arrow(wire) for wire in self.wires]
 
     def _box(self, end: End) -> str:
         node = self.graph.nodes[end.node]
+        path, name, color = self.graph.paths[end.node], _name(node), GREY
         if end.fold:
-            then = "−1" if end.port == "in" else ""
-            text = f"{_esc(node.name or f'{node.op} {node.number}')}[{_esc(end.fold.letter)}{then}]"
-            if end in self.starts:
-                text += f"<br/>{_small(self.starts[end], ORANGE)}"
-            return f"\t{_id(end)} [label=<{text}>{STYLE['port']}]\n"
-        outputs = map(self.graph.shown, self.graph.outputs)
-        if node.op:
-            view = any(
-                np.may_share_memory(node.value, x) for x in node.tensor.xs if isinstance(x, np.ndarray)
-            )
-            style, text = ("view" if view else "operation"), self._operation(node)
+            several = f" {end.node}" if self.states[end.fold, end.port, name] > 1 else ""
+            text = f"{name}{several}[{_safe(end.fold.letter)}{'−1' if end.port == 'in' else ''}]"
+            style, color, facts = "port", ORANGE, [self.starts[end]] if end in self.starts else []
         else:
-            path = self.graph.path(node.number)
-            text = _esc(node.name or {"constant": "array"}.get(node.kind, "tensor"))
-            moment = f"[{path[-1][0].letter}]" if path else ""
-            style, text = node.kind, f"<b>{text}{moment}</b>"
-        if end.node in outputs:
-            style = "output"
-        facts = "".join([f"<br/>{_small(fact)}" for fact in self._facts(node)])
-        if style == "view":
-            text = f'<font point-size="9">{text}</font>'
-        return f"\t{_id(end)} [label=<{text}{facts}>{STYLE[style]}]\n"
+            moment = f"[{_safe(path[-1][0].letter)}]" if path else ""
+            style, text = (
+                self._operation(node) if node.op else (node.kind, f"<b>{name}</b>{moment}")
+            )
+            style, facts = "output" if end.node in self.outputs else style, self._facts(node)
+        text = "<br/>".join([text, *[_small(fact, color) for fact in facts]])
+        return f"\t{_id(end)} [label=<{text}>{STYLE[style]}]\n"
 
-    def _operation(self, node: Node) -> str:
-        op = _esc(node.op) if node.name else f"<b>{_esc(node.op)}</b>"
-        text = op + _esc(self.graph.options(node.number))
-        names = []
+    def _operation(self, node: Node) -> tuple[str, str]:
+        """Write an operation as `f = power(·, 2)`, or `matmul · weight` if the wires come first."""
+        inputs = []
         for j, arg in enumerate(node.args):
-            if isinstance(arg, str):
-                names.append(_esc(arg))
-            elif arg in self.written and (node.number, j) not in self.wired:
-                names.append(f'<i><font color="{PURPLE}">{_esc(self.written[arg])}</font></i>')
+            if j in self.wired[node.number] or (isinstance(arg, int) and arg not in self.written):
+                inputs.append("")
+            elif isinstance(arg, str):
+                inputs.append(_safe(arg))
             else:
-                names.append("")
-        wires = names.count("")
-        if any(names[:wires]) or any(isinstance(arg, str) for arg in node.args):
-            text += f"({', '.join([name or '·' for name in names])})"
-        elif any(names):
-            text += f" · {', '.join(names[wires:])}"
-        return f"<b>{_esc(node.name)}</b> = {text}" if node.name else text
+                inputs.append(f'<i><font color="{PURPLE}">{_safe(self.written[arg])}</font></i>')
+        name, op, options = node.name, _safe(node.op), _safe(self.graph.options(node.number))
+        text = (f"<b>{_safe(name)}</b> = {op}" if name else f"<b>{op}</b>") + options
+        written = [x for x in inputs if x]
+        if any(x[0] != "<" for x in written) or inputs[len(inputs) - len(written) :] != written:
+            text += f"({', '.join([x or '·' for x in inputs])})"
+        elif written:
+            text += f" · {', '.join(written)}"
+        xs = node.tensor.xs if isinstance(node.value, np.ndarray) else ()
+        if any(isinstance(x, np.ndarray) and np.may_share_memory(x, node.value) for x in xs):
+            return "view", f'<font point-size="9">{text}</font>'
+        return "operation", text
 
     def _facts(self, node: Node) -> list[str]:
-        if isinstance(node.value, Outputs):
-            return [f"{len(node.value)} outputs"]
-        if not self.scalar:
-            return [f"{node.value.shape} {node.value.dtype}"]
+        if not self.scalar or self.graph.paths[node.number]:
+            several = isinstance(node.value, Outputs)
+            return [
+                f"{len(node.value)} outputs"
+                if several
+                else f"{node.value.shape} {node.value.dtype}"
+            ]
         facts = [f"value {node.value.item():.4g}"]
-        if node.kind in ("leaf", "parameter") and node.tensor is not None:
+        if node.kind in ("leaf", "parameter"):
             grad = node.tensor.grad
             facts.append("grad not computed" if grad is None else f"grad {grad.item():.4g}")
         return facts
 
-    def _wire(self, wire: Wire) -> str:
-        state = "port" if wire.source.port == "in" or wire.target.port else ""
-        style = f' color="{ORANGE}"' * bool(state)
-        label = f"label=<&#8194;{_small(wire.label)}>" if wire.label else ""
-        attributes = f" [{(label + style).strip()}]" if label or style else ""
-        return f"\t{_id(wire.source)} -> {_id(wire.target)}{attributes}\n"
+    def _arrow(self, wire: Wire) -> str:
+        target, attributes = self.graph.nodes[wire.target.node], []
+        if wire.label:
+            attributes.append(f"label=<&#8194;{_small(wire.label)}>")
+        positions = self.wired[target.number] if not wire.target.port else ()
+        if 1 < len(positions) < 4 and target.op not in SYMMETRIC:
+            attributes.append(f"headlabel=<{_small(str(wire.position + 1))}>")
+        if wire.source.port == "in" or wire.target.port:
+            attributes.append(f'color="{ORANGE}"')
+        text = f" [{' '.join(attributes)}]" if attributes else ""
+        return f"\t{_id(wire.source)} -> {_id(wire.target)}{text}\n"
+
+
+def _frame(cluster: Cluster) -> str:
+    frame: Any = cluster.frame
+    title, owner, moments = _safe(frame.label), frame.owner, cluster.moments
+    if owner is not None:
+        title += f": {_safe(type(owner).__name__)}"
+    for a, b in (("input_size", "hidden_size"), ("in_features", "out_features")):
+        if hasattr(owner, a) and hasattr(owner, b):
+            title += f"({_safe(getattr(owner, a))}→{_safe(getattr(owner, b))})"
+    if moments:
+        span = _small(f"{cluster.letter} = {moments[0]} … {moments[-1]}")
+        title = f"<b>{title} ×{len(moments)}</b>&#8195;{span}"
+    elif frame.index is not None:
+        title += f"[{frame.index}]"
+    fill, width = ("#f1f5f9", 2) if moments else ("#ffffff", 1)
+    style = f'style="rounded,filled" color="#94a3b8" fillcolor="{fill}" penwidth={width}'
+    return f"graph [label=<{title}> labeljust=l {style}]"
+
+
+def _name(node: Node) -> str:
+    return _safe(node.name or node.op or ("array" if node.kind == "constant" else "tensor"))
 
 
 def _id(end: End) -> str:
@@ -285,11 +296,11 @@ def _id(end: End) -> str:
 
 
 def _small(text: str, color: str = GREY) -> str:
-    return f'<font point-size="9" color="{color}">{_esc(text)}</font>'
+    return f'<font point-size="9" color="{color}">{_safe(text)}</font>'
 
 
-def _esc(text: Any, limit: int = 60) -> str:
-    """Make any text safe in an HTML-like label, and short."""
-    text = re.sub("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", str(text))
-    text = text if len(text) <= limit else text[: limit - 1] + "…"
-    return html.escape(re.sub("[\t\n\r ]+", " ", text)).replace("\\", "&#92;")
+def _safe(text: Any, limit: int = 60) -> str:
+    """Make any text safe in an HTML-like label, on one line, and short."""
+    text = re.sub(UNSAFE, "\ufffd", " ".join(str(text).split()))
+    text = text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return html.escape(text).replace("\\", "&#92;")

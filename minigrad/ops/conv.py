@@ -1,0 +1,441 @@
+"""Convolutions and pooling, over any number of spatial axes: strided views and one product.
+
+A window view of an image (N, C, *size) has the shape (N, C, *kernel, *out); its entry [.., i, p] is
+the padded image at p * stride + i * dilation. It costs nothing: the elements are those of the image.
+
+Convolution is one trilinear form in an image x, a kernel w and a result y,
+
+    F(x, w, y) = sum of y[n, o, p] * w[o, c, i] * window(x)[n, c, i, p]    over n, o, c, i, p
+
+and the three primitives are its partial derivatives: `conv` by y, `conv_transpose` by x (so that a
+picture of every y is painted into x), `conv_weight` by w. The transposes of each are the other two,
+which is all there is to say about derivatives of any order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from ..primitive import Case, Primitive, general, linear, multilinear
+from ..tensor import OPS, Tensor, value_of
+
+__all__ = [
+    "avg_pool1d", "avg_pool2d", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d",
+    "max_pool1d", "max_pool2d",
+]  # fmt: skip
+
+Sizes = tuple[int, ...]
+Size = int | Sequence[int]
+
+
+# ---- windows -------------------------------------------------------------------------------------
+
+
+def _framed(x: Any, padding: Sizes) -> Any:
+    """View a padded image without its padding."""
+    return x[(..., *[slice(p, n - p) for p, n in zip(padding, x.shape[2:], strict=True)])]
+
+
+def _grown(size: Sizes, padding: Sizes) -> Sizes:
+    return tuple([n + 2 * p for n, p in zip(size, padding, strict=True)])
+
+
+def _padded(x: Any, padding: Sizes, fill: Any = 0) -> Any:
+    if not any(padding):
+        return x
+    out = np.full((*x.shape[:2], *_grown(x.shape[2:], padding)), fill, x.dtype)
+    _framed(out, padding)[...] = x
+    return out
+
+
+def _out(size: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Sizes:
+    """Count the windows of a (padded) image along every axis."""
+    axes = zip(size, kernel, stride, dilation, strict=True)
+    return tuple([(n - (k - 1) * d - 1) // s + 1 for n, k, s, d in axes])
+
+
+def _windows(x: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Any:
+    """View an image (N, C, *size) as its windows (N, C, *kernel, *out)."""
+    lead, steps = x.strides[:2], x.strides[2:]
+    taps = [n * d for n, d in zip(steps, dilation, strict=True)]
+    jumps = [n * s for n, s in zip(steps, stride, strict=True)]
+    shape = (*x.shape[:2], *kernel, *_out(x.shape[2:], kernel, stride, dilation))
+    return as_strided(x, shape, (*lead, *taps, *jumps))
+
+
+def _unfold(x: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+    """Copy every window of the padded image: (N, C, *size) -> (N, C, *kernel, *out)."""
+    return _windows(_padded(x, padding), kernel, stride, dilation).copy()
+
+
+def _fold(a: Any, *, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+    """Add windows (N, C, *kernel, *out) up to an image (N, C, *size): the transpose of unfold."""
+    kernel = a.shape[2 : 2 + len(size)]
+    image = np.zeros((*a.shape[:2], *_grown(size, padding)), a.dtype)
+    windows = _windows(image, kernel, stride, dilation)
+    if all((k - 1) * d < s for k, s, d in zip(kernel, stride, dilation, strict=True)):
+        windows[...] = a  # they do not overlap
+    else:
+        for tap in np.ndindex(kernel):
+            windows[:, :, *tap] += a[:, :, *tap]
+    return _framed(image, padding)
+
+
+# ---- the three partial derivatives of the trilinear form -----------------------------------------
+
+
+def _conv(x: Any, w: Any, *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
+    """Slide the kernels w (O, C / groups, *kernel) over x (N, C, *size), to y (N, O, *out)."""
+    windows = _windows(_padded(x, padding), w.shape[2:], stride, dilation)
+    out, taps = windows.shape[w.ndim :], math.prod(w.shape[1:])
+    columns = windows.reshape(len(x), groups, taps, math.prod(out))
+    return (w.reshape(groups, len(w) // groups, taps) @ columns).reshape(len(x), len(w), *out)
+
+
+def _conv_transpose(
+    y: Any, w: Any, *, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+) -> Any:
+    """Paint every y (N, O, *out) times its kernel into an image (N, C, *size), and add."""
+    out, taps = y.shape[2:], math.prod(w.shape[1:])
+    rows = y.reshape(len(y), groups, len(w) // groups, math.prod(out))
+    columns = w.reshape(groups, len(w) // groups, taps).mT @ rows
+    columns = columns.reshape(len(y), groups * w.shape[1], *w.shape[2:], *out)
+    return _fold(columns, size=size, stride=stride, padding=padding, dilation=dilation)
+
+
+def _conv_weight(
+    x: Any, y: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+) -> Any:
+    """Correlate x (N, C, *size) with y (N, O, *out), to kernels (O, C / groups, *kernel)."""
+    windows = _windows(_padded(x, padding), kernel, stride, dilation)
+    (n, o, *out), c = y.shape, x.shape[1] // groups
+    positions, taps = math.prod(out), c * math.prod(kernel)
+    rows = y.reshape(n, groups, o // groups, positions)
+    if positions >= 16 * rows.shape[2]:  # enough work for a product in every sample
+        w = (rows @ windows.reshape(n, groups, taps, positions).mT).sum(axis=0)
+    else:
+        columns = np.moveaxis(windows, 0, 1 + len(kernel)).reshape(groups, taps, n * positions)
+        w = np.moveaxis(rows, 0, 2).reshape(groups, o // groups, n * positions) @ columns.mT
+    return w.reshape(o, c, *kernel)
+
+
+# shapes of x and of the kernels, stride, padding, dilation, groups: one axis and two
+_CONVOLUTIONS: tuple[tuple[Any, ...], ...] = (
+    ((2, 2, 5),    (3, 2, 3),    (1,),   (0,),   (1,),   1),
+    ((2, 4, 7),    (6, 2, 2),    (2,),   (1,),   (2,),   2),
+    ((2, 1, 6, 6), (1, 1, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((3, 2, 3, 4), (2, 2, 2, 3), (1, 1), (0, 0), (1, 1), 1),
+    ((2, 2, 4, 5), (4, 1, 3, 2), (2, 1), (1, 2), (1, 2), 2),
+    ((1, 2, 6, 4), (3, 2, 2, 1), (3, 2), (0, 1), (2, 1), 1),
+    ((2, 3, 2, 3), (3, 1, 1, 1), (1, 1), (0, 0), (1, 1), 3),
+    ((0, 1, 3),    (2, 1, 2),    (1,),   (0,),   (1,),   1),
+)  # fmt: skip
+
+
+def _three(r: Any) -> list[tuple[Any, Any, Any, dict[str, Any]]]:
+    """Draw x, w and y for every line of the table."""
+    names, found = ("stride", "padding", "dilation", "groups"), []
+    for x_shape, w_shape, *options in _CONVOLUTIONS:
+        x, w, p = r(*x_shape), r(*w_shape), dict(zip(names, options, strict=True))
+        found.append((x, w, r(*_conv(x, w, **p).shape), p))
+    return found
+
+
+# fmt: off
+conv: Primitive = multilinear(
+    _conv,
+    lambda g, z, x, w, **p: conv_transpose.like_numpy(g, w, size=x.shape[2:], **p),
+    lambda g, z, x, w, **p: conv_weight.like_numpy(x, g, kernel=w.shape[2:], **p),
+    name="conv", samples=lambda r: [Case.of(x, w, **p) for x, w, y, p in _three(r)])
+conv_transpose: Primitive = multilinear(
+    _conv_transpose,
+    lambda g, z, y, w, size, **p: conv.like_numpy(g, w, **p),
+    lambda g, z, y, w, size, **p: conv_weight.like_numpy(g, y, kernel=w.shape[2:], **p),
+    name="conv_transpose", samples=lambda r: [Case.of(y, w, size=x.shape[2:], **p) for x, w, y, p in _three(r)])
+conv_weight: Primitive = multilinear(
+    _conv_weight,
+    lambda g, z, x, y, kernel, **p: conv_transpose.like_numpy(y, g, size=x.shape[2:], **p),
+    lambda g, z, x, y, kernel, **p: conv.like_numpy(x, g, **p),
+    name="conv_weight", samples=lambda r: [Case.of(x, y, kernel=w.shape[2:], **p) for x, w, y, p in _three(r)])
+# fmt: on
+
+
+# ---- pooling -------------------------------------------------------------------------------------
+
+
+def _slid(f: np.ufunc, x: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Any:
+    """Reduce every window by a ufunc, one axis after the other: in k + k steps, not k * k."""
+    out = _out(x.shape[2:], kernel, stride, dilation)
+    for axis, (k, s, d, n) in enumerate(zip(kernel, stride, dilation, out, strict=True), 2):
+        at = (slice(None),) * axis
+        first, *others = [x[(*at, slice(i * d, i * d + (n - 1) * s + 1, s))] for i in range(k)]
+        x = first.copy()
+        for other in others:
+            f(x, other, out=x)
+    return x
+
+
+def _max_pool(x: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+    return _slid(np.maximum, _padded(x, padding, _lowest(x.dtype)), kernel, stride, dilation)
+
+
+def _avg_pool(x: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+    return _slid(np.add, _padded(x, padding), kernel, stride, dilation) / math.prod(kernel)
+
+
+def _lowest(dtype: Any) -> Any:
+    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
+
+
+def _over(z: Any) -> Any:
+    """Give a pooled z (N, C, *out) axes of length 1 where its windows have the kernel's."""
+    return z.reshape((*z.shape[:2], *(1,) * (z.ndim - 2), *z.shape[2:]))
+
+
+def _hits(
+    z: Any, x: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> tuple[Any, Any]:
+    """Mark what attains the maximum in each window, and count it; both constant to the graph."""
+    z, x = value_of(z), value_of(x)
+    windows = _windows(_padded(x, padding, _lowest(x.dtype)), kernel, stride, dilation)
+    hit = windows == _over(z)
+    count = np.add.reduce(hit, axis=tuple(range(2, z.ndim)), dtype=x.dtype)
+    return hit, np.maximum(count, 1, out=count)
+
+
+def _pull_max_pool(g: Any, z: Any, x: Any, kernel: Sizes, **p: Any) -> Any:
+    hit, count = _hits(z, x, kernel, **p)
+    return fold.like_numpy(hit * _over(g / count), size=x.shape[2:], **p)
+
+
+def _push_max_pool(dx: Any, z: Any, x: Any, kernel: Sizes, **p: Any) -> Any:
+    hit, count = _hits(z, x, kernel, **p)
+    chosen = hit * unfold.like_numpy(dx, kernel=kernel, **p)
+    return chosen.sum(axis=tuple(range(2, z.ndim))) / count
+
+
+def _pull_avg_pool(g: Any, z: Any, x: Any, kernel: Sizes, **p: Any) -> Any:
+    shape = (*g.shape[:2], *kernel, *g.shape[2:])
+    shares = np.broadcast_to(_over(g / math.prod(kernel)), shape)
+    return fold.like_numpy(shares, size=x.shape[2:], **p)
+
+
+# shape of x, kernel, stride, padding, dilation
+_POOLS: tuple[tuple[Any, ...], ...] = (
+    ((2, 2, 6),    (2,),   (2,),   (0,),   (1,)),
+    ((1, 2, 7),    (3,),   (1,),   (1,),   (2,)),
+    ((2, 1, 4, 6), (2, 3), (2, 3), (0, 0), (1, 1)),
+    ((2, 2, 5, 4), (3, 2), (2, 1), (1, 1), (1, 1)),
+    ((1, 1, 6, 5), (2, 2), (1, 2), (0, 1), (3, 2)),
+    ((1, 2, 3, 3), (1, 1), (2, 1), (0, 0), (1, 1)),
+    ((0, 1, 4),    (2,),   (2,),   (0,),   (1,)),
+)  # fmt: skip
+
+
+def _images(r: Any) -> list[Case]:
+    names = ("kernel", "stride", "padding", "dilation")
+    return [
+        Case.of(r(*shape), **dict(zip(names, options, strict=True))) for shape, *options in _POOLS
+    ]
+
+
+def _unfolded(r: Any) -> list[Case]:
+    cases = [(x, _unfold(x, **p), dict(p)) for (x,), p in _images(r)]
+    return [Case.of(a, size=x.shape[2:], **p) for x, a, p in cases if p.pop("kernel")]
+
+
+unfold: Primitive = linear(
+    _unfold,
+    lambda g, z, x, kernel, **p: fold.like_numpy(g, size=x.shape[2:], **p),
+    name="unfold",
+    samples=_images,
+)
+fold: Primitive = linear(
+    _fold,
+    lambda g, z, a, size, **p: unfold.like_numpy(g, kernel=a.shape[2 : 2 + len(size)], **p),
+    name="fold",
+    samples=_unfolded,
+)
+max_pool = general(
+    _max_pool, pulls=[_pull_max_pool], pushes=[_push_max_pool], name="max_pool", samples=_images
+)
+avg_pool = linear(_avg_pool, _pull_avg_pool, name="avg_pool", samples=_images)
+
+
+# ---- what is public: PyTorch's arguments, checked; each for one spatial axis and for two -----------
+
+
+def _convolution(axes: int) -> Callable[..., Tensor]:
+    def conv_(
+        x: Any, weight: Any, bias: Any = None, stride: Size = 1, padding: Size = 0,
+        dilation: Size = 1, groups: int = 1,
+    ) -> Tensor:  # fmt: skip
+        """Convolution of x (N, C, *size) with weight (O, C / groups, *kernel), plus bias (O,).
+
+        As in PyTorch this is a correlation: y[n, o, p] sums weight[o, c, i] * x[n, c, p * stride +
+        i * dilation - padding], where x is 0 outside. An integer option goes for all axes, a tuple
+        gives one for each. Each of the groups of channels makes its own part of the outputs.
+
+        >>> conv2d(np.ones((1, 1, 3, 4)), np.ones((1, 1, 2, 2)), padding=(0, 1))
+        tensor([[[[2., 4., 4., 4., 2.],
+                  [2., 4., 4., 4., 2.]]]], dtype=float64)
+        """
+        size, p = _checked(conv_, axes, x, stride, padding, dilation)
+        (groups,) = _sizes(conv_, 1, "groups", groups, 1)
+        channels, w = np.shape(x)[1], np.shape(weight)
+        if len(w) != axes + 2 or channels != w[1] * groups or w[0] % groups:
+            raise ValueError(
+                f"{conv_.__name__}: x of shape {np.shape(x)} has {channels} channels; with groups="
+                f"{groups} the weight must have shape (O, {channels / groups:g}, *kernel), where "
+                f"groups divides O, not {w}"
+            )
+        _check_fit(conv_, size, w[2:], p)
+        return _with_bias(conv_, conv(x, weight, groups=groups, **p), bias)
+
+    return _named(f"conv{axes}d", conv_)
+
+
+def _transposed_convolution(axes: int) -> Callable[..., Tensor]:
+    def transposed(
+        x: Any, weight: Any, bias: Any = None, stride: Size = 1, padding: Size = 0,
+        output_padding: Size = 0, groups: int = 1, dilation: Size = 1,
+    ) -> Tensor:  # fmt: skip
+        """Transpose of the convolution: x (N, C, *size), weight (C, O / groups, *kernel), bias (O,).
+
+        Every element of x adds its kernel to the output, of size (size - 1) * stride - 2 * padding
+        + (kernel - 1) * dilation + 1 + output_padding. The last, less than the stride, chooses one
+        of the sizes that the convolution takes to the size of x. The arguments come in PyTorch's
+        order.
+
+        >>> conv_transpose1d(np.array([[[1.0, 2.0]]]), np.array([[[1.0, 10.0]]]), stride=2)
+        tensor([[[ 1., 10.,  2., 20.]]], dtype=float64)
+        """
+        size, p = _checked(transposed, axes, x, stride, padding, dilation)
+        extra = _sizes(transposed, axes, "output_padding", output_padding, 0)
+        (groups,) = _sizes(transposed, 1, "groups", groups, 1)
+        channels, w = np.shape(x)[1], np.shape(weight)
+        if len(w) != axes + 2 or channels != w[0] or channels % groups:
+            raise ValueError(
+                f"{transposed.__name__}: x of shape {np.shape(x)} has {channels} channels; the "
+                f"weight must have shape ({channels}, O / groups, *kernel), where groups={groups} "
+                f"divides {channels}, not {w}"
+            )
+        steps = zip(size, w[2:], extra, *p.values(), strict=True)
+        whole = tuple([(n - 1) * s - 2 * q + (k - 1) * d + 1 + e for n, k, e, s, q, d in steps])
+        if min(whole) < 1 or any(e >= s for e, s in zip(extra, p["stride"], strict=True)):
+            raise ValueError(
+                f"{transposed.__name__}: the output would have size {whole}; it must be positive, "
+                f"and output_padding {extra} less than the stride {p['stride']}"
+            )
+        return _with_bias(
+            transposed, conv_transpose(x, weight, size=whole, groups=groups, **p), bias
+        )
+
+    return _named(f"conv_transpose{axes}d", transposed)
+
+
+def _max_pooling(axes: int) -> Callable[..., Tensor]:
+    def pool(
+        x: Any, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1
+    ) -> Tensor:
+        """Largest element of every window of x (N, C, *size); the stride is the window's, if None.
+
+        Padding counts as -inf. Ties share the gradient evenly, as in `max`; PyTorch takes the first.
+
+        >>> max_pool2d(np.arange(16.0).reshape(1, 1, 4, 4), 2)
+        tensor([[[[ 5.,  7.],
+                  [13., 15.]]]], dtype=float64)
+        """
+        return _pooled(pool, max_pool, axes, x, kernel_size, stride, padding, dilation)
+
+    return _named(f"max_pool{axes}d", pool)
+
+
+def _avg_pooling(axes: int) -> Callable[..., Tensor]:
+    def pool(x: Any, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> Tensor:
+        """Mean of every window of x (N, C, *size), padding counted as zeros; see `max_pool2d`."""
+        return _pooled(pool, avg_pool, axes, x, kernel_size, stride, padding, 1)
+
+    return _named(f"avg_pool{axes}d", pool)
+
+
+def _pooled(
+    who: Any, primitive: Primitive, axes: int, x: Any, kernel_size: Any, stride: Any, *options: Any
+) -> Tensor:
+    kernel = _sizes(who, axes, "kernel_size", kernel_size, 1)
+    size, p = _checked(who, axes, x, kernel if stride is None else stride, *options)
+    span = _check_fit(who, size, kernel, p)
+    if any(2 * q > n for q, n in zip(p["padding"], span, strict=True)):
+        raise ValueError(
+            f"{who.__name__}: padding {p['padding']} is more than half of the window {span}, so "
+            "that some windows would hold nothing else"
+        )
+    y: Tensor = primitive(x, kernel=kernel, **p)
+    return y
+
+
+def _named(name: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+def _with_bias(who: Any, y: Tensor, bias: Any) -> Tensor:
+    if bias is None:
+        return y
+    if np.shape(bias) != y.shape[1:2]:
+        raise ValueError(
+            f"{who.__name__}: the bias must have shape {y.shape[1:2]}, a number for each output "
+            f"channel, not {np.shape(bias)}"
+        )
+    y = y + OPS[np.reshape](bias, (-1,) + (1,) * (y.ndim - 2))
+    return y
+
+
+def _checked(
+    who: Any, axes: int, x: Any, stride: Any, padding: Any, dilation: Any
+) -> tuple[Sizes, dict[str, Sizes]]:
+    """Give the spatial sizes of x and the options, one integer for each axis; ValueError if not."""
+    shape = np.shape(x)
+    if len(shape) != axes + 2:
+        hint = "; for one sample write x[None]" if len(shape) == axes + 1 else ""
+        layout = ("(N, C, L)", "(N, C, H, W)")[axes - 1]
+        raise ValueError(f"{who.__name__}: x must be {layout}, not of shape {shape}{hint}")
+    return shape[2:], {
+        "stride": _sizes(who, axes, "stride", stride, 1),
+        "padding": _sizes(who, axes, "padding", padding, 0),
+        "dilation": _sizes(who, axes, "dilation", dilation, 1),
+    }
+
+
+def _sizes(who: Any, axes: int, name: str, value: Any, least: int) -> Sizes:
+    given = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
+    fits = [isinstance(n, (int, np.integer)) and n >= least for n in given]
+    if len(given) != axes or not all(fits):
+        raise ValueError(
+            f"{who.__name__}: {name} must be an integer{' or a pair' * (axes == 2)}, at least "
+            f"{least}, not {value!r}"
+        )
+    return tuple(map(int, given))
+
+
+def _check_fit(who: Any, size: Sizes, kernel: Sizes, p: dict[str, Sizes]) -> Sizes:
+    """Give the spans of a dilated kernel; ValueError if it is larger than the padded image."""
+    span = tuple([(k - 1) * d + 1 for k, d in zip(kernel, p["dilation"], strict=True)])
+    room = _grown(size, p["padding"])
+    if min(kernel) < 1 or any(n > m for n, m in zip(span, room, strict=True)):
+        raise ValueError(
+            f"{who.__name__}: the kernel {kernel}, which with dilation {p['dilation']} spans "
+            f"{span}, does not fit into {room}, which is {size} with padding {p['padding']}"
+        )
+    return span
+
+
+conv1d, conv2d = map(_convolution, (1, 2))
+conv_transpose1d, conv_transpose2d = map(_transposed_convolution, (1, 2))
+max_pool1d, max_pool2d = map(_max_pooling, (1, 2))
+avg_pool1d, avg_pool2d = map(_avg_pooling, (1, 2))

@@ -1,0 +1,274 @@
+"""Factorisations of matrices: Cholesky, QR, eigenvalues, singular values; in `minigrad.linalg`.
+
+Matrices stand in the last two axes, and functions take stacks of them. A rule is found by
+differentiating what defines the factors (A = Q R with Q'Q = I; A V = V W with V'V = I) and solving
+for their tangents; the pull is the transpose of that. Sources:
+
+    I. Murray, Differentiation of the Cholesky decomposition, arXiv:1602.07527.
+    S. Walter, L. Lehmann, Algorithmic differentiation of linear algebra functions with application
+        in optimum experimental design, arXiv:1001.1654: QR.
+    M. Giles, An extended collection of matrix derivative results for forward and reverse mode
+        algorithmic differentiation, Oxford 2008: eigenvalues and singular values.
+    J. Townsend, Differentiating the singular value decomposition, 2016: its vectors.
+
+`cholesky` and `eigh` take the symmetric part (a + a')/2 of their argument. NumPy reads one triangle
+and trusts that the other agrees; for a symmetric matrix that is the same value, and here every
+gradient is symmetric too.
+
+Vectors of repeated values are not determined, so derivatives through them are NaN there, and so are
+second derivatives of the values. First derivatives of a symmetric function of the values (their
+sum, a norm) are right everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..primitive import Case, general, operation
+from ..tensor import OPS, Tensor
+
+__all__ = ["cholesky", "eigh", "eigvalsh", "qr", "svd", "svdvals"]
+
+
+def _regular(r: Any, *shape: int) -> Any:
+    """Draw matrices with singular values well apart and off zero, for samples."""
+    rows, columns = shape[-2:]
+    return 0.3 * r(*shape) + np.eye(rows, columns) * np.arange(2, 2 + columns)
+
+
+def _definite(r: Any, *shape: int) -> Any:
+    """Draw symmetric matrices with positive eigenvalues well apart, for samples."""
+    a = _regular(r, *shape)
+    return (a + a.mT) / 2
+
+
+def _squares(draw: Any) -> Any:
+    return lambda r: [Case.of(draw(r, *s)) for s in ((3, 3), (2, 2, 2), (1, 1), (0, 3, 3), (0, 0))]
+
+
+def _symmetric(x: Any) -> Any:
+    return 0.5 * (x + x.mT)
+
+
+def _half(x: Any) -> Any:
+    """Keep the lower triangle, and half of the diagonal."""
+    n = x.shape[-1]
+    return x * (np.tri(n, dtype=x.dtype) - 0.5 * np.eye(n, dtype=x.dtype))
+
+
+def _cholesky(a: Any, *, upper: bool = False) -> Any:
+    """Triangular factor of the symmetric part of a: L L', or with `upper` its transpose."""
+    return np.linalg.cholesky(_symmetric(a), upper=upper)
+
+
+def _pull_cholesky(g: Any, z: Any, a: Any, upper: bool = False) -> Any:
+    L, gL = (z.mT, g.mT) if upper else (z, g)
+    left = np.linalg.solve(L.mT, _half(L.mT @ gL))
+    return _symmetric(np.linalg.solve(L.mT, left.mT))
+
+
+def _push_cholesky(da: Any, z: Any, a: Any, upper: bool = False) -> Any:
+    L = z.mT if upper else z
+    inside = np.linalg.solve(L, np.linalg.solve(L, _symmetric(da)).mT)  # inv(L) dA inv(L)'
+    dL = L @ _half(inside)
+    return dL.mT if upper else dL
+
+
+cholesky = general(
+    _cholesky,
+    pulls=[_pull_cholesky],
+    pushes=[_push_cholesky],
+    key=np.linalg.cholesky,
+    name="cholesky",
+    samples=lambda r: [*_squares(_definite)(r), Case.of(_definite(r, 3, 3), upper=True)],
+)
+
+
+def _reduced_qr(a: Any) -> Any:
+    """Factors of matrices with at least as many rows as columns: Q'Q = I, R upper triangular."""
+    return np.linalg.qr(a)
+
+
+def _pull_qr(g: Any, z: Any, a: Any) -> Any:
+    (gq, gr), (q, r) = g, z
+    m = r @ gr.mT - gq.mT @ q
+    right = gq + q @ (np.tril(m) + np.tril(m, -1).mT)
+    return np.linalg.solve(r, right.mT).mT
+
+
+def _push_qr(da: Any, z: Any, a: Any) -> Any:
+    q, r = z
+    c = np.linalg.solve(r.mT, da.mT).mT  # dA inv(R) = dQ + Q T, with T = dR inv(R) upper
+    m = q.mT @ c
+    low = np.tril(m, -1)  # the skew matrix Q'dQ has this lower triangle
+    t = m - low + low.mT
+    return c - q @ t, t @ r
+
+
+reduced_qr = general(
+    _reduced_qr,
+    pulls=[_pull_qr],
+    pushes=[_push_qr],
+    name="reduced_qr",
+    samples=lambda r: [Case.of(_regular(r, *s)) for s in ((3, 3), (4, 2), (2, 3, 2), (0, 2, 2))],
+)
+
+
+@operation(
+    np.linalg.qr,
+    lambda r: [
+        Case.of(_regular(r, 3, 2)),
+        Case.of(_regular(r, 2, 4)),
+        Case.of(_regular(r, 2, 2, 3), mode="complete"),
+        Case.of(_regular(r, 3, 2), mode="r"),
+    ],
+)
+def qr(a: Any, mode: str = "reduced") -> Any:
+    """Factors Q with orthonormal columns and R upper triangular: a = Q R.
+
+    The first min(rows, columns) columns must be independent. `mode="complete"` is taken where it is
+    the same as "reduced": for no more rows than columns.
+    """
+    rows, columns = np.shape(a)[-2:]
+    if mode not in ("reduced", "r") and not (mode == "complete" and rows <= columns):
+        raise ValueError(
+            f"qr of shape {np.shape(a)}, mode={mode!r}: minigrad has the modes 'reduced' and 'r'; "
+            "the columns that 'complete' adds are not determined by the matrix"
+        )
+    if rows < columns:  # the last columns of R are Q'a, those of a
+        x = OPS[np.positive](a)
+        out: Any = reduced_qr(x[..., :rows])
+        rest = out.Q.mT @ x[..., rows:]
+        out = out._replace(R=OPS[np.concatenate]((out.R, rest), axis=-1))
+    else:
+        out = reduced_qr(a)
+    return out.R if mode == "r" else out
+
+
+def _over(x: Any) -> Any:
+    """Give 1 / x, and NaN without a warning where x is 0."""
+    return np.where(x == 0, np.nan, 1 / np.where(x == 0, 1, x))
+
+
+def _gaps(w: Any) -> Any:
+    """Give F, with F[i, j] = 1 / (w[j] - w[i]), and 0 on the diagonal."""
+    eye = np.eye(w.shape[-1], dtype=w.dtype)
+    return _over(w[..., None, :] - w[..., :, None] + eye) * (1 - eye)
+
+
+def _arrives(g: Any) -> bool:
+    """Whether an output was used; if not, its cotangent is an array of zeros."""
+    return isinstance(g, Tensor) or bool(g.any())
+
+
+def _eigh(a: Any, *, UPLO: str = "L") -> Any:
+    """Eigenvalues, ascending, and eigenvectors, in columns, of the symmetric part of a.
+
+    Both triangles are used, whatever UPLO says. The sign of a vector is LAPACK's choice.
+    """
+    return np.linalg.eigh(_symmetric(a))
+
+
+def _pull_eigh(g: Any, z: Any, a: Any, UPLO: str = "L") -> Any:
+    (gw, gv), (w, v) = g, z
+    ga = (v * gw[..., None, :]) @ v.mT
+    if _arrives(gv):
+        ga = ga + v @ (_gaps(w) * (v.mT @ gv)) @ v.mT
+    return _symmetric(ga)
+
+
+def _push_eigh(da: Any, z: Any, a: Any, UPLO: str = "L") -> Any:
+    w, v = z
+    p = v.mT @ _symmetric(da) @ v
+    return np.diagonal(p, axis1=-2, axis2=-1), v @ (_gaps(w) * p)
+
+
+eigh = general(
+    _eigh,
+    pulls=[_pull_eigh],
+    pushes=[_push_eigh],
+    key=np.linalg.eigh,
+    name="eigh",
+    samples=lambda r: [*_squares(_definite)(r), Case.of(_definite(r, 3, 3), UPLO="U")],
+)
+
+
+@operation(np.linalg.eigvalsh, _squares(_definite))
+def eigvalsh(a: Any, UPLO: str = "L") -> Tensor:
+    """Eigenvalues, ascending, of the symmetric part of a."""
+    return eigh(a, UPLO=UPLO)[0]
+
+
+def _reduced_svd(a: Any) -> Any:
+    """Factors U S Vh of matrices: min(rows, columns) singular values, descending."""
+    return np.linalg.svd(a, full_matrices=False)
+
+
+def _pull_svd(g: Any, z: Any, a: Any) -> Any:
+    (gu, gs, gvh), (u, s, vh) = g, z
+    ga = (u * gs[..., None, :]) @ vh
+    if not (_arrives(gu) or _arrives(gvh)):
+        return ga
+    x, y, f = u.mT @ gu, vh @ gvh.mT, _gaps(s * s)
+    inside = f * (x - x.mT) * s[..., None, :] + s[..., :, None] * f * (y - y.mT)
+    ga = ga + u @ inside @ vh
+    if u.shape[-2] > s.shape[-1]:
+        ga = ga + ((gu - u @ x) * _over(s)[..., None, :]) @ vh
+    if vh.shape[-1] > s.shape[-1]:
+        ga = ga + (u * _over(s)[..., None, :]) @ (gvh - y.mT @ vh)
+    return ga
+
+
+def _push_svd(da: Any, z: Any, a: Any) -> Any:
+    u, s, vh = z
+    p, f = u.mT @ da @ vh.mT, _gaps(s * s)
+    ps, sp = p * s[..., None, :], s[..., :, None] * p
+    du, dvh = u @ (f * (ps + ps.mT)), (f * (sp + sp.mT)).mT @ vh
+    if u.shape[-2] > s.shape[-1]:
+        du = du + (da @ vh.mT - u @ p) * _over(s)[..., None, :]
+    if vh.shape[-1] > s.shape[-1]:
+        dvh = dvh + _over(s)[..., :, None] * (u.mT @ da - p @ vh)
+    return du, np.diagonal(p, axis1=-2, axis2=-1), dvh
+
+
+reduced_svd = general(
+    _reduced_svd,
+    pulls=[_pull_svd],
+    pushes=[_push_svd],
+    name="reduced_svd",
+    samples=lambda r: [
+        Case.of(_regular(r, *s)) for s in ((3, 3), (4, 2), (2, 3), (2, 3, 2), (0, 2, 2), (1, 1))
+    ],
+)
+
+
+@operation(
+    np.linalg.svd,
+    lambda r: [
+        Case.of(_regular(r, 3, 2), full_matrices=False),
+        Case.of(_regular(r, 2, 2, 2)),
+        Case.of(_regular(r, 2, 3), compute_uv=False),
+    ],
+)
+def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+    """Singular value decomposition a = U diag(S) Vh, S descending.
+
+    Matrices that are not square need `full_matrices=False`. The sign of a pair of vectors is
+    LAPACK's choice, so a sensible function does not depend on it.
+    """
+    if not compute_uv:
+        return svdvals(a)
+    if full_matrices and np.shape(a)[-2] != np.shape(a)[-1]:
+        raise ValueError(
+            f"svd of shape {np.shape(a)}: pass full_matrices=False; the vectors that True adds "
+            "are not determined by the matrix"
+        )
+    return reduced_svd(a)
+
+
+@operation(np.linalg.svdvals, lambda r: [Case.of(_regular(r, 3, 2)), Case.of(_regular(r, 2, 2, 2))])
+def svdvals(x: Any) -> Tensor:
+    """Singular values, descending."""
+    return reduced_svd(x)[1]

@@ -1,0 +1,78 @@
+"""Tables and noise: embedding, one-hot vectors, dropout; composed from primitives."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from ..tensor import OPS, DType, Tensor, get_default_dtype, tensor, value_of
+
+__all__ = ["dropout", "embedding", "one_hot"]
+
+
+def embedding(weight: Any, indices: Any) -> Tensor:
+    """Rows of weight (rows, ...) by integer indices of any shape: (*indices, ...).
+
+    The gradient of a row is the sum over all places that read it. Negative indices are refused.
+
+    >>> embedding(np.array([[0.0, 1.0], [2.0, 3.0]]), [1, 1, 0])
+    tensor([[2., 3.],
+            [2., 3.],
+            [0., 1.]], dtype=float64)
+    """
+    shape = np.shape(weight)
+    if not shape:
+        raise ValueError("embedding: weight must have rows, and is a single number")
+    index = _classes("embedding: indices", indices, shape[0], f"weight of shape {shape}")
+    return OPS[operator.getitem](weight, index=index)  # type: ignore[no-any-return]
+
+
+def one_hot(labels: Any, classes: int, dtype: DType = None) -> np.ndarray[Any, Any]:
+    """Array (*labels, classes) with 1 at each label and 0 elsewhere: a constant of the graph.
+
+    >>> one_hot([2, 0], 3)
+    array([[0., 0., 1.],
+           [1., 0., 0.]], dtype=float32)
+    """
+    index = _classes("one_hot: labels", labels, classes, f"classes={classes}")
+    hot: np.ndarray[Any, Any] = index[..., None] == np.arange(classes)
+    return hot.astype(dtype or get_default_dtype())
+
+
+def dropout(x: Any, p: float, rng: np.random.Generator, training: bool = True) -> Tensor:
+    """Zero each element with probability p, and divide the others by 1 - p; x when not training.
+
+    The mask is drawn from `rng`, whose state alone decides it, and is a constant of the graph.
+    Source: Srivastava et al., 2014, in the inverted form.
+
+    >>> dropout(np.ones(6), 0.5, np.random.default_rng(0))
+    tensor([2., 2., 2., 0., 0., 0.], dtype=float64)
+    """
+    if not 0 <= p < 1:
+        raise ValueError(f"dropout: p must be in [0, 1), the part that is dropped, not {p!r}")
+    t: Tensor = x if isinstance(x, Tensor) else tensor(x)
+    if not training or p == 0:
+        return t
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(
+            f"dropout: rng must be a generator, np.random.default_rng(seed), not {rng!r}: a seed "
+            "would draw the same mask at every call"
+        )
+    kept = rng.random(t.shape, dtype=np.float32) >= p
+    return t * (kept.astype(t.dtype) * (1 / (1 - p)))
+
+
+def _classes(what: str, values: Any, n: int, where: str) -> Any:
+    """Give an array of integers 0 .. n - 1."""
+    index = np.asarray(value_of(values))
+    if index.dtype.kind not in "iu":
+        if index.size:
+            raise TypeError(f"{what} must be integers, not {index.dtype}")
+        index = index.astype(int)
+    if index.size and not 0 <= index.min() <= index.max() < n:
+        raise IndexError(
+            f"{what} must lie in 0 .. {n - 1}, for {where}; got {index.min()} .. {index.max()}"
+        )
+    return index

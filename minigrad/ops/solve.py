@@ -1,0 +1,233 @@
+"""Inverses, determinants and solutions of linear systems; public in `minigrad.linalg`.
+
+Matrices stand in the last two axes, and functions take stacks of them. A rule is found by
+differentiating what defines the result (A inv(A) = I, A x = b) and solving for the tangent; the
+pull is the transpose of that. A singular matrix raises LinAlgError.
+
+Sources: M. Giles, An extended collection of matrix derivative results for forward and reverse mode
+algorithmic differentiation, Oxford 2008 (inv, det, solve); G. Golub, V. Pereyra, The
+differentiation of pseudo-inverses and nonlinear least squares problems whose variables separate,
+SIAM J. Numer. Anal. 10, 1973 (pinv).
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from typing import Any
+
+import numpy as np
+
+from ..primitive import Case, general, operation
+from ..tensor import OPS, Tensor
+
+__all__ = [
+    "det", "inv", "lstsq", "matrix_power", "multi_dot", "pinv", "slogdet", "solve", "tensorinv",
+    "tensorsolve",
+]  # fmt: skip
+
+
+def _regular(r: Any, *shape: int) -> Any:
+    """Draw matrices with singular values well apart and off zero, for samples."""
+    rows, columns = shape[-2:]
+    return 0.3 * r(*shape) + np.eye(rows, columns) * np.arange(2, 2 + columns)
+
+
+def _squares(r: Any) -> list[Case]:
+    return [Case.of(_regular(r, *s)) for s in ((3, 3), (2, 2, 2), (1, 1), (0, 3, 3), (0, 0))]
+
+
+inv = general(
+    np.linalg.inv,
+    pulls=[lambda g, z, a: -z.mT @ g @ z.mT],
+    pushes=[lambda da, z, a: -z @ da @ z],  # 0 = dA Z + A dZ
+    key=np.linalg.inv,
+    samples=_squares,
+)
+
+
+def _cofactors(z: Any, a: Any) -> Any:
+    """Differentiate the determinant z: z inv(a)', and of a singular matrix the signed minors."""
+    if np.all(z != 0):
+        return z[..., None, None] * np.linalg.inv(a).mT
+    n = a.shape[-1]
+    others = np.array([[k for k in range(n) if k != i] for i in range(n)], int).reshape(n, -1)
+    minors = a[..., others[:, None, :, None], others[None, :, None, :]]
+    signs = 1 - 2 * (np.add.outer(np.arange(n), np.arange(n)) % 2)
+    return np.linalg.det(minors) * signs.astype(a.dtype)
+
+
+det = general(
+    np.linalg.det,
+    pulls=[lambda g, z, a: g[..., None, None] * _cofactors(z, a)],
+    pushes=[lambda da, z, a: (da * _cofactors(z, a)).sum(axis=(-2, -1))],
+    key=np.linalg.det,
+    samples=lambda r: [
+        *_squares(r),
+        Case.of(np.ones((3, 3)) + np.diag([0.0, 0.0, 2.0])),
+        Case.of(np.zeros((2, 2, 2))),
+    ],
+)
+slogdet = general(
+    np.linalg.slogdet,
+    pulls=[lambda g, z, a: g[1][..., None, None] * _inverse(a).mT],
+    pushes=[lambda da, z, a: (0 * z[0], (da * _inverse(a).mT).sum(axis=(-2, -1)))],
+    key=np.linalg.slogdet,
+    samples=_squares,
+)
+
+
+def _inverse(a: Any) -> Any:
+    try:
+        return np.linalg.inv(a)
+    except np.linalg.LinAlgError:
+        raise np.linalg.LinAlgError(
+            f"slogdet of shape {a.shape}: a matrix is singular, and its log|det|, -inf, has no "
+            "derivative; det has one"
+        ) from None
+
+
+def _column(v: Any, b: Any) -> Any:
+    """Make a matrix of v if the right side b is one vector."""
+    return v[..., None] if b.ndim == 1 else v
+
+
+def _solved(a: Any, v: Any, b: Any) -> Any:
+    """Solve for a cotangent or tangent v, which may have batch axes that a vector b has not."""
+    return np.linalg.solve(a, v[..., None])[..., 0] if b.ndim == 1 else np.linalg.solve(a, v)
+
+
+def _pull_solve_a(g: Any, z: Any, a: Any, b: Any) -> Any:
+    return -_column(_solved(a.mT, g, b), b) @ _column(z, b).mT
+
+
+def _push_solve_a(da: Any, z: Any, a: Any, b: Any) -> Any:
+    dz = -np.linalg.solve(a, da @ _column(z, b))  # A dz = db - dA z
+    return dz[..., 0] if b.ndim == 1 else dz
+
+
+solve = general(
+    np.linalg.solve,
+    pulls=[_pull_solve_a, lambda g, z, a, b: _solved(a.mT, g, b)],
+    pushes=[_push_solve_a, lambda db, z, a, b: _solved(a, db, b)],
+    key=np.linalg.solve,
+    samples=lambda r: [
+        Case.of(_regular(r, *a), r(*b))
+        for a, b in (
+            ((3, 3), (3,)), ((3, 3), (3, 2)), ((4, 2, 2), (2,)), ((4, 2, 2), (2, 3)),
+            ((2, 2), (4, 2, 1)), ((3, 1, 2, 2), (2, 2, 2)), ((0, 0), (0,)),
+        )
+    ],
+)  # fmt: skip
+
+
+@operation(
+    np.linalg.tensorsolve,
+    lambda r: [
+        Case.of(_regular(r, 6, 6).reshape(2, 3, 6), r(2, 3)),
+        Case.of(_regular(r, 4, 4).reshape(2, 4, 2), r(4), axes=(0,)),
+    ],
+)
+def tensorsolve(a: Any, b: Any, axes: Any = None) -> Tensor:
+    """Solve `tensordot(a, x, x.ndim) = b`; `axes` of a are moved to its end first."""
+    if axes is not None:
+        a = OPS[np.moveaxis](a, axes, range(-len(axes), 0))
+    unknown = np.shape(a)[np.ndim(b) :]
+    matrix = OPS[np.reshape](a, (-1, math.prod(unknown)))
+    return solve(matrix, OPS[np.ravel](b)).reshape(unknown)
+
+
+@operation(
+    np.linalg.tensorinv,
+    lambda r: [
+        Case.of(_regular(r, 6, 6).reshape(2, 3, 3, 2)),
+        Case.of(_regular(r, 4, 4).reshape(4, 2, 2), ind=1),
+    ],
+)
+def tensorinv(a: Any, ind: int = 2) -> Tensor:
+    """Invert `tensordot(a, ., ind)`; the first `ind` axes of a become the last of the result."""
+    rows, columns = np.shape(a)[:ind], np.shape(a)[ind:]
+    return inv(OPS[np.reshape](a, (math.prod(rows), -1))).reshape(columns + rows)
+
+
+def _pull_pinv(g: Any, z: Any, a: Any, **cut: Any) -> Any:
+    left, right = g.mT @ z @ z.mT, z.mT @ z @ g.mT
+    return left - a @ (z @ left) + right - (right @ z) @ a - z.mT @ g @ z.mT
+
+
+def _push_pinv(da: Any, z: Any, a: Any, **cut: Any) -> Any:
+    left, right = z @ z.mT @ da.mT, da.mT @ z.mT @ z
+    return left - (left @ a) @ z + right - z @ (a @ right) - z @ da @ z
+
+
+def _pinv(a: Any, *, rcond: Any = None, rtol: Any = None) -> Any:
+    """Pseudo-inverse; its derivative is that at constant rank, as at a change of rank it jumps."""
+    return np.linalg.pinv(a, rcond=rcond) if rtol is None else np.linalg.pinv(a, rtol=rtol)
+
+
+pinv = general(
+    _pinv,
+    pulls=[_pull_pinv],
+    pushes=[_push_pinv],
+    key=np.linalg.pinv,
+    name="pinv",
+    samples=lambda r: [
+        Case.of(_regular(r, 4, 2)),
+        Case.of(_regular(r, 2, 2, 3)),
+        Case.of(_regular(r, 3, 3), rcond=1e-10),
+        Case.of(_regular(r, 3, 2), rtol=1e-10),
+        Case.of(r(0, 2)),
+    ],
+)
+
+
+@operation(
+    np.linalg.lstsq,
+    lambda r: [Case.of(_regular(r, 4, 2), r(4)), Case.of(_regular(r, 2, 3), r(2, 2))],
+)
+def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Least-squares solution of a x = b, of least norm: `(x, residuals, rank, singular values)`.
+
+    The residuals are the squared distances of b from a x, empty where NumPy has them empty.
+    """
+    rows, columns = np.shape(a)
+    s = OPS[np.linalg.svdvals](a)
+    cut = np.finfo(s.dtype).eps * max(rows, columns) if rcond is None else rcond
+    rank = np.sum(s.data > cut * s.data.max(initial=0))
+    x = pinv(a, rcond=cut) @ b
+    left = b - a @ x
+    residuals = (left * left).sum(axis=0).reshape(-1)
+    return x, residuals if rank == columns < rows else residuals[:0], Tensor(np.asarray(rank)), s
+
+
+# ---- products of many --------------------------------------------------------------------------------
+
+
+@operation(
+    np.linalg.matrix_power, lambda r: [Case.of(_regular(r, 2, 2), n) for n in (0, 1, 2, 5, -3)]
+)
+def matrix_power(a: Any, n: int) -> Tensor:
+    """Product of n copies of a, by repeated squaring; of its inverse for negative n."""
+    power = inv(a) if n < 0 else OPS[np.positive](a)
+    eye = np.eye(power.shape[-1], dtype=power.dtype)
+    z: Any = None if n else OPS[np.broadcast_to](eye, power.shape)
+    n = abs(n)
+    while n:
+        if n % 2:
+            z = power if z is None else z @ power
+        n //= 2
+        power = power @ power if n else power
+    return z  # type: ignore[no-any-return]
+
+
+@operation(
+    np.linalg.multi_dot,
+    lambda r: [Case.of([r(2, 3), r(3, 4), r(4, 2)]), Case.of([r(3), r(3, 4), r(4, 2), r(2)])],
+)
+def multi_dot(arrays: Any) -> Tensor:
+    """Product of matrices in a cheap order; the first and the last may be vectors."""
+    k = string.ascii_letters
+    terms = [k[i : i + 2] for i in range(len(arrays))]
+    terms[0], terms[-1] = terms[0][-np.ndim(arrays[0]) :], terms[-1][: np.ndim(arrays[-1])]
+    outside = (terms[0][0] * (np.ndim(arrays[0]) > 1)) + (terms[-1][1:])
+    return OPS[np.einsum](",".join(terms) + "->" + outside, *arrays)  # type: ignore[no-any-return]
