@@ -181,7 +181,7 @@ def _unchanged(path: Sequence[Node]) -> None:
 def _broken(value: Any) -> str:
     """Say what is not finite in an array, a Tensor or several, and where; empty if all is well."""
     if isinstance(value, Pending):
-        value = value.gs[-1]
+        value = value.total()
     for part in value if isinstance(value, tuple) else (value,):
         array = part.value if isinstance(part, Tensor) else np.asarray(part)
         if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():

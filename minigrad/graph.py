@@ -228,7 +228,7 @@ class _Repetition:
                 moves.append("own")
             elif was == now and now[0] == "hole" and isinstance(x, int) and y == x + stride:
                 moves.append("step")
-            elif now[0] == "before" and not last.before and states.setdefault(now, x) == x:
+            elif now[0] == "before" and states.setdefault(now, x) == x:
                 start = self.nodes[x].value if isinstance(x, int) else np.float64()
                 if was[0] == "inside" or start.shape != self.nodes[y].value.shape:
                     return None

@@ -79,10 +79,10 @@ class Outputs(tuple[Any, ...]):
 
 
 class Pending:
-    """A cotangent still to be summed: `g` belongs at `index` of an array of zeros.
+    """A cotangent still to be summed: `scatter(*gs, indices=..., shape=...)`, once it is needed.
 
-    The gradient of `x[t]` is nearly all zeros. Adding T of them one by one costs T^2; collecting
-    them and scattering once, when the cotangent is needed, costs T.
+    The gradient of `x[t]` is nearly all zeros: adding T of them one by one costs T^2, scattering
+    them together costs T. And T uses of one matrix make one large product instead of T small ones.
     """
 
     __slots__ = ("dense", "dtype", "gs", "indices", "scatter", "shape")
@@ -106,7 +106,8 @@ class Pending:
     def total(self) -> Any:
         """Sum everything collected into one array (or Tensor) of the full shape."""
         g = self.scatter(*self.gs, indices=tuple(self.indices), shape=self.shape)
-        return g if self.dense is None else g + self.dense
+        g = g if self.dense is None else g + self.dense
+        return g if g.dtype is self.dtype else cast(g, self.dtype)
 
     def astype(self, dtype: Any) -> Any:
         return self.total().astype(dtype)

@@ -25,6 +25,10 @@ DType = npt.DTypeLike | None
 OPS: dict[Any, Callable[..., Any]] = {}
 """Every operation, keyed by the NumPy function (or the forward function) that it differentiates."""
 
+# Graphs are freed in large pieces, and glibc hands them back to the system at once, to be paged in
+# again by the next step. Having freed one large block, it keeps up to 64 MB: mallopt(3).
+np.empty(31 << 20, np.uint8)
+
 _default_dtype: np.dtype[Any] = np.dtype(np.float32)
 _NO_PARAMS: dict[str, Any] = {}  # a plain dict: `**` of any other mapping costs 0.5 us
 _ndarray, _asarray, _next_index = np.ndarray, np.asarray, tape.next_index

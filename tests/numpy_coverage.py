@@ -40,7 +40,6 @@ REFUSED = {
     "`np.remainder` and `np.floor_divide`": "divmod",
     "`np.fmod(x, 1)` and `np.trunc(x)`": "modf",
     "`np.ldexp`": "frexp",
-    "nothing: tensors are real": "real_if_close",
     "a primitive of your own, with `minigrad.primitive.define`": "i0 unwrap",
 }  # fmt: skip
 """What to write instead of a function that is refused, and which are."""
@@ -63,7 +62,7 @@ NOT_APPLICABLE = {
         fft.test frompyfunc get_include get_printoptions getbufsize geterr geterrcall info
         linalg.test nested_iters printoptions set_printoptions setbufsize seterr seterrcall
         show_config show_runtime test""",
-    "are gone from newer versions of NumPy": "in1d row_stack trapz",
+    "are deprecated or gone": "in1d row_stack trapz",
 }
 """Why a function does not take tensors, and which."""
 
@@ -112,9 +111,7 @@ def page():
         rows[kind].setdefault(why, []).append(name)
     counts = {kind: sum(map(len, groups.values())) for kind, groups in rows.items()}
     own = [
-        name
-        for name, op in operations().items()
-        if name in mg.__dict__ and not any(f is op for f in map(OPS.get, functions().values()))
+        name for name, op in operations().items() if name in mg.__dict__ and name not in functions()
     ]
     version = ".".join(np.__version__.split(".")[:2])
 

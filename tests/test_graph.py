@@ -343,10 +343,11 @@ def test_a_state_may_start_from_a_number_a_parameter_or_another_fold():
 
 
 def test_what_looks_alike_but_is_not():
-    w, x, q, one = leaf(3, name="w"), leaf(8, 3), leaf(3), np.ones(3)
+    w, x, q = leaf(3, name="w"), leaf(8, 3), leaf(3)
 
-    def side(t):  # two constants, and in the last step one of them twice
-        return (one, np.ones(3)) if t < 3 else (one, one)
+    def side(t, h):  # two constants, but in the last step one, twice
+        last = np.ones(3)
+        return h * last + (last if t == 3 else np.ones(3))
 
     def inner(t, h):  # in the last step the exponential stands in the inner scope as well
         with mg.scope("inner"):
@@ -368,9 +369,10 @@ def test_what_looks_alike_but_is_not():
         (lambda t, h: h * w, leaf(1), [3]),  # the state starts with another shape
         (lambda t, h: h * x[min(t, 1)], q, [2, 2]),  # 0, 1, 1, 1: no one rule
         (lambda t, h: mg.tanh(h)[1:], x, []),  # shrinks
+        (lambda t, h: h * x[: t + 1].sum(axis=0), q, []),  # grows
         (lambda t, h: mg.leaky_relu(h, slope=[0.1, 0.1, 0.1, 0.2][t]), q, [3]),
         (lambda t, h: h * np.ones(3 if t < 3 else 1), q, [3]),
-        (lambda t, h: h * side(t)[0] + side(t)[1], q, [3]),
+        (side, q, [3]),
         (lambda t, h: mg.tanh(w) + (h if t else mg.exp(w)), None, [3]),
         (lambda t, h: blocks[t == 3](h), q, [3]),
         (inner, q, [3]),

@@ -359,6 +359,19 @@ def test_the_error_function_against_the_c_library():
     np.testing.assert_array_equal(mg.erfc(ends).data, [2, 0, np.nan, 0])
 
 
+def test_tensors_as_metadata():
+    t, two = leaf([3.0, 1.0, 2.0]), mg.tensor(2.0)
+    assert np.clip(t, two, None).tolist() == [3, 2, 2]
+    assert np.repeat(t, mg.tensor([0, 1, 2])).tolist() == [1, 2, 2]
+    assert np.take(t, mg.tensor([2, 2])).tolist() == [2, 2]
+    assert np.quantile(t, two / 4).item() == 2
+    assert np.pad(t, 1, constant_values=two).tolist() == [2, 3, 1, 2, 2]
+    assert np.where(t, two, t).tolist() == [2, 2, 2]  # a condition is constant, live or not
+    for call in (np.clip, np.quantile, np.percentile):
+        with pytest.raises(TypeError, match=r"do not flow through '\w+'; detach"):
+            call(t, leaf(0.5))
+
+
 # ---- errors and costs ----------------------------------------------------------------------------
 
 

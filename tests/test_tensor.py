@@ -391,3 +391,11 @@ def test_scopes_nest_and_are_recorded():
         y = x * 2
     assert str(y.scope) == "net/step[3]"
     assert (x * 2).scope is None
+
+
+def test_a_matrix_used_many_times_has_a_gradient_of_its_dtype():
+    w = mg.tensor(np.eye(2, dtype=np.float32), requires_grad=True)
+    xs = [np.array([[1.0, 2.0]]), np.array([[3.0, 4.0], [5.0, 6.0]])]
+    (sum((x @ w).sum() for x in xs) + (w * 2.0).sum()).backward()
+    assert w.grad.dtype == np.float32
+    np.testing.assert_array_equal(w.grad, [[11, 11], [14, 14]])

@@ -11,11 +11,11 @@ __all__ = [
     "isinf", "isnan", "rint", "round", "searchsorted", "sign", "trunc",
 ]  # fmt: skip
 
-argmax, argmin, argsort = map(constant, (np.argmax, np.argmin, np.argsort))
-ceil, floor, rint, sign, trunc = map(constant, (np.ceil, np.floor, np.rint, np.sign, np.trunc))
-floor_divide, heaviside, round = map(constant, (np.floor_divide, np.heaviside, np.round))
-isfinite, isinf, isnan = map(constant, (np.isfinite, np.isinf, np.isnan))
-searchsorted = constant(np.searchsorted)
+argmax, argmin, argsort = constant(np.argmax), constant(np.argmin), constant(np.argsort)
+ceil, floor, rint, sign = [constant(f) for f in (np.ceil, np.floor, np.rint, np.sign)]
+trunc, floor_divide, heaviside = [constant(f) for f in (np.trunc, np.floor_divide, np.heaviside)]
+isfinite, isinf, isnan = [constant(f) for f in (np.isfinite, np.isinf, np.isnan)]
+round, searchsorted = constant(np.round), constant(np.searchsorted)
 
 for _function in (
     # comparisons and what is asked of the values

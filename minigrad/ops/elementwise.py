@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Case, elementwise, general, operation
+from ..primitive import Case, Primitive, elementwise, general, operation
 from ..tensor import OPS, Tensor
 
 __all__ = [
@@ -321,7 +321,7 @@ gelu = elementwise(
     ),
     name="gelu",
 )
-sinc = elementwise(
+sinc: Primitive = elementwise(
     np.sinc,
     lambda g, z, x, n=0: g * sinc.like_numpy(x, n=n + 1),
     forward=_sinc,
@@ -362,3 +362,8 @@ def _copy(a: Any) -> Tensor:
 @operation(np.real, lambda r: [Case.of(r(2, 3))])
 def _real(val: Any) -> Tensor:
     return positive(val)
+
+
+@operation(np.real_if_close, lambda r: [Case.of(r(2, 3))])
+def _real_if_close(a: Any) -> Tensor:
+    return positive(a)

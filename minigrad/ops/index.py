@@ -323,6 +323,8 @@ def quantile(a: Any, q: Any, axis: Axes = None, *, keepdims: bool = False) -> Te
 
     Of the methods of `numpy.quantile` this is "linear"; q is constant. NaN gives NaN.
     """
+    if isinstance(q, Tensor) and q.live:
+        raise TypeError("quantile: gradients do not flow through 'q'; detach() it")
     t, q = _tensor(a), np.asarray(value_of(q))
     if not ((q >= 0) & (q <= 1)).all():
         raise ValueError(f"quantile: q is a share from 0 to 1, not {q}")
@@ -335,14 +337,16 @@ def quantile(a: Any, q: Any, axis: Axes = None, *, keepdims: bool = False) -> Te
     low, high = np.floor(place).astype(int), np.ceil(place).astype(int)
     share = (place - low).astype(t.dtype).reshape(q.shape + (1,) * len(rest))
     z = ordered[low] + (ordered[high] - ordered[low]) * share
-    z = np.where(np.isnan(ordered.value[-1]), np.nan, z)  # type: ignore[call-overload]
-    return z.reshape(q.shape + tuple(kept)) if keepdims else z
+    z = OPS[np.where](np.isnan(ordered.value[-1]), np.nan, z)
+    return z.reshape(q.shape + tuple(kept)) if keepdims else z  # type: ignore[no-any-return]
 
 
 @operation(np.percentile, lambda r: [Case.of(r(5), 30), Case.of(r(2, 3), 70, axis=0)])
 def percentile(a: Any, q: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """Give what q percent of the values lie below: see `quantile`."""
-    return quantile(a, np.asarray(value_of(q)) / 100, axis, keepdims=keepdims)
+    return quantile(
+        a, (q if isinstance(q, Tensor) else np.asarray(q)) / 100, axis, keepdims=keepdims
+    )
 
 
 @operation(
@@ -381,10 +385,11 @@ def extract(condition: Any, arr: Any) -> Tensor:
 )
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Tensor:
     """Choose by the first condition that holds; the default where none does."""
-    z = default
+    kind = np.result_type(*map(value_of, choicelist), value_of(default))
+    z = _tensor(np.asarray(default, kind) if isinstance(default, (int, float)) else default)
     for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
         z = OPS[np.where](condition, choice, z)
-    return _tensor(z)
+    return z
 
 
 @operation(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..primitive import Case, Primitive, linear, multilinear, operation
+from ..tape import Pending
 from ..tensor import OPS, Tensor
 
 __all__ = [
@@ -42,9 +43,18 @@ def _pull_right(g: Any, z: Any, a: Any, b: Any) -> Any:
         return g * a if b.ndim == 1 else a[:, None] * g[..., None, :]
     if b.ndim == 1:
         return (a.mT @ g[..., None])[..., 0]
-    if b.ndim == 2 and a.ndim > 2:  # as in forward; it also sums over the stack
-        return a.reshape(-1, a.shape[-1]).mT @ g.reshape(-1, g.shape[-1])
-    return a.mT @ g
+    if b.ndim > 2:
+        return a.mT @ g
+    if a.ndim > 2:  # as in forward; it also sums over the stack
+        a, g = a.reshape(-1, a.shape[-1]), g.reshape(-1, g.shape[-1])
+    return Pending(_sum_of_products, b, a, g)
+
+
+def _sum_of_products(*gs: Any, indices: tuple[Any, ...], shape: Any) -> Any:
+    """Sum a' g over all uses of a matrix, as in a loop over time, by one product of long columns."""
+    if len(gs) == 1:
+        return indices[0].mT @ gs[0]
+    return np.concatenate(indices).mT @ np.concatenate(gs)
 
 
 _SHAPES: Shapes = (

@@ -1,0 +1,374 @@
+"""Products, einsum, linear algebra, Fourier transforms: what the laws do not see."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minigrad as mg
+from minigrad.testing import check_grads
+
+rng = np.random.default_rng(0)
+
+
+def leaf(x, dtype=np.float64):
+    return mg.tensor(np.array(x, dtype=dtype), requires_grad=True)
+
+
+def symmetric(n):
+    a = rng.uniform(-1, 1, (n, n))
+    return a + a.T
+
+
+def same(a, b, tolerance=1e-12):
+    np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=tolerance, atol=tolerance)
+
+
+# ---- einsum --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("subscripts", "expected"),
+    [
+        ("ii->i", [[1, 0], [0, 1]]),
+        ("ii->", [[1, 0], [0, 1]]),
+        ("ii", [[1, 0], [0, 1]]),
+        ("ij->", [[1, 1], [1, 1]]),
+        ("ij->j", [[1, 1], [1, 1]]),
+    ],
+)
+def test_einsum_of_diagonals_and_sums(subscripts, expected):
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    assert mg.einsum(subscripts, x).tolist() == np.einsum(subscripts, x).tolist()
+    assert mg.grad(lambda x: mg.einsum(subscripts, x).sum())(x).tolist() == expected
+
+
+LETTERS = "abc"
+
+
+@st.composite
+def sums(draw):
+    """Subscripts and operands: letters repeat, axes of length 1 broadcast, ellipses appear."""
+    sizes = {k: draw(st.integers(0, 3)) for k in LETTERS}
+    hidden = draw(st.booleans())
+    terms, shapes = [], []
+    for _ in range(draw(st.integers(1, 3))):
+        term = "".join(draw(st.lists(st.sampled_from(LETTERS), max_size=3)))
+        single = {k for k in term if term.count(k) == 1 and draw(st.integers(0, 5)) == 0}
+        shape = [1 if k in single else sizes[k] for k in term]
+        if hidden:
+            place, extra = draw(st.integers(0, len(term))), draw(st.sampled_from([[], [2], [1, 2]]))
+            term = term[:place] + "..." + term[place:]
+            shape = shape[:place] + extra + shape[place:]
+        terms.append(term)
+        shapes.append(shape)
+    subscripts = ",".join(terms)
+    if draw(st.booleans()):
+        used = sorted(set(subscripts) & set(LETTERS))
+        out = "".join(draw(st.permutations(used))[: draw(st.integers(0, len(used)))])
+        subscripts += "->" + "..." * hidden + out
+    return subscripts, [rng.uniform(-1, 1, s) for s in shapes]
+
+
+@settings(max_examples=150, deadline=None)
+@given(sums())
+def test_einsum_of_any_subscripts(drawn):
+    subscripts, xs = drawn
+    z, pullback = mg.vjp(lambda *xs: mg.einsum(subscripts, *xs), *xs)
+    wanted = np.einsum(subscripts, *xs)
+    same(z, wanted)
+    u = rng.uniform(-1, 1, wanted.shape)
+    for x, gx in zip(xs, pullback(u), strict=True):
+        assert gx.shape == x.shape  # <u, z> = <gx, x>, since z is linear in x
+        same((gx.data * x).sum(), (u * wanted).sum())
+
+
+def test_einsum_with_axes_by_number():
+    a, b = rng.uniform(size=(2, 3)), rng.uniform(size=(4, 2, 3))
+    for form in ([a, [0, 1], b, [2, 0, 1]], [a, [0, 1], b, [..., 0, 1], [..., 1]], [a, [1, 0]]):
+        assert np.array_equal(mg.einsum(*form).data, np.einsum(*form))
+    t = leaf(a)
+    np.einsum(t, [0, 1], b, [2, 0, 1], [2]).sum().backward()
+    same(t.grad, b.sum(axis=0))
+
+
+def test_einsum_keeps_float32_beside_numbers():
+    t = leaf([1, 2], np.float32)
+    assert mg.einsum(",i->i", 2.0, t).dtype == np.float32
+    assert np.einsum("i,i", t, np.ones(2)).dtype == np.float64
+
+
+def test_einsum_says_what_is_wrong():
+    t = leaf(np.ones((2, 3)))
+    with pytest.raises(
+        ValueError, match=r"einsum on shapes \(2, 3\), \(2, 3\), subscripts='ij,jk'"
+    ):
+        np.einsum("ij,jk", t, t)
+    with pytest.raises(TypeError, match="einsum.*no argument 'out'"):
+        np.einsum("ij", t, out=np.ones((3, 2)))
+
+
+def test_large_sums_are_planned_and_differentiable():
+    a, b = rng.uniform(size=(60, 40)), rng.uniform(size=(40, 50))
+    da, db = mg.grad(lambda a, b: np.einsum("ij,jk->", a, b), argnums=(0, 1))(a, b)
+    same(da, np.broadcast_to(b.sum(axis=1), a.shape))
+    same(db, np.broadcast_to(a.sum(axis=0)[:, None], b.shape))
+
+
+# ---- products --------------------------------------------------------------------------------------
+
+
+def test_products_say_what_is_wrong():
+    t = leaf(np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"tensordot on shapes \(2, 3\), \(2, 3\): axes 1"):
+        np.tensordot(t, t, 1)
+    with pytest.raises(ValueError, match=r"cross on shapes \(2,\), \(2,\): .*append a 0"):
+        np.cross(t[:, 0], t[:, 0])
+    with pytest.raises(ValueError, match=r"diag: .*\(1, 2, 3\)"):
+        np.diag(t[None])
+    with pytest.raises(ValueError, match=r"matmul on shapes \(2, 3\), \(2, 3\)"):
+        t @ t
+
+
+def test_diag_builds_what_diagonal_takes():
+    v = leaf([1, 2, 3])
+    for k in (-2, 0, 1):
+        assert np.array_equal(np.diag(v, k).data, np.diag(v.data, k))
+        assert np.array_equal(np.diagonal(np.diag(v, k), k).data, v.data)
+    assert v.T.trace is not None
+    assert leaf(np.ones((2, 3))).trace(1).item() == 1
+
+
+@pytest.mark.parametrize("name", [n for n in np.linalg.__all__ if n not in {"eig", "eigvals"}])
+def test_linalg_has_numpys_names(name):
+    assert name == "LinAlgError" or callable(getattr(mg.linalg, name))
+
+
+# ---- norms ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ord", [None, 1, 2, 3, 1.5, np.inf])
+def test_norm_of_zeros_has_gradient_zero(ord):
+    for x in (np.zeros(3), np.zeros(1)):
+        assert mg.grad(lambda x: np.linalg.norm(x, ord))(x).tolist() == [0] * len(x)
+    rows = mg.grad(lambda x: np.linalg.norm(x, ord, axis=1).sum())(np.array([[0.0, 0], [0, -2]]))
+    assert rows.tolist() == [[0, 0], [0, -1]]
+
+
+def test_matrix_norms_of_zeros_have_finite_gradients():
+    for ord in ("fro", 1, np.inf, 2, "nuc"):
+        assert np.isfinite(mg.grad(lambda x: np.linalg.norm(x, ord))(np.zeros((2, 2))).data).all()
+
+
+def test_norm_curves_as_it_should():
+    x = np.array([3.0, -4.0, 12.0])
+    n = np.sqrt(x @ x)
+    same(mg.hessian(mg.linalg.norm)(x), (np.eye(3) - np.outer(x, x) / n**2) / n)
+    assert mg.hessian(mg.linalg.norm)(np.zeros(2)).tolist() == [[0, 0], [0, 0]]
+
+
+def test_a_tie_shares_the_gradient_of_the_largest():
+    assert mg.grad(lambda x: np.linalg.norm(x, np.inf))(np.array([2.0, -2.0, 1.0])).tolist() == [
+        0.5,
+        -0.5,
+        0,
+    ]
+
+
+def test_norm_takes_numpys_arguments():
+    x = rng.uniform(-1, 1, (2, 3, 4))
+    for options in (
+        {}, {"axis": 1}, {"axis": (0, 2)}, {"axis": (-1, 0), "ord": 1}, {"axis": (0, 1), "ord": -2},
+        {"keepdims": True}, {"axis": (2, 0), "ord": "nuc", "keepdims": True}, {"axis": 2, "ord": 0},
+    ):  # fmt: skip
+        same(np.linalg.norm(leaf(x), **options), np.linalg.norm(x, **options))
+    with pytest.raises(ValueError, match=r"norm of shape \(2, 3, 4\): give one axis"):
+        np.linalg.norm(leaf(x), 2)
+    with pytest.raises(ValueError, match="matrix_norm: ord is one of .* not 3"):
+        np.linalg.norm(leaf(x[0]), 3)
+
+
+# ---- inverses, determinants, solutions --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["inv", "solve", "cholesky", "slogdet"])
+def test_singular_matrices_are_named(name):
+    t = leaf(np.zeros((2, 2)))
+    run = {"solve": lambda: np.linalg.solve(t, np.ones(2))}.get(
+        name, lambda: getattr(np.linalg, name)(t)
+    )
+    with pytest.raises(np.linalg.LinAlgError, match=rf"{name} o[nf] shapes? \(2, 2\)"):
+        if name == "slogdet":  # it has a value: -inf
+            run().logabsdet.backward()
+        else:
+            run()
+
+
+def test_det_is_a_polynomial_also_where_it_vanishes():
+    assert mg.grad(np.linalg.det)(np.array([[1.0, 2], [2, 4]])).tolist() == [[4, -2], [-2, 1]]
+    assert mg.grad(np.linalg.det)(np.zeros((1, 1))).tolist() == [[1]]
+    a = np.array([[1.0, 2, 3], [0, 0, 0], [4, 5, 6]])
+    check_grads(np.linalg.det, (a,), order=3)
+    stack = np.stack([a, np.eye(3)])
+    assert mg.grad(lambda a: np.linalg.det(a).sum())(stack).data[1].tolist() == np.eye(3).tolist()
+
+
+def test_second_derivative_of_log_det():
+    a = rng.uniform(-1, 1, (3, 3)) + 4 * np.eye(3)
+    h = mg.hessian(lambda a: np.linalg.slogdet(a).logabsdet)(a)
+    b = np.linalg.inv(a)
+    same(h, -np.einsum("li,jk->ijkl", b, b))  # d inv(A)' = -(inv(A) dA inv(A))'
+
+
+def test_solve_of_vectors_matrices_and_stacks():
+    a = rng.uniform(-1, 1, (4, 3, 3)) + 4 * np.eye(3)
+    for b in (np.ones(3), np.ones((3, 2)), np.ones((4, 3, 1)), np.ones((2, 1, 3, 2))):
+        same(np.linalg.solve(leaf(a), b), np.linalg.solve(a, b))
+        check_grads(np.linalg.solve, (a, b), order=1)
+
+
+@pytest.mark.parametrize("shape", [(5, 2), (2, 5), (3, 3)])
+@pytest.mark.parametrize("columns", [(), (2,)])
+def test_lstsq_is_numpys(shape, columns):
+    a, b = rng.uniform(-1, 1, shape), rng.uniform(-1, 1, (shape[0], *columns))
+    for ours, theirs in zip(np.linalg.lstsq(leaf(a), b), np.linalg.lstsq(a, b), strict=True):
+        assert ours.shape == np.shape(theirs)
+        same(ours, theirs)
+
+
+def test_pinv_and_lstsq_of_lower_rank():
+    a = np.outer([1.0, 2, 3], [1.0, 1.0])  # rank 1, and so along this path
+    same(mg.jvp(lambda s: np.linalg.pinv(a * s), (2.0,), (1.0,))[1], -np.linalg.pinv(a) / 4, 1e-6)
+    _, residuals, rank, _ = np.linalg.lstsq(leaf(a), np.ones(3))
+    assert (residuals.shape, rank.item()) == ((0,), 1)
+
+
+def test_matrix_powers():
+    a = rng.uniform(-1, 1, (2, 3, 3)) + 3 * np.eye(3)
+    for n in (-2, 0, 1, 7):
+        same(np.linalg.matrix_power(leaf(a), n), np.linalg.matrix_power(a, n), 1e-10)
+
+
+# ---- factorisations --------------------------------------------------------------------------------
+
+
+def test_results_have_numpys_kinds():
+    a = np.diag([3.0, 2.0, 1.0])
+    for name in ("eigh", "qr", "slogdet"):
+        ours, theirs = (getattr(np.linalg, name)(x) for x in (leaf(a), a))
+        assert type(ours) is type(theirs)
+        assert all(isinstance(t, mg.Tensor) for t in ours)
+    assert np.linalg.svd(leaf(a[:, :2]), full_matrices=False).S.tolist() == [3, 2]
+    assert np.linalg.qr(leaf(a[:2])).R.shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda a: (lambda q, r: q @ r)(*np.linalg.qr(a)),
+        lambda a: (lambda u, s, vh: (u * s) @ vh)(*np.linalg.svd(a, full_matrices=False)),
+    ],
+)
+@pytest.mark.parametrize("shape", [(3, 3), (4, 2), (2, 4)])
+def test_factors_multiply_to_the_matrix(f, shape):
+    a = rng.uniform(-1, 1, shape)
+    same(f(leaf(a)), a)
+    same(mg.jacobian(f)(a), np.eye(a.size).reshape(shape + shape), 1e-10)
+
+
+def test_symmetric_factors_multiply_to_the_symmetric_part():
+    a = symmetric(3) + 6 * np.eye(3) + [[0, 1, 0], [0, 0, 0], [0, 0, 0]]  # not symmetric
+    part = (a + a.T) / 2
+    wanted = mg.jacobian(lambda a: (a + a.T) / 2)(a)
+    for f in (
+        lambda a: (lambda c: c @ c.T)(np.linalg.cholesky(a)),
+        lambda a: (lambda c: c.T @ c)(np.linalg.cholesky(a, upper=True)),
+        lambda a: (lambda w, v: (v * w) @ v.T)(*np.linalg.eigh(a)),
+    ):
+        same(f(leaf(a)), part)
+        same(mg.jacobian(f)(a), wanted, 1e-10)
+    g = mg.grad(lambda a: np.linalg.cholesky(a)[1, 0])(part).data
+    assert np.array_equal(g, g.T)
+
+
+def test_functions_of_factors_that_have_a_name():
+    a = symmetric(3) + 6 * np.eye(3)
+    by_factor = mg.grad(lambda a: 2 * np.log(np.diagonal(np.linalg.cholesky(a))).sum())(a)
+    by_values = mg.grad(lambda a: np.log(np.linalg.eigvalsh(a)).sum())(a)
+    for g in (by_factor, by_values, mg.grad(lambda a: np.linalg.slogdet(a)[1])(a)):
+        same(g, np.linalg.inv(a))
+
+
+def test_what_is_not_determined_is_refused():
+    t = leaf(np.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"qr of shape \(3, 2\), mode='complete'"):
+        np.linalg.qr(t, "complete")
+    with pytest.raises(ValueError, match=r"svd of shape \(3, 2\): pass full_matrices=False"):
+        np.linalg.svd(t)
+    for f in (np.linalg.eig, np.linalg.eigvals):
+        with pytest.raises(TypeError, match=rf"numpy.linalg.{f.__name__} .*minigrad.linalg.eigh"):
+            f(t)
+
+
+def test_repeated_eigenvalues():
+    eye = np.eye(3)
+    same(mg.grad(lambda a: np.linalg.eigvalsh(a).sum())(eye), eye)
+    same(mg.jvp(lambda a: np.linalg.eigvalsh(a).sum(), (eye,), (eye,))[1], 3)
+    same(mg.grad(lambda a: np.linalg.norm(a, "nuc"))(2 * eye), eye)
+    same(mg.grad(lambda a: np.linalg.norm(a, 2))(eye), eye / 3)
+    for f in (lambda a: np.linalg.eigh(a)[1], lambda a: np.linalg.svd(a)[0]):
+        assert np.isnan(mg.grad(lambda a, f=f: (f(a) ** 3).sum())(eye).data).any()
+    second = mg.hvp(lambda a: (np.linalg.eigvalsh(a) ** 2).sum(), (eye,), (symmetric(3),))[0]
+    assert np.isnan(second.data).any()  # not determined by the vectors: NaN, not a wrong number
+
+
+def test_an_eigenvector_cotangent_of_zero_still_counts():
+    """At V = V0 the loss |V - V0|^2 has no slope, but it curves."""
+    a = symmetric(3) + np.diag([0.0, 4.0, 9.0])
+    v0 = np.linalg.eigh(a)[1]
+    loss = lambda a: ((np.linalg.eigh(a)[1] - v0) ** 2).sum()
+    direction = symmetric(3)
+    assert not mg.grad(loss)(a).data.any()
+    dv = mg.jvp(lambda a: np.linalg.eigh(a)[1], (a,), (direction,))[1].data
+    same((mg.hvp(loss, (a,), (direction,))[0].data * direction).sum(), 2 * (dv**2).sum(), 1e-10)
+    second = mg.grad(lambda s: mg.grad(lambda s: loss(a + s * direction))(s))(0.0)
+    same(second, 2 * (dv**2).sum(), 1e-6)
+
+
+# ---- Fourier transforms ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm", [None, "backward", "ortho", "forward"])
+@pytest.mark.parametrize(("n", "axis"), [(None, -1), (4, 0), (7, 1)])
+def test_spectra_are_numpys(n, axis, norm):
+    x = rng.uniform(-1, 1, (5, 6))
+    z, wanted = mg.fft.rfft(leaf(x), n, axis, norm), np.fft.rfft(x, n, axis, norm)
+    same(z.real, wanted.real)
+    same(z.imag, wanted.imag)
+    for back in (None, 3, 6):
+        same(mg.fft.irfft(*z, back, axis, norm), np.fft.irfft(wanted, back, axis, norm))
+
+
+@pytest.mark.parametrize("n", [6, 7])
+def test_the_energy_of_a_spectrum(n):
+    x = rng.uniform(-1, 1, n)
+
+    def energy(x):
+        real, imag = mg.fft.rfft(x, norm="ortho")
+        power = real**2 + imag**2
+        return 2 * power.sum() - power[0] - (power[-1] if n % 2 == 0 else 0)
+
+    same(energy(leaf(x)), (x**2).sum())  # Parseval
+    same(mg.grad(energy)(x), 2 * x)
+    same(mg.hessian(energy)(x), 2 * np.eye(n))
+
+
+def test_complex_functions_are_refused_by_name():
+    t = leaf(np.ones(4))
+    for name in np.fft.__all__:
+        f = getattr(np.fft, name)
+        if name in ("fftshift", "ifftshift"):
+            same(f(t), f(t.data))
+        elif "freq" not in name:
+            with pytest.raises(TypeError, match=rf"numpy.fft.{name} .*minigrad.fft.rfft\(signal"):
+                f(t)
