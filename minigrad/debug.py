@@ -126,6 +126,9 @@ def pull(
         _unchanged(path)
         watch = _watch
     found: dict[Node, Any] = _plain["pull"](path, outputs, cotangents, wrt, on_tensors, watch)
+    for t, g in found.items() if watch else ():
+        if bad := _broken(g):
+            raise _error(f"the cotangent of {_name(t, t.value)}, summed up, holds {bad}", [])
     return found
 
 
@@ -141,11 +144,7 @@ def push(
     if _on.get():
         for node in path:
             if node in dots and (found := _broken(dots[node])):
-                what = (
-                    node.primitive.name
-                    if node.primitive
-                    else f"an input of shape {node.value.shape}"
-                )
+                what = node.primitive.name if node.primitive else _name(node, node.value)
                 raise _error(f"the tangent of {what} holds {found}", _recorded(node))
     return dots
 
@@ -245,7 +244,7 @@ def _arrived(inputs: Sequence[Any], xs: Sequence[Any]) -> Iterator[str]:
             yield f"{_name(t, x, k)} already holds {found}"
 
 
-def _name(t: Any, x: Any, k: int = 0) -> str:
+def _name(t: Any, x: Any, k: int | None = None) -> str:
     """Name an input of an operation: by its name, or by what it is and its place."""
     if isinstance(t, Tensor) and t.name:
         return repr(t.name)
@@ -253,7 +252,7 @@ def _name(t: Any, x: Any, k: int = 0) -> str:
     kind = (
         f"the result of {made}" if made else "a leaf" if t is not None and t.live else "a constant"
     )
-    return f"{kind} of shape {np.shape(x)} (argument {k})"
+    return f"{kind} of shape {np.shape(x)}" + ("" if k is None else f" (argument {k})")
 
 
 def _place(scope: Scope | None) -> list[str]:

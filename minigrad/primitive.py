@@ -141,7 +141,7 @@ class Primitive:
     def __reduce__(self) -> str | tuple[Any, ...]:
         if getattr(sys.modules.get(self.__module__), self.__name__, None) is self:
             return str(self.__name__)
-        return OPS.__getitem__, (self.key,)
+        return _stated, (self.key,)
 
 
 class Joint:
@@ -353,6 +353,10 @@ def constant(function: Callable[..., Any]) -> Callable[..., Any]:
     unwrapped.__doc__ = f"{_title(function)} of the data: an array, constant to the graph."
     OPS[function] = unwrapped
     return unwrapped
+
+
+def _stated(key: Any) -> Any:
+    return OPS[key]  # not OPS.__getitem__, which pickle would send with all of OPS
 
 
 def _elementwise_samples(n: int, domain: tuple[float, float]) -> Samples:

@@ -1,11 +1,23 @@
 """Neural networks: modules that hold parameters, composed from primitives."""
 
-from .layers import Linear, Sequential
+from .conv import (
+    AvgPool1d,
+    AvgPool2d,
+    Conv1d,
+    Conv2d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    MaxPool1d,
+    MaxPool2d,
+)
+from .layers import BatchNorm1d, BatchNorm2d, Dropout, Embedding, LayerNorm, Linear, Sequential
 from .losses import cross_entropy, mse_loss
 from .module import Module
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 
 __all__ = [
-    "GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "Linear", "Module", "RNNCell", "Sequential",
+    "GRU", "LSTM", "RNN", "AvgPool1d", "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Conv1d",
+    "Conv2d", "ConvTranspose1d", "ConvTranspose2d", "Dropout", "Embedding", "GRUCell", "LSTMCell",
+    "LayerNorm", "Linear", "MaxPool1d", "MaxPool2d", "Module", "RNNCell", "Sequential",
     "cross_entropy", "mse_loss",
 ]  # fmt: skip

@@ -350,6 +350,7 @@ where = elementwise(
     None,
     lambda g, z, c, x, y: np.where(c, g, 0),
     lambda g, z, c, x, y: np.where(c, 0, g),
+    forward=_where,
     samples=_where_samples,
 )
 

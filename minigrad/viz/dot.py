@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["GraphTooLarge", "draw", "drawing_classes"]
 
 SCALAR_NODES = 50  # up to so many, a graph of numbers shows values and gradients
-WRITTEN = ("transpose",)  # operations that are written where they are used, of a parameter
 SYMMETRIC = {"add", "multiply", "maximum", "minimum"}
 UNSAFE = "[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # what XML does not allow
 GREY, PURPLE, ORANGE = "#64748b", "#6d28d9", "#c2410c"
@@ -43,6 +42,14 @@ PAGE = f"""\
 height=0.3 {FONT} fontsize=11]
 \tedge [color="{GREY}" arrowsize=0.6 {FONT} fontsize=9 labeldistance=1.5 labelangle=-40]
 """
+TOO_LARGE = """\
+laying this graph out would cost at least {:,}, more than max_cost={:,} (`dot` does some 1,000 per
+second). Draw a part, as in draw(h) of an intermediate tensor; put every repetition into `with
+mg.scope("step", t):` and leave fold=True, so that it is drawn once; or raise max_cost and wait"""
+NO_DOT = """\
+Graphviz's program `dot` is not installed; the Python package graphviz does not include it. Install
+it with `apt-get install graphviz`, `brew install graphviz`, `conda install -c conda-forge graphviz`
+or from graphviz.org. The text of the picture, .source and .save(), needs no program."""
 STYLE = {
     "operation": "",
     "view": ' shape=none style="" margin="0.05,0.02" height=0.2',
@@ -57,14 +64,6 @@ STYLE = {
 class GraphTooLarge(ValueError):  # noqa: N818 (it reads as what happened)
     """Laying the graph out would take too long."""
 
-    def __init__(self, cost: int, max_cost: int) -> None:
-        super().__init__(
-            f"the layout would cost at least {cost:,}, more than max_cost={max_cost:,}: draw a "
-            "part, as in draw(h) of an intermediate tensor; put every repetition into `with "
-            'mg.scope("step", t):` and leave fold=True, so that it is drawn once; or raise '
-            "max_cost and wait, `dot` does some 1,000 per second"
-        )
-
 
 def draw(outputs: Any, fold: bool = True, max_cost: int = 2500) -> graphviz.Digraph:
     """Draw the graph behind a Tensor, or a container of them, as a `graphviz.Digraph`.
@@ -75,12 +74,12 @@ def draw(outputs: Any, fold: bool = True, max_cost: int = 2500) -> graphviz.Digr
     RuntimeError for a tensor without a graph.
     """
     graph = Graph(outputs, fold)
-    boxes = {k for k in graph.shown if graph.nodes[k].op not in ("", *WRITTEN)}
+    boxes = {k for k in graph.shown if graph.nodes[k].op not in ("", "transpose")}
     if len(boxes) > max_cost:  # known without looking at the arrows
-        raise GraphTooLarge(len(boxes), max_cost)
+        raise GraphTooLarge(TOO_LARGE.format(len(boxes), max_cost))
     page = _Page(graph)
     if (cost := page.cost()) > max_cost:
-        raise GraphTooLarge(cost, max_cost)
+        raise GraphTooLarge(TOO_LARGE.format(cost, max_cost))
     return drawing_classes()[0](name="minigrad", body=page.lines())
 
 
@@ -92,17 +91,11 @@ def drawing_classes() -> tuple[Any, Any]:
     class DotNotFound(graphviz.ExecutableNotFound):  # type: ignore[misc]
         """Graphviz's program `dot` is not installed."""
 
-        def __init__(self) -> None:
-            RuntimeError.__init__(
-                self,
-                "Graphviz's program `dot` is not installed; the Python package graphviz does not "
-                "include it. Install it with `apt-get install graphviz`, `brew install graphviz` "
-                "or `conda install -c conda-forge graphviz`; .source and .save() need nothing",
-            )
+        __init__ = RuntimeError.__init__
 
     def require_dot() -> None:
         if shutil.which("dot") is None:
-            raise DotNotFound
+            raise DotNotFound(NO_DOT)
 
     class Drawing(graphviz.Digraph):  # type: ignore[misc]
         """A picture of a computation graph."""
@@ -118,8 +111,8 @@ def drawing_classes() -> tuple[Any, Any]:
         def _repr_mimebundle_(self, *args: Any, **kwargs: Any) -> Any:
             try:
                 return super()._repr_mimebundle_(*args, **kwargs)
-            except DotNotFound as error:
-                return {"text/plain": f"{self!r}\n{error}"}
+            except DotNotFound:
+                return {"text/plain": f"{self!r}\n{NO_DOT}"}
 
     return Drawing, DotNotFound
 
@@ -128,18 +121,18 @@ class _Page:
     """The boxes and arrows of a picture."""
 
     def __init__(self, graph: Graph) -> None:
-        self.graph, self.outputs = graph, {graph.shown[k] for k in graph.outputs}
+        self.graph, self.outputs = graph, defaultdict[int, list[str]](list)
+        for k in graph.outputs:
+            when = ", ".join([f"{fold.letter}={fold.moments[r]}" for fold, r in graph.paths[k]])
+            self.outputs[graph.shown[k]] += [f"output at {when}"] if when else []
         shown = [node for node in graph.nodes if graph.shown[node.number] == node.number]
         self.scalar = len(shown) <= SCALAR_NODES and all(n.value.shape == () for n in shown)
         self.written: dict[int, str] = {}  # parameters and their transposes, which have no boxes
-        for node in [] if self.scalar else shown:
-            if node.kind == "parameter":
-                text = node.name or "parameter"
-            elif node.op in WRITTEN and node.args[0] in self.written and not node.name:
+        for node in shown if not self.scalar else ():
+            text = node.name or "parameter" if node.kind == "parameter" else ""
+            if node.op == "transpose" and node.args[0] in self.written and not node.name:
                 text = f"{self.written[node.args[0]]}ᵀ{graph.options(node.number)}"
-            else:
-                continue
-            if node.number not in self.outputs:
+            if text and node.number not in self.outputs:
                 self.written[node.number] = text
         self.wires: list[Wire] = []
         self.wired: dict[int, set[int]] = defaultdict(set)  # node -> positions of arrows
@@ -213,10 +206,11 @@ class _Page:
             style, color, facts = "port", ORANGE, [self.starts[end]] if end in self.starts else []
         else:
             moment = f"[{_safe(path[-1][0].letter)}]" if path else ""
-            style, text = (
-                self._operation(node) if node.op else (node.kind, f"<b>{name}</b>{moment}")
-            )
-            style, facts = "output" if end.node in self.outputs else style, self._facts(node)
+            style, text, facts = node.kind, f"<b>{name}</b>{moment}", self._facts(node)
+            if node.op:
+                style, text = self._operation(node)
+        if not end.port and end.node in self.outputs:
+            style, facts = "output", facts + self.outputs[end.node]
         text = "<br/>".join([text, *[_small(fact, color) for fact in facts]])
         return f"\t{_id(end)} [label=<{text}>{STYLE[style]}]\n"
 
@@ -243,13 +237,10 @@ class _Page:
         return "operation", text
 
     def _facts(self, node: Node) -> list[str]:
+        if isinstance(node.value, Outputs):
+            return [f"{len(node.value)} outputs"]
         if not self.scalar or self.graph.paths[node.number]:
-            several = isinstance(node.value, Outputs)
-            return [
-                f"{len(node.value)} outputs"
-                if several
-                else f"{node.value.shape} {node.value.dtype}"
-            ]
+            return [f"{node.value.shape} {node.value.dtype}"]
         facts = [f"value {node.value.item():.4g}"]
         if node.kind in ("leaf", "parameter"):
             grad = node.tensor.grad

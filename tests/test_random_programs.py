@@ -1,0 +1,213 @@
+"""Random programs: every road to their derivatives gives the same numbers.
+
+A program is a list of 5 to 40 operations on what came before it, chosen by hypothesis: elementwise
+with broadcasting, reductions, products, indexing, views, joining; values are used again at will.
+Reverse mode, forward mode, central differences and, where it is installed, PyTorch must agree. The
+derivative is checked along a random direction, and hypothesis shrinks what fails to a few lines.
+"""
+
+import importlib.util
+import math
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import minigrad as mg
+from minigrad.testing import directional
+
+torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
+
+# Each keeps values moderate and is smooth where it is used, so that central differences are good.
+# Written with operators and methods that NumPy's arrays, Tensors and PyTorch's tensors share, and
+# with the functions of `m`: NumPy (for arrays and Tensors alike) or PyTorch.
+UNARY = {
+    "tanh": lambda m, x: m.tanh(x),
+    "sin": lambda m, x: m.sin(x),
+    "exp": lambda m, x: m.exp(m.tanh(x)),
+    "log": lambda m, x: m.log(x * x + 1.0),
+    "sqrt": lambda m, x: m.sqrt(x * x + 0.5),
+    "square": lambda m, x: m.tanh(x) ** 2,
+    "power": lambda m, x: (m.sin(x) + 1.5) ** 1.7,
+    "negative": lambda m, x: -x,
+    "reciprocal": lambda m, x: 1.0 / (x * x + 1.0),
+    "scalar": lambda m, x: 0.7 * x + 0.1,
+}
+BINARY = {
+    "add": lambda m, x, y: m.tanh(x) + y,
+    "subtract": lambda m, x, y: x - m.tanh(y),
+    "multiply": lambda m, x, y: m.tanh(x) * m.sin(y),
+    "divide": lambda m, x, y: m.sin(x) / (1.5 + m.sin(y)),
+    "power": lambda m, x, y: (1.5 + m.sin(x)) ** m.tanh(y),
+    "where": lambda m, x, y: m.where(SIGN(m, x + y), m.tanh(x + 0 * y), m.tanh(y + 0 * x)),
+}
+DIMENSIONS = (1, 2, 3)
+
+
+def SIGN(m, like):
+    """Choose among the elements by their place, which does not move."""
+    mask = np.arange(math.prod(like.shape)).reshape(tuple(like.shape)) % 3 == 0
+    return torch.tensor(mask) if m is torch else mask
+
+
+def broadcastable(a, b):
+    try:
+        return np.broadcast_shapes(a, b)
+    except ValueError:
+        return None
+
+
+@st.composite
+def programs(draw):
+    """Give the shapes of the inputs and the instructions: (function, numbers of what it takes)."""
+    lengths = draw(st.lists(st.sampled_from(DIMENSIONS), min_size=3, max_size=3))
+    some = st.sampled_from([1, *lengths])
+    shapes = draw(st.lists(st.lists(some, max_size=3).map(tuple), min_size=1, max_size=3))
+    inputs, body = list(shapes), []
+    wanted = draw(st.integers(5, 40))
+    while len(body) < wanted:
+        k = draw(st.integers(0, len(shapes) - 1))
+        shape = shapes[k]
+        kind = draw(
+            st.sampled_from(
+                ["unary", "binary", "binary", "reduce", "index", "view", "matmul", "join"]
+            )
+        )
+        if kind == "binary":
+            name = draw(st.sampled_from(sorted(BINARY)))
+            partners = [j for j, s in enumerate(shapes) if broadcastable(shape, s) is not None]
+            j = draw(st.sampled_from(partners))
+            body.append((BINARY[name], (k, j)))
+            shapes.append(broadcastable(shape, shapes[j]))
+            continue
+        if kind == "matmul" and len(shape) >= 2:
+            # x x' over the last two axes
+            body.append((lambda m, x: m.tanh(x) @ m.tanh(x).swapaxes(-1, -2) * 0.3, (k,)))
+            shapes.append((*shape[:-1], shape[-2]))
+            continue
+        if kind == "join":
+            same = [j for j, s in enumerate(shapes) if s == shape]
+            j, axis = draw(st.sampled_from(same)), draw(st.integers(0, len(shape)))
+            if math.prod(shape) <= 12:
+                body.append((lambda m, x, y, a=axis: m.stack([m.sin(x), m.tanh(y)], a), (k, j)))
+                shapes.append((*shape[:axis], 2, *shape[axis:]))
+                continue
+        if kind == "reduce" and shape:
+            axis, keep = draw(st.integers(-len(shape), len(shape) - 1)), draw(st.booleans())
+            method = draw(st.sampled_from(["sum", "mean", "cumsum"]))
+            if method == "cumsum":
+                body.append((lambda m, x, a=axis: m.tanh(m.cumsum(x, a)), (k,)))
+                shapes.append(shape)
+                continue
+            body.append(
+                (lambda m, x, f=method, a=axis, q=keep: reduced(m, m.sin(x), f, a, q), (k,))
+            )
+            shapes.append(np.sum(np.zeros(shape), axis=axis, keepdims=keep).shape)
+            continue
+        if kind == "index" and shape:
+            n = shape[0]
+            index = draw(
+                st.sampled_from([-1, slice(0, 1), slice(None, None, None), None, Ellipsis, "again"])
+            )
+            if index == "again":
+                index = np.array(draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=3)))
+            body.append((lambda m, x, i=index: x[i], (k,)))
+            shapes.append(np.zeros(shape)[index].shape)
+            continue
+        if kind == "view" and shape:
+            if draw(st.booleans()):
+                body.append((lambda m, x: x.swapaxes(0, -1), (k,)))
+                shapes.append(np.zeros(shape).swapaxes(0, -1).shape)
+            else:
+                body.append((lambda m, x: x.reshape(-1), (k,)))
+                shapes.append((math.prod(shape),))
+            continue
+        body.append((UNARY[draw(st.sampled_from(sorted(UNARY)))], (k,)))
+        shapes.append(shape)
+    last = draw(st.integers(0, len(shapes) - 1))
+    return inputs, body, last
+
+
+def reduced(m, x, method, axis, keep):
+    keyword = "keepdim" if m is torch else "keepdims"
+    return getattr(m, method)(x, axis, **{keyword: keep})
+
+
+def run(program, m, xs):
+    """Run the program and reduce everything it made last to one number; all values take part."""
+    _, body, last = program
+    values = list(xs)
+    for function, takes in body:
+        values.append(function(m, *[values[k] for k in takes]))
+    weights = [0.3 + 0.1 * k for k in range(len(values))]
+    return (
+        sum(w * m.sin(v).mean() for w, v in zip(weights, values, strict=True)) + values[last].sum()
+    )
+
+
+def drawn(program, seed):
+    rng = np.random.default_rng(seed)
+    return [np.asarray(rng.uniform(-1, 1, shape)) for shape in program[0]]
+
+
+ROOMY = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    derandomize=True,
+)
+
+
+@settings(ROOMY, max_examples=500)
+@given(programs())
+def test_first_derivatives(program):
+    def f(*xs):
+        return run(program, np, xs)
+
+    xs, vs = drawn(program, 0), drawn(program, 1)
+    exact = directional(f, xs, vs)[0]
+    value, pullback = mg.vjp(f, *xs)
+    gradient = [g.data for g in pullback(np.ones(()))]
+    reverse = sum(float((g * v).sum()) for g, v in zip(gradient, vs, strict=True))
+    forward = mg.jvp(f, xs, vs)[1].item()
+    size = sum(float(np.abs(g * v).sum()) for g, v in zip(gradient, vs, strict=True)) + 1
+    assert abs(reverse - forward) <= 1e-12 * size
+    assert abs(reverse - exact) <= 1e-7 * size
+    again = mg.vjp(mg.checkpoint(f), *xs)[1](np.ones(()))
+    for g, h in zip(gradient, again, strict=True):
+        np.testing.assert_array_equal(g, h.data)
+    if torch:
+        ts = [torch.tensor(x, requires_grad=True) for x in xs]
+        theirs = run(program, torch, ts)
+        np.testing.assert_allclose(value.item(), theirs.item(), rtol=1e-12)
+        theirs.backward()
+        for g, t in zip(gradient, ts, strict=True):
+            np.testing.assert_allclose(g, t.grad.numpy(), rtol=1e-10, atol=1e-12 * size)
+
+
+@settings(ROOMY, max_examples=120)
+@given(programs())
+def test_second_derivatives(program):
+    def f(*xs):
+        return run(program, np, xs)
+
+    def dot(us, vs):
+        return sum((u * v).sum() for u, v in zip(us, vs, strict=True))
+
+    every = tuple(range(len(program[0])))
+    xs, us, vs = (drawn(program, k) for k in range(3))
+    slope = mg.grad(f, every)
+    over = [float(dot(h, us).item()) for h in (mg.hvp(f, xs, vs), mg.hvp(mg.checkpoint(f), xs, vs))]
+    reverse = mg.grad(lambda *xs: dot(slope(*xs), vs), every)(*xs)
+    forward = mg.jvp(lambda *xs: mg.jvp(f, xs, vs)[1], xs, us)[1].item()
+    exact = directional(lambda *xs: dot(slope(*xs), vs), xs, us)[0]
+    size = float(sum(np.abs(h.data * u).sum() for h, u in zip(reverse, us, strict=True))) + 1
+    for found in (*over, dot(reverse, us).item(), forward):
+        assert abs(found - exact) <= 1e-6 * size
+        assert abs(found - forward) <= 1e-11 * size
+
+
+def test_the_oracle_took_part():
+    if torch is None:
+        pytest.skip("PyTorch is not installed: random programs are held against NumPy alone")
+    assert run(([()], [(UNARY["tanh"], (0,))], 1), torch, [torch.tensor(0.5)]).item() != 0
