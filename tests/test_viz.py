@@ -97,7 +97,7 @@ def test_golden_loop():
     view = 'shape=none style="" margin="0.05,0.02" height=0.2'
     assert viz.draw(loss).source == (
         f"""{HEAD}\
-	n1 [label=<<b>x</b><br/>{FONT}(3, 4, 2) float64</font>> style="filled,bold" fillcolor="#dcfce7"]
+	n0 [label=<<b>x</b><br/>{FONT}(3, 4, 2) float64</font>> style="filled,bold" fillcolor="#dcfce7"]
 	subgraph cluster_1 {{
 		graph [label=<loop: Loop> {frame}="#ffffff" penwidth=1]
 	subgraph cluster_2 {{
@@ -112,7 +112,7 @@ def test_golden_loop():
 	}}
 	n18 [label=<<b>divide</b>(2, ·){shape}>]
 	n19 [label=<<b>sum</b><br/>{FONT}() float64</font>> peripheries=2 fillcolor="#fef3c7"]
-	n1 -> n5
+	n0 -> n5
 	n4 -> n6 [headlabel=<{FONT}1</font>>]
 	n5 -> n6 [headlabel=<{FONT}2</font>>]
 	n6 -> n7
@@ -228,17 +228,17 @@ def test_any_name_is_safe(name):
         y = x * 2.0
     with mg.scope(name, 2):
         y = y * x
+    for k in range(3):
+        with mg.scope(name + "'", k):
+            y = mg.tanh(y)
     y.name = name
     source = viz.draw(y).source
-    assert source.isprintable() or set(re.findall("[^ -~]", source)) <= set("\n\t·×…−ᵀ→") | set(
-        name
-    )
     assert "\\" not in source
     assert len(source) < 4000
     if shutil.which("dot"):
         titles = "".join(ET.fromstring(viz.draw(y).pipe("svg", encoding="utf-8")).itertext())
         shown = " ".join(re.sub("[\0\a\ud800]", "\ufffd", name).split())[:59]
-        assert shown in titles.replace("\xa0", " ")
+        assert titles.count(shown) >= 5  # four frames and two boxes
 
 
 # ---- the size -----------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ def _seconds(run):
     return time.perf_counter() - start
 
 
-# ---- without the program --------------------------------------------------------------------------
+# ---- without the program -------------------------------------------------------------------------
 
 
 def test_without_dot(tmp_path, monkeypatch):
@@ -317,7 +317,7 @@ def test_there_is_nothing_else_in_viz():
         viz.nothing  # noqa: B018
 
 
-# ---- with the program -----------------------------------------------------------------------------
+# ---- with the program ----------------------------------------------------------------------------
 
 
 @needs_dot

@@ -35,7 +35,7 @@ def _terms(subscripts: str, ndims: tuple[int, ...]) -> tuple[tuple[str, ...], st
 
 def _einsum(*operands: Any, subscripts: str) -> Any:
     """Sum of products over the letters that the output leaves out."""
-    if not all([isinstance(x, np.ndarray) for x in operands]):
+    if not all(isinstance(x, np.ndarray) for x in operands):
         kind = np.result_type(*operands)  # Python's numbers are weak here too
         operands = tuple([np.asarray(x, kind) for x in operands])
     n = len(operands)

@@ -278,8 +278,8 @@ def _sinc(x: Any, *, n: int = 0) -> Any:
     As x sinc(x) is s(x) = sin(pi x) / pi, the derivatives obey x f[n] = s[n] - n f[n-1]. Near 0
     this cancels, and the power series is summed instead.
     """
-    if not n:
-        return np.sinc(x)
+    if not n:  # NumPy before 2.4 gives NaN for 0 in float16
+        return np.where(x == 0, 1, np.sinc(np.where(x == 0, 1, x)))
     near = np.abs(x) < 0.25 * (n + 1)
     u, v = np.where(near, 1, x), np.where(near, x, 0)
     far, wave = np.sinc(u), (np.sin(math.pi * u), np.cos(math.pi * u))

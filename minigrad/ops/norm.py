@@ -25,7 +25,7 @@ def _regular(r: Any, *shape: int) -> Any:
 def _vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Any:
     """Norm of order `ord` of the elements along `axis` (None: of all); the gradient at 0 is 0."""
     if axis is None and ord == 2:
-        return np.linalg.norm(x, keepdims=keepdims)  # a quarter of the time
+        return np.linalg.norm(x, axis=None, keepdims=keepdims)  # a quarter of the time
     return np.linalg.vector_norm(x, axis=axis, keepdims=keepdims, ord=ord)
 
 

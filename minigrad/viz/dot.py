@@ -294,4 +294,4 @@ def _safe(text: Any, limit: int = 60) -> str:
     """Make any text safe in an HTML-like label, on one line, and short."""
     text = re.sub(UNSAFE, "\ufffd", " ".join(str(text).split()))
     text = text if len(text) <= limit else f"{text[: limit - 1]}…"
-    return html.escape(text).replace("\\", "&#92;")
+    return html.escape(text).replace("\\", "&#92;&#92;")  # `dot` expands \N, even in HTML
