@@ -228,7 +228,7 @@ def main(argv: list[str] | None = None) -> int:
     dot = picture.save(options.out / "lstm.dot")
     print(f"\nthe computation graph, {WINDOW} steps folded to one cell: {dot}")
     if shutil.which("dot"):
-        print(f"drawn: {picture.render(outfile=options.out / 'lstm.svg')}")
+        print(f"drawn: {picture.render(outfile=options.out / 'lstm.svg', cleanup=True)}")
     else:
         print("install Graphviz to draw it: apt-get install graphviz, then dot -Tsvg lstm.dot")
     print(f"\n{time.perf_counter() - start:.1f} s; all gradients agree: {'yes' if agree else 'NO'}")
