@@ -16,8 +16,12 @@ format: .venv
 bench: .venv
 	$(PYTHON) benchmarks/bench_ops.py
 	$(PYTHON) benchmarks/bench_lstm.py
+	$(PYTHON) benchmarks/bench_checkpoint.py
+
+mutants: .venv
+	$(PYTHON) tests/mutants.py
 
 quickstart: .venv
 	$(PYTHON) examples/quickstart.py
 
-.PHONY: test lint format bench quickstart
+.PHONY: test lint format bench mutants quickstart

@@ -84,11 +84,10 @@ def scan(f: Function, carry: Any, xs: Any, *, checkpoint: int | bool = False) ->
 def _checked(out: Any, before: Any) -> tuple[Any, Any]:
     if not isinstance(out, tuple) or len(out) != 2:
         raise TypeError(f"scan: f must return a pair (carry, y), not {type(out).__name__}")
-    old, new = (tree.flatten(c)[1] for c in (before, out[0]))
+    old, new = (tree.names(tree.flatten(c)[1]) for c in (before, out[0]))
     if old != new:
         raise ValueError(
-            f"scan: f must return a carry nested like the one it got, {tree.names(old)}, not "
-            f"{tree.names(new)}"
+            f"scan: f must return a carry nested like the one it got, {old}, not {new}"
         )
     return out
 

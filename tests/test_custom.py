@@ -1,8 +1,10 @@
 """Primitives and backward passes that users write, outside the package."""
 
 import copy
+import importlib.util
 import multiprocessing
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -221,6 +223,31 @@ def test_check_primitive_wants_arrays():
         mg.check_primitive(p, X.astype(np.float32), mg.tensor(X))
     finally:
         del OPS[p.key]
+
+
+def test_the_mutation_sweep_reports_what_no_sample_sees(capsys):
+    spec = importlib.util.spec_from_file_location("mutants", Path(__file__).parent / "mutants.py")
+    mutants = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(mutants)
+
+    def blind(x, y):
+        return x * y
+
+    samples = [Case.of(X, 2.0), Case.of(np.zeros(0), np.zeros(0))]
+    rules = [lambda g, z, x, y: g * y, lambda g, z, x, y: g * x]
+    define(elementwise=rules, samples=lambda r: samples)(blind)
+    try:
+        assert mutants.main(["blind"]) == 1
+        survived = [line for line in capsys.readouterr().out.splitlines() if "survived" in line]
+        assert [line.partition("blind, ")[2] for line in survived] == [
+            f"rule 1 {change}" for change in ("negated", "times 1.01", "dropped")
+        ]
+        samples[1:] = [Case.of(X, X[1:2])]
+        assert mutants.main(["blind"]) == 0
+        assert "8 of 8 mutants killed" in capsys.readouterr().out
+    finally:
+        del OPS[blind]
+    assert mutants.main(["no such"]) == 1
 
 
 # ---- custom_vjp --------------------------------------------------------------------------------

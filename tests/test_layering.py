@@ -20,7 +20,7 @@ LAYERS = [
     ["custom"],
     ["nn.init", "nn.module"],
     ["nn.layers", "nn.losses"],
-    ["nn.recurrent"],
+    ["nn.conv", "nn.recurrent"],
     ["nn"],
     ["data", "optim", "io"],
     ["train"],

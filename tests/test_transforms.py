@@ -4,9 +4,11 @@ Every road to a number is taken, and all must meet.
 """
 
 import gc
+import importlib.util
 import threading
 import time
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -390,6 +392,11 @@ def test_scan_over_constants_and_integers():
     assert x.grad == 4 * 2**3
 
 
+def test_scan_takes_a_list_for_a_tuple():
+    (a, b), _ = mg.scan(lambda c, x: ((c[0] + x, c[1] * 2), None), [0.0, 1.0], np.ones(3))
+    assert (a.item(), b) == (3, 8)
+
+
 def test_scan_pushes_step_scopes_once_each():
     seen = []
 
@@ -482,6 +489,24 @@ def test_flatten_is_differentiable_both_ways():
     close(g["a"], 2 * X * 4)
     close(g["b"], 4 * (X**2).sum())
     check_grads(number, (p,))
+
+
+def test_the_scipy_example_fits(capsys):
+    pytest.importorskip("scipy", reason="SciPy is not installed")
+    path = Path(__file__).parent.parent / "examples" / "scipy_fit.py"
+    spec = importlib.util.spec_from_file_location("scipy_fit", path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    years, numbers = example.load()
+    years, y = years[:80], np.sqrt(numbers[:80])
+    example.WAVES = 1
+    found = example.fits(years, y, example.start(years, y))
+    for fit in found:
+        assert fit.loss < 0.5 * y.var()
+        assert fit.loss == pytest.approx(found[0].loss, rel=1e-6)
+        assert fit.params["period"] == pytest.approx(11, abs=0.5)
+    assert found[1].calls[0] * 3 < found[0].calls[0]
+    assert found[2].calls[2] > 0
 
 
 def test_flatten_of_a_module_gives_a_twin():

@@ -37,6 +37,7 @@ class Linear(Module):
         rng: init.Seed = None,
         dtype: DType = None,
     ) -> None:
+        self.in_features, self.out_features = in_features, out_features
         rng = init.generator(rng)
         bound = 1 / math.sqrt(in_features)
         self.weight = init.uniform(rng, bound, (out_features, in_features), dtype)

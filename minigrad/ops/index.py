@@ -18,7 +18,6 @@ __all__ = [
     "sort", "take", "take_along_axis", "tile",
 ]  # fmt: skip
 
-
 _BASIC = {int, slice, type(None), type(Ellipsis)}
 
 
@@ -31,7 +30,7 @@ def _add_at(a: Any, index: Any, b: Any) -> None:
     """Add b to a at the index, once for every time an element is named."""
     if _is_basic(index) or (isinstance(index, np.ndarray) and index.dtype.kind == "b"):
         a[index] += b
-    elif a.ndim > 1 and 4 * np.size(b) > max(a.size, 256) and a.flags.c_contiguous:
+    elif a.ndim > 1 and 4 * np.size(b) > max(a.size, 1024) and a.flags.c_contiguous:
         # one axis is NumPy's fast path, 2 to 4 times faster than rows
         flat = np.arange(a.size).reshape(a.shape)[index]
         np.add.at(a.reshape(-1), flat.reshape(-1), np.broadcast_to(b, flat.shape).reshape(-1))
@@ -63,10 +62,6 @@ def _index_add(a: Any, values: Any, *, index: Any) -> Any:
     out = np.array(a, dtype=np.result_type(a, values), order="C")
     _add_at(out, index, values)
     return out
-
-
-def _zeroed(g: Any, index: Any) -> Any:
-    return index_set.like_numpy(g, 0, index=index)
 
 
 INDICES: tuple[Any, ...] = (
@@ -128,22 +123,18 @@ pick = general(
     pushes=[lambda d, z, outputs, k: d[k]],
     samples=lambda r: [],
 )
-index_set = linear(
+index_set: Primitive = linear(
     _index_set,
-    lambda g, z, a, values, index: _zeroed(g, index),
+    lambda g, z, a, values, index: index_set.like_numpy(g, 0, index=index),
     lambda g, z, a, values, index: g[index],
-    key=At.set,
-    name="index_set",
-    samples=_writes,
-)
+    key=At.set, name="index_set", samples=_writes,
+)  # fmt: skip
 index_add = linear(
     _index_add,
     lambda g, z, a, values, index: g,
     lambda g, z, a, values, index: g[index],
-    key=At.add,
-    name="index_add",
-    samples=_writes,
-)
+    key=At.add, name="index_add", samples=_writes,
+)  # fmt: skip
 
 
 @operation(At.multiply, _writes)
@@ -160,11 +151,10 @@ def index_multiply(a: Any, values: Any, *, index: Any) -> Tensor:
 @operation(
     np.take,
     lambda r: [
-        Case.of(r(3, 2), np.array([[0, 2], [0, -1]])),
-        Case.of(r(3, 2), 1, axis=-1),
+        Case.of(r(3, 2), np.array([[0, 2], [0, -1]])), Case.of(r(3, 2), 1, axis=-1),
         Case.of(r(4, 3).T[::2], np.array([2, 2, 0]), axis=1),
     ],
-)
+)  # fmt: skip
 def take(a: Any, indices: Any, axis: int | None = None) -> Tensor:
     """Read whole slices along `axis` (None: from the flattened array)."""
     if axis is None:
@@ -234,13 +224,20 @@ take_along_axis = _moved(
 _PADDINGS = ("constant", "edge", "reflect", "symmetric", "wrap")
 
 
+def _widths(pad_width: Any, ndim: int) -> Any:
+    """Give the width before and after each axis; a dict names axes, and the others get none."""
+    if isinstance(pad_width, dict):
+        rows: list[Any] = [pad_width.get(k, pad_width.get(k - ndim, 0)) for k in range(ndim)]
+        pad_width = [np.broadcast_to(row, 2) for row in rows]
+    return np.broadcast_to(pad_width, (ndim, 2))
+
+
 def _pad(array: Any, *, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Any:
     """Widen by a constant or by copies of elements, which then share their gradient."""
-    if mode == "constant":
-        return np.pad(array, pad_width, constant_values=constant_values)
     if mode not in _PADDINGS:
         raise ValueError(f"minigrad pads with the modes {', '.join(_PADDINGS)}")
-    return np.pad(array, pad_width, mode)  # type: ignore[call-overload]
+    options = {"constant_values": constant_values} if mode == "constant" else {}
+    return np.pad(array, _widths(pad_width, array.ndim), mode, **options)  # type: ignore[call-overload]
 
 
 def _pull_pad(
@@ -248,10 +245,7 @@ def _pull_pad(
 ) -> Any:
     if mode != "constant":
         return pull_copies(g, z, a, pad_width=pad_width, mode=mode)
-    if isinstance(pad_width, dict):
-        pad_width = [pad_width.get(k, pad_width.get(k - a.ndim, 0)) for k in range(a.ndim)]
-        pad_width = [np.broadcast_to(w, 2) for w in pad_width]
-    starts = np.broadcast_to(pad_width, (a.ndim, 2))[:, 0]
+    starts = _widths(pad_width, a.ndim)[:, 0]
     return g[tuple([slice(k, k + n) for k, n in zip(starts.tolist(), a.shape, strict=True)])]
 
 
@@ -270,6 +264,7 @@ pad = general(
     pushes=[_push_pad],
     samples=lambda r: [
         *_cases({"pad_width": 1}, {"pad_width": ((1, 0), (2, 1)), "constant_values": 3.0})(r),
+        *_cases({"pad_width": {-1: (2, 1)}})(r),
         *_cases(*[{"pad_width": (2, 1), "mode": mode} for mode in _PADDINGS], shape=(3, 3))(r),
     ],
 )
@@ -284,12 +279,9 @@ def _tensor(x: Any) -> Tensor:
 
 def _sorts(r: Any) -> list[Case]:
     return [
-        Case.of(r(4)),
-        Case.of(r(2, 3), axis=0),
-        Case.of(r(2, 3), axis=None),
-        Case.of(r(4, 3).T[::2], axis=-1),
-        Case.of(r(0, 2), axis=0),
-    ]
+        Case.of(r(4)), Case.of(r(2, 3), axis=0), Case.of(r(2, 3), axis=None),
+        Case.of(r(4, 3).T[::2], axis=-1), Case.of(r(0, 2), axis=0),
+    ]  # fmt: skip
 
 
 @operation(np.sort, _sorts)
@@ -312,12 +304,10 @@ Axes = int | tuple[int, ...] | None
 @operation(
     np.quantile,
     lambda r: [
-        Case.of(r(5), 0.3),
-        Case.of(r(2, 4), np.array([0, 1]), axis=1),
-        Case.of(r(2, 3, 2), 0.6, axis=(0, -1), keepdims=True),
-        Case.of(r(3, 2).T, 0.5, axis=0),
+        Case.of(r(5), 0.3), Case.of(r(2, 4), np.array([0, 1]), axis=1),
+        Case.of(r(2, 3, 2), 0.6, axis=(0, -1), keepdims=True), Case.of(r(3, 2).T, 0.5, axis=0),
     ],
-)
+)  # fmt: skip
 def quantile(a: Any, q: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """Give what a share q of the values lies below, linearly between the two neighbours in order.
 
@@ -351,12 +341,8 @@ def percentile(a: Any, q: Any, axis: Axes = None, *, keepdims: bool = False) -> 
 
 @operation(
     np.median,
-    lambda r: [
-        Case.of(r(5)),
-        Case.of(r(2, 4), axis=-1),
-        Case.of(r(2, 3), axis=(0, 1), keepdims=True),
-    ],
-)
+    lambda r: [Case.of(r(5)), Case.of(r(2, 4), axis=-1), Case.of(r(2, 3), axis=(0, 1), keepdims=True)],
+)  # fmt: skip
 def median(a: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """Middle of the values in order; of an even number, the mean of the two in the middle."""
     return quantile(a, 0.5, axis, keepdims=keepdims)

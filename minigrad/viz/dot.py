@@ -42,14 +42,16 @@ PAGE = f"""\
 height=0.3 {FONT} fontsize=11]
 \tedge [color="{GREY}" arrowsize=0.6 {FONT} fontsize=9 labeldistance=1.5 labelangle=-40]
 """
-TOO_LARGE = """\
-laying this graph out would cost at least {:,}, more than max_cost={:,} (`dot` does some 1,000 per
-second). Draw a part, as in draw(h) of an intermediate tensor; put every repetition into `with
-mg.scope("step", t):` and leave fold=True, so that it is drawn once; or raise max_cost and wait"""
-NO_DOT = """\
-Graphviz's program `dot` is not installed; the Python package graphviz does not include it. Install
-it with `apt-get install graphviz`, `brew install graphviz`, `conda install -c conda-forge graphviz`
-or from graphviz.org. The text of the picture, .source and .save(), needs no program."""
+TOO_LARGE = (
+    "laying this graph out would cost at least {:,}, above max_cost={:,} (`dot` does some 1,000 "
+    "per second). Draw a part, as in draw(h) of an intermediate tensor; put every repetition into "
+    '`with mg.scope("step", t):` and leave fold=True, so that it is drawn once; or raise max_cost'
+)
+NO_DOT = (
+    "Graphviz's program `dot` is not installed; the Python package graphviz does not include it. "
+    "Install it with `apt-get install graphviz`, `brew install graphviz` or `conda install -c "
+    "conda-forge graphviz`. The text of the picture, .source and .save(), needs no program."
+)
 STYLE = {
     "operation": "",
     "view": ' shape=none style="" margin="0.05,0.02" height=0.2',
