@@ -109,9 +109,6 @@ class Pending:
         g = g if self.dense is None else g + self.dense
         return g if g.dtype is self.dtype else cast(g, self.dtype)
 
-    def astype(self, dtype: Any) -> Any:
-        return self.total().astype(dtype)
-
 
 def between(wrt: Sequence[Node] | None, outputs: Sequence[Node]) -> tuple[list[Node], bool]:
     """List the live nodes on a way from `wrt` (None: any leaf) to `outputs`, in creation order.
@@ -177,9 +174,7 @@ def pull(
     """
     reach, ends = set(path), set(wrt)
     cots: dict[Node, Any] = {}
-    owned: set[Node] = (
-        set()
-    )  # those whose cotangent is a buffer of our own: it is added to in place
+    owned: set[Node] = set()  # whose cotangent is a buffer of our own, added to in place
     result: dict[Node, Any] = {}
     for node, g in zip(outputs, cotangents, strict=True):
         if node in reach:

@@ -31,7 +31,7 @@ np.empty(31 << 20, np.uint8)
 
 _default_dtype: np.dtype[Any] = np.dtype(np.float32)
 _NO_PARAMS: dict[str, Any] = {}  # a plain dict: `**` of any other mapping costs 0.5 us
-_ndarray, _asarray, _next_index = np.ndarray, np.asarray, tape.next_index
+_ndarray, _next_index = np.ndarray, tape.next_index
 
 
 def get_default_dtype() -> np.dtype[Any]:
