@@ -11,6 +11,10 @@ Everyone computes the same from the same arrays, checked before it is timed:
 and is written as its users would write it for speed: x W_ih' for all steps in one product, the four
 gates in one product per step, h collected and summed once. Ratios are minigrad.nn.LSTM's time over
 the other's, so less is better for minigrad.
+
+"its operations, no tape" is what NumPy alone costs: the operations and rules that minigrad.nn.LSTM
+runs, each once, written out in a row. Nothing that composes the cell from operations of NumPy and
+runs each when it is called can be faster, whatever its tape costs.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from timing import Step, agree, header, measure, peer, table
+from timing import Step, agree, header, measure, peer, table, unguarded
 
 import minigrad as mg
 
@@ -89,6 +93,47 @@ def by_hand(p: Problem) -> Step:
         hs, _, cache = mg.bptt.lstm_forward(p.x, p.weight_ih, p.weight_hh, p.bias, None)
         g = mg.bptt.lstm_backward(np.ones_like(hs), cache)
         return g["x"], g["weight_ih"], g["weight_hh"], g["bias_ih"]
+
+    return step
+
+
+def written_out(p: Problem) -> Step:
+    sigmoid = mg.sigmoid.forward
+    T, B, features = p.x.shape
+    H = p.weight_hh.shape[1]
+    blocks = [slice(k * H, (k + 1) * H) for k in range(4)]
+
+    def step() -> tuple[np.ndarray, ...]:
+        flat_x, w, u, b = p.x.reshape(T * B, features), p.weight_ih, p.weight_hh, p.bias
+        xw = (flat_x @ w.T).reshape(T, B, 4 * H) + b
+        ut, h, c = u.T, np.zeros((B, H), np.float32), np.zeros((B, H), np.float32)
+        hs, kept = [], []
+        for t in range(T):
+            a = xw[t] + h @ ut
+            i, f, g, o = [a[..., block] for block in blocks]
+            i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+            before, c = (h, c), f * c + i * g
+            tc = np.tanh(c)
+            h = o * tc
+            hs.append(h)
+            kept.append((*before, i, f, g, o, tc))
+        out = np.stack(hs)
+        dhs = np.broadcast_to(np.ones_like(out.sum()), out.shape)
+        dh = dc = np.zeros((B, H), np.float32)
+        das = []
+        for t in reversed(range(T)):
+            _, c, i, f, g, o, tc = kept[t]
+            dh = dhs[t] + dh
+            do, dtc = dh * tc, dh * o
+            dc = dc + (dtc - dtc * tc * tc)
+            di, df, dg = dc * g, dc * c, dc * i
+            di, df, do = [(dz := d * z) - dz * z for d, z in ((di, i), (df, f), (do, o))]
+            da = np.concatenate((di, df, dg - dg * g * g, do), -1)
+            das.append(da)
+            dh, dc = da @ u, dc * f
+        da = np.concatenate(das[::-1])
+        hs_before = np.concatenate([k[0] for k in kept])
+        return (da @ w).reshape(p.x.shape), da.T @ flat_x, da.T @ hs_before, da.sum(0)
 
     return step
 
@@ -237,12 +282,14 @@ def mygrad_eager(p: Problem) -> Step | None:
 IMPLEMENTATIONS: dict[str, Callable[[Problem], Step | None]] = {
     "GEMMs alone, NumPy": gemms,
     "BPTT by hand, NumPy": by_hand,
+    "its operations, no tape": written_out,
     "minigrad.nn.LSTM": minigrad_eager,
     "torch.nn.LSTM, fused": torch_fused,
     "torch composed": torch_composed,
     "JAX jit + scan": jax_scan,
     "HIPS autograd": hips_autograd,
     "mygrad": mygrad_eager,
+    "mygrad, guard off": lambda p: unguarded(mygrad_eager(p)),
 }
 
 

@@ -157,29 +157,17 @@ class Joint:
         pull: Callable[..., Sequence[Any]],
         push: Callable[..., Any],
     ) -> None:
-        self.name, self.forward, self._pull, self.pushes = name, forward, pull, push
-
-    @property
-    def pulls(self) -> Every:
-        """Rules for one walk of the tape: the first to be called computes for all."""
-        found: list[Any] = []
-
-        def rule(k: int, *args: Any) -> Any:
-            if not found:
-                found.extend(self._pull(*args))
-            return found[k]
-
-        return Every(rule)
+        self.name, self.forward, self.pushes = name, forward, push
+        self.pulls = lambda wanted, *args: pull(*args)
 
 
-class Every:
-    """The rules of a variadic primitive: the k-th is `rule(k, g, z, *xs)`."""
+def each(rule: Callable[..., Any]) -> Callable[..., list[Any]]:
+    """Make one pull for any number of inputs of `rule(k, g, z, *xs)`, the k-th input's."""
 
-    def __init__(self, rule: Callable[..., Any]) -> None:
-        self.rule = rule
+    def pull(wanted: Sequence[bool], *args: Any, **params: Any) -> list[Any]:
+        return [rule(k, *args, **params) if yes else None for k, yes in enumerate(wanted)]
 
-    def __getitem__(self, k: int) -> Callable[..., Any]:  # also makes it iterable, without end
-        return lambda *args, **params: self.rule(k, *args, **params)
+    return pull
 
 
 def elementwise(
@@ -211,12 +199,12 @@ def linear(
     *transposes: Rule,
     samples: Samples,
     key: Any = None,
-    each: Callable[..., Any] | None = None,
+    together: Callable[..., Any] | None = None,
     name: str | None = None,
 ) -> Primitive:
     """State a function linear in all its inputs together (reshape, stack), by its transposes.
 
-    For any number of inputs, `each(k, g, z, *xs)` is the transpose for the k-th.
+    For any number of inputs, `together(wanted, g, z, *xs)` lists what the transposes give.
     """
 
     def push(dxs: Sequence[Any], z: Any, *xs: Any, **params: Any) -> Any:
@@ -225,7 +213,7 @@ def linear(
 
     primitive = Primitive(
         forward,
-        Every(each) if each else transposes,
+        together or transposes,
         push,
         key=key,
         name=name,
@@ -315,13 +303,13 @@ def define(
             return _elementwise(function, *elementwise, name=called, samples=samples, domain=domain)
         cases = samples or (lambda r: [])
         if callable(linear):
-            return _linear(function, each=linear, name=called, samples=cases)
+            return _linear(function, together=each(linear), name=called, samples=cases)
         if linear is not None:
             return _linear(function, *linear, name=called, samples=cases)
         if multilinear is not None:
             return _multilinear(function, *multilinear, name=called, samples=cases)
-        each = Every(pulls) if callable(pulls) else pulls
-        return Primitive(function, each, pushes, name=called, samples=cases)
+        every: Any = each(pulls) if callable(pulls) else pulls
+        return Primitive(function, every, pushes, name=called, samples=cases)
 
     return decorate
 

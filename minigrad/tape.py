@@ -22,7 +22,8 @@ from typing import Any, Protocol
 import numpy as np
 
 __all__ = [
-    "Node", "Outputs", "Pending", "PrimitiveLike", "between", "next_index", "pull", "push", "since",
+    "Node", "Outputs", "Pending", "PrimitiveLike", "between", "next_index", "pull", "pulled",
+    "push", "since",
 ]  # fmt: skip
 
 next_index = count().__next__
@@ -32,8 +33,9 @@ _by_index = attrgetter("index")
 class PrimitiveLike(Protocol):
     """What the tape asks of a primitive: a rule for each input, in each direction.
 
-    None stands for an input that is not differentiable. `pushes` may also be one function of all
-    tangents together, for functions of any number of inputs.
+    None stands for an input that is not differentiable. For any number of inputs each may also be
+    one function: `pushes(dxs, z, *xs)` of all tangents, None where there is none, and
+    `pulls(wanted, g, z, *xs)`, which lists the cotangents, at least those that are wanted.
     """
 
     name: str
@@ -85,17 +87,16 @@ class Pending:
     them together costs T. And T uses of one matrix make one large product instead of T small ones.
     """
 
-    __slots__ = ("dense", "dtype", "gs", "indices", "scatter", "shape")
+    __slots__ = ("dense", "dtype", "parts", "scatter", "shape")
     __array_ufunc__ = None  # so that `array + pending` comes to __radd__
 
     def __init__(self, scatter: Callable[..., Any], like: Any, index: Any, g: Any) -> None:
         self.shape, self.dtype, self.scatter = like.shape, like.dtype, scatter
-        self.indices, self.gs, self.dense = [index], [g], None
+        self.parts, self.dense = [(index, g)], None
 
     def __add__(self, other: Any) -> Pending:
-        if isinstance(other, Pending):
-            self.indices += other.indices
-            self.gs += other.gs
+        if type(other) is Pending:
+            self.parts += other.parts
             other = other.dense
         if other is not None:
             self.dense = other if self.dense is None else self.dense + other
@@ -105,7 +106,8 @@ class Pending:
 
     def total(self) -> Any:
         """Sum everything collected into one array (or Tensor) of the full shape."""
-        g = self.scatter(*self.gs, indices=tuple(self.indices), shape=self.shape)
+        indices, gs = zip(*self.parts, strict=True)
+        g = self.scatter(*gs, indices=indices, shape=self.shape)
         g = g if self.dense is None else g + self.dense
         return g if g.dtype is self.dtype else cast(g, self.dtype)
 
@@ -189,12 +191,25 @@ def pull(
         if primitive is None or node in ends:
             result[node] = g
             continue
-        values, params = node.xs, node.params
+        inputs, values, params, rules = node.inputs, node.xs, node.params, primitive.pulls
         z, xs = (node.opened(), recorded_inputs(node)) if on_tensors else (node.value, values)
-        for t, x, rule in zip(node.inputs, values, primitive.pulls):  # noqa: B905
+        arity = 0 if params else len(xs)
+        if arity == 2:
+            x1, x2 = xs
+        elif arity == 1:
+            (x1,) = xs
+        if callable(rules):
+            given = rules([t in reach for t in inputs], g, z, *xs, **params)
+            rules, arity, xs, params = map(_giving, given), 0, (), {}
+        for t, x, rule in zip(inputs, values, rules):  # noqa: B905 (a check costs time)
             if t not in reach or rule is None:
                 continue
-            gx = rule(g, z, *xs, **params) if params else rule(g, z, *xs)
+            if arity == 2:  # Python calls a function faster by arguments than by a list of them
+                gx = rule(g, z, x1, x2)
+            elif arity == 1:
+                gx = rule(g, z, x1)
+            else:
+                gx = rule(g, z, *xs, **params)
             if watch is not None:
                 watch(node, t, g, gx)
             if gx.shape != x.shape:
@@ -214,6 +229,22 @@ def pull(
     return result
 
 
+def _giving(gx: Any) -> Callable[..., Any]:
+    return lambda *_, **__: gx
+
+
+def pulled(node: Node, wanted: Sequence[bool], g: Any, z: Any, xs: Sequence[Any]) -> list[Any]:
+    """List what the rules of one node make of `g` for its inputs, None for those not wanted."""
+    rules = node.primitive.pulls if node.primitive else ()
+    if callable(rules):
+        given = rules(wanted, g, z, *xs, **node.params)
+        return [gx if is_wanted else None for gx, is_wanted in zip(given, wanted, strict=True)]
+    return [
+        rule(g, z, *xs, **node.params) if rule and is_wanted else None
+        for rule, is_wanted in zip(rules, wanted, strict=True)
+    ]
+
+
 def push(
     path: Sequence[Node],
     inputs: Sequence[Node],
@@ -231,6 +262,8 @@ def push(
         total = None
         if callable(pushes):
             total = pushes(dxs, z, *xs, **params)
+            if isinstance(total, tuple):
+                total = Outputs(total)
         else:
             for push_k, dx in zip(pushes, dxs, strict=True):
                 if dx is None or push_k is None:

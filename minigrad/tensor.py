@@ -21,6 +21,7 @@ from .tape import Node, Outputs, PrimitiveLike
 __all__ = ["OPS", "Tensor", "apply", "label", "set_default_dtype", "tensor", "value_of"]
 
 DType = npt.DTypeLike | None
+Operator = Callable[["Tensor", Any], "Tensor"]
 
 OPS: dict[Any, Callable[..., Any]] = {}
 """Every operation, keyed by the NumPy function (or the forward function) that it differentiates."""
@@ -31,7 +32,7 @@ np.empty(31 << 20, np.uint8)
 
 _default_dtype: np.dtype[Any] = np.dtype(np.float32)
 _NO_PARAMS: dict[str, Any] = {}  # a plain dict: `**` of any other mapping costs 0.5 us
-_ndarray, _next_index = np.ndarray, tape.next_index
+_ndarray, _new, _next_index = np.ndarray, object.__new__, tape.next_index
 
 
 def get_default_dtype() -> np.dtype[Any]:
@@ -55,6 +56,21 @@ def _method(function: Any) -> Any:
     method.__name__ = function.__name__
     method.__doc__ = f"numpy.{function.__name__}(self, ...)"
     return method
+
+
+def _operators(function: Any) -> tuple[Operator, Operator]:
+    """Make an operator of two operands, and the one for a Tensor on the right."""
+
+    def left(self: Tensor, other: Any) -> Tensor:
+        if isinstance(other, Tensor):  # what `apply` does: small arrays are all overhead
+            xs = self.value, other.value
+            return _run(OPS[function], (self, other), xs, _NO_PARAMS, self.live or other.live)
+        return apply(OPS[function], (self, other))
+
+    def right(self: Tensor, other: Any) -> Tensor:
+        return apply(OPS[function], (other, self))
+
+    return left, right
 
 
 class Tensor(Node):
@@ -170,9 +186,11 @@ class Tensor(Node):
 
     def opened(self) -> Any:
         """Give this tensor, or the tensors of the several outputs of its primitive."""
-        if not isinstance(self.value, Outputs):
+        outputs = self.value
+        if not isinstance(outputs, Outputs):
             return self
-        return Outputs([apply(OPS[Outputs], (self,), {"k": k}) for k in range(len(self.value))])
+        given = True, None, OPS[Outputs], (self,), (outputs,)
+        return Outputs([Tensor(v, *given, {"k": k}, self.scope) for k, v in enumerate(outputs)])
 
     # ---- gradients ---------------------------------------------------------------------------
 
@@ -269,18 +287,12 @@ class Tensor(Node):
 
     # ---- operators: each looks its NumPy function up -------------------------------------------
     # fmt: off
-    def __add__(self, other: Any) -> Tensor: return _apply2(OPS[np.add], self, other)
-    def __radd__(self, other: Any) -> Tensor: return _apply2(OPS[np.add], other, self)
-    def __sub__(self, other: Any) -> Tensor: return _apply2(OPS[np.subtract], self, other)
-    def __rsub__(self, other: Any) -> Tensor: return _apply2(OPS[np.subtract], other, self)
-    def __mul__(self, other: Any) -> Tensor: return _apply2(OPS[np.multiply], self, other)
-    def __rmul__(self, other: Any) -> Tensor: return _apply2(OPS[np.multiply], other, self)
-    def __truediv__(self, other: Any) -> Tensor: return _apply2(OPS[np.divide], self, other)
-    def __rtruediv__(self, other: Any) -> Tensor: return _apply2(OPS[np.divide], other, self)
-    def __pow__(self, other: Any) -> Tensor: return _apply2(OPS[np.power], self, other)
-    def __rpow__(self, other: Any) -> Tensor: return _apply2(OPS[np.power], other, self)
-    def __matmul__(self, other: Any) -> Tensor: return _apply2(OPS[np.matmul], self, other)
-    def __rmatmul__(self, other: Any) -> Tensor: return _apply2(OPS[np.matmul], other, self)
+    __add__, __radd__ = _operators(np.add)
+    __sub__, __rsub__ = _operators(np.subtract)
+    __mul__, __rmul__ = _operators(np.multiply)
+    __truediv__, __rtruediv__ = _operators(np.divide)
+    __pow__, __rpow__ = _operators(np.power)
+    __matmul__, __rmatmul__ = _operators(np.matmul)
     def __neg__(self) -> Tensor: return apply(OPS[np.negative], (self,))
     def __pos__(self) -> Tensor: return apply(OPS[np.positive], (self,))
     def __abs__(self) -> Tensor: return apply(OPS[np.absolute], (self,))
@@ -382,6 +394,8 @@ def label(**tensors: Tensor) -> None:
 
 def apply(primitive: Any, args: Sequence[Any], params: Mapping[str, Any] = _NO_PARAMS) -> Tensor:
     """Run a primitive on `args` (Tensors, arrays, numbers) and record it if any of them is live."""
+    if len(args) == 1 and isinstance(a := args[0], Tensor):  # most operations, and soon done
+        return _run(primitive, args, (a.value,), params, a.live)
     xs, live, tensors = [], False, True
     for a in args:
         if isinstance(a, Tensor):
@@ -395,16 +409,7 @@ def apply(primitive: Any, args: Sequence[Any], params: Mapping[str, Any] = _NO_P
     return _run(primitive, args, tuple(xs), params, live)
 
 
-def _apply2(primitive: Any, a: Any, b: Any) -> Tensor:
-    """Do what `apply` does, unrolled for two tensors: small arrays are all overhead."""
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return _run(primitive, (a, b), (a.value, b.value), _NO_PARAMS, a.live or b.live)
-    return apply(primitive, (a, b))
-
-
-def _run(
-    primitive: Any, inputs: Sequence[Any], xs: tuple[Any, ...], params: Any, live: bool
-) -> Tensor:
+def _run(primitive: Any, inputs: Any, xs: tuple[Any, ...], params: Any, live: bool) -> Tensor:
     try:
         value = primitive.forward(*xs, **params) if params else primitive.forward(*xs)
     except (ValueError, TypeError, IndexError) as error:
@@ -413,9 +418,12 @@ def _run(
         if isinstance(value, tuple):
             return _several(primitive, inputs, xs, params, live, value)  # type: ignore[no-any-return]
         value = _array_result(primitive, value)
-    if live and (context := current()).recording:
-        return Tensor(value, True, None, primitive, inputs, xs, params, context.scope)
-    return Tensor(value)
+    if not (live and (context := current()).recording):
+        return Tensor(value)
+    t = _new(Tensor)  # as Tensor(...) would, in half the time
+    t.value, t.primitive, t.inputs, t.xs, t.params = value, primitive, inputs, xs, params
+    t.live, t.scope, t.index, t.grad, t.name = True, context.scope, _next_index(), None, None
+    return t
 
 
 def _several(
@@ -427,7 +435,7 @@ def _several(
     values: tuple[Any, ...],
 ) -> Any:
     """Record a primitive with several outputs, and give a tuple (of the same kind) of Tensors."""
-    outputs = Outputs([_array_result(primitive, v) for v in values])
+    outputs = Outputs([v if type(v) is _ndarray else _array_result(primitive, v) for v in values])
     if live and (context := current()).recording:
         node = Tensor(outputs, True, None, primitive, inputs, xs, params, context.scope)  # type: ignore[arg-type]
         tensors = node.opened()

@@ -18,7 +18,7 @@ import numpy as np
 from . import tree
 from .autodiff import jvp, vjp
 from .primitive import Case, Primitive
-from .tape import Outputs, Pending, recorded_inputs
+from .tape import Outputs, Pending, pulled, recorded_inputs
 from .tensor import OPS, Tensor, tensor, value_of
 
 __all__ = [
@@ -243,20 +243,20 @@ def law_closure(op: Any, case: Case) -> None:
     g = tree.map(lambda v: _direction(np.random.default_rng(3), v), _plain(z.value))
     inputs = recorded_inputs(z)
     seeds = [None if t is None or not t.live else _direction_like(t) for t in z.inputs]
-    together = callable(op.pushes)
-    pushes = [None] * len(seeds) if together else op.pushes
-    for pull_k, push_k, dx in zip(op.pulls, pushes, seeds):  # noqa: B905
-        if dx is None:
-            continue
-        for rule, seed in ((pull_k, g), (push_k, dx)):
-            if rule:
-                a = rule(seed, z.value, *z.xs, **z.params)
-                b = rule(tree.map(tensor, seed), z.opened(), *inputs, **z.params)
-                _same_bits(a, b)
-    if together:
+    live, gs = [dx is not None for dx in seeds], tree.map(tensor, g)
+    ours, again = pulled(z, live, g, z.value, z.xs), pulled(z, live, gs, z.opened(), inputs)
+    for a, b in zip(ours, again, strict=True):
+        if a is not None:
+            _same_bits(a, b)
+    on_tensors = [None if dx is None else tensor(dx) for dx in seeds]
+    if callable(op.pushes):
         a = op.pushes(seeds, z.value, *z.xs, **z.params)
-        on_tensors = [None if s is None else tensor(s) for s in seeds]
         _same_bits(a, op.pushes(on_tensors, z.opened(), *inputs, **z.params))
+        return
+    for rule, dx, dt in zip(op.pushes, seeds, on_tensors, strict=True):
+        if rule and dx is not None:
+            a = rule(dx, z.value, *z.xs, **z.params)
+            _same_bits(a, rule(dt, z.opened(), *inputs, **z.params))
 
 
 def law_second_order(op: Any, case: Case) -> None:

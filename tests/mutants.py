@@ -25,7 +25,7 @@ import numpy as np
 
 import minigrad  # noqa: F401  (fills the registry)
 from minigrad import tape, tree
-from minigrad.primitive import Every, Primitive
+from minigrad.primitive import Primitive
 from minigrad.tape import Pending
 from minigrad.tensor import OPS, tensor, value_of
 from minigrad.testing import LAWS, Draw, _opened, operations
@@ -42,11 +42,11 @@ MUTATIONS = {
 def spoilt(derivative, change):
     """Change what a rule gave: an array, a Tensor, several, or something still to be summed."""
     if isinstance(derivative, Pending):
-        derivative.gs = [spoilt(g, change) for g in derivative.gs]
+        derivative.parts = [(index, spoilt(g, change)) for index, g in derivative.parts]
         return derivative
-    if isinstance(derivative, tuple):
+    if isinstance(derivative, (tuple, list)):
         return type(derivative)([spoilt(d, change) for d in derivative])
-    return change(derivative)
+    return derivative if derivative is None else change(derivative)
 
 
 class Site:
@@ -89,21 +89,21 @@ class Site:
 
 def replaced(rules, k, rule):
     if k == "all":
-        return Every(rule) if isinstance(rules, Every) else rule
+        return rule
     return [rule if j == k else r for j, r in enumerate(rules)]
 
 
 def same(a, b):
     if isinstance(a, Pending):
-        a, b = a.gs, b.gs
+        a, b = ([g for _, g in d.parts] for d in (a, b))
     pairs = zip(tree.flatten(a)[0], tree.flatten(b)[0], strict=True)
     return all(np.array_equal(value_of(x), value_of(y)) for x, y in pairs)
 
 
 def sites(p):
     """List the rules of a primitive; one that is both pull and push of an input is one."""
-    if isinstance(p.pulls, Every):
-        yield Site(p, "pull", p.pulls.rule, pull="all")
+    if callable(p.pulls):
+        yield Site(p, "pull", p.pulls, pull="all")
     else:
         for k, rule in enumerate(p.pulls):
             if rule is not None:
@@ -114,7 +114,7 @@ def sites(p):
         yield Site(p, "push", p.pushes, push="all")
     else:
         for k, rule in enumerate(p.pushes):
-            if rule is not None and (isinstance(p.pulls, Every) or p.pulls[k] is not rule):
+            if rule is not None and (callable(p.pulls) or p.pulls[k] is not rule):
                 yield Site(p, f"push {k}", rule, push=k)
 
 

@@ -56,9 +56,8 @@ def by_hand(path):
         if node.primitive is None:
             continue
         args, live = (node.value, *node.xs), [t is not None and t.live for t in node.inputs]
-        for pull, is_live in zip(node.primitive.pulls, live):  # noqa: B905 (may be endless)
-            if pull and is_live:
-                g = pull(ones(node.value), *args, **node.params)
+        for g in tape.pulled(node, live, ones(node.value), node.value, node.xs):
+            if g is not None:
                 yield node, g.total() if isinstance(g, Pending) else g
         dxs = [ones(x) if is_live else None for x, is_live in zip(node.xs, live, strict=True)]
         if callable(node.primitive.pushes):

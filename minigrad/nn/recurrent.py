@@ -15,7 +15,6 @@ import numpy as np
 
 from ..context import scope
 from ..ops.elementwise import sigmoid, tanh
-from ..ops.linalg import matmul
 from ..ops.shape import split, stack
 from ..tensor import DType, Tensor, label, tensor
 from . import init
@@ -98,8 +97,8 @@ class _Recurrent(Module):
         check_features(type(self).__name__, x, w)
         u = u.T
         if self.recurrent_bias:
-            return matmul(x, w.T) + b_ih, lambda h: matmul(h, u) + b_hh
-        return matmul(x, w.T) + (b_ih + b_hh), lambda h: matmul(h, u)
+            return x @ w.T + b_ih, lambda h: h @ u + b_hh
+        return x @ w.T + (b_ih + b_hh), lambda h: h @ u
 
     def _initial(self, state: Any, shape: tuple[int, ...], dtype: Any) -> State:
         """Check the initial state against `shape`, or make it of zeros."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Case, Every, Primitive, constant, operation
+from ..primitive import Case, Primitive, constant, each, operation
 from ..tensor import OPS, Tensor
 
 __all__ = ["einsum", "matvec", "vecdot", "vecmat"]
@@ -94,7 +94,7 @@ _SUMS: tuple[tuple[str, tuple[tuple[int, ...], ...]], ...] = (
 
 _product = Primitive(
     _einsum,
-    Every(_pull_einsum),
+    each(_pull_einsum),
     _push_einsum,
     name="einsum",
     samples=lambda r: [Case.of([r(*s) for s in shapes], subscripts=k) for k, shapes in _SUMS],

@@ -136,17 +136,23 @@ cosh       = elementwise(np.cosh,       lambda g, z, x: g * np.sinh(x))
 arcsinh    = elementwise(np.arcsinh,    lambda g, z, x: g / np.hypot(x, 1))
 arccosh    = elementwise(np.arccosh,    lambda g, z, x: g / (np.sqrt(x - 1) * np.sqrt(x + 1)), domain=(1.3, 3.0))
 arctanh    = elementwise(np.arctanh,    lambda g, z, x: g / ((1 - x) * (1 + x)), domain=open_unit)
-tanh       = elementwise(np.tanh,       lambda g, z, x: g * (1 - z * z))
+tanh       = elementwise(np.tanh,       lambda g, z, x: g - g * z * z)
 OPS[np.radians], OPS[np.degrees] = deg2rad, rad2deg
 # fmt: on
 
 
+# Two numbers as arrays, which ufuncs take in half the time that a Python number costs them.
+_CONSTANTS: dict[Any, Any] = {
+    np.dtype(kind): (np.array(11 if kind is np.float16 else 40, kind), np.ones((), kind))
+    for kind in (np.float16, np.float32, np.float64)
+}
+
+
 def _sigmoid(x: Any) -> Any:
-    """Logistic function 1 / (1 + exp(-x)), without overflow warnings: 0 and 1 far out."""
-    with np.errstate(over="ignore"):
-        e = np.exp(-x)
-    e += 1
-    return np.reciprocal(e)
+    """Logistic function e / (e + 1) with e = exp(x); it is 1 long before e overflows."""
+    cap, one = _CONSTANTS.get(getattr(x, "dtype", None), (40, 1))
+    e = np.exp(np.minimum(x, cap))
+    return e / (e + one)
 
 
 def _softplus(x: Any) -> Any:
@@ -303,7 +309,7 @@ def _clip_samples(r: Any) -> list[Case]:
     return [Case.of(a, a_min=-1.0, a_max=1.0), Case.of(a, a_max=0.5), Case.of(a, a_min=0.0)]
 
 
-sigmoid = elementwise(_sigmoid, lambda g, z, x: g * z * (1 - z), name="sigmoid")
+sigmoid = elementwise(_sigmoid, lambda g, z, x: (gz := g * z) - gz * z, name="sigmoid")
 softplus = elementwise(_softplus, lambda g, z, x: g * -np.expm1(-z), name="softplus")
 relu = elementwise(_relu, lambda g, z, x: g * (x > 0), name="relu")
 leaky_relu = elementwise(

@@ -91,7 +91,7 @@ getitem = linear(
 )
 scatter: Primitive = linear(
     _scatter,
-    each=lambda k, g, z, *gs, indices, shape: g[indices[k]],
+    together=lambda wanted, g, z, *gs, indices, shape: [g[index] for index in indices],
     name="scatter",
     samples=lambda r: [
         Case.of([r(2), r(2), r(2, 2)], indices=(0, 0, np.array([1, 1])), shape=(3, 2)),
@@ -107,10 +107,12 @@ def _pick(outputs: Any, *, k: int) -> Any:
 def _pull_pick(g: Any, z: Any, outputs: Any, k: int) -> Any:
     def assembled(*gs: Any, indices: tuple[int, ...], shape: None) -> Outputs:
         """Sum what came for each output; zeros for an output that was not used."""
-        parts: list[Any] = [np.zeros_like(v) for v in value_of(outputs)]
+        parts: list[Any] = [None] * len(values := value_of(outputs))
         for k, g in zip(indices, gs, strict=True):
-            parts[k] = parts[k] + g
-        return Outputs(parts)
+            parts[k] = g if parts[k] is None else parts[k] + g
+        return Outputs(
+            [np.zeros_like(v) if g is None else g for g, v in zip(parts, values, strict=True)]
+        )
 
     return Pending(assembled, outputs, k, g)
 

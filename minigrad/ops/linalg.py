@@ -35,7 +35,7 @@ def _pull_left(g: Any, z: Any, a: Any, b: Any) -> Any:
         return g[..., None] * b
     if a.ndim == 1:
         return (b @ g[..., None])[..., 0]
-    return matmul.like_numpy(g, b.mT)
+    return g @ b.mT if g.ndim <= 2 else matmul.like_numpy(g, b.mT)
 
 
 def _pull_right(g: Any, z: Any, a: Any, b: Any) -> Any:

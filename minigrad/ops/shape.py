@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 
 from ..primitive import Case, linear, operation
-from ..tensor import Tensor, value_of
+from ..tape import Outputs
+from ..tensor import Tensor, apply, value_of
 
 __all__ = [
     "append", "array_split", "astype", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays",
@@ -78,20 +79,31 @@ def _concatenate(*arrays: Any, axis: int | None = 0) -> Any:
     return np.concatenate(arrays, axis=axis)
 
 
-def _part_of(k: int, g: Any, z: Any, *arrays: Any, axis: int | None = 0) -> Any:
-    if axis is None:
-        arrays, axis = tuple([a.reshape(-1) for a in arrays]), 0
-    axis %= g.ndim
-    start = sum([a.shape[axis] for a in arrays[:k]])
-    return g[(slice(None),) * axis + (slice(start, start + arrays[k].shape[axis]),)]
+def _parts(wanted: Any, g: Any, z: Any, *arrays: Any, axis: int | None = 0) -> list[Any]:
+    sizes = [a.size if axis is None else a.shape[axis] for a in arrays]
+    at = (slice(None),) * ((axis or 0) % g.ndim)
+    return [g[(*at, slice(a, b))] for a, b in pairwise(accumulate(sizes, initial=0))]
 
 
 def _stack(*arrays: Any, axis: int = 0) -> Any:
     return np.stack(arrays, axis=axis)
 
 
-def _slice_of(k: int, g: Any, z: Any, *arrays: Any, axis: int = 0) -> Any:
-    return g[(slice(None),) * (axis % g.ndim) + (k,)]
+def _slices(wanted: Any, g: Any, z: Any, *arrays: Any, axis: int = 0) -> list[Any]:
+    at = (slice(None),) * (axis % g.ndim)
+    return [g[(*at, k)] for k in range(len(arrays))]
+
+
+def _cut(ary: Any, *, at: tuple[int, ...], axis: int = 0) -> Outputs:
+    """Give the parts of an array between the indices `at` along an axis, as views."""
+    if axis == -1:
+        return Outputs([ary[..., a:b] for a, b in pairwise((0, *at, None))])
+    before = (slice(None),) * (axis % ary.ndim)
+    return Outputs([ary[(*before, slice(a, b))] for a, b in pairwise((0, *at, None))])
+
+
+def _joined(g: Any, z: Any, ary: Any, at: tuple[int, ...], axis: int = 0) -> Any:
+    return np.concatenate(g, axis)
 
 
 def _cases(*options: dict[str, Any], shape: tuple[int, ...] = (2, 3)) -> Any:
@@ -122,8 +134,9 @@ astype       = linear(_astype,       lambda g, z, x, dtype: g, key=np.astype, na
 roll         = linear(_roll,         lambda g, z, a, shift, axis=None: np.roll(g, np.negative(shift), axis),
                            key=np.roll, name="roll",
                            samples=_cases({"shift": 1}, {"shift": -2, "axis": 1}, {"shift": (1, 2), "axis": (0, 1)}))
-concatenated = linear(_concatenate,  each=_part_of, name="concatenate", samples=lambda r: [])
-stacked      = linear(_stack,        each=_slice_of, name="stack", samples=lambda r: [])
+concatenated = linear(_concatenate,  together=_parts, name="concatenate", samples=lambda r: [])
+stacked      = linear(_stack,        together=_slices, name="stack", samples=lambda r: [])
+cut          = linear(_cut,          _joined, name="split", samples=_cases({"at": (1, 1)}, {"at": (2,), "axis": -1}))
 # fmt: on
 
 
@@ -134,26 +147,17 @@ def _tensor(x: Any) -> Tensor:
 # ---- joining -----------------------------------------------------------------------------------
 
 
-PARCEL = 64
-"""How many tensors are joined at once: a rule gets every input, so that T of them cost T^2."""
-
-
 @operation(
     np.concatenate,
     lambda r: [
         Case.of([r(2, 3), r(1, 3)]),
         Case.of([r(2, 1), r(4, 2)[::2], r(2, 0)], axis=-1),
         Case.of([r(2, 3), r(2)], axis=None),
-        Case.of([*r(PARCEL + 2, 1)], axis=0),
     ],
 )
 def concatenate(arrays: Any, axis: int | None = 0) -> Tensor:
     """Join along an axis that exists; None joins the flattened arrays."""
-    arrays = list(arrays)
-    if len(arrays) <= PARCEL:
-        return concatenated(arrays, axis=axis)
-    parcels = [arrays[k : k + PARCEL] for k in range(0, len(arrays), PARCEL)]
-    return concatenate([concatenated(parcel, axis=axis) for parcel in parcels], axis or 0)
+    return concatenated(arrays, axis=axis)
 
 
 @operation(
@@ -161,16 +165,11 @@ def concatenate(arrays: Any, axis: int | None = 0) -> Tensor:
     lambda r: [
         Case.of([r(2), r(2), r(2)]),
         Case.of([r(2, 3), r(3, 2).T], axis=-1),
-        Case.of([*r(PARCEL + 2, 2)], axis=-1),
     ],
 )
 def stack(arrays: Any, axis: int = 0) -> Tensor:
     """Join along a new axis."""
-    arrays = list(arrays)
-    if len(arrays) <= PARCEL:
-        return stacked(arrays, axis=axis)
-    parcels = [arrays[k : k + PARCEL] for k in range(0, len(arrays), PARCEL)]
-    return concatenate([stacked(parcel, axis=axis) for parcel in parcels], axis)
+    return stacked(arrays, axis=axis)
 
 
 @operation(np.append, lambda r: [Case.of(r(2), r(2, 2)), Case.of(r(2, 2), r(2, 1), axis=1)])
@@ -229,38 +228,41 @@ def _cuts(r: Any) -> list[Case]:
 @operation(np.array_split, lambda r: [*_cuts(r), Case.of(r(2, 5), 3, axis=-1)])
 def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
     """Cut along `axis` into as many sections, of nearly equal length, or at indices."""
-    x = _tensor(ary)
-    n, cuts = x.shape[axis], indices_or_sections
+    cuts = value_of(indices_or_sections)
     if isinstance(cuts, (int, np.integer)):
         if cuts <= 0:
             raise ValueError(f"array_split: cannot cut into {cuts} sections")
+        n = np.shape(value_of(ary))[axis]
         cuts = [k * (n // cuts) + min(k, n % cuts) for k in range(1, cuts)]
-    at = (slice(None),) * (axis % x.ndim)
-    return [x[(*at, slice(a, b))] for a, b in pairwise([0, *value_of(cuts), n])]
+    return list(cut(ary, at=tuple([int(k) for k in cuts]), axis=axis))
 
 
 @operation(np.split, _cuts)
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
     """Cut along `axis` into equal sections (an int) or at indices; views, as slices are."""
-    if isinstance(indices_or_sections, (int, np.integer)):
-        n, shape = indices_or_sections, np.shape(ary)
-        if n > 0 and shape[axis] % n:
-            raise ValueError(
-                f"split: axis {axis} of shape {shape} does not divide into {n} equal sections; "
-                "array_split makes nearly equal ones"
-            )
-    return array_split(ary, indices_or_sections, axis)
+    sections = indices_or_sections
+    if not isinstance(sections, int) or sections <= 0:
+        return array_split(ary, sections, axis)
+    x = _tensor(ary)
+    width, rest = divmod(x.value.shape[axis], sections)
+    if rest:
+        raise ValueError(
+            f"split: axis {axis} of shape {x.shape} does not divide into {sections} equal "
+            "sections; array_split makes nearly equal ones"
+        )
+    at = tuple([k * width for k in range(1, sections)])
+    return list(apply(cut, (x,), {"at": at, "axis": axis}))
 
 
 def _splitting(function: Any, axis: int) -> Callable[..., list[Tensor]]:
-    def cut(ary: Any, indices_or_sections: Any) -> list[Tensor]:
+    def cut_along(ary: Any, indices_or_sections: Any) -> list[Tensor]:
         if np.ndim(ary) <= axis and (np.ndim(ary), axis) != (1, 1):
             raise ValueError(f"{function.__name__}: {np.ndim(ary)} axes are too few")
         return split(ary, indices_or_sections, min(axis, np.ndim(ary) - 1))
 
-    cut.__name__ = function.__name__
-    cut.__doc__ = f"As numpy.{function.__name__}."
-    return operation(function, lambda r: _cuts(r)[:2])(cut)
+    cut_along.__name__ = function.__name__
+    cut_along.__doc__ = f"As numpy.{function.__name__}."
+    return operation(function, lambda r: _cuts(r)[:2])(cut_along)
 
 
 hsplit, vsplit, dsplit = (
