@@ -7,6 +7,10 @@ Entries are matched by name. With m and a the manual and the automatic gradient 
     max rel    the largest error / scale: 0 for equal, 1 for a gradient left out, 2 for a wrong sign
     cosine     <m, a> / (|m| |a|): 1 for equal directions, whatever their lengths
 
+Given a loss instead of automatic gradients, or a hand-written function pair, a report also has the
+recorded graph: then it says which side central differences confirm, and `explain` which mistake in
+the backward pass would give the manual numbers.
+
 The scale is the entry's and not the element's: where terms cancel, an element keeps the rounding
 error of its terms, and its own relative error says nothing. Nor is it the report's: an entry of
 1e-12 must agree to as many digits as one of 1, and all zeros against 1e-300 differ.
@@ -14,19 +18,24 @@ error of its terms, and its own relative error says nothing. Nor is it the repor
 
 from __future__ import annotations
 
+import difflib
 import html
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from . import tree
+from .debug import located
+from .explain import Explanation, Explanations, explain, where
+from .graph import Graph
 from .tensor import Tensor
+from .walk import Backward
 
-__all__ = ["GradientMismatch", "Report", "Row", "compare"]
+__all__ = ["GradientMismatch", "Report", "Row", "compare", "compare_backward"]
 
 Array = npt.NDArray[Any]
 Verdict = Literal["ok", "differs", "missing", "extra", "shape", "non-finite"]
@@ -98,6 +107,7 @@ class Report:
     """
 
     rows: tuple[Row, ...]
+    case: Case | None = field(default=None, compare=False)
 
     @property
     def ok(self) -> bool:
@@ -115,7 +125,21 @@ class Report:
     def raise_if_different(self) -> None:
         """Raise GradientMismatch, the table in its message, unless everything agrees."""
         if not self.ok:
-            raise GradientMismatch(str(self))
+            why = f"\n{self.explain()}" if self.case else ""
+            raise GradientMismatch(f"{self}{why}")
+
+    def explain(self) -> Explanations:
+        """Say which mistake in the backward pass gives the manual numbers: explanations, best first.
+
+        An empty list if everything agrees. ValueError for a report that knows no graph, because
+        two containers of numbers were compared.
+        """
+        if self.case is None:
+            raise ValueError(
+                "explain: this report compares two containers of numbers and knows no graph; "
+                "give compare() the loss itself, or use compare_backward(forward, backward, inputs)"
+            )
+        return Explanations() if self.ok else self.case.explained(self.rows)
 
     @property
     def summary(self) -> str:
@@ -153,6 +177,125 @@ class Report:
         )
 
 
+class Case:
+    """The recorded graph behind a report: nodes by name, and the manual gradients."""
+
+    def __init__(self, loss: Tensor, manual: Mapping[str, Any]) -> None:
+        self.walk = Backward(loss)
+        self.numbers = _numbers(self.walk, loss)
+        self.manual = _entries("manual", manual)
+        self.keys = {name: self._key(name) for name in self.manual}
+
+    def _key(self, name: str) -> int:
+        """Find the node of a name: the whole name, or the end of one path."""
+        found = [
+            k for path, ks in self.numbers.items() for k in ks
+            if path == name or path.endswith(("/" + name, "." + name))
+        ]  # fmt: skip
+        exact = self.numbers.get(name, [])
+        if len(exact) == 1 or len(found) == 1:
+            return (exact if len(exact) == 1 else found)[0]
+        known = [path for path in self.numbers if path]
+        if found:
+            raise ValueError(f"compare: {name!r} names {len(found)} tensors; give more of the path")
+        near = difflib.get_close_matches(name, known, 3, 0.4) or known[:5]
+        raise ValueError(
+            f"compare: nothing behind the loss is named {name!r}; "
+            + (
+                f"the nearest names are {', '.join(map(repr, near))}"
+                if near
+                else "nothing has a name"
+            )
+        )
+
+    def automatic(self) -> dict[str, Array]:
+        """Give the automatic gradients of what manual names, and of all named leaves."""
+        names = dict(self.keys)
+        taken = set(names.values())
+        for path, ks in self.numbers.items():
+            if len(ks) == 1 and ks[0] not in taken and ks[0] in self.walk.leaves and path:
+                names[path] = ks[0]
+        out = {}
+        for name, k in names.items():
+            value = self.walk.nodes[k].value
+            out[name] = np.asarray(self.walk.cots.get(k, np.zeros(value.shape))).astype(value.dtype)
+        return out
+
+    def noise(self) -> dict[str, float]:
+        """Estimate the rounding error of every entry, from a walk with every result perturbed."""
+        widths = [t.value.dtype.itemsize for t in self.walk.nodes if t.primitive is None]
+        eps = float(np.finfo(f"f{min([8, *widths])}").eps)
+        noise = self.walk.noise(eps)
+        return {name: noise.get(k, 0.0) for name, k in self.keys.items()}
+
+    def differences(self, name: str, at: tuple[int, ...]) -> float | None:
+        """Differentiate the loss by one element of a leaf, by central differences in float64."""
+        k = self.keys[name]
+        if k not in self.walk.leaves:
+            return None
+        x = np.array(self.walk.z[k], np.float64)
+        h = 1e-3 * max(1.0, abs(float(x[at])))
+
+        def moved(step: float) -> float:
+            y = x.copy()
+            y[at] += step
+            return self.walk.replay(k, y)
+
+        near, far = moved(h) - moved(-h), moved(2 * h) - moved(-2 * h)
+        return (8 * near - far) / (12 * h)
+
+    def judged(self, row: Row) -> Row:
+        """Add the third opinion to a row that differs."""
+        if row.verdict != "differs" or row.worst_at is None:
+            return row
+        third = self.differences(row.name, row.worst_at)
+        if third is None:
+            return row
+        ours, theirs = abs(third - row.manual), abs(third - row.automatic)
+        who = "manual is wrong" if theirs < ours else "MINIGRAD is wrong: please report it"
+        if min(ours, theirs) > 0.1 * abs(row.manual - row.automatic):
+            who = "neither agrees; is there a kink?"
+        note = f"central differences: {third:.8g}, {who}"
+        return replace(row, note=f"{row.note}; {note}" if row.note else note)
+
+    def explained(self, rows: Iterable[Row]) -> Explanations:
+        rtol, given, shapes = 1e-8, {}, Explanations()
+        for row in rows:
+            if row.name not in self.keys:
+                continue
+            k, m = self.keys[row.name], self.manual[row.name]
+            if row.verdict == "shape":
+                shapes.append(self._shape(row, m, k))
+            elif np.isfinite(m).all():
+                given[k] = m
+                if m.itemsize < 8 or self.walk.nodes[k].value.dtype.itemsize < 8:
+                    rtol = 3e-4
+        return shapes or explain(self.walk, given, rtol)
+
+    def _shape(self, row: Row, m: Array, k: int) -> Explanation:
+        """Explain a gradient of the wrong shape."""
+        a = np.asarray(self.walk.cots.get(k, 0.0))
+        use = next((n for n, edges in enumerate(self.walk.edges) if k in [s for _, s in edges]), k)
+        place, name = where(self.walk, use), row.name
+        kind, text = "broadcast", f"the gradient of {name!r} has shape {m.shape}, not {a.shape}"
+
+        def same(x: Any) -> bool:
+            return np.shape(x) == a.shape and bool(
+                np.allclose(x, a, rtol=1e-4, atol=1e-6 * float(_size(a)))
+            )
+
+        extra = m.ndim - a.ndim
+        if m.shape == a.shape[::-1] and same(m.T):
+            kind, text = "transpose", f"the gradient of {name!r} is transposed"
+        elif extra > 0 and same(m.sum(axis=tuple(range(extra)))):
+            text += f": sum it over axes {list(range(extra))}, over which {name!r} is broadcast"
+        elif m.size == a.size and same(m.reshape(a.shape)):
+            text += ": the numbers are right, reshape it"
+        elif m.size < a.size and np.allclose(m, a.sum(), rtol=1e-4):
+            text += ": it is summed over too many axes"
+        return Explanation(text[0].upper() + text[1:] + ".", kind, place, None, math.inf)
+
+
 def compare(manual: Any, automatic: Any, *, rtol: float | None = None) -> Report:
     """Compare gradients derived by hand with automatic ones, entry by entry.
 
@@ -170,6 +313,11 @@ def compare(manual: Any, automatic: Any, *, rtol: float | None = None) -> Report
     sides, unless `rtol` is given. TypeError for an entry that is not real and floating (integers,
     say); ValueError for a `.grad` that is None, a name twice on one side, or two empty sides.
 
+    `automatic` may also be a loss: a Tensor of one element with a graph. Then `manual` is a dict of
+    gradients by the names of parameters and other leaves, and of intermediates by name and scope
+    path ("lstm/step[7].c", or an end of it that is unique); backward() need not have run, and
+    `explain()` searches for the mistake. ValueError for a name that nothing has.
+
     >>> import minigrad as mg
     >>> w = mg.tensor(np.array([0.1, 0.2]), requires_grad=True)
     >>> mg.tanh(w).sum().backward()
@@ -182,6 +330,13 @@ def compare(manual: Any, automatic: Any, *, rtol: float | None = None) -> Report
     """
     if rtol is not None and not 0 <= rtol < math.inf:
         raise ValueError(f"compare: rtol must be a finite number, at least 0, not {rtol}")
+    if isinstance(automatic, Tensor) and isinstance(manual, Mapping) and automatic.primitive:
+        return _with_graph(automatic, manual, rtol)
+    if isinstance(automatic, Tensor) and isinstance(manual, Mapping) and not automatic.live:
+        raise ValueError(
+            "compare: the loss has no graph: compute it from tensors that require gradients, "
+            "outside mg.no_grad()"
+        )
     ours, theirs = _entries("manual", manual), _entries("automatic", automatic)
     if not (ours or theirs):
         raise ValueError("compare: both sides are empty; there are no gradients to compare")
@@ -190,6 +345,103 @@ def compare(manual: Any, automatic: Any, *, rtol: float | None = None) -> Report
     rows += [Row(name, a.shape, "missing") for name, a in theirs.items() if name not in ours]
     rows += [_row(name, ours[name], theirs[name], rtol, largest) for name in ours if name in theirs]
     return Report(tuple(sorted(rows, key=_rank)))
+
+
+def compare_backward(
+    forward: Callable[[dict[str, Any]], Any],
+    backward: Callable[[dict[str, Any]], Mapping[str, Any]],
+    inputs: Mapping[str, Any],
+    *,
+    rtol: float | None = None,
+) -> Report:
+    """Compare a hand-written backward pass with the gradients of the forward pass beside it.
+
+    `inputs` is a dict of arrays. `forward(inputs)` gives the scalar loss in plain NumPy, without
+    in-place writes: it is run on Tensors, through NumPy's own protocols. `backward(inputs)` gives a
+    dict of gradients under the same names; integer arrays are constants. Explanations are searched
+    in float64, with the user's expressions recorded.
+
+    >>> def forward(p):
+    ...     return np.sum(np.tanh(p["x"] @ p["w"]))
+    >>> def backward(p):
+    ...     y = np.tanh(p["x"] @ p["w"])
+    ...     dz = 1 - y                                # a square is missing
+    ...     return {"x": dz @ p["w"].T, "w": p["x"].T @ dz}
+    >>> rng = np.random.default_rng(0)
+    >>> p = {"x": rng.normal(size=(4, 3)), "w": rng.normal(size=(3, 2))}
+    >>> report = compare_backward(forward, backward, p)
+    >>> report.ok, report.explain()[0].kind
+    (False, 'wrong derivative')
+    """
+    arrays = {name: np.asarray(x) for name, x in inputs.items()}
+    if not arrays:
+        raise ValueError("compare_backward: inputs is empty; there is nothing to differentiate")
+    for name, x in arrays.items():
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
+            raise ValueError(f"compare_backward: input {name!r} holds nan or infinity")
+        if x.dtype.kind not in "fiub":
+            raise TypeError(f"compare_backward: input {name!r} is {x.dtype}; give real arrays")
+
+    def run(dtype: Any) -> tuple[Tensor, Mapping[str, Any]]:
+        def cast(x: Array) -> Array:
+            return np.array(x, dtype) if dtype and x.dtype.kind == "f" else x.copy()
+
+        leaves = {
+            name: Tensor(cast(x), True, name) if x.dtype.kind == "f" else x
+            for name, x in arrays.items()
+        }
+        with located():
+            loss = forward(leaves)
+        if not isinstance(loss, Tensor) or not loss.live:
+            raise ValueError(
+                "compare_backward: the loss has no graph: forward must compute it from inputs "
+                f"with NumPy functions; it gave {type(loss).__name__}"
+            )
+        if loss.size != 1:
+            raise ValueError(f"compare_backward: forward must give a scalar, not {loss.shape}")
+        manual = backward({name: cast(x) for name, x in arrays.items()})
+        if not isinstance(manual, Mapping):
+            raise TypeError("compare_backward: backward must return a dict of gradients by name")
+        return loss, manual
+
+    report = _with_graph(*run(None), rtol)
+    if not report.ok and any(x.dtype.kind == "f" and x.itemsize < 8 for x in arrays.values()):
+        report = replace(report, case=_with_graph(*run(np.float64), rtol).case)
+    return report
+
+
+def _with_graph(loss: Tensor, manual: Mapping[str, Any], rtol: float | None) -> Report:
+    if loss.size != 1:
+        raise ValueError(f"compare: the loss must have one element, not shape {loss.shape}")
+    if not manual:
+        raise ValueError("compare: manual is empty; there are no gradients to compare")
+    case = Case(loss, manual)
+    ours, theirs = case.manual, case.automatic()
+    largest, noise = max(float(_size(a)) for a in theirs.values()), case.noise()
+    rows = [Row(name, a.shape, "missing") for name, a in theirs.items() if name not in ours]
+    for name, m in ours.items():
+        row = _row(name, m, theirs[name], rtol, largest)
+        if row.verdict == "differs" and row.max_abs <= 100 * noise[name]:
+            row = replace(row, verdict="ok", note="as far apart as rounding puts them")
+        rows.append(case.judged(row))
+    return Report(tuple(sorted(rows, key=_rank)), case)
+
+
+def _numbers(walk: Backward, loss: Tensor) -> dict[str, list[int]]:
+    """Collect the nodes of the tape by name: parameters and leaves, intermediates with a path."""
+    names: dict[str, list[int]] = {}
+    for node in Graph(loss, fold=False).nodes:
+        if node.tensor in walk.number and node.name:
+            path = f"{node.scope}.{node.name}" if node.op and node.scope else node.name
+            names.setdefault(path, []).append(walk.number[node.tensor])
+    for k, t in enumerate(walk.nodes):
+        place = getattr(t.xs, "place", None)
+        if place is not None and place.target:
+            site = walk.site_of[k]
+            path = f"step[{walk.time[k]}].{place.target}" if len(site) > 1 else place.target
+            if k not in names.setdefault(path, []):
+                names[path].append(k)
+    return names
 
 
 def _rank(row: Row) -> tuple[bool, float, str]:

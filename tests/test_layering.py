@@ -16,6 +16,8 @@ LAYERS = [
     ["ops"],
     ["autodiff", "graph", "linalg"],
     ["debug", "scan", "testing", "viz"],
+    ["forms", "walk"],
+    ["explain"],
     ["compare"],
     ["custom"],
     ["nn.init", "nn.module"],

@@ -1,0 +1,44 @@
+"""A mistake planted into a hand-written backward pass: an edit of its source, and what is true."""
+
+import inspect
+import linecache
+import textwrap
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """`find`, once in the source of `backward`, is replaced: what a person would write instead.
+
+    `kinds` are what a teacher would call it, `at` parts of the line of `forward` that a teacher
+    would point at; any of them is right. `square`: it needs square matrices to go unnoticed.
+    """
+
+    find: str
+    replace: str
+    kinds: tuple[str, ...]
+    at: tuple[str, ...]
+    square: bool = False
+
+    def planted(self, backward):
+        source = textwrap.dedent(inspect.getsource(backward))
+        assert source.count(self.find) == 1, f"{self.find!r} is there {source.count(self.find)} times"
+        source = source.replace(self.find, self.replace)
+        name = f"<planted {backward.__module__} {self.find!r}>"
+        linecache.cache[name] = (len(source), None, source.splitlines(True), name)
+        scope = dict(backward.__globals__)
+        exec(compile(source, name, "exec"), scope)
+        return scope[backward.__name__]
+
+
+def mistakes(text):
+    """Read mistakes from lines `find -> replace | kinds | at`; `square` may follow."""
+    found = []
+    for line in text.strip().splitlines():
+        edit, kinds, at, *more = [part.strip() for part in line.split(" | ")]
+        find, replace = [side.strip() for side in edit.split(" -> ")]
+        found.append(Mistake(
+            find, replace, tuple(k.strip() for k in kinds.split(",")),
+            tuple(a.strip() for a in at.split(" or ")), more == ["square"],
+        ))  # fmt: skip
+    return found
