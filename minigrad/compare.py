@@ -30,10 +30,9 @@ import numpy.typing as npt
 
 from . import tree
 from .debug import located
-from .explain import Explanation, Explanations, explain, where
+from .explain import Backward, Explanation, Explanations, Words, explain
 from .graph import Graph
 from .tensor import Tensor
-from .walk import Backward
 
 __all__ = ["GradientMismatch", "Report", "Row", "compare", "compare_backward"]
 
@@ -275,8 +274,8 @@ class Case:
     def _shape(self, row: Row, m: Array, k: int) -> Explanation:
         """Explain a gradient of the wrong shape."""
         a = np.asarray(self.walk.cots.get(k, 0.0))
-        use = next((n for n, edges in enumerate(self.walk.edges) if k in [s for _, s in edges]), k)
-        place, name = where(self.walk, use), row.name
+        use = next(iter(self.walk.uses[k]), k)
+        place, name = Words(self.walk).where(use), row.name
         kind, text = "broadcast", f"the gradient of {name!r} has shape {m.shape}, not {a.shape}"
 
         def same(x: Any) -> bool:
@@ -434,11 +433,12 @@ def _numbers(walk: Backward, loss: Tensor) -> dict[str, list[int]]:
         if node.tensor in walk.number and node.name:
             path = f"{node.scope}.{node.name}" if node.op and node.scope else node.name
             names.setdefault(path, []).append(walk.number[node.tensor])
-    for k, t in enumerate(walk.nodes):
-        place = getattr(t.xs, "place", None)
-        if place is not None and place.target:
-            site = walk.site_of[k]
-            path = f"step[{walk.time[k]}].{place.target}" if len(site) > 1 else place.target
+    for k in range(len(walk.nodes)):
+        place = walk.place(k)
+        if place is not None and place.target and k in walk.site_of:
+            path = place.target
+            if len(walk.site_of[k]) > 1:
+                path = f"step[{walk.step(k)}].{path}"
             if k not in names.setdefault(path, []):
                 names[path].append(k)
     return names

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention (Vaswani et al., 2017, equation 1), one head, a batch of sequences."""
+"""Scaled dot-product attention (Vaswani et al., 2017, equation 1), one head, a batch."""
 
 import numpy as np
 
@@ -44,7 +44,8 @@ ds = du * scale -> ds = du / scale | factor, wrong derivative | u =
 ds = du * scale -> ds = du * scale**2 | factor | u =
 da - (da * a).sum(-1, keepdims=True) -> da | missing term | a = or n =
 da - (da * a).sum(-1, keepdims=True) -> da + (da * a).sum(-1, keepdims=True) | sign | a = or n =
-du = a * (da - (da * a) -> du = (da - (da * a) | derivative left out | e =
+(da * a).sum(-1 -> (da * a).sum(1 | broadcast | n = or a =
+du = a * (da - (da * a) -> du = (da - (da * a) | derivative left out | e = or a =
 du = a * (da -> du = -a * (da | sign | e = or a = or u = or out =
 a.transpose(0, 2, 1) @ dout -> a @ dout | transpose | out = | square
 dout @ V.transpose(0, 2, 1) -> dout @ V | transpose | out = | square
@@ -52,7 +53,7 @@ dQ = ds @ K -> dQ = ds @ Q | swapped operand | s = | square
 dQ = ds @ K -> dQ = du @ K | derivative left out, factor, swapped operand | u = or s =
 ds.transpose(0, 2, 1) @ Q -> ds @ Q | transpose | s = or KT | square
 dV = a.transpose -> dV = e.transpose | swapped operand | out =
-ds.transpose(0, 2, 1) @ Q -> da.transpose(0, 2, 1) @ Q | swapped operand | s = or KT
-return {"Q": dQ, "K": dK -> return {"Q": dK, "K": dQ | permuted, swapped operand | s = or KT | square
+dK = ds.transpose -> dK = da.transpose | swapped operand, derivative left out | KT or a = or e =
+{"Q": dQ, "K": dK -> {"Q": dK, "K": dQ | permuted, swapped operand | s = or KT | square
 dK = ds.transpose(0, 2, 1) @ Q -> dK = -ds.transpose(0, 2, 1) @ Q | sign | s = or KT
 """)

@@ -51,7 +51,7 @@ dy = dt * (1 - t**2) -> dy = dt * (1 - t) | wrong derivative | np.tanh
 dy.sum(axis=0) -> dy.mean(axis=0) | factor, broadcast | y =
 dy.sum(axis=0) -> dy.sum(axis=1) | broadcast | y = | square
 np.sum(dy * hat, axis=0) -> np.sum(dy * centred, axis=0) | swapped operand | y =
-np.sum(dy * hat, axis=0) -> np.sum(dt * hat, axis=0) | derivative left out, swapped operand | y = or np.tanh
+np.sum(dy * hat -> np.sum(dt * hat | derivative left out, swapped operand | y = or np.tanh
 dhat = dy * gamma -> dhat = dy | derivative left out | y =
 dvar = -0.5 -> dvar = 0.5 | sign | inv =
 inv**3 -> inv**2 | wrong derivative | inv =
@@ -60,7 +60,9 @@ inv**3 -> inv**2 | wrong derivative | inv =
 dvar * 2 / n * centred -> dvar * 2 * centred | factor | var =
 dvar * 2 / n * centred -> dvar / n * centred | factor, wrong derivative | var =
 dcentred + dmean / n -> dcentred | missing term | mean = or centred =
+dmean = -dcentred.sum(axis=0) -> dmean = -dcentred.sum() | broadcast | centred =
 dmean / n -> dmean | factor, derivative left out | mean =
+hat = centred * inv -> hat = centred; hat *= inv | overwritten, swapped operand | hat = or var =
 dhat * inv -> dhat | derivative left out | hat =
 np.sum(dhat * centred, axis=0) -> np.sum(dhat * hat, axis=0) | swapped operand | hat =
 """)

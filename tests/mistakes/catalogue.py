@@ -22,9 +22,10 @@ class Mistake:
 
     def planted(self, backward):
         source = textwrap.dedent(inspect.getsource(backward))
-        assert source.count(self.find) == 1, f"{self.find!r} is there {source.count(self.find)} times"
+        count = source.count(self.find)
+        assert count == 1, f"{self.find!r} is there {count} times"
         source = source.replace(self.find, self.replace)
-        name = f"<planted {backward.__module__} {self.find!r}>"
+        name = f"<planted {backward.__module__} {self.find!r} -> {self.replace!r}>"
         linecache.cache[name] = (len(source), None, source.splitlines(True), name)
         scope = dict(backward.__globals__)
         exec(compile(source, name, "exec"), scope)

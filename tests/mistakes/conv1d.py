@@ -43,17 +43,18 @@ dm = v * np.cos(m) -> dm = np.cos(m) | derivative left out, swapped operand | np
 dm = v * np.cos(m) -> dm = v * np.sin(m) | wrong derivative | np.sin
 dm = v * np.cos(m) -> dm = -v * np.cos(m) | sign | np.sin
 dv = np.sin(m) -> dv = m | swapped operand | np.sin
-dm / n -> dm | factor | np.mean
+dm / n -> dm | factor, derivative left out | np.mean
 dm / n -> dm / len(x) | factor | np.mean
 np.where(y > 0, 1, 0.1) -> np.where(y > 0, 1, 0) | missing term, wrong derivative | np.maximum
 np.where(y > 0, 1, 0.1) -> 1 | derivative left out, wrong derivative | np.maximum
-np.where(y > 0, 1, 0.1) -> np.where(y > 0, 1, 1) | derivative left out, factor, wrong derivative | np.maximum
+np.where(y > 0, 1, 0.1) -> np.where(y > 0, 0.1, 1) | wrong derivative, swapped operand | np.maximum
 db = dy.sum(0) -> db = dy.mean(0) | factor, broadcast | y =
-db = dy.sum(0) -> db = dy[0] | broadcast | y =
+db = dy.sum(0) -> db = dy[0] | broadcast, not accumulated | y =
 x[k : k + n].T @ dy -> x[2 - k : 2 - k + n].T @ dy | permuted, swapped operand | y =
 dy @ w[k].T -> dy @ w[2 - k].T | permuted, swapped operand | y =
 dy @ w[k].T -> dy @ w[k] | transpose | y = | square
 dx[k : k + n] += -> dx[k : k + n] = | not accumulated, missing term, overwritten | y =
+dx[k : k + n] += -> dx[0:n] += | wrong step, swapped operand | y =
 dy @ w[k].T -> dy @ w[0].T | swapped operand | y =
-dw[k] = x[k : k + n].T @ dy -> dw[k] = x[0:n].T @ dy | swapped operand | y =
+dw[k] = x[k : k + n].T @ dy -> dw[k] = x[0:n].T @ dy | swapped operand, wrong step | y =
 """)

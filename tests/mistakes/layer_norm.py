@@ -45,7 +45,9 @@ MISTAKES = mistakes("""
 dx = dxc + dmu / D -> dx = dxc | missing term | mu = or xc =
 dx = dxc + dmu / D -> dx = dxc + dmu | factor, derivative left out | mu =
 dmu = -dxc -> dmu = dxc | sign | xc =
+dmu = -dxc.sum(1 -> dmu = -dxc.sum(0 | broadcast | xc =
 dxc + dvar * 2 * xc / D -> dxc | missing term | var = or sd = or xn =
+dxc = dxc + dvar * 2 -> dxc += dxc + dvar * 2 | counted twice, factor | xn =
 dvar * 2 * xc / D -> dvar * xc / D | factor, wrong derivative | var =
 dvar * 2 * xc / D -> dvar * 2 * xc | factor | var =
 dvar * 2 * xc / D -> dvar * 2 * xn / D | swapped operand, wrong derivative | var =
@@ -57,6 +59,7 @@ dsd / (2 * sd) -> dsd * sd / 2 | wrong derivative | sd =
 -(dxn * xc / sd**2) -> -(dxn / sd**2) | wrong derivative | xn =
 dxc = dxn / sd -> dxc = dxn | derivative left out | xn =
 dxc = dxn / sd -> dxc = dxn * sd | wrong derivative, swapped operand | xn =
+xn = xc / sd -> xn = xc; xn /= sd | overwritten, swapped operand | xn = or var =
 dout * gain -> dout | derivative left out | out =
 (dout * xn).sum(0) -> (dout * xc).sum(0) | swapped operand | out =
 (dout * xn).sum(0) -> dout.sum(0) | derivative left out | out =

@@ -48,7 +48,7 @@ MISTAKES = mistakes("""
 2 * e / e.size -> e / e.size | factor, wrong derivative | e**2 or np.mean
 2 * e / e.size -> 2 * e | factor | np.mean
 2 * e / e.size -> 2 * e / len(e) | factor | np.mean
-2 * e / e.size -> 2 / e.size + 0 * e | wrong derivative, derivative left out | e**2
+2 * e / e.size -> np.sign(e) / e.size | wrong derivative | e**2
 dy = -dout -> dy = dout | sign | e = out
 dy = -dout -> dy = 0 * dout | missing term | e = out
 dh2 * (a2 > 0) -> dh2 | derivative left out | np.maximum

@@ -1,0 +1,223 @@
+"""A recorded backward pass, to be walked again with some of its lines changed.
+
+An *edge* (k, j) is the j-th input of node k on the tape. What the rule there makes of the node's
+cotangent g is its *contribution* c to the cotangent of that input. An *edit* puts another one in its
+place. Rules are linear in the cotangent, so only what changes has to be walked.
+
+A *site* is a place in the program: all nodes that one expression made, in order of time. Where the
+lines were recorded, the expression is known exactly; else sites are told apart by the scope paths,
+or by the fold of the graph.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..graph import Graph
+from ..places import Place
+from ..primitive import Joint
+from ..tape import Outputs, Pending, between, pulled, unbroadcast
+from ..tensor import Tensor
+
+__all__ = ["Backward", "Edge", "Edit", "Site", "less", "times"]
+
+Edge = tuple[int, int]
+Now = Callable[[int], Any]
+Edit = Callable[[int, Any, Any, Now], Any]
+"""`edit(k, g, c, now)` gives another contribution of node k, whose cotangent is g and contribution
+would be c; `now(m)` is the cotangent of a later node m, as the edits before have left it."""
+
+
+class Site:
+    """The nodes made at one place of the program, in order of time."""
+
+    def __init__(self, op: str, place: Place | None) -> None:
+        self.op, self.place, self.members = op, place, list[int]()
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+
+class Backward:
+    """The backward pass of a scalar `loss`: its nodes in order, their cotangents and contributions.
+
+    Everything is held in float64, so that an edit is told from rounding.
+    """
+
+    def __init__(self, loss: Tensor) -> None:
+        self.nodes: list[Any] = between(None, [loss])[0]
+        self.number = {t: k for k, t in enumerate(self.nodes)}
+        self.end = len(self.nodes) - 1
+        self.xs = [t.xs if isinstance(t.primitive, Joint) else _wide(t.xs) for t in self.nodes]
+        self.z = [_wide(t.value) for t in self.nodes]
+        self.leaves = {k for k, t in enumerate(self.nodes) if t.primitive is None}
+        self.edges = [
+            {j: self.number[s] for j, s in enumerate(t.inputs) if s in self.number and _rule(t, j)}
+            for t in self.nodes
+        ]
+        self.uses: dict[int, list[int]] = defaultdict(list)
+        for k, sources in enumerate(self.edges):
+            for s in sources.values():
+                self.uses[s].append(k)
+        self.cots: dict[int, Any] = {self.end: np.ones(loss.shape)}
+        self.contributions: dict[Edge, Any] = {}
+        for k in range(self.end, -1, -1):
+            if k in self.cots:
+                for j, c in self.pulled(k, self.cots[k]).items():
+                    self.contributions[k, j] = c
+                    _add(self.cots, self.edges[k][j], c)
+        self.sites = self._sites(loss)
+        self.site_of = {k: site for site in self.sites for k in site.members}
+        self.rank = {k: r for site in self.sites for r, k in enumerate(site.members)}
+        self.length = max([len(site) for site in self.sites], default=1)
+
+    def step(self, k: int) -> int:
+        """Give the time step of a node: that of its scope, or its place among those of its site."""
+        scope = self.nodes[k].scope
+        for frame in reversed(scope.frames if scope else ()):
+            if frame.index is not None:
+                return int(frame.index)
+        return self.length - len(self.site_of[k]) + self.rank[k]
+
+    def place(self, k: int) -> Place | None:
+        """Give the user's expression for a node, if it was recorded."""
+        t = self.nodes[k]
+        if t.primitive is not None and t.primitive.name == "pick":
+            t = t.inputs[0]
+        return getattr(t.xs, "place", None)
+
+    def pulled(
+        self, k: int, g: Any, j: int | None = None, xs: Any = None, z: Any = None
+    ) -> dict[int, Any]:
+        """Apply the rules of a node to a cotangent: for all edges, or one; perhaps to other values."""
+        node, edges = self.nodes[k], self.edges[k]
+        xs, z = self.xs[k] if xs is None else xs, self.z[k] if z is None else z
+        wanted = [i in edges and j in (None, i) for i in range(len(xs))]
+        if not any(wanted):
+            return {}
+        found = {}
+        for i, c in enumerate(pulled(node, wanted, g, z, xs)):
+            if wanted[i]:
+                c = c.total() if type(c) is Pending else c
+                if not isinstance(c, Outputs) and c.shape != (shape := np.shape(node.xs[i])):
+                    c = unbroadcast(c, shape)
+                found[i] = c
+        return found
+
+    def walk(self, edits: Mapping[Edge, Edit]) -> dict[int, Any]:
+        """Give the change of every cotangent that the edits change."""
+        delta: dict[int, Any] = {}
+        edited: dict[int, dict[int, Edit]] = defaultdict(dict)
+        for (k, j), edit in edits.items():
+            edited[k][j] = edit
+
+        def now(m: int) -> Any:
+            return self.cots[m] + delta[m] if m in delta else self.cots[m]
+
+        for k in range(max(edited, default=-1), -1, -1):
+            d, here = delta.get(k), edited.get(k)
+            if k not in self.cots or (d is None and here is None):
+                continue
+            changes = {} if d is None else self.pulled(k, d)
+            for j, edit in (here or {}).items():
+                c = self.contributions[k, j]
+                moved = c if d is None else c + changes[j]
+                changes[j] = less(edit(k, now(k), moved, now), c)
+            for j, change in changes.items():
+                _add(delta, self.edges[k][j], change)
+        return delta
+
+    def noise(self, eps: float) -> dict[int, float]:
+        """Say how far rounding by `eps` moves every cotangent at most: each contribution is shaken."""
+        rng = np.random.default_rng(0)
+        moved = {self.end: self.cots[self.end]}
+        for k in range(self.end, -1, -1):
+            for j, c in (self.pulled(k, moved[k]) if k in moved else {}).items():
+                _add(moved, self.edges[k][j], _shaken(c, eps, rng))
+        return {
+            k: float(np.max(abs(m - self.cots[k]), initial=0.0))
+            for k, m in moved.items()
+            if not isinstance(m, Outputs)
+        }
+
+    def replay(self, leaf: int, value: Any) -> float:
+        """Compute the loss again, in float64, with another value of one leaf."""
+        new: dict[int, Any] = {leaf: value}
+        for k, t in enumerate(self.nodes):
+            known = [self.number.get(s) for s in t.inputs]
+            if any(s in new for s in known):
+                xs = [new.get(s, x) for s, x in zip(known, self.xs[k], strict=True)]  # type: ignore[arg-type]
+                new[k] = t.primitive.forward(*xs, **t.params)
+        return float(np.asarray(new.get(self.end, self.z[self.end])).reshape(()))
+
+    def behind(self, keys: Iterable[int]) -> list[int]:
+        """Give for every node which of the `keys` lie at it or behind it, as bits."""
+        bit = {k: 1 << b for b, k in enumerate(keys)}
+        bits = [bit.get(k, 0) for k in range(len(self.nodes))]
+        for k, sources in enumerate(self.edges):
+            for s in sources.values():
+                bits[k] |= bits[s]
+        return bits
+
+    def _sites(self, loss: Tensor) -> list[Site]:
+        """Sort the operations by the place in the program that made them."""
+        places = [self.place(k) for k in range(len(self.nodes))]
+        shown: dict[Any, int] = {}
+        if not any(places) and not any(t.scope for t in self.nodes):
+            graph = Graph(loss)
+            shown = {n.tensor: graph.shown[n.number] for n in graph.nodes if n.tensor is not None}
+        ranks: dict[Any, int] = defaultdict(int)
+        sites: dict[Any, Site] = {}
+        for k, (t, place) in enumerate(zip(self.nodes, places, strict=True)):
+            if t.primitive is None:
+                continue
+            if place:
+                key: Any = place.site, t.params.get("k") if t.primitive.name == "pick" else None
+            elif t in shown:
+                key = shown[t]
+            else:
+                ranks[t.scope, t.primitive.name] += 1
+                frames = t.scope.frames if t.scope else ()
+                path = tuple([(f.label, id(f.owner)) for f in frames])
+                key = path, ranks[t.scope, t.primitive.name]
+            key = key, t.primitive.name, tuple([np.shape(x) for x in t.xs])
+            sites.setdefault(key, Site(t.primitive.name, place)).members.append(k)
+        return list(sites.values())
+
+
+def less(a: Any, b: Any) -> Any:
+    """Subtract cotangents, also of several outputs."""
+    if isinstance(b, Outputs):
+        return Outputs([x - y for x, y in zip(a, b, strict=True)])
+    return a - b
+
+
+def times(c: Any, factor: float) -> Any:
+    """Scale a cotangent, also of several outputs."""
+    return Outputs([x * factor for x in c]) if isinstance(c, Outputs) else c * factor
+
+
+def _add(cots: dict[int, Any], k: int, c: Any) -> None:
+    cots[k] = cots[k] + c if k in cots else c
+
+
+def _rule(node: Any, j: int) -> bool:
+    pulls = node.primitive.pulls
+    return callable(pulls) or pulls[j] is not None
+
+
+def _shaken(c: Any, eps: float, rng: np.random.Generator) -> Any:
+    if isinstance(c, Outputs):
+        return Outputs([_shaken(x, eps, rng) for x in c])
+    return c * (1 + eps * rng.uniform(-1, 1, np.shape(c)))
+
+
+def _wide(x: Any) -> Any:
+    if isinstance(x, tuple):
+        return type(x)([_wide(y) for y in x]) if isinstance(x, Outputs) else tuple(map(_wide, x))
+    floating = isinstance(x, np.ndarray) and x.dtype.kind == "f"
+    return x.astype(np.float64, copy=False) if floating else x

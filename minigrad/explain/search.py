@@ -1,0 +1,339 @@
+"""The search: which mistake in a backward pass gives these numbers?
+
+Every mistake is tried by one altered walk. Those that reproduce all the given gradients to rounding
+are listed, the most ordinary first. Where no single one does, pairs are tried, and then the nearest
+is named. There are no templates of architectures: all is read off the graph.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from ..tape import Outputs
+from .backward import Backward, Edge, Edit, times
+from .exchanged import Pool, exchanged, gradients, operands, overwritten
+from .forms import BASIS
+from .local import chains, derivatives, fit, plain, scaled
+from .spans import spans
+from .spot import Mistake, Spot, spots
+from .words import Where, Words
+
+__all__ = ["Explanation", "Explanations", "explain"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Found = tuple[Mistake, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A mistake that would give the manual gradients.
+
+    `kind` is one of "missing term", "derivative left out", "wrong derivative", "wrong step",
+    "sign", "factor", "swapped operand", "transpose", "permuted", "broadcast", "truncated",
+    "not accumulated", "counted twice", "initial state", "overwritten"; two of them with a "+" for
+    two mistakes; "nearest" for one that does not reproduce the numbers. `steps` are the time steps
+    it is made at, None for all. `residual` is the largest difference that is left, in units of the
+    largest element of its entry.
+    """
+
+    sentence: str
+    kind: str
+    where: Where
+    steps: tuple[int, ...] | None
+    residual: float
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class Explanations(list[Explanation]):
+    """Explanations, best first. Those after the first give the same numbers: nothing tells them apart.
+
+    Printed, their sentences.
+    """
+
+    SHOWN = 5
+
+    def __str__(self) -> str:
+        if not self:
+            return "nothing to explain: all gradients agree"
+        first, *others = self
+        lines = [first.sentence]
+        if others:
+            lines.append("These would give the same numbers, and nothing here tells them apart:")
+            lines += [f"  - {other.sentence}" for other in others[: self.SHOWN]]
+        if len(others) > self.SHOWN:
+            lines.append(f"  - and {len(others) - self.SHOWN} more")
+        return "\n".join(lines)
+
+
+class Search:
+    """The mistakes that may have been made, and the numbers they are held to.
+
+    `given` are the manual gradients by node. They are compared as one long vector, each in units of
+    its largest element; `target` is what has to be explained.
+    """
+
+    def __init__(self, walk: Backward, given: Mapping[int, Array], rtol: float) -> None:
+        self.walk, self.rtol, self.words = walk, rtol, Words(walk)
+        right = {k: walk.cots.get(k, np.zeros(np.shape(m))) for k, m in given.items()}
+        self.errors = {k: np.asarray(m, np.float64) - right[k] for k, m in given.items()}
+        self.scales = {k: max(_size(m), _size(right[k]), 1e-300) for k, m in given.items()}
+        self.target = self.vector(self.errors)
+        self.reach = walk.behind(given)
+        self.wrong = 0
+        for bit, (k, error) in enumerate(self.errors.items()):
+            self.wrong |= (_size(error) > rtol * self.scales[k]) << bit
+        self.idle = self._idle()
+
+    def vector(self, change: Mapping[int, Any]) -> Array:
+        """Put the changes of the given gradients in a row, in units of their scales."""
+        parts = [
+            np.broadcast_to(change.get(k, 0.0) / self.scales[k], error.shape).ravel()
+            for k, error in self.errors.items()
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def _idle(self) -> dict[Edge, Edit]:
+        """Collect the edges where what flows cancels out: a maximum taken off before exp, say.
+
+        Whoever derives a gradient by hand leaves them out, and they matter once there is a mistake.
+        """
+        found: dict[Edge, Edit] = {}
+        for (k, j), c in self.walk.contributions.items():
+            g = self.walk.cots[k]
+            if isinstance(c, Outputs) or isinstance(g, Outputs) or np.size(c) >= np.size(g):
+                continue
+            if 0 < _size(c) < 1e-12 * _size(g) and self.reach[self.walk.edges[k][j]]:
+                found[k, j] = lambda k, g, c, now: times(c, 0)
+        return found
+
+    def change(self, edits: Mapping[Edge, Edit]) -> Array:
+        with np.errstate(all="ignore"):
+            return self.vector(self.walk.walk({**self.idle, **edits}))
+
+    def left(self, change: Array) -> float:
+        """Say how much of the error is left, at most."""
+        left = float(np.max(abs(self.target - change), initial=0.0))
+        return left if math.isfinite(left) else math.inf
+
+    def fits(self, left: float) -> bool:
+        """Whether so little is left that the numbers are reproduced, not only approached."""
+        return left <= min(self.rtol, 1e-3 * float(abs(self.target).max()))
+
+    def behind(self, edits: Iterable[Edge]) -> int:
+        bits = 0
+        for k, j in edits:
+            bits |= self.reach[self.walk.edges[k][j]]
+        return bits
+
+    # ---- what is tried, in order -------------------------------------------------------------------
+
+    def phases(self) -> Iterator[Iterator[Mistake]]:
+        """Give the mistakes, the ordinary first; and those last that touch gradients that are right."""
+        here = [s for s in spots(self.walk, self.words) if self._may_explain(s)]
+        exact = [s for s in here if self.behind((k, s.j) for k in s.members) == self.wrong]
+        pool = Pool(self.walk, self.words)
+
+        def rest(some: list[Spot]) -> Iterator[Iterator[Mistake]]:
+            yield chain(_every(some, derivatives), self._fitted(some))
+            yield _every(some, lambda s: operands(s, pool))
+            yield chain(_every(some, gradients), overwritten(self.walk, self.words))
+
+        yield chain(
+            _every(exact, plain), _every(exact, scaled), _every(exact, derivatives),
+            chains(self.walk, self.words), exchanged(self.walk, self.words), self._fitted(exact),
+        )  # fmt: skip
+        yield chain(_every(here, plain), _sometimes(here, plain))
+        yield from rest(exact)
+        yield _every(here, scaled)
+        yield from rest([s for s in here if s not in exact])
+        yield chain(_sometimes(here, scaled), _sometimes(here, lambda s: operands(s, pool)))
+
+    def _may_explain(self, spot: Spot) -> bool:
+        return not self.wrong & ~self.behind((k, spot.j) for k in spot.members)
+
+    def _fitted(self, some: list[Spot]) -> Iterator[Mistake]:
+        """Make wrong derivatives out of a few functions, where the gradients depend on it linearly."""
+        for spot in some:
+            if spot.unary and spot.family == "elementwise" and len(spot.members) == 1:
+                yield from self._combined(spot)
+
+    def _combined(self, spot: Spot) -> Iterator[Mistake]:
+        walk, k, j = self.walk, spot.k, spot.j
+        z, x = walk.z[k], walk.xs[k][j]
+        with np.errstate(all="ignore"):
+            values = [form(z, x) for _, form in BASIS]
+        kept = [i for i, v in enumerate(values) if np.isfinite(v).all()]
+        columns = [
+            self.change({(k, j): lambda k, g, c, now, v=values[i]: c + fit(g * v, c)})  # type: ignore[misc]
+            for i in kept
+        ]
+        if not columns:
+            return
+        idle = self.change({})
+        wanted = self.target - self.change({(k, j): lambda k, g, c, now: times(c, 0)})
+        table = np.array(columns) - idle
+        for chosen in chain(((a,) for a in range(len(kept))), _pairs(len(kept))):
+            some = table[list(chosen)]
+            if not some.any(axis=1).all():
+                continue
+            weights, *_ = np.linalg.lstsq(some.T, wanted, rcond=None)
+            simple = [round(4 * w) / 4 for w in weights]
+            if not all(simple) or max(map(abs, simple)) > 8:
+                continue
+            if self.fits(float(abs(wanted - np.array(simple) @ some).max())):
+                terms = [(w, *BASIS[kept[a]]) for w, a in zip(simple, chosen, strict=True)]
+                yield self._sum(spot, terms)
+
+    def _sum(self, spot: Spot, terms: list[Any]) -> Mistake:
+        words, walk, j = self.words, self.walk, spot.j
+
+        def edit(k: int, g: Any, c: Any, now: Any) -> Any:
+            z, x = walk.z[k], walk.xs[k][j]
+            return fit(g * sum(w * form(z, x) for w, _, form in terms), c)
+
+        def says() -> str:
+            text = " + ".join([_term(w, form) for w, form, _ in terms]).replace("+ -", "- ")
+            text = text.format(z=words.short(spot.k), x=words.input(spot.k, j))
+            return f"the derivative of {spot.here} is taken as `{text}`; {spot.right}"
+
+        return spot.mistake("wrong derivative", 1.4 + 0.2 * len(terms), edit, says)
+
+
+def _term(weight: float, form: str) -> str:
+    number = f"{weight:g}"
+    if not form or form.startswith("/"):
+        return f"{number} {form}".strip()
+    return {"1": form, "-1": f"-{form}"}.get(number, f"{number} * {form}")
+
+
+def _pairs(n: int) -> Iterator[tuple[int, ...]]:
+    return ((a, b) for a in range(n) for b in range(a + 1, n))
+
+
+def _every(some: list[Spot], make: Callable[[Spot], Iterator[Mistake]]) -> Iterator[Mistake]:
+    for spot in some:
+        yield from make(spot)
+
+
+def _sometimes(some: list[Spot], make: Callable[[Spot], Iterator[Mistake]]) -> Iterator[Mistake]:
+    for spot in some:
+        if len(spot.members) > 1:
+            for mistake in make(spot):
+                yield from spans(spot, mistake)
+
+
+def explain(
+    walk: Backward, given: Mapping[int, Array], rtol: float, seconds: float = 20.0
+) -> Explanations:
+    """Search for the mistake that turns the gradients of `walk` into the `given` ones."""
+    search = Search(walk, given, rtol)
+    if not search.wrong:
+        return Explanations()
+    found, near = list[Found](), list[tuple[float, Mistake, Array]]()
+    progress = _Progress(seconds)
+    for phase in search.phases():
+        for mistake in phase:
+            if search.wrong & ~search.behind(mistake.edits):
+                continue
+            change = search.change(mistake.edits)
+            left = search.left(change)
+            if search.fits(left):
+                found.append((mistake, left))
+            elif math.isfinite(left):
+                near.append((float(np.linalg.norm(search.target - change)), mistake, change))
+                if len(near) > 4000:
+                    near = sorted(near, key=lambda n: n[0])[:1000]
+            if progress.over():
+                break
+        if found or progress.over():
+            break
+    progress.done()
+    if found:
+        found.sort(key=lambda f: f[0].cost)
+        return Explanations([_explanation(search, *f) for f in _different(found)])
+    return _two(search, near, time.monotonic() + seconds)
+
+
+def _two(
+    search: Search, near: list[tuple[float, Mistake, Array]], until: float
+) -> Explanations:
+    """Try two mistakes together, and else say which single one comes nearest."""
+    if not near:
+        nothing = "no single mistake that is known here touches all the wrong gradients"
+        return Explanations([Explanation(nothing, "nearest", Where("", -1, "", "", ""), None, 1.0)])
+    near = sorted(near, key=lambda n: n[0])[:300]
+    changes = np.array([change for _, _, change in near])
+    gram, dots = changes @ changes.T, changes @ search.target
+    norms = gram.diagonal() - 2 * dots
+    left = search.target @ search.target + norms[:, None] + norms + 2 * gram
+    left[np.tril_indices(len(near))] = math.inf
+    for flat in np.argsort(left, axis=None)[:60]:
+        (_, a, _), (_, b, _) = (near[int(i)] for i in np.unravel_index(flat, left.shape))
+        if time.monotonic() > until or a.edits.keys() & b.edits.keys():
+            continue
+        rest = search.left(search.change({**a.edits, **b.edits}))
+        if search.fits(rest):
+            both = replace(
+                _explanation(search, a, rest),
+                sentence=f"Two mistakes together: {a.says()}; and {b.says()}.",
+                kind=f"{a.kind} + {b.kind}",
+            )
+            return Explanations([both])
+    size, mistake, change = near[0]
+    share = max(0.0, 1 - size / float(np.linalg.norm(search.target)))
+    explanation = _explanation(search, mistake, search.left(change))
+    said = explanation.sentence[0].lower() + explanation.sentence[1:]
+    sentence = (
+        "No single mistake known here gives these numbers, nor do two; the nearest explains "
+        f"{share:.0%} of the error: {said}"
+    )
+    return Explanations([replace(explanation, kind="nearest", sentence=sentence)])
+
+
+def _different(found: list[Found]) -> list[Found]:
+    """Keep one of those that edit the same edges, to the same numbers."""
+    kept: dict[Any, Found] = {}
+    for mistake, left in found:
+        kept.setdefault(frozenset(mistake.edits), (mistake, left))
+    return list(kept.values())
+
+
+def _explanation(search: Search, mistake: Mistake, left: float) -> Explanation:
+    where = search.words.where(max(k for k, _ in mistake.edits))
+    says = mistake.says()
+    sentence = says[0].upper() + says[1:] + (f" [{where}]." if str(where) else ".")
+    return Explanation(sentence, mistake.kind, where, mistake.steps, left)
+
+
+class _Progress:
+    """A limit of time, and a word on the terminal when a search takes longer than two seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.start, self.seconds, self.tried, self.shown = time.monotonic(), seconds, 0, False
+
+    def over(self) -> bool:
+        self.tried += 1
+        spent = time.monotonic() - self.start
+        if spent > 2 and self.tried % 50 == 0 and sys.stderr.isatty():
+            sys.stderr.write(f"\r{self.tried} mistakes tried, {spent:.0f} s of {self.seconds:.0f}")
+            sys.stderr.flush()
+            self.shown = True
+        return spent > self.seconds
+
+    def done(self) -> None:
+        if self.shown:
+            sys.stderr.write("\r" + " " * 60 + "\r")
+
+
+def _size(x: Any) -> float:
+    return float(np.max(abs(np.asarray(x)), initial=0.0))

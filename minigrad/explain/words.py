@@ -1,0 +1,160 @@
+"""Words for the quantities of a recorded graph, as the user wrote them where that is known."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..places import Place
+from .backward import Backward
+
+__all__ = ["RIGHT", "Where", "Words"]
+
+RIGHT: dict[tuple[str, int | None], str] = {
+    ("tanh", 0): "g * (1 - {z}**2)",
+    ("sigmoid", 0): "g * {z} * (1 - {z})",
+    ("exp", 0): "g * {z}",
+    ("log", 0): "g / {x}",
+    ("sqrt", 0): "g / (2 * {z})",
+    ("square", 0): "2 * g * {x}",
+    ("reciprocal", 0): "-g * {z}**2",
+    ("sin", 0): "g * cos({x})",
+    ("cos", 0): "-g * sin({x})",
+    ("abs", 0): "g * sign({x})",
+    ("softplus", 0): "g * sigmoid({x})",
+    ("negative", 0): "-g",
+    ("add", None): "g",
+    ("subtract", 0): "g",
+    ("subtract", 1): "-g",
+    ("multiply", 0): "g * {y}",
+    ("multiply", 1): "g * {x}",
+    ("divide", 0): "g / {y}",
+    ("divide", 1): "-g * {x} / {y}**2",
+    ("power", 0): "g * {y} * {x}**({y} - 1)",
+    ("matmul", 0): "g @ {y}.T",
+    ("matmul", 1): "{x}.T @ g",
+    ("relu", 0): "g * ({x} > 0)",
+    ("maximum", 0): "g * ({x} > {y})",
+    ("maximum", 1): "g * ({y} > {x})",
+    ("softmax", 0): "{z} * (g - sum(g * {z}))",
+    ("sum", 0): "g, at every element that was summed",
+    ("mean", 0): "g / n, at every element of the n that were averaged",
+}
+"""The right contribution to the gradient of each input, by operation and position: g is the gradient
+of the output z; x and y are the inputs."""
+
+
+class Where(NamedTuple):
+    """A place in the forward pass: operation, number on the tape, scope path, line, expression."""
+
+    op: str
+    node: int
+    scope: str
+    line: str
+    expression: str
+
+    def __str__(self) -> str:
+        return self.line.partition(": ")[0] or self.scope
+
+
+class Words:
+    """Names for nodes and edges: a variable, the user's expression, a label, or the operation."""
+
+    def __init__(self, walk: Backward) -> None:
+        self.walk = walk
+        self.expressions = self._expressions()
+
+    def _expressions(self) -> dict[int, tuple[Place, bool]]:
+        """Give every operation an expression of the function that is compared.
+
+        In a helper function, that is the call of it; the second says whether the operation is what
+        the call returns, which is the last one made in it.
+        """
+        found: dict[int, tuple[Place, bool]] = {}
+        last, inside = None, set[Any]()
+        for k in range(len(self.walk.nodes)):
+            place = self.walk.place(k)
+            if place is None:
+                continue
+            if place.top is None:
+                found[k], last = (place, True), None
+                continue
+            if place.top.site == last and place.site not in inside:
+                found[k - 1] = found[k - 1][0], False
+            else:
+                inside = set()
+            inside.add(place.site)
+            found[k], last = (place.top, True), place.top.site
+        return found
+
+    def value(self, k: int) -> str:
+        """Name a node at length: "`h = np.tanh(a)`", "sigmoid `f` (4, 16)"."""
+        t = self.walk.nodes[k]
+        place, result = self.expressions.get(k, (None, True))
+        if place is not None:
+            if not result:
+                inner = self.walk.place(k)
+                return f"`{inner.expression if inner else '?'}` in `{place.expression}`"
+            target = f"{place.target} = " if place.target else ""
+            return f"`{target}{place.expression}`"
+        if t.primitive is None:
+            return f"`{t.name}`" if t.name else f"a leaf of shape {t.shape}"
+        return f"{t.primitive.name} " + (f"`{t.name}`" if t.name else f"of shape {_shape(t)}")
+
+    def short(self, k: int) -> str:
+        """Name a node by its variable where it has one, without marks."""
+        t = self.walk.nodes[k]
+        place, result = self.expressions.get(k, (None, True))
+        if place is not None:
+            inner = place if result else self.walk.place(k)
+            return (place.target if result else None) or (inner.expression if inner else "?")
+        return str(t.name or (t.primitive.name if t.primitive else "x"))
+
+    def input(self, k: int, j: int) -> str:
+        """Name the j-th input of a node, without marks."""
+        t = self.walk.nodes[k]
+        s, x = t.inputs[j], t.xs[j]
+        if s in self.walk.number:
+            return self.short(self.walk.number[s])
+        if not isinstance(x, np.ndarray) or not x.ndim:
+            return f"{float(x):g}"
+        return s.name if s is not None and s.name else "a constant"
+
+    def marked(self, k: int, j: int) -> str:
+        """Name the j-th input of a node, in marks where it is the user's text."""
+        text = self.input(k, j)
+        return text if text == "a constant" else f"`{text}`"
+
+    def right(self, k: int, j: int) -> str:
+        """Say what the contribution to the j-th input should be."""
+        t = self.walk.nodes[k]
+        text = RIGHT.get((t.primitive.name, j)) or RIGHT.get((t.primitive.name, None))
+        if text is None:
+            return f"it should be the derivative of {t.primitive.name}"
+        inputs = [self.input(k, i) for i in range(len(t.xs))]
+        written = text.format(z=self.short(k), **dict(zip("xy", inputs, strict=False)))
+        formula, comma, rest = written.partition(", ")
+        return f"it should be `{formula}`{comma}{rest}"
+
+    def inner(self, k: int) -> bool:
+        """Whether a node stands in a helper function."""
+        place = self.walk.place(k)
+        return place is not None and place.top is not None
+
+    def result(self, k: int) -> bool:
+        """Whether a node is what the expression gives, not something inside a helper function."""
+        return self.expressions.get(k, (None, True))[1]
+
+    def where(self, k: int) -> Where:
+        """Describe the place of a node."""
+        t = self.walk.nodes[k]
+        place, _ = self.expressions.get(k, (None, True))
+        line = f"{os.path.basename(place.file)}:{place.line}: {place.statement}" if place else ""
+        op = t.primitive.name if t.primitive else "leaf"
+        return Where(op, t.index, str(t.scope or ""), line, place.expression if place else "")
+
+
+def _shape(t: Any) -> str:
+    return str(getattr(t.value, "shape", None) or f"{np.size(t.value)} outputs")

@@ -1,0 +1,108 @@
+"""Where in the user's program an operation was called: the expression, to the character.
+
+Python keeps for every instruction the columns of the source it came from, so that a report can say
+`np.tanh(a + b)` and not only a line. What is inside minigrad or NumPy is passed over.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import itertools
+import linecache
+import os
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["Place", "caller"]
+
+HERE, NUMPY = os.path.dirname(__file__) + os.sep, os.path.dirname(np.__file__) + os.sep
+
+
+class Place(NamedTuple):
+    """An expression of the user's, in the statement that it is part of.
+
+    `site` tells it from every other place: the instruction in each function that was entered on the
+    way. `top` is the call in the function that minigrad itself called (a forward pass to be
+    compared, say) where the expression stands in one that this calls.
+    """
+
+    site: tuple[Any, ...]
+    file: str
+    line: int
+    function: str
+    expression: str
+    statement: str
+    top: Place | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.file}, line {self.line}, in {self.function}: {self.statement}"
+        return text.rstrip(": ")
+
+    @property
+    def target(self) -> str | None:
+        """The variable that the expression is assigned to, if it is the whole right side."""
+        target, right = _assigned(self.statement)
+        return target if right and right == _normal(self.expression) else None
+
+
+def caller(walk: Any) -> tuple[Place, Any]:
+    """Find the user's expression that is being evaluated, and the local `node` of a running `walk`."""
+    frame, node, site = sys._getframe(2), None, list[Any]()
+    while frame.f_code.co_filename.startswith((HERE, NUMPY)):
+        if frame.f_code is walk and node is None:
+            node = frame.f_locals["node"]
+        site += [id(frame.f_code), frame.f_lasti]
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    inner: Any = frame
+    outer, top = inner, inner
+    while outer is not None and not outer.f_code.co_filename.startswith(HERE):
+        site += [id(outer.f_code), outer.f_lasti]
+        outer, top = outer.f_back, outer
+    place = _placed(inner, tuple(site))
+    if outer is not None and top is not inner:
+        place = place._replace(top=_placed(top, (id(top.f_code), top.f_lasti)))
+    return place, node
+
+
+def _placed(frame: Any, site: tuple[Any, ...]) -> Place:
+    code, line = frame.f_code, frame.f_lineno
+    statement, expression = _source(code, frame.f_lasti, code.co_filename, line)
+    return Place(site, code.co_filename, line, code.co_name, expression, statement)
+
+
+@functools.lru_cache(maxsize=4096)
+def _source(code: Any, at: int, file: str, line: int) -> tuple[str, str]:
+    """Give the text of the line, and of the expression that one of its instructions evaluates."""
+    statement = linecache.getline(file, line).strip()
+    first, last, start, end = next(itertools.islice(code.co_positions(), at // 2, None))
+    if first is None or start is None or end is None or last is None:
+        return statement, statement
+    lines = [linecache.getline(file, k).encode() for k in range(first, last + 1)]
+    if len(lines) == 1:
+        return statement, lines[0][start:end].decode().strip()
+    text = b" ".join([lines[0][start:], *lines[1:-1], lines[-1][:end]]).decode()
+    return statement, " ".join(text.split())
+
+
+@functools.lru_cache(maxsize=4096)
+def _assigned(statement: str) -> tuple[str | None, str]:
+    try:
+        found = ast.parse(statement).body[0]
+    except (SyntaxError, IndexError):
+        return None, ""
+    if isinstance(found, ast.Assign) and isinstance(found.targets[0], ast.Name):
+        return found.targets[0].id, ast.unparse(found.value)
+    return None, ""
+
+
+@functools.lru_cache(maxsize=4096)
+def _normal(expression: str) -> str:
+    try:
+        return ast.unparse(ast.parse(expression).body[0])
+    except (SyntaxError, IndexError):
+        return expression
