@@ -27,9 +27,9 @@ __all__ = ["Backward", "Edge", "Edit", "Site", "less", "times"]
 
 Edge = tuple[int, int]
 Now = Callable[[int], Any]
-Edit = Callable[[int, Any, Any, Now], Any]
-"""`edit(k, g, c, now)` gives another contribution of node k, whose cotangent is g and contribution
-would be c; `now(m)` is the cotangent of a later node m, as the edits before have left it."""
+Edit = Callable[[Edge, Any, Any, Now], Any]
+"""`edit((k, j), g, c, now)` gives another contribution of node k, whose cotangent is g and whose
+contribution would be c; `now(m)` is the cotangent of node m, as the edits have left it."""
 
 
 class Site:
@@ -63,6 +63,12 @@ class Backward:
         for k, sources in enumerate(self.edges):
             for s in sources.values():
                 self.uses[s].append(k)
+        self._rules = [
+            None
+            if t.primitive is None or callable(t.primitive.pulls) or isinstance(t.xs[0], Outputs)
+            else [(j, t.primitive.pulls[j], np.shape(t.xs[j])) for j in edges]
+            for t, edges in zip(self.nodes, self.edges, strict=True)
+        ]
         self.cots: dict[int, Any] = {self.end: np.ones(loss.shape)}
         self.contributions: dict[Edge, Any] = {}
         for k in range(self.end, -1, -1):
@@ -82,6 +88,31 @@ class Backward:
             if frame.index is not None:
                 return int(frame.index)
         return self.length - len(self.site_of[k]) + self.rank[k]
+
+    def carries(self, k: int, j: int) -> bool:
+        """Whether an edge takes a state from the step before, or the first step the initial one."""
+        s, site = self.edges[k][j], self.site_of.get(k)
+        if site is None or len(site) < 2:
+            return False
+        if s in self.leaves:
+            later = site.members[self.rank[k] + 1 :][:1]
+            return any(self.edges[m].get(j, s) not in self.leaves for m in later)
+        before = site.members[max(self.rank[k] - 1, 0)]
+        return self.rank[k] > 0 and (s < before or self.rank[s] < self.rank[k])
+
+    def chain(self, k: int) -> list[int]:
+        """Follow elementwise functions of one variable from node k down, as in 1 / (1 + exp(-x))."""
+        links: list[int] = []
+        while (
+            len(self.edges[k]) == 1
+            and getattr(self.nodes[k].primitive, "family", "") == "elementwise"
+            and all(np.ndim(x) == 0 for i, x in enumerate(self.xs[k]) if i not in self.edges[k])
+            and (not links or self.uses[k] == [links[-1]])
+            and np.ndim(self.z[k])
+        ):
+            links.append(k)
+            (k,) = self.edges[k].values()
+        return links
 
     def place(self, k: int) -> Place | None:
         """Give the user's expression for a node, if it was recorded."""
@@ -108,12 +139,17 @@ class Backward:
                 found[i] = c
         return found
 
-    def walk(self, edits: Mapping[Edge, Edit]) -> dict[int, Any]:
-        """Give the change of every cotangent that the edits change."""
+    def walk(
+        self, edits: Mapping[Edge, Edit], moves: Mapping[Edge, int] | None = None
+    ) -> dict[int, Any]:
+        """Give the change of every cotangent that the edits change.
+
+        What an edge in `moves` contributes goes to another node instead.
+        """
         delta: dict[int, Any] = {}
-        edited: dict[int, dict[int, Edit]] = defaultdict(dict)
+        edited: dict[int, list[tuple[int, Edit]]] = defaultdict(list)
         for (k, j), edit in edits.items():
-            edited[k][j] = edit
+            edited[k].append((j, edit))
 
         def now(m: int) -> Any:
             return self.cots[m] + delta[m] if m in delta else self.cots[m]
@@ -122,14 +158,31 @@ class Backward:
             d, here = delta.get(k), edited.get(k)
             if k not in self.cots or (d is None and here is None):
                 continue
-            changes = {} if d is None else self.pulled(k, d)
-            for j, edit in (here or {}).items():
+            changes = {} if d is None else self._applied(k, d)
+            for j, edit in here or ():
                 c = self.contributions[k, j]
                 moved = c if d is None else c + changes[j]
-                changes[j] = less(edit(k, now(k), moved, now), c)
+                new = edit((k, j), now(k), moved, now)
+                if moves and (k, j) in moves:
+                    _add(delta, moves[k, j], new)
+                    new = times(new, 0)
+                changes[j] = less(new, c)
             for j, change in changes.items():
                 _add(delta, self.edges[k][j], change)
         return delta
+
+    def _applied(self, k: int, d: Any) -> dict[int, Any]:
+        """Do what `pulled` does, for all edges: this is most of a search."""
+        rules = self._rules[k]
+        if rules is None:
+            return self.pulled(k, d)
+        out, z, xs, params = {}, self.z[k], self.xs[k], self.nodes[k].params
+        for j, rule, shape in rules:
+            c = rule(d, z, *xs, **params)
+            if type(c) is Pending:
+                c = c.total()
+            out[j] = c if c.shape == shape else unbroadcast(c, shape)
+        return out
 
     def noise(self, eps: float) -> dict[int, float]:
         """Say how far rounding by `eps` moves every cotangent at most: each contribution is shaken."""

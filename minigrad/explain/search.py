@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -19,17 +19,22 @@ import numpy as np
 
 from ..tape import Outputs
 from .backward import Backward, Edge, Edit, times
-from .exchanged import Pool, exchanged, gradients, operands, overwritten
+from .blocks import assigned, exchanged, masked, misplaced
+from .chains import chains
+from .exchanged import Pool, aliased, factors, gradients, operands, overwritten
 from .forms import BASIS
-from .local import chains, derivatives, fit, plain, scaled
-from .spans import spans
-from .spot import Mistake, Spot, spots
+from .leaves import returned
+from .local import derivatives, fit, plain, reductions, scaled, transposes
+from .spans import accumulated, shortened, spans
+from .spot import Mistake, Spot, groups, spots
 from .words import Where, Words
 
 __all__ = ["Explanation", "Explanations", "explain"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Found = tuple[Mistake, float]
+MARGIN = 0.35
+"""How much more far-fetched than the first explanation another may be, to be tried as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,7 @@ class Search:
 
     def __init__(self, walk: Backward, given: Mapping[int, Array], rtol: float) -> None:
         self.walk, self.rtol, self.words = walk, rtol, Words(walk)
+        self.manual = {k: np.asarray(m, np.float64) for k, m in given.items()}
         right = {k: walk.cots.get(k, np.zeros(np.shape(m))) for k, m in given.items()}
         self.errors = {k: np.asarray(m, np.float64) - right[k] for k, m in given.items()}
         self.scales = {k: max(_size(m), _size(right[k]), 1e-300) for k, m in given.items()}
@@ -113,12 +119,17 @@ class Search:
             if isinstance(c, Outputs) or isinstance(g, Outputs) or np.size(c) >= np.size(g):
                 continue
             if 0 < _size(c) < 1e-12 * _size(g) and self.reach[self.walk.edges[k][j]]:
-                found[k, j] = lambda k, g, c, now: times(c, 0)
+                found[k, j] = lambda e, g, c, now: times(c, 0)
         return found
 
-    def change(self, edits: Mapping[Edge, Edit]) -> Array:
+    def change(self, mistake: Mistake | None = None, **more: Any) -> Array:
+        """Give the change of the given gradients that a mistake leads to."""
+        edits, moves = (mistake.edits, mistake.moves) if mistake else ({}, {})
         with np.errstate(all="ignore"):
-            return self.vector(self.walk.walk({**self.idle, **edits}))
+            delta = self.walk.walk({**self.idle, **edits, **more.get("edits", {})}, moves)
+            for k, g in (mistake.gives if mistake else {}).items():
+                delta[k] = g - self.walk.cots[k]
+            return self.vector(delta)
 
     def left(self, change: Array) -> float:
         """Say how much of the error is left, at most."""
@@ -129,43 +140,70 @@ class Search:
         """Whether so little is left that the numbers are reproduced, not only approached."""
         return left <= min(self.rtol, 1e-3 * float(abs(self.target).max()))
 
-    def behind(self, edits: Iterable[Edge]) -> int:
+    def behind(self, mistake: Mistake) -> int:
+        """Say which of the given gradients a mistake touches, as bits."""
         bits = 0
-        for k, j in edits:
+        for k, j in mistake.edits:
+            bits |= self.reach[self.walk.edges[k][j]]
+        for k in (*mistake.moves.values(), *mistake.gives):
+            bits |= self.reach[k]
+        return bits
+
+    # ---- what is tried -----------------------------------------------------------------------------
+
+    def mistakes(self) -> list[Mistake]:
+        """List the mistakes that may explain the numbers, the ordinary first.
+
+        A mistake has to touch every wrong gradient. Those that touch no right one go first.
+        """
+        walk, words = self.walk, self.words
+        every, pool = spots(walk, words), Pool(walk, words)
+        found: list[Mistake] = []
+
+        def add(these: Iterable[Mistake]) -> None:
+            found.extend([m for m in these if not self.wrong & ~self.behind(m)])
+
+        for spot in every:
+            if self.wrong & ~self._bits(spot):
+                continue
+            for make in (plain, scaled, derivatives, transposes, reductions, accumulated, masked, misplaced, gradients):
+                add(make(spot))
+            add(operands(spot, pool))
+            add(factors(spot, pool))
+            add(self._fitted(spot))
+        for group in groups(walk, words, every):
+            add(plain(group))
+            add(scaled(group))
+            if group.kind == "siblings":
+                for make in (derivatives, transposes, reductions):
+                    add(make(group))
+                add(operands(group, pool))
+            elif group.kind == "carry":
+                add(accumulated(group))
+            every.append(group)
+        for spot in every:
+            for mistake in plain(spot):
+                add(spans(spot, mistake))
+        add(chains(walk, words))
+        add(exchanged(walk, words))
+        add(assigned(walk, words))
+        add(overwritten(walk, words))
+        add(aliased(walk, words, pool))
+        add(shortened(walk, words))
+        wrong = [k for bit, k in enumerate(self.errors) if self.wrong >> bit & 1]
+        add(returned(walk, words, self.manual, wrong, self.rtol))
+        return sorted(found, key=lambda m: m.cost + 0.3 * (self.behind(m) != self.wrong))
+
+    def _bits(self, spot: Spot) -> int:
+        bits = 0
+        for k, j in spot.edges:
             bits |= self.reach[self.walk.edges[k][j]]
         return bits
 
-    # ---- what is tried, in order -------------------------------------------------------------------
-
-    def phases(self) -> Iterator[Iterator[Mistake]]:
-        """Give the mistakes, the ordinary first; and those last that touch gradients that are right."""
-        here = [s for s in spots(self.walk, self.words) if self._may_explain(s)]
-        exact = [s for s in here if self.behind((k, s.j) for k in s.members) == self.wrong]
-        pool = Pool(self.walk, self.words)
-
-        def rest(some: list[Spot]) -> Iterator[Iterator[Mistake]]:
-            yield chain(_every(some, derivatives), self._fitted(some))
-            yield _every(some, lambda s: operands(s, pool))
-            yield chain(_every(some, gradients), overwritten(self.walk, self.words))
-
-        yield chain(
-            _every(exact, plain), _every(exact, scaled), _every(exact, derivatives),
-            chains(self.walk, self.words), exchanged(self.walk, self.words), self._fitted(exact),
-        )  # fmt: skip
-        yield chain(_every(here, plain), _sometimes(here, plain))
-        yield from rest(exact)
-        yield _every(here, scaled)
-        yield from rest([s for s in here if s not in exact])
-        yield chain(_sometimes(here, scaled), _sometimes(here, lambda s: operands(s, pool)))
-
-    def _may_explain(self, spot: Spot) -> bool:
-        return not self.wrong & ~self.behind((k, spot.j) for k in spot.members)
-
-    def _fitted(self, some: list[Spot]) -> Iterator[Mistake]:
-        """Make wrong derivatives out of a few functions, where the gradients depend on it linearly."""
-        for spot in some:
-            if spot.unary and spot.family == "elementwise" and len(spot.members) == 1:
-                yield from self._combined(spot)
+    def _fitted(self, spot: Spot) -> Iterator[Mistake]:
+        """Make wrong derivatives of a few functions, where the gradients depend on it linearly."""
+        if spot.unary and spot.family == "elementwise" and len(spot.edges) == 1:
+            yield from self._combined(spot)
 
     def _combined(self, spot: Spot) -> Iterator[Mistake]:
         walk, k, j = self.walk, spot.k, spot.j
@@ -174,13 +212,13 @@ class Search:
             values = [form(z, x) for _, form in BASIS]
         kept = [i for i, v in enumerate(values) if np.isfinite(v).all()]
         columns = [
-            self.change({(k, j): lambda k, g, c, now, v=values[i]: c + fit(g * v, c)})  # type: ignore[misc]
+            self.change(edits={(k, j): lambda e, g, c, now, v=values[i]: c + fit(g * v, c)})  # type: ignore[misc]
             for i in kept
         ]
         if not columns:
             return
-        idle = self.change({})
-        wanted = self.target - self.change({(k, j): lambda k, g, c, now: times(c, 0)})
+        idle = self.change()
+        wanted = self.target - self.change(edits={(k, j): lambda e, g, c, now: times(c, 0)})
         table = np.array(columns) - idle
         for chosen in chain(((a,) for a in range(len(kept))), _pairs(len(kept))):
             some = table[list(chosen)]
@@ -197,8 +235,8 @@ class Search:
     def _sum(self, spot: Spot, terms: list[Any]) -> Mistake:
         words, walk, j = self.words, self.walk, spot.j
 
-        def edit(k: int, g: Any, c: Any, now: Any) -> Any:
-            z, x = walk.z[k], walk.xs[k][j]
+        def edit(e: Edge, g: Any, c: Any, now: Any) -> Any:
+            z, x = walk.z[e[0]], walk.xs[e[0]][e[1]]
             return fit(g * sum(w * form(z, x) for w, _, form in terms), c)
 
         def says() -> str:
@@ -206,7 +244,7 @@ class Search:
             text = text.format(z=words.short(spot.k), x=words.input(spot.k, j))
             return f"the derivative of {spot.here} is taken as `{text}`; {spot.right}"
 
-        return spot.mistake("wrong derivative", 1.4 + 0.2 * len(terms), edit, says)
+        return spot.mistake("wrong derivative", 1.2 + 0.15 * len(terms), edit, says)
 
 
 def _term(weight: float, form: str) -> str:
@@ -220,18 +258,6 @@ def _pairs(n: int) -> Iterator[tuple[int, ...]]:
     return ((a, b) for a in range(n) for b in range(a + 1, n))
 
 
-def _every(some: list[Spot], make: Callable[[Spot], Iterator[Mistake]]) -> Iterator[Mistake]:
-    for spot in some:
-        yield from make(spot)
-
-
-def _sometimes(some: list[Spot], make: Callable[[Spot], Iterator[Mistake]]) -> Iterator[Mistake]:
-    for spot in some:
-        if len(spot.members) > 1:
-            for mistake in make(spot):
-                yield from spans(spot, mistake)
-
-
 def explain(
     walk: Backward, given: Mapping[int, Array], rtol: float, seconds: float = 20.0
 ) -> Explanations:
@@ -241,22 +267,20 @@ def explain(
         return Explanations()
     found, near = list[Found](), list[tuple[float, Mistake, Array]]()
     progress = _Progress(seconds)
-    for phase in search.phases():
-        for mistake in phase:
-            if search.wrong & ~search.behind(mistake.edits):
-                continue
-            change = search.change(mistake.edits)
-            left = search.left(change)
-            if search.fits(left):
-                found.append((mistake, left))
-            elif math.isfinite(left):
-                near.append((float(np.linalg.norm(search.target - change)), mistake, change))
-                if len(near) > 4000:
-                    near = sorted(near, key=lambda n: n[0])[:1000]
-            if progress.over():
-                break
-        if found or progress.over():
+    for mistake in search.mistakes():
+        if progress.over() or (found and mistake.cost > found[0][0].cost + MARGIN):
             break
+        try:
+            change = search.change(mistake)
+        except ValueError:
+            continue  # the shapes do not go together, so nobody can have made this mistake
+        left = search.left(change)
+        if search.fits(left):
+            found.append((mistake, left))
+        elif math.isfinite(left):
+            near.append((float(np.linalg.norm(search.target - change)), mistake, change))
+            if len(near) > 4000:
+                near = sorted(near, key=lambda n: n[0])[:1000]
     progress.done()
     if found:
         found.sort(key=lambda f: f[0].cost)
@@ -281,7 +305,9 @@ def _two(
         (_, a, _), (_, b, _) = (near[int(i)] for i in np.unravel_index(flat, left.shape))
         if time.monotonic() > until or a.edits.keys() & b.edits.keys():
             continue
-        rest = search.left(search.change({**a.edits, **b.edits}))
+        if a.moves or b.moves or a.gives or b.gives:
+            continue
+        rest = search.left(search.change(a, edits=b.edits))
         if search.fits(rest):
             both = replace(
                 _explanation(search, a, rest),
@@ -304,12 +330,14 @@ def _different(found: list[Found]) -> list[Found]:
     """Keep one of those that edit the same edges, to the same numbers."""
     kept: dict[Any, Found] = {}
     for mistake, left in found:
-        kept.setdefault(frozenset(mistake.edits), (mistake, left))
+        key = frozenset(mistake.edits), frozenset(mistake.gives)
+        kept.setdefault(key, (mistake, left))
     return list(kept.values())
 
 
 def _explanation(search: Search, mistake: Mistake, left: float) -> Explanation:
-    where = search.words.where(max(k for k, _ in mistake.edits))
+    at = mistake.at if mistake.at is not None else max(k for k, _ in mistake.edits)
+    where = search.words.where(at)
     says = mistake.says()
     sentence = says[0].upper() + says[1:] + (f" [{where}]." if str(where) else ".")
     return Explanation(sentence, mistake.kind, where, mistake.steps, left)

@@ -1,38 +1,45 @@
-"""Mistakes that are made at some time steps only: at the last, at all but the first, up to one."""
+"""Mistakes that are made at some time steps only, or that break the loop over time itself."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
+from .backward import Backward, Edge, Edit, times
 from .spot import Mistake, Spot
+from .words import Words
 
-__all__ = ["spans"]
+__all__ = ["accumulated", "shortened", "spans"]
 
 
 def spans(spot: Spot, mistake: Mistake) -> Iterator[Mistake]:
     """Make a mistake of all steps at some of them only."""
-    n = len(spot.members)
+    steps = sorted({spot.step(e) for e in spot.edges})
+    n = len(steps)
     if n < 2:
         return
-    yield _at(spot, mistake, "last", [n - 1])
-    yield _at(spot, mistake, "first", [0])
+    yield _at(spot, mistake, "last", steps[-1:])
+    yield _at(spot, mistake, "first", steps[:1])
     if n > 2:
-        yield _at(spot, mistake, "but last", [*range(n - 1)])
-        yield _at(spot, mistake, "but first", [*range(1, n)])
+        yield _at(spot, mistake, "but last", steps[:-1])
+        yield _at(spot, mistake, "but first", steps[1:])
     if mistake.kind == "missing term" and n > 3:
-        for t in range(1, n - 1):
+        for t in steps[1:-1]:
             yield _at(spot, mistake, "one", [t])
-            yield _at(spot, mistake, "up to", [*range(t + 1)])
+            yield _at(spot, mistake, "up to", [s for s in steps if s <= t])
+            yield _at(spot, mistake, "from", [s for s in steps if s >= t])
+        for every in range(2, n // 2 + 2):
+            for first in range(every):
+                yield _at(spot, mistake, "every", steps[first::every])
 
 
-def _at(spot: Spot, mistake: Mistake, mode: str, members: list[int]) -> Mistake:
-    walk, words, j = spot.walk, spot.words, spot.j
-    ks = [spot.members[r] for r in members]
-    steps = tuple([walk.step(k) for k in ks])
-    edits = {(k, j): mistake.edits[k, j] for k in ks}
-    first, last = spot.members[0], spot.members[-1]
-    start, end = walk.edges[first][j], walk.edges[last][j]
+def _at(spot: Spot, mistake: Mistake, mode: str, steps: list[int]) -> Mistake:
+    words, walk = spot.words, spot.walk
+    edges = [e for e in spot.edges if spot.step(e) in steps]
+    first = [e for e in spot.edges if spot.step(e) == min(map(spot.step, spot.edges))]
+    start, end = walk.edges[first[0][0]][first[0][1]], spot.source
     when = {
         "last": "at the last step only, ",
         "first": "at the first step only, ",
@@ -40,40 +47,108 @@ def _at(spot: Spot, mistake: Mistake, mode: str, members: list[int]) -> Mistake:
         "but first": "at every step but the first, ",
         "one": f"at step {steps[0]} only, ",
         "up to": f"at the steps up to {steps[-1]}, ",
+        "from": f"at the steps from {steps[0]} on, ",
+        "every": f"at the steps {', '.join(map(str, steps))}, ",
     }[mode]
     some = replace(
-        mistake, edits=edits, steps=steps, cost=mistake.cost + 0.5, says=lambda: when + mistake.says()
-    )
-    state = spot.carried
+        mistake, edits={e: mistake.edits[e] for e in edges}, steps=tuple(steps),
+        cost=mistake.cost + 0.4, says=lambda: when + mistake.says(),
+    )  # fmt: skip
+    state, initial = spot.carried, start in walk.leaves
     if mistake.kind != "missing term":
-        if mode == "first" and start in walk.leaves and state and mistake.kind != "sign":
+        if mode == "first" and initial and state and mistake.kind != "sign":
             return replace(some, kind="initial state")
         return some
-    if spot.leaf and start == end and len(ks) == len(spot.members) - 1 and mode != "one":
+    if spot.leaf and start == end and not state and mode in ("but last", "but first"):
         which = "last" if mode == "but last" else "first"
         return replace(
-            some, kind="not accumulated", cost=0.9,
-            says=lambda: f"the gradient of {words.value(end)} from {words.value(first)} is not "
-            f"accumulated: only the {which} step counts (= where += belongs)",
+            some, kind="not accumulated", cost=0.85,
+            says=lambda: f"the gradient of {words.value(end)} from {spot.here} is not accumulated: "
+            f"only the {which} step counts (= where += belongs)",
         )  # fmt: skip
     if not state:
         return some
     if mode == "but first":
         return replace(
-            some, cost=0.9,
-            says=lambda: f"the gradient does not flow through {words.value(last)} to "
-            f"{spot.what} of the step before: this term is missing",
+            some, cost=0.85, steps=None,
+            says=lambda: f"the gradient does not flow from {spot.here} back to {spot.what} of the "
+            "step before: this term is missing",
         )  # fmt: skip
-    if mode == "first" and start in walk.leaves:
+    if mode == "first" and initial:
         return replace(
-            some, kind="initial state", cost=0.8,
+            some, kind="initial state", cost=0.75,
             says=lambda: f"the gradient of the initial state {words.value(start)} lacks what "
-            f"{words.value(first)} passes to it at the first step",
+            f"{spot.here} passes to it at the first step",
         )  # fmt: skip
     if mode == "but last":
         return some
     return replace(
-        some, kind="truncated", cost=1.4,
-        says=lambda: f"the gradient is cut at step {steps[-1]}: {words.value(first)} does not pass "
-        "it on to the step before",
+        some, kind="truncated", cost=1.2 if mode in ("one", "every") else 1.3,
+        says=lambda: f"the gradient is cut at step {', '.join(map(str, steps))}: {spot.here} does "
+        "not pass it on to the step before",
+    )  # fmt: skip
+
+
+def accumulated(spot: Spot) -> Iterator[Mistake]:
+    """The carry is added to what it was a step later, where it should take its place."""
+    if not spot.carried or spot.several:
+        return
+    newest: dict[int, Any] = {}
+    last = max(map(spot.step, spot.edges))
+
+    def edit(e: Edge, g: Any, c: Any, now: Any) -> Any:
+        if spot.step(e) < last and e[1] in newest:
+            c = c + newest[e[1]]
+        newest[e[1]] = c
+        return c
+
+    yield spot.mistake(
+        "counted twice", 1.1, edit,
+        lambda: f"what {spot.here} passes to {spot.what} of the step before is added to what the "
+        "steps after have passed, so that these are counted twice (+= where = belongs)",
+    )  # fmt: skip
+
+
+def shortened(walk: Backward, words: Words) -> Iterator[Mistake]:
+    """The loop backwards leaves out its last steps or its first; the state's gradient ends there."""
+    if walk.length < 2:
+        return
+    loop = {k: walk.step(k) for site in walk.sites if len(site) == walk.length for k in site.members}
+    starts: dict[Any, int] = {}
+    into: dict[int, list[Edge]] = defaultdict(list)
+    for k, j in walk.contributions:
+        s = walk.edges[k][j]
+        if s in walk.leaves and walk.carries(k, j) and len(walk.site_of[k]) > 1:
+            later = walk.site_of[k].members[walk.rank[k] + 1]
+            starts[walk.site_of[walk.edges[later][j]]] = s
+        into[s].append((k, j))
+    steps = sorted(set(loop.values()))
+    for cut in steps[1:]:
+        yield _without(walk, words, loop, starts, {s for s in steps if s < cut}, into)
+        yield _without(walk, words, loop, starts, {s for s in steps if s >= cut}, into)
+
+
+def _without(
+    walk: Backward, words: Words, loop: dict[int, int], starts: dict[Any, int], dropped: set[int],
+    into: dict[int, list[Edge]],
+) -> Mistake:  # fmt: skip
+    edits: dict[Edge, Edit] = {}
+    moves: dict[Edge, int] = {}
+    for s, step in loop.items():
+        for k, j in into[s] if step in dropped else ():
+            if loop.get(k) in dropped:
+                continue
+            initial = starts.get(walk.site_of[s])
+            if initial is not None and loop.get(k, step) != step:
+                moves[k, j] = initial
+                edits[k, j] = lambda e, g, c, now: c
+            else:
+                edits[k, j] = lambda e, g, c, now: times(c, 0)
+    first = min(loop.values()) in dropped
+    return Mistake(
+        "truncated", 1.0 if len(dropped) == 1 else 1.1, edits,
+        lambda: f"the loop backwards leaves out the {'first' if first else 'last'} "
+        f"{len(dropped)} of {walk.length} steps: nothing flows at the steps "
+        f"{', '.join(map(str, sorted(dropped)))}",
+        tuple(sorted(dropped)), moves,
     )  # fmt: skip

@@ -65,6 +65,7 @@ class Words:
     def __init__(self, walk: Backward) -> None:
         self.walk = walk
         self.expressions = self._expressions()
+        self.interior = self._interior()
 
     def _expressions(self) -> dict[int, tuple[Place, bool]]:
         """Give every operation an expression of the function that is compared.
@@ -87,6 +88,17 @@ class Words:
                 inside = set()
             inside.add(place.site)
             found[k], last = (place.top, True), place.top.site
+        return found
+
+    def _interior(self) -> set[int]:
+        """Collect the operations inside what is one thought: a helper function, 1 / (1 + exp(-x))."""
+        found = {k for k in self.expressions if self.inner(k) and not self.result(k)}
+        for k in range(len(self.walk.nodes)):
+            links = self.walk.chain(k)
+            place = self.walk.place(k)
+            same = [m for m in links if (p := self.walk.place(m)) and place and p.line == place.line]
+            if len(same) > 2:
+                found.update(same[1:])
         return found
 
     def value(self, k: int) -> str:

@@ -1,0 +1,78 @@
+"""Mistakes made with gradients that are ready: returned under the wrong name, turned, reordered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import permutations, product
+from typing import Any
+
+import numpy as np
+
+from .backward import Backward
+from .spot import Mistake
+from .words import Words
+
+__all__ = ["returned"]
+
+Found = tuple[str, float, Any, Callable[[], str]]  # kind, cost, the gradient, words
+
+
+def returned(
+    walk: Backward, words: Words, manual: Mapping[int, Any], wrong: list[int], rtol: float
+) -> Iterator[Mistake]:
+    """Find what every wrong gradient is instead of the right one, each for itself."""
+    if not 0 < len(wrong) <= 12:
+        return
+    initial = {
+        walk.edges[k][j] for k, j in walk.contributions
+        if walk.carries(k, j) and walk.edges[k][j] in walk.leaves
+    }  # fmt: skip
+    ways = []
+    for leaf in wrong:
+        m, size = manual[leaf], max(float(np.max(abs(manual[leaf]), initial=0)), 1e-300)
+        fitting = [
+            found
+            for found in _others(walk, words, leaf, initial)
+            if np.shape(found[2]) == np.shape(m)
+            and float(np.max(abs(found[2] - m), initial=0)) <= rtol * size
+        ]
+        if not fitting:
+            return
+        ways.append(fitting[:3])
+    for chosen in list(product(*ways))[:9]:
+        kind, cost = chosen[0][0], max([c[1] for c in chosen]) + 0.1 * (len(wrong) > 1)
+        gives = dict(zip(wrong, [c[2] for c in chosen], strict=True))
+        at = max([walk.uses[leaf][-1] for leaf in wrong if walk.uses[leaf]], default=wrong[0])
+        yield Mistake(
+            kind, cost, {}, lambda chosen=chosen: "; ".join([c[3]() for c in chosen]),  # type: ignore[misc]
+            gives=gives, at=at,
+        )  # fmt: skip
+
+
+def _others(walk: Backward, words: Words, leaf: int, initial: set[int]) -> Iterator[Found]:
+    right, name = walk.cots.get(leaf), words.value(leaf)
+    if right is None:
+        return
+    start = leaf in initial
+    for k in sorted(walk.cots, reverse=True):
+        if k == leaf or np.shape(walk.cots[k]) != np.shape(right):
+            continue
+        other = k in walk.leaves
+        kind = "permuted" if other else "swapped operand"
+        yield (
+            "initial state" if start and not other else kind, 1.0 if other or start else 1.5,
+            walk.cots[k], lambda k=k: f"the gradient of {words.value(k)} is returned as that of {name}",  # type: ignore[misc]
+        )  # fmt: skip
+    for axis in range(np.ndim(right)):
+        said = f"the gradient of {name} is reversed along axis {axis}"
+        yield "permuted", 1.3, np.flip(right, axis), lambda said=said: said  # type: ignore[misc]
+        for by in (1, -1):
+            said = f"the gradient of {name} is moved by {by} along axis {axis}"
+            yield "wrong step", 1.3, np.roll(right, by, axis), lambda said=said: said  # type: ignore[misc]
+        for n in (2, 3, 4):
+            if right.shape[axis] % n == 0 and right.shape[axis] > n:
+                blocks = np.split(right, n, axis)
+                for order in list(permutations(range(n)))[1:]:
+                    said = f"the {n} blocks of the gradient of {name} are in the order {[*order]}"
+                    new = np.concatenate([blocks[i] for i in order], axis)
+                    yield "permuted", 1.1, new, lambda said=said: said  # type: ignore[misc]
