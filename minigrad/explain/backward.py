@@ -139,6 +139,11 @@ class Backward:
                 found[i] = c
         return found
 
+    def raw(self, k: int, j: int, g: Any) -> Any:
+        """Give what a rule makes of a cotangent before it is summed over what was broadcast."""
+        node = self.nodes[k]
+        return node.primitive.pulls[j](g, self.z[k], *self.xs[k], **node.params)
+
     def walk(
         self, edits: Mapping[Edge, Edit], moves: Mapping[Edge, int] | None = None
     ) -> dict[int, Any]:

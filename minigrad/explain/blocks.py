@@ -86,6 +86,7 @@ def _swaps(n: int) -> Iterator[list[int]]:
 def assigned(walk: Backward, words: Words) -> Iterator[Mistake]:
     """Parts that overlap are assigned and not added: the last one written wins."""
     for sites in _parts(walk):
+        yield from _placed_as_one(walk, words, sites)
         if sites[0].op != "getitem":
             continue
         covers = []
@@ -107,6 +108,23 @@ def assigned(walk: Backward, words: Words) -> Iterator[Mistake]:
                 f"{', '.join([words.value(s.members[-1]) for s in sites])} overlap, and are "
                 "assigned where they should be added (= where += belongs)",
             )  # fmt: skip
+
+
+def _placed_as_one(walk: Backward, words: Words, sites: list[Site]) -> Iterator[Mistake]:
+    for one in (sites[0], sites[-1]):
+        by = {
+            k: m for site in sites
+            for k, m in zip(site.members, one.members, strict=True) if site is not one
+        }  # fmt: skip
+
+        def edit(e: Edge, g: Any, c: Any, now: Any, by: dict[int, int] = by) -> Any:
+            return walk.pulled(by[e[0]], g, 0)[0]
+
+        yield Mistake(
+            "wrong step", 1.15, {(k, 0): edit for k in by},
+            lambda one=one: f"the gradients of all parts of {words.marked(one.members[-1], 0)} are "  # type: ignore[misc]
+            f"put where that of {words.value(one.members[-1])} belongs",
+        )  # fmt: skip
 
 
 def misplaced(spot: Spot) -> Iterator[Mistake]:

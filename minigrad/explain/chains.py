@@ -35,7 +35,10 @@ def _one_thought(words: Words, part: list[int], links: list[int]) -> bool:
     """Whether a part of a chain is all that a helper function computes, or stands outside of any."""
     call = words.expressions.get(part[0], (None, True))[0]
     same = [k for k in links if words.expressions.get(k, (None, True))[0] == call]
-    return part == same if words.inner(part[0]) else not any(map(words.inner, part))
+    if words.inner(part[0]):
+        return part == same
+    one = [k for k in links if k in words.interior]
+    return part == one or not any(k in words.interior for k in part)
 
 
 def _bottom(walk: Backward, k: int) -> tuple[Edge, Any]:
@@ -51,21 +54,26 @@ def _replaced(walk: Backward, words: Words, top: dict[int, int]) -> Iterator[Mis
     simple = ("negative", "multiply", "divide", "add", "subtract")
     if walk.chain(first).index(last) == 1 and walk.nodes[first].primitive.name in simple:
         forms = forms[:1]
-    forms.append(("sign", None, 1.0))
+    scales = {"has the wrong sign": -1.0, "has a factor 2 too much": 2.0, "lacks a factor 2": 0.5}
+    forms += [(text, None, 1.0) for text in scales]
     for text, form, cost in forms:
 
-        def edit(e: Edge, g: Any, c: Any, now: Any, form: Any = form) -> Any:
+        def edit(
+            e: Edge, g: Any, c: Any, now: Any, form: Any = form, by: Any = scales.get(text)
+        ) -> Any:
             m = top[e[0]]
-            return -c if form is None else now(m) * form(walk.z[m], walk.xs[e[0]][e[1]])
+            return c * by if form is None else now(m) * form(walk.z[m], walk.xs[e[0]][e[1]])
 
         def says(text: str = text) -> str:
             whole = f"the derivative of {words.value(first)} by `{names['x']}` "
             wrong = f"is taken as `{text.format(**names)}`" if text else "is left out"
-            wrong = "has the wrong sign" if text == "sign" else wrong
+            wrong = text if text in scales else wrong
             return whole + wrong + _right(walk.z[first], x0, names["z"])
 
         edits = {_bottom(walk, k)[0]: edit for k in top}
-        kind = {"": "derivative left out", "sign": "sign"}.get(text, "wrong derivative")
+        kind = "wrong derivative" if text else "derivative left out"
+        if text in scales:
+            kind = "sign" if scales[text] < 0 else "factor"
         yield Mistake(kind, cost, edits, says, at=first)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,16 @@ import numpy as np
 from ..tape import Outputs
 from .backward import Backward, Edge
 from .local import PRODUCTS, fit
-from .spot import Mistake, Spot
+from .spot import Group, Mistake, Spot
 from .words import Words
 
-__all__ = ["Pool", "aliased", "factors", "gradients", "operands", "overwritten"]
+__all__ = ["Pool", "aliased", "factors", "gradients", "mixed", "operands", "overwritten"]
 
 Values = Sequence[Any]
 Other = tuple[str, float, Callable[[], str], Values]  # kind, cost, words, values step by step
+
+
+SHIFTS = ((1, "the next step"), (-1, "the step before"), (2, "two steps later"), (-2, "two steps before"))
 
 
 class Pool:
@@ -27,22 +31,29 @@ class Pool:
     def __init__(self, walk: Backward, words: Words) -> None:
         self.walk, self.words = walk, words
         self.series: list[tuple[Callable[[], str], Values]] = []
+        self.makers: dict[int, list[int]] = {}  # by the mark of a series, the nodes that made it
+        self.nodes = {id(v): k for k, v in enumerate(walk.z)}
         for site in walk.sites:
             ks, last = site.members, site.members[-1]
             self._add(lambda k=last: words.value(k), [walk.z[k] for k in ks])  # type: ignore[misc]
+            self.makers.setdefault(_mark([walk.z[k] for k in ks]), ks)
             for i in range(len(walk.xs[last])):
                 said = lambda k=last, i=i: words.marked(k, i)  # noqa: E731
                 self._add(said, [walk.xs[k][i] for k in ks])
         for k in sorted(walk.leaves):
             self._add(lambda k=k: words.value(k), [walk.z[k]])  # type: ignore[misc]
-        self.whole = self._joined()
+        self.kin: dict[int, set[int]] = defaultdict(set)  # the series that hold a value
+        for n, (_, values) in enumerate(self.series):
+            for v in values if len(values) > 1 else ():
+                self.kin[_mark([v])].add(n)
+        self.states = self._states()
 
     def _add(self, says: Callable[[], str], values: Values) -> None:
         if not any(isinstance(v, Outputs) for v in values) and np.ndim(values[-1]):
             self.series.append((says, values))
 
-    def _joined(self) -> dict[int, list[Any]]:
-        """Collect, by the mark of each element, the states from the initial one to the last."""
+    def _states(self) -> dict[int, list[Any]]:
+        """Collect, by the mark of a state, its values from the initial one to the last."""
         found: dict[int, list[Any]] = {}
         for _, values in self.series:
             marks = [_mark([v]) for v in values]
@@ -51,7 +62,15 @@ class Pool:
                     found[_mark(values)] = [*values, others[-1]]
         return found
 
-    def instead(self, now: Values, turned: bool = False) -> Iterator[Other]:
+    def moved(self, now: Values, by: int) -> Iterator[Values]:
+        """Give the values of another step: as an index that wraps does, held at the ends, or zero."""
+        n = len(now)
+        states = self.states.get(_mark(now), list(now))
+        yield [states[(t + by) % len(states)] for t in range(n)]
+        yield [now[min(max(t + by, 0), n - 1)] for t in range(n)]
+        yield [now[t + by] if 0 <= t + by < n else 0 * now[t] for t in range(n)]
+
+    def instead(self, now: Values, turned: bool = False, deep: bool = True) -> Iterator[Other]:
         """List other values for `now`: of another step, or another quantity; `turned`: transposed."""
         n, shape, seen = len(now), np.shape(now[-1]), {_mark(now)}
 
@@ -61,53 +80,109 @@ class Pool:
             seen.add(mark)
             return True
 
+        for by, text in SHIFTS if n > 1 else ():
+            for values in self.moved(now, by):
+                if new(values):
+                    said = f"its value of {text}"
+                    yield "wrong step", 1.1 + 0.1 * (abs(by) > 1), lambda said=said: said, values  # type: ignore[misc]
         if n > 1:
-            states = self.whole.get(_mark(now), list(now))
-            for by, text in ((1, "next step"), (-1, "step before"), (2, "step after next"), (-2, "step two before")):
-                moved = [states[(t + by) % len(states)] for t in range(n)]
-                held = [now[min(max(t + by, 0), n - 1)] for t in range(n)]
-                for values in (moved, held):
-                    if new(values):
-                        said = f"its value of the {text}"
-                        yield "wrong step", 1.1 + 0.1 * (abs(by) > 1), lambda said=said: said, values  # type: ignore[misc]
-            if new(last := [states[-1]] * n) or new(last := [now[-1]] * n):
-                yield "overwritten", 1.25, lambda: "its value of the last step, at every step,", last
-        for says, values in self.series:
-            if len(values) == 1 and n > 1:
-                values = [values[0]] * n
+            for last in (self.states.get(_mark(now), now)[-1], now[-1]):
+                if new([last] * n):
+                    said = "its value of the last step, at every step,"
+                    yield "overwritten", 1.25, lambda said=said: said, [last] * n  # type: ignore[misc]
+        if deep:
+            yield from ((*other,) for other in self._recomputed(now) if new(other[3]))
+        around = self._around(now)
+        for says, whole in self.series:
+            values = [whole[0]] * n if len(whole) == 1 else whole
             for start in range(max(0, len(values) - n - 1), len(values) - n + 1):
                 chosen = values[start : start + n]
                 if new(chosen):
-                    same = n == 1 and any(np.array_equal(v, now[0]) for v in values)
-                    yield ("wrong step", 1.15, says, chosen) if same or shifted(chosen, now) else (
-                        "swapped operand", 1.3, says, chosen)  # fmt: skip
-                elif turned and n <= len(values) and np.ndim(chosen[0]) > 1:
+                    if shifted(chosen, now) or (n == 1 and self._kin(chosen[0], now[0])):
+                        yield "wrong step", 1.15, says, chosen
+                    else:
+                        near = _mark(chosen) in around
+                        yield "swapped operand", 1.15 if near else 1.3, says, chosen
+                elif turned and np.ndim(chosen[0]) > 1:
                     other = [np.swapaxes(v, -1, -2) for v in chosen]
                     if new(other):
                         yield "swapped operand", 1.35, says, other
+            if n > 1 and len(whole) == n and new(late := [0 * whole[0], *whole[:-1]]):
+                said = f"{says()} of the step before"
+                yield "wrong step", 1.35, lambda said=said: said, late  # type: ignore[misc]
+
+    def _kin(self, a: Any, b: Any) -> bool:
+        return not self.kin[_mark([a])].isdisjoint(self.kin[_mark([b])])
+
+    def _around(self, now: Values) -> set[int]:
+        """Mark what is one operation away from the values in question."""
+        walk, marks = self.walk, set[int]()
+        ks = [self.nodes.get(id(v)) for v in now]
+        if None in ks:
+            return marks
+        site = walk.site_of.get(ks[-1])  # type: ignore[arg-type]
+        ends = {walk.site_of.get(m) for m in walk.uses[ks[-1]]}  # type: ignore[index]
+        ends |= {walk.site_of.get(s) for s in walk.edges[ks[-1]].values()}  # type: ignore[index]
+        for other in ends - {None, site}:
+            assert other is not None
+            marks.add(_mark([walk.z[k] for k in other.members]))
+        return marks
+
+    def _recomputed(self, now: Values) -> Iterator[Other]:
+        """Compute the values again with one input of another step: tanh(c) of the wrong c."""
+        walk, words = self.walk, self.words
+        ks = self.makers.get(_mark(now), [])
+        for i in range(len(walk.xs[ks[0]]) if ks else 0):
+            inputs = [walk.xs[k][i] for k in ks]
+            if walk.site_of[ks[0]].op == "stack" or np.ndim(inputs[0]) == 0:
+                continue
+            for by, text in SHIFTS[:2] if len(ks) > 1 else ():
+                for values in self.moved(inputs, by):
+                    if all(np.shape(v) == np.shape(x) for v, x in zip(values, inputs, strict=True)):
+                        said = f"{words.value(ks[-1])} with {words.marked(ks[-1], i)} of {text}"
+                        yield "wrong step", 1.15, lambda said=said: said, self._again(ks, i, values)  # type: ignore[misc]
+        if len(ks) == 1 and walk.site_of[ks[0]].op == "stack":
+            k = ks[0]
+            for kind, cost, says, values in self.instead(walk.xs[k], deep=False):
+                z = walk.nodes[k].primitive.forward(*values, **walk.nodes[k].params)
+                yield kind, cost, says, [z]
+
+    def _again(self, ks: list[int], i: int, values: Values) -> list[Any]:
+        made = []
+        for k, v in zip(ks, values, strict=True):
+            xs = list(self.walk.xs[k])
+            xs[i] = v
+            node = self.walk.nodes[k]
+            with np.errstate(all="ignore"):
+                made.append(node.primitive.forward(*xs, **node.params))
+        return made
 
 
 def operands(spot: Spot, pool: Pool) -> Iterator[Mistake]:
     """Another value in the place of one that the derivative needs."""
     walk, j = spot.walk, spot.j
-    if spot.family not in ("elementwise", "multilinear") or len({e[0] for e in spot.edges}) < len(
-        spot.edges
+    parts = spot.spots if isinstance(spot, Group) else [spot]
+    if spot.family not in ("elementwise", "multilinear") or any(
+        len({k for k, _ in part.edges}) < len(part.edges) for part in parts
     ):
         return
-    ks = [k for k, _ in spot.edges]
-    for i in [-1, 0] if len(spot.xs) == 1 else [i for i in range(len(spot.xs)) if i != j]:
-        now = [walk.z[k] if i < 0 else walk.xs[k][i] for k in ks]
-        if isinstance(now[0], Outputs) or not np.ndim(now[0]):
+    own = [-1, j] if spot.unary else []
+    for i in own or [i for i in range(len(spot.xs)) if i != j]:
+        now = [[walk.z[k] if i < 0 else walk.xs[k][i] for k, _ in part.edges] for part in parts]
+        if any(isinstance(v, Outputs) or not np.ndim(v) for values in now for v in values):
             continue
-        for kind, cost, text, values in pool.instead(now, spot.op in PRODUCTS):
-            by = dict(zip(ks, values, strict=True))
+        for kind, cost, text, values in _together(spot, pool, now, i):
+            by = {
+                e: v for part, vs in zip(parts, values, strict=True)
+                for e, v in zip(part.edges, vs, strict=True)
+            }  # fmt: skip
 
             def edit(e: Edge, g: Any, c: Any, now: Any, i: int = i, by: Any = by) -> Any:
                 k, j = e
                 if i < 0:
-                    return walk.pulled(k, g, j, None, by[k])[j]
+                    return walk.pulled(k, g, j, None, by[e])[j]
                 xs = list(walk.xs[k])
-                xs[i] = by[k]
+                xs[i] = by[e]
                 return walk.pulled(k, g, j, xs)[j]
 
             def says(i: int = i, text: Callable[[], str] = text) -> str:
@@ -118,6 +193,24 @@ def operands(spot: Spot, pool: Pool) -> Iterator[Mistake]:
                 )
 
             yield spot.mistake(kind, cost, edit, says)
+
+
+def _together(
+    spot: Spot, pool: Pool, now: list[Values], i: int
+) -> Iterator[tuple[str, float, Callable[[], str], list[Values]]]:
+    """List other values for all parts of a spot: for siblings, each its own, or one for all."""
+    if len({_mark(values) for values in now}) == 1:
+        for kind, cost, text, values in pool.instead(now[0], spot.op in PRODUCTS):
+            yield kind, cost, text, [values] * len(now)
+        return
+    for by, text in SHIFTS:
+        for moved in zip(*[pool.moved(values, by) for values in now], strict=True):
+            said = f"its value of {text}"
+            yield "wrong step", 1.1 + 0.1 * (abs(by) > 1), lambda said=said: said, list(moved)  # type: ignore[misc]
+    for values, part in zip(now, spot.spots if isinstance(spot, Group) else [spot], strict=True):
+        if all(np.shape(v) == np.shape(w) for v, w in zip(values, now[0], strict=True)):
+            say = lambda part=part: f"{part.words.marked(part.k, i)} everywhere"  # noqa: E731
+            yield "swapped operand", 1.15, say, [values] * len(now)
 
 
 def factors(spot: Spot, pool: Pool) -> Iterator[Mistake]:
@@ -163,10 +256,11 @@ def factors(spot: Spot, pool: Pool) -> Iterator[Mistake]:
 def gradients(spot: Spot) -> Iterator[Mistake]:
     """Another gradient in the place of the one that is passed on."""
     walk, words = spot.walk, spot.words
-    ks = [k for k, _ in spot.edges]
+    ks = [k for k, _ in (spot.spots[0] if isinstance(spot, Group) else spot).edges]
     now = [walk.cots[k] for k in ks]
     if spot.several or not np.ndim(now[0]) or len(set(ks)) < len(ks):
         return
+    place = {walk.step(k): r for r, k in enumerate(ks)} if isinstance(spot, Group) else {}
     seen = {_mark(now)}
     for site in walk.sites:
         others = site.members[-len(ks) :]
@@ -188,9 +282,9 @@ def gradients(spot: Spot) -> Iterator[Mistake]:
             seen.add(mark)
 
             def edit(
-                e: Edge, g: Any, c: Any, now: Any, i: int | None = i, by: Any = dict(pairs)
+                e: Edge, g: Any, c: Any, now: Any, i: int | None = i, others: Any = others
             ) -> Any:
-                m = by[e[0]]
+                m = others[place[walk.step(e[0])] if place else ks.index(e[0])]
                 g = now(m) if i is None else walk.pulled(m, now(m), i)[i]
                 return walk.pulled(e[0], g, e[1])[e[1]]
 
@@ -249,7 +343,32 @@ def overwritten(walk: Backward, words: Words) -> Iterator[Mistake]:
                         f"multiplied as for {words.marked(*e)} when the others use it"
                     )
 
-                yield Mistake("overwritten", 1.3, dict.fromkeys(by, edit), says, at=k0)
+                yield Mistake("overwritten", 1.28, dict.fromkeys(by, edit), says, at=k0)
+
+
+def mixed(walk: Backward, words: Words) -> Iterator[Mistake]:
+    """Two terms of one gradient are taken for each other: di for df."""
+    for site in walk.sites:
+        terms = [_terms(walk, k) for k in site.members]
+        n = len(terms[-1])
+        for a, b in combinations(range(n), 2) if all(len(ts) == n for ts in terms) else ():
+            one, two = terms[-1][a], terms[-1][b]
+            shapes = [np.shape(walk.contributions[e]) for e in (one, two)]
+            if shapes[0] != shapes[1] or one[0] == two[0]:
+                continue
+            by = {ts[a]: ts[b] for ts in terms} | {ts[b]: ts[a] for ts in terms}
+
+            def edit(e: Edge, g: Any, c: Any, now: Any, by: Any = by) -> Any:
+                k, j = by[e]
+                return walk.pulled(k, now(k), j)[j]
+
+            def says(one: Edge = one, two: Edge = two) -> str:
+                return (
+                    f"the gradients of {words.marked(*one)} and {words.marked(*two)}, from "
+                    f"{words.value(one[0])} and {words.value(two[0])}, are exchanged"
+                )
+
+            yield Mistake("swapped operand", 1.15, dict.fromkeys(by, edit), says)
 
 
 def _terms(walk: Backward, k: int) -> list[Edge]:
@@ -274,10 +393,11 @@ def aliased(walk: Backward, words: Words, pool: Pool) -> Iterator[Mistake]:
     users: dict[int, list[tuple[Edge, int]]] = defaultdict(list)
     for k, j in walk.contributions:
         for i, x in enumerate(walk.xs[k]):
-            if i != j and isinstance(x, np.ndarray) and x.ndim:
+            needed = i != j or getattr(walk.nodes[k].primitive, "family", "") == "elementwise"
+            if needed and isinstance(x, np.ndarray) and x.ndim:
                 users[id(x)].append(((k, j), i))
     for says, values in pool.series:
-        places = [[u for u in users.get(id(v), ())] for v in values]
+        places = [users.get(id(v), []) for v in values]
         if sum(map(len, places)) <= len(values) or not all(places):
             continue
         for kind, cost, text, other in pool.instead(values):
@@ -293,7 +413,7 @@ def aliased(walk: Backward, words: Words, pool: Pool) -> Iterator[Mistake]:
                 return f"wherever the gradients need {old()}, {text()} is used: was it overwritten?"
 
             kind = kind if kind == "wrong step" else "overwritten"
-            yield Mistake(kind, cost + 0.15, dict.fromkeys(by, edit), said)
+            yield Mistake(kind, cost + 0.1, dict.fromkeys(by, edit), said)
 
 
 def shifted(a: Values, b: Values) -> bool:

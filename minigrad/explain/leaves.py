@@ -14,7 +14,8 @@ from .words import Words
 
 __all__ = ["returned"]
 
-Found = tuple[str, float, Any, Callable[[], str]]  # kind, cost, the gradient, words
+Found = tuple[str, float, Any, Callable[[], str], int | None]
+"""Kind, cost, the gradient, words, and the node that it belongs to."""
 
 
 def returned(
@@ -41,6 +42,8 @@ def returned(
         ways.append(fitting[:3])
     for chosen in list(product(*ways))[:9]:
         kind, cost = chosen[0][0], max([c[1] for c in chosen]) + 0.1 * (len(wrong) > 1)
+        if kind == "permuted" and {c[4] for c in chosen} not in ({None}, set(wrong)):
+            kind = "swapped operand"
         gives = dict(zip(wrong, [c[2] for c in chosen], strict=True))
         at = max([walk.uses[leaf][-1] for leaf in wrong if walk.uses[leaf]], default=wrong[0])
         yield Mistake(
@@ -62,17 +65,18 @@ def _others(walk: Backward, words: Words, leaf: int, initial: set[int]) -> Itera
         yield (
             "initial state" if start and not other else kind, 1.0 if other or start else 1.5,
             walk.cots[k], lambda k=k: f"the gradient of {words.value(k)} is returned as that of {name}",  # type: ignore[misc]
+            k,
         )  # fmt: skip
     for axis in range(np.ndim(right)):
         said = f"the gradient of {name} is reversed along axis {axis}"
-        yield "permuted", 1.3, np.flip(right, axis), lambda said=said: said  # type: ignore[misc]
+        yield "permuted", 1.3, np.flip(right, axis), lambda said=said: said, None  # type: ignore[misc]
         for by in (1, -1):
             said = f"the gradient of {name} is moved by {by} along axis {axis}"
-            yield "wrong step", 1.3, np.roll(right, by, axis), lambda said=said: said  # type: ignore[misc]
+            yield "wrong step", 1.3, np.roll(right, by, axis), lambda said=said: said, None  # type: ignore[misc]
         for n in (2, 3, 4):
             if right.shape[axis] % n == 0 and right.shape[axis] > n:
                 blocks = np.split(right, n, axis)
                 for order in list(permutations(range(n)))[1:]:
                     said = f"the {n} blocks of the gradient of {name} are in the order {[*order]}"
                     new = np.concatenate([blocks[i] for i in order], axis)
-                    yield "permuted", 1.1, new, lambda said=said: said  # type: ignore[misc]
+                    yield "permuted", 1.1, new, lambda said=said: said, None  # type: ignore[misc]

@@ -25,9 +25,9 @@ def plain(spot: Spot) -> Iterator[Mistake]:
         "missing term", 0.8, lambda e, g, c, now: times(c, 0),
         lambda: f"the gradient does not flow from {spot.here} back to {spot.what}: this term is missing",
     )  # fmt: skip
-    own = _own_sign(spot)
+    sign = 0.8 if _own_sign(spot) else 1.0 if spot.kind == "total" else 1.1
     yield spot.mistake(
-        "sign", 0.8 if own else 1.1, lambda e, g, c, now: times(c, -1),
+        "sign", sign, lambda e, g, c, now: times(c, -1),
         lambda: f"the sign is wrong where {spot.here} passes its gradient to {spot.what}; {spot.right}",
     )  # fmt: skip
     yield spot.mistake(
@@ -218,7 +218,8 @@ def reductions(spot: Spot) -> Iterator[Mistake]:
     walk, g0, c0 = spot.walk, spot.g, spot.c
     if spot.several or not np.ndim(g0):
         return
-    shared = np.size(c0) < np.size(g0) and spot.family != "multilinear"
+    widened = spot.family == "elementwise" or spot.op == "broadcast_to"
+    shared = np.size(c0) < np.size(g0) and widened
     summed = spot.op in PRODUCTS and spot.leaf and np.ndim(g0) > 1
     for axis, at in itertools.product(range(np.ndim(g0)), (0, -1)) if shared or summed else ():
         if summed and axis == np.ndim(g0) - 1:
@@ -236,21 +237,27 @@ def reductions(spot: Spot) -> Iterator[Mistake]:
             lambda axis=axis, at=at: f"the gradient that {spot.here} passes to {spot.what} takes "  # type: ignore[misc]
             f"only the {'last' if at else 'first'} of axis {axis}: sum over it (+= where = stands)",
         )  # fmt: skip
-    if not shared:
-        return
-    if _square(g0):
+    if (shared or (spot.leaf and not spot.carried)) and np.size(c0) > 1:
+        yield spot.mistake(
+            "broadcast", 1.1, lambda e, g, c, now: np.full_like(c, c.sum()),
+            lambda: f"the gradient that {spot.here} passes to {spot.what} is summed over all axes, "
+                    f"to one number for the shape {np.shape(c0)}",
+        )  # fmt: skip
+    if shared and _square(g0):
         yield spot.mistake(
             "broadcast", 0.9,
             lambda e, g, c, now: walk.pulled(e[0], np.swapaxes(g, -1, -2), e[1])[e[1]],
             lambda: f"{spot.what} is broadcast in {spot.here}, and its gradient is summed over the "
                     "wrong axis",
         )  # fmt: skip
-    if np.size(c0) > 1:
-        yield spot.mistake(
-            "broadcast", 1.1, lambda e, g, c, now: np.full_like(c, c.sum()),
-            lambda: f"{spot.what} is broadcast in {spot.here}, and its gradient is summed over all "
-                    f"axes, to one number for its shape {np.shape(c0)}",
-        )  # fmt: skip
+    for axis in range(np.ndim(g0)) if shared and np.ndim(c0) == np.ndim(g0) else ():
+        if np.shape(c0)[axis] > 1:
+            yield spot.mistake(
+                "broadcast", 1.0,
+                lambda e, g, c, now, axis=axis: walk.raw(*e, g).sum(axis=axis, keepdims=True),  # type: ignore[misc]
+                lambda axis=axis: f"{spot.what} is broadcast in {spot.here}, and its gradient is "  # type: ignore[misc]
+                f"summed over axis {axis}: the wrong one",
+            )  # fmt: skip
 
 
 def fit(g: Any, c: Any) -> Any:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import chain
 from typing import Any
 
@@ -21,11 +22,11 @@ from ..tape import Outputs
 from .backward import Backward, Edge, Edit, times
 from .blocks import assigned, exchanged, masked, misplaced
 from .chains import chains
-from .exchanged import Pool, aliased, factors, gradients, operands, overwritten
+from .exchanged import Pool, aliased, factors, gradients, mixed, operands, overwritten
 from .forms import BASIS
 from .leaves import returned
 from .local import derivatives, fit, plain, reductions, scaled, transposes
-from .spans import accumulated, shortened, spans
+from .spans import accumulated, carried_on, kept, shortened, spans
 from .spot import Mistake, Spot, groups, spots
 from .words import Where, Words
 
@@ -163,23 +164,30 @@ class Search:
         def add(these: Iterable[Mistake]) -> None:
             found.extend([m for m in these if not self.wrong & ~self.behind(m)])
 
+        wrong = [k for bit, k in enumerate(self.errors) if self.wrong >> bit & 1]
         for spot in every:
             if self.wrong & ~self._bits(spot):
                 continue
-            for make in (plain, scaled, derivatives, transposes, reductions, accumulated, masked, misplaced, gradients):
+            for make in (plain, scaled, derivatives, transposes, reductions, accumulated):
                 add(make(spot))
+            add(masked(spot))
+            add(misplaced(spot))
+            add(gradients(spot))
             add(operands(spot, pool))
             add(factors(spot, pool))
             add(self._fitted(spot))
-        for group in groups(walk, words, every):
+            add(carried_on(spot, chain(scaled(spot), operands(spot, pool))))
+        for group in groups(walk, words, every, set(wrong)):
             add(plain(group))
             add(scaled(group))
             if group.kind == "siblings":
-                for make in (derivatives, transposes, reductions):
+                for make in (derivatives, transposes, reductions, gradients):
                     add(make(group))
                 add(operands(group, pool))
-            elif group.kind == "carry":
+            else:
+                add(factors(group, pool))
                 add(accumulated(group))
+                add(kept(group, group.spots))
             every.append(group)
         for spot in every:
             for mistake in plain(spot):
@@ -188,9 +196,9 @@ class Search:
         add(exchanged(walk, words))
         add(assigned(walk, words))
         add(overwritten(walk, words))
+        add(mixed(walk, words))
         add(aliased(walk, words, pool))
-        add(shortened(walk, words))
-        wrong = [k for bit, k in enumerate(self.errors) if self.wrong >> bit & 1]
+        add(shortened(walk, words, set(wrong)))
         add(returned(walk, words, self.manual, wrong, self.rtol))
         return sorted(found, key=lambda m: m.cost + 0.3 * (self.behind(m) != self.wrong))
 
@@ -201,8 +209,26 @@ class Search:
         return bits
 
     def _fitted(self, spot: Spot) -> Iterator[Mistake]:
-        """Make wrong derivatives of a few functions, where the gradients depend on it linearly."""
-        if spot.unary and spot.family == "elementwise" and len(spot.edges) == 1:
+        """Find the factor, or the wrong derivative of a few functions, that the numbers ask for.
+
+        This works where the gradients depend on it linearly, not where the spot is in a loop.
+        """
+        if len(spot.edges) > 1:
+            return
+        k, j = spot.edges[0]
+        missing = self.change(edits={(k, j): lambda e, g, c, now: times(c, 0)})
+        drop = self.change() - missing
+        if drop @ drop and np.count_nonzero(drop) > 2:
+            factor = Fraction(1 + float((self.target - self.change()) @ drop / (drop @ drop)))
+            simple = factor.limit_denominator(1000)
+            if simple not in (-1, 0, 1, 2) and abs(simple - factor) < 1e-6 * abs(factor):
+                f = float(simple)
+                yield spot.mistake(
+                    "factor", 1.3, lambda e, g, c, now: times(c, f),
+                    lambda: f"the gradient that {spot.here} passes to {spot.what} has a factor "
+                            f"{simple} too much",
+                )  # fmt: skip
+        if spot.unary and spot.family == "elementwise":
             yield from self._combined(spot)
 
     def _combined(self, spot: Spot) -> Iterator[Mistake]:
@@ -244,7 +270,7 @@ class Search:
             text = text.format(z=words.short(spot.k), x=words.input(spot.k, j))
             return f"the derivative of {spot.here} is taken as `{text}`; {spot.right}"
 
-        return spot.mistake("wrong derivative", 1.2 + 0.15 * len(terms), edit, says)
+        return spot.mistake("wrong derivative", 1.1 + 0.15 * len(terms), edit, says)
 
 
 def _term(weight: float, form: str) -> str:
@@ -330,7 +356,7 @@ def _different(found: list[Found]) -> list[Found]:
     """Keep one of those that edit the same edges, to the same numbers."""
     kept: dict[Any, Found] = {}
     for mistake, left in found:
-        key = frozenset(mistake.edits), frozenset(mistake.gives)
+        key = mistake.kind, frozenset(mistake.edits), frozenset(mistake.gives)
         kept.setdefault(key, (mistake, left))
     return list(kept.values())
 

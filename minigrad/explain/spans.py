@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from .backward import Backward, Edge, Edit, times
 from .spot import Mistake, Spot
 from .words import Words
 
-__all__ = ["accumulated", "shortened", "spans"]
+__all__ = ["accumulated", "carried_on", "kept", "shortened", "spans"]
 
 
 def spans(spot: Spot, mistake: Mistake) -> Iterator[Mistake]:
@@ -59,7 +61,8 @@ def _at(spot: Spot, mistake: Mistake, mode: str, steps: list[int]) -> Mistake:
         if mode == "first" and initial and state and mistake.kind != "sign":
             return replace(some, kind="initial state")
         return some
-    if spot.leaf and start == end and not state and mode in ("but last", "but first"):
+    fixed = start == end or spot.kind == "siblings"
+    if spot.leaf and fixed and not state and mode in ("but last", "but first"):
         which = "last" if mode == "but last" else "first"
         return replace(
             some, kind="not accumulated", cost=0.85,
@@ -89,17 +92,29 @@ def _at(spot: Spot, mistake: Mistake, mode: str, steps: list[int]) -> Mistake:
     )  # fmt: skip
 
 
+def carried_on(spot: Spot, mistakes: Iterator[Mistake]) -> Iterator[Mistake]:
+    """Make mistakes in what the loop passes on, but not in the gradient of the initial state."""
+    if spot.carried:
+        steps = sorted({spot.step(e) for e in spot.edges})[1:]
+        for mistake in mistakes if steps else ():
+            edits = {e: edit for e, edit in mistake.edits.items() if spot.step(e) in steps}
+            yield replace(mistake, edits=edits, cost=mistake.cost + 0.1)
+
+
 def accumulated(spot: Spot) -> Iterator[Mistake]:
     """The carry is added to what it was a step later, where it should take its place."""
     if not spot.carried or spot.several:
         return
-    newest: dict[int, Any] = {}
+    sums: dict[int, Any] = {}
     last = max(map(spot.step, spot.edges))
 
     def edit(e: Edge, g: Any, c: Any, now: Any) -> Any:
-        if spot.step(e) < last and e[1] in newest:
-            c = c + newest[e[1]]
-        newest[e[1]] = c
+        t = spot.step(e)
+        if t == last and e == max(e for e in spot.edges if spot.step(e) == last):
+            sums.clear()
+        if t not in sums:
+            c = c + sums.get(t + 1, 0)
+        sums[t] = sums.get(t, 0) + c
         return c
 
     yield spot.mistake(
@@ -109,7 +124,22 @@ def accumulated(spot: Spot) -> Iterator[Mistake]:
     )  # fmt: skip
 
 
-def shortened(walk: Backward, words: Words) -> Iterator[Mistake]:
+def kept(spot: Spot, parts: list[Spot]) -> Iterator[Mistake]:
+    """Of all that flows into one quantity only one term is kept: each is assigned, not added."""
+    for part in parts:
+        edits = {e: _dropped for e in spot.edges if e not in part.edges}
+        yield Mistake(
+            "not accumulated", 1.05, edits,
+            lambda part=part: f"of the gradients of {spot.what} only what {part.here} passes is "  # type: ignore[misc]
+            "kept: they are assigned where they should be added (= where += belongs)",
+        )  # fmt: skip
+
+
+def _dropped(e: Edge, g: Any, c: Any, now: Any) -> Any:
+    return times(c, 0)
+
+
+def shortened(walk: Backward, words: Words, wrong: set[int]) -> Iterator[Mistake]:
     """The loop backwards leaves out its last steps or its first; the state's gradient ends there."""
     if walk.length < 2:
         return
@@ -123,14 +153,29 @@ def shortened(walk: Backward, words: Words) -> Iterator[Mistake]:
             starts[walk.site_of[walk.edges[later][j]]] = s
         into[s].append((k, j))
     steps = sorted(set(loop.values()))
+    rows = _rows(walk, loop, len(steps), wrong)
     for cut in steps[1:]:
-        yield _without(walk, words, loop, starts, {s for s in steps if s < cut}, into)
-        yield _without(walk, words, loop, starts, {s for s in steps if s >= cut}, into)
+        for dropped in ({s for s in steps if s < cut}, {s for s in steps if s >= cut}):
+            for also in ({}, rows) if rows else ({},):
+                keep = np.array([s not in dropped for s in steps])
+                yield _without(walk, loop, starts, dropped, into, {e: keep for e in also})
+
+
+def _rows(walk: Backward, loop: dict[int, int], n: int, wrong: set[int]) -> set[Edge]:
+    """Collect what flows to wrong leaves from all steps at once, time being the first axis."""
+    region, found = set[int](), set[Edge]()
+    for k, t in enumerate(walk.nodes):
+        joins = t.primitive is not None and t.primitive.name == "stack"
+        through = any(s in region for s in walk.edges[k].values())
+        if (through or joins) and np.shape(walk.z[k])[:1] == (n,) and k not in loop:
+            region.add(k)
+            found |= {(k, j) for j, s in walk.edges[k].items() if s in wrong and s in walk.leaves}
+    return {e for e in found if e in walk.contributions}
 
 
 def _without(
-    walk: Backward, words: Words, loop: dict[int, int], starts: dict[Any, int], dropped: set[int],
-    into: dict[int, list[Edge]],
+    walk: Backward, loop: dict[int, int], starts: dict[Any, int], dropped: set[int],
+    into: dict[int, list[Edge]], rows: dict[Edge, Any],
 ) -> Mistake:  # fmt: skip
     edits: dict[Edge, Edit] = {}
     moves: dict[Edge, int] = {}
@@ -143,12 +188,20 @@ def _without(
                 moves[k, j] = initial
                 edits[k, j] = lambda e, g, c, now: c
             else:
-                edits[k, j] = lambda e, g, c, now: times(c, 0)
+                edits[k, j] = _dropped
+    for edge, keep in rows.items():
+
+        def edit(e: Edge, g: Any, c: Any, now: Any, keep: Any = keep) -> Any:
+            shape = (len(keep),) + (1,) * (np.ndim(g) - 1)
+            return walk.pulled(e[0], g * keep.reshape(shape), e[1])[e[1]]
+
+        edits[edge] = edit
     first = min(loop.values()) in dropped
+    at = max([k for k, _ in moves], default=max(loop))
     return Mistake(
         "truncated", 1.0 if len(dropped) == 1 else 1.1, edits,
         lambda: f"the loop backwards leaves out the {'first' if first else 'last'} "
         f"{len(dropped)} of {walk.length} steps: nothing flows at the steps "
         f"{', '.join(map(str, sorted(dropped)))}",
-        tuple(sorted(dropped)), moves,
+        tuple(sorted(dropped)), moves, at=at,
     )  # fmt: skip

@@ -52,6 +52,8 @@ class Spot:
     z the output, `source` the node that x comes from.
     """
 
+    kind = "one"
+
     def __init__(self, walk: Backward, words: Words, edges: Sequence[Edge]) -> None:
         self.walk, self.words = walk, words
         self.edges = [e for e in edges if e in walk.contributions]
@@ -97,18 +99,17 @@ class Spot:
 
 
 class Group(Spot):
-    """Several spots that are written as one, in the words for it."""
+    """Several spots that are written as one, and how to name what they have in common."""
 
-    def __init__(
-        self, walk: Backward, words: Words, edges: Sequence[Edge], kind: str, said: str
-    ) -> None:
-        super().__init__(walk, words, sorted(edges))
-        self.kind, self._said = kind, said
-        self.inside = False
+    def __init__(self, kind: str, spots: Sequence[Spot], said: str = "") -> None:
+        edges = sorted([edge for spot in spots for edge in spot.edges])
+        super().__init__(spots[0].walk, spots[0].words, edges)
+        self.kind, self.spots, self._said, self.inside = kind, spots, said, False
 
     @property
     def here(self) -> str:
-        return f"{super().here} (and the like)" if self.kind == "siblings" else super().here
+        like = self.kind == "siblings" and len(self.spots) > 1
+        return super().here + " (and the like)" * like
 
     @property
     def what(self) -> str:
@@ -131,30 +132,42 @@ def spots(walk: Backward, words: Words) -> list[Spot]:
     return found
 
 
-def groups(walk: Backward, words: Words, some: Iterable[Spot]) -> Iterator[Group]:
-    """List the spots that are written as one: siblings, totals and carries."""
-    alike: dict[Any, list[Spot]] = defaultdict(list)
-    into: dict[Any, list[Spot]] = defaultdict(list)
+def groups(walk: Backward, words: Words, some: Sequence[Spot], wrong: set[int]) -> Iterator[Group]:
+    """List the spots that are written as one; of leaves, only those whose gradient is wrong."""
+    sets: dict[Any, list[Spot]] = defaultdict(list)
     for spot in some:
-        key = spot.op, spot.j, np.shape(spot.c), np.shape(spot.g), spot.leaf, len(spot.edges)
-        if not spot.inside and not spot.several:
-            alike[key].append(spot)
-        into[walk.site_of.get(spot.source, spot.source)].append(spot)
-    for these in alike.values():
-        if 2 <= len(these) <= 8:
-            edges = [edge for spot in these for edge in spot.edges]
-            yield Group(walk, words, edges, "siblings", "")
-    for these in into.values():
-        if len(these) < 2 and len(these[0].edges) < 2:
+        leaf = spot.leaf and not spot.carried
+        if spot.several or (leaf and spot.source not in wrong):
             continue
-        source = these[0].source
-        edges = [edge for spot in these for edge in spot.edges]
-        if len(these) > 1 or these[0].leaf:
-            yield Group(walk, words, edges, "total", words.value(source))
-        carried = [spot for spot in these if spot.carried]
-        if 1 < len(carried):
-            edges = [edge for spot in carried for edge in spot.edges]
-            yield Group(walk, words, edges, "carry", f"{words.value(source)} of the step before")
+        site = walk.site_of.get(spot.source)
+        if not spot.inside:
+            alike = spot.op, spot.j, np.shape(spot.c), np.shape(spot.g), leaf, len(spot.edges)
+            sets["siblings", alike].append(spot)
+            sets["siblings", (alike, site)].append(spot)
+            if leaf:
+                sets["siblings", ("to leaves", _gradient(walk, spot))].append(spot)
+        if site or spot.leaf:
+            sets["total", site or spot.source].append(spot)
+        if site and spot.carried:
+            sets["carry", site].append(spot)
+    seen = set[Any]()
+    for (kind, _), these in sets.items():
+        edges = frozenset([edge for spot in these for edge in spot.edges])
+        if len(these) < 2 or len(these) > 12 or (kind, edges) in seen:
+            continue
+        seen.add((kind, edges))
+        said = "" if kind == "siblings" else words.value(these[0].source)
+        yield Group(kind, these, said + " of the step before" * (kind == "carry"))
+
+
+def _gradient(walk: Backward, spot: Spot) -> tuple[int, ...]:
+    """Name the gradient that a spot passes on, by the nodes above the additions it came through."""
+    tops = []
+    for k, _ in spot.edges:
+        while len(walk.uses[k]) == 1 and walk.site_of[walk.uses[k][0]].op == "add":
+            (k,) = walk.uses[k]
+        tops.append(k)
+    return tuple(tops)
 
 
 def _flows(c: Any) -> bool:

@@ -98,7 +98,7 @@ class Words:
             place = self.walk.place(k)
             same = [m for m in links if (p := self.walk.place(m)) and place and p.line == place.line]
             if len(same) > 2:
-                found.update(same[1:])
+                found.update(same)
         return found
 
     def value(self, k: int) -> str:
