@@ -96,9 +96,9 @@ class Backward:
             return False
         if s in self.leaves:
             later = site.members[self.rank[k] + 1 :][:1]
-            return any(self.edges[m].get(j, s) not in self.leaves for m in later)
-        before = site.members[max(self.rank[k] - 1, 0)]
-        return self.rank[k] > 0 and (s < before or self.rank[s] < self.rank[k])
+            return any(self.carries(m, j) for m in later if self.edges[m].get(j) not in self.leaves)
+        before = site.members[self.rank[k] - 1] if self.rank[k] else -1
+        return s > before and self.step(s) < self.step(k)
 
     def chain(self, k: int) -> list[int]:
         """Follow elementwise functions of one variable from node k down, as in 1 / (1 + exp(-x))."""

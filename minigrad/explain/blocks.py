@@ -16,27 +16,34 @@ from .words import Words
 __all__ = ["assigned", "exchanged", "masked", "misplaced"]
 
 
-def _parts(walk: Backward) -> Iterator[list[Site]]:
-    """List the sites that cut one array into parts of one shape: gates, taps of a convolution."""
-    groups: dict[Any, list[Site]] = {}
-    for site in walk.sites:
-        k = site.members[-1]
-        if site.op in ("getitem", "pick") and walk.edges[k]:
-            groups.setdefault((walk.edges[k][0], np.shape(walk.z[k])), []).append(site)
-    for sites in groups.values():
-        if 2 <= len(sites) <= 8 and len({len(site) for site in sites}) == 1:
-            yield sites
+Parts = list[list[int]]  # for every part of an array, the nodes that cut it out, in order of time
+
+
+def _parts(walk: Backward) -> Iterator[Parts]:
+    """List what cuts one array into parts of one shape: gates, taps of a convolution."""
+    groups: dict[Any, dict[Any, list[list[int]]]] = {}
+    for s in range(len(walk.nodes)):
+        users: dict[Any, list[int]] = {}
+        for m in walk.uses[s]:
+            if walk.site_of[m].op in ("getitem", "pick") and m in walk.cots:
+                users.setdefault(np.shape(walk.z[m]), []).append(m)
+        for shape, parts in users.items():
+            key = walk.site_of.get(s, s), shape, len(parts)
+            groups.setdefault(key, {})[s] = [[m] for m in parts]
+    for (_, _, n), cut in groups.items():
+        if 2 <= n <= 9:
+            yield [[m for parts in cut.values() for m in parts[i]] for i in range(n)]
 
 
 def exchanged(walk: Backward, words: Words) -> Iterator[Mistake]:
     """Gradients put in each other's places: parts of one array, inputs of one operation."""
-    for sites in _parts(walk):
-        n = len(sites)
+    for parts in _parts(walk):
+        n = len(parts)
         orders: Iterable[Any] = permutations(range(n)) if n <= 4 else _swaps(n)
         for order in orders:
             moved = [i for i in range(n) if order[i] != i]
             if moved:
-                yield _reordered(walk, words, sites, order, moved)
+                yield _reordered(walk, words, parts, order, moved)
     for site in walk.sites:
         k0 = site.members[-1]
         for a, b in combinations(walk.edges[k0], 2):
@@ -57,19 +64,16 @@ def exchanged(walk: Backward, words: Words) -> Iterator[Mistake]:
 
 
 def _reordered(
-    walk: Backward, words: Words, sites: list[Site], order: Any, moved: list[int]
+    walk: Backward, words: Words, parts: Parts, order: Any, moved: list[int]
 ) -> Mistake:
-    by = {
-        k: m for i in moved
-        for k, m in zip(sites[i].members, sites[order[i]].members, strict=True)
-    }  # fmt: skip
+    by = {k: m for i in moved for k, m in zip(parts[i], parts[order[i]], strict=True)}
 
     def edit(e: Edge, g: Any, c: Any, now: Any) -> Any:
         return walk.pulled(by[e[0]], g, 0)[0]
 
     def says() -> str:
-        names = ", ".join([words.value(sites[i].members[-1]) for i in moved])
-        whole = words.marked(sites[0].members[-1], 0)
+        names = ", ".join([words.value(parts[i][-1]) for i in moved])
+        whole = words.marked(parts[0][-1], 0)
         return f"the gradients of {names} are put into each other's blocks of {whole}"
 
     edits = {(k, 0): edit for k in by}
@@ -84,47 +88,36 @@ def _swaps(n: int) -> Iterator[list[int]]:
 
 
 def assigned(walk: Backward, words: Words) -> Iterator[Mistake]:
-    """Parts that overlap are assigned and not added: the last one written wins."""
-    for sites in _parts(walk):
-        yield from _placed_as_one(walk, words, sites)
-        if sites[0].op != "getitem":
+    """Parts that overlap are assigned and not added: the last one written wins. Or all go to one."""
+    for parts in _parts(walk):
+        names = [words.value(part[-1]) for part in parts]
+        whole = words.marked(parts[0][-1], 0)
+        for one, name in ((parts[0], names[0]), (parts[-1], names[-1])):
+            by = {k: m for part in parts for k, m in zip(part, one, strict=True) if part is not one}
+            yield Mistake(
+                "wrong step", 1.15,
+                dict.fromkeys([(k, 0) for k in by], lambda e, g, c, now, by=by: walk.pulled(by[e[0]], g, 0)[0]),  # type: ignore[misc]
+                lambda name=name: f"the gradients of all parts of {whole} are put where that of "  # type: ignore[misc]
+                f"{name} belongs",
+            )  # fmt: skip
+        if walk.site_of[parts[0][-1]].op != "getitem":
             continue
-        covers = []
-        for site in sites:
-            k = site.members[-1]
-            covers.append(walk.pulled(k, np.ones(np.shape(walk.z[k])))[0] != 0)
-        if sum(c.astype(int) for c in covers).max() < 2:
+        covers = [walk.pulled(p[-1], np.ones(np.shape(walk.z[p[-1]])))[0] != 0 for p in parts]
+        if sum(cover.astype(int) for cover in covers).max() < 2:
             continue
-        for later in (lambda i, b: b > i, lambda i, b: b < i):
+        for wins in (max, min):
+            owner = np.full(covers[0].shape, -1)
+            for i in range(len(parts)) if wins is max else reversed(range(len(parts))):
+                owner[covers[i]] = i
             edits: dict[Edge, Edit] = {}
-            for i, site in enumerate(sites):
-                over = [c for b, c in enumerate(covers) if later(i, b)]
-                keep = ~np.any(over, axis=0) if over else np.ones(covers[i].shape, bool)
-                for k in site.members:
-                    edits[k, 0] = lambda e, g, c, now, keep=keep: c * keep  # type: ignore[misc]
+            for i, part in enumerate(parts):
+                for k in part:
+                    edits[k, 0] = lambda e, g, c, now, own=owner == i: c * own  # type: ignore[misc]
             yield Mistake(
                 "not accumulated", 1.0, edits,
-                lambda sites=sites: "the gradients of "  # type: ignore[misc]
-                f"{', '.join([words.value(s.members[-1]) for s in sites])} overlap, and are "
-                "assigned where they should be added (= where += belongs)",
+                lambda: f"the gradients of {', '.join(names)} overlap, and are assigned where they "
+                "should be added (= where += belongs)",
             )  # fmt: skip
-
-
-def _placed_as_one(walk: Backward, words: Words, sites: list[Site]) -> Iterator[Mistake]:
-    for one in (sites[0], sites[-1]):
-        by = {
-            k: m for site in sites
-            for k, m in zip(site.members, one.members, strict=True) if site is not one
-        }  # fmt: skip
-
-        def edit(e: Edge, g: Any, c: Any, now: Any, by: dict[int, int] = by) -> Any:
-            return walk.pulled(by[e[0]], g, 0)[0]
-
-        yield Mistake(
-            "wrong step", 1.15, {(k, 0): edit for k in by},
-            lambda one=one: f"the gradients of all parts of {words.marked(one.members[-1], 0)} are "  # type: ignore[misc]
-            f"put where that of {words.value(one.members[-1])} belongs",
-        )  # fmt: skip
 
 
 def misplaced(spot: Spot) -> Iterator[Mistake]:

@@ -54,6 +54,8 @@ def _replaced(walk: Backward, words: Words, top: dict[int, int]) -> Iterator[Mis
     simple = ("negative", "multiply", "divide", "add", "subtract")
     if walk.chain(first).index(last) == 1 and walk.nodes[first].primitive.name in simple:
         forms = forms[:1]
+    if len(forms) > 1:  # of x in f(-x), where the minus belongs to another function
+        forms += [(f"-({t or 1})", lambda z, x, f=f: -f(z, x), c + 0.15) for t, f, c in forms]
     scales = {"has the wrong sign": -1.0, "has a factor 2 too much": 2.0, "lacks a factor 2": 0.5}
     forms += [(text, None, 1.0) for text in scales]
     for text, form, cost in forms:
@@ -71,7 +73,7 @@ def _replaced(walk: Backward, words: Words, top: dict[int, int]) -> Iterator[Mis
             return whole + wrong + _right(walk.z[first], x0, names["z"])
 
         edits = {_bottom(walk, k)[0]: edit for k in top}
-        kind = "wrong derivative" if text else "derivative left out"
+        kind = "wrong derivative" if text not in ("", "-(1)") else "derivative left out"
         if text in scales:
             kind = "sign" if scales[text] < 0 else "factor"
         yield Mistake(kind, cost, edits, says, at=first)

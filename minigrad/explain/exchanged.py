@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, permutations, product
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,17 @@ Other = tuple[str, float, Callable[[], str], Values]  # kind, cost, words, value
 
 
 SHIFTS = ((1, "the next step"), (-1, "the step before"), (2, "two steps later"), (-2, "two steps before"))
+
+
+SPOILT: list[tuple[str, Callable[[Any], Any]]] = [
+    ("1 - v**2", lambda v: 1 - v**2),
+    ("v * (1 - v)", lambda v: v * (1 - v)),
+    ("1 - v", lambda v: 1 - v),
+    ("v**2", lambda v: v**2),
+    ("-v", lambda v: -v),
+    ("exp(v)", lambda v: np.exp(np.minimum(v, 50))),
+]
+"""What a value may have become by an operation in place."""
 
 
 class Pool:
@@ -91,7 +102,10 @@ class Pool:
                     said = "its value of the last step, at every step,"
                     yield "overwritten", 1.25, lambda said=said: said, [last] * n  # type: ignore[misc]
         if deep:
-            yield from ((*other,) for other in self._recomputed(now) if new(other[3]))
+            yield from (other for other in self._recomputed(now) if new(other[3]))
+        for text, form in SPOILT if now[0].dtype.kind == "f" else ():
+            if new(values := [form(v) for v in now]):
+                yield "overwritten", 1.4, lambda text=text: f"`{text}` of it", values  # type: ignore[misc]
         around = self._around(now)
         for says, whole in self.series:
             values = [whole[0]] * n if len(whole) == 1 else whole
@@ -141,7 +155,11 @@ class Pool:
                     if all(np.shape(v) == np.shape(x) for v, x in zip(values, inputs, strict=True)):
                         said = f"{words.value(ks[-1])} with {words.marked(ks[-1], i)} of {text}"
                         yield "wrong step", 1.15, lambda said=said: said, self._again(ks, i, values)  # type: ignore[misc]
-        if len(ks) == 1 and walk.site_of[ks[0]].op == "stack":
+        if ks and len(walk.xs[ks[0]]) == 1 and walk.nodes[ks[0]].primitive.family == "linear":
+            inputs = [walk.xs[k][0] for k in ks]
+            for kind, cost, says, values in self.instead(inputs, deep=False):
+                yield kind, cost, says, self._again(ks, 0, values)
+        elif len(ks) == 1 and walk.site_of[ks[0]].op == "stack":
             k = ks[0]
             for kind, cost, says, values in self.instead(walk.xs[k], deep=False):
                 z = walk.nodes[k].primitive.forward(*values, **walk.nodes[k].params)
@@ -192,7 +210,14 @@ def operands(spot: Spot, pool: Pool) -> Iterator[Mistake]:
                     f"{old} belongs; {spot.right}"
                 )
 
+            if own and kind == "swapped operand" and _own(spot, values[-1][-1]):
+                kind = "wrong derivative"
             yield spot.mistake(kind, cost, edit, says)
+
+
+def _own(spot: Spot, value: Any) -> bool:
+    """Whether a value is the input or the output of the function: the derivative is taken there."""
+    return np.array_equal(value, spot.x) or np.array_equal(value, spot.z)
 
 
 def _together(
@@ -207,6 +232,11 @@ def _together(
         for moved in zip(*[pool.moved(values, by) for values in now], strict=True):
             said = f"its value of {text}"
             yield "wrong step", 1.1 + 0.1 * (abs(by) > 1), lambda said=said: said, list(moved)  # type: ignore[misc]
+    if len({np.shape(v) for values in now for v in values}) == 1 and len(now) <= 9:
+        orders = permutations(range(len(now))) if len(now) <= 4 else [range(len(now))[::-1]]
+        for order in [*orders][len(now) <= 4 :]:
+            say = lambda: "those of its siblings in another order"  # noqa: E731
+            yield "permuted", 1.2, say, [now[i] for i in order]
     for values, part in zip(now, spot.spots if isinstance(spot, Group) else [spot], strict=True):
         if all(np.shape(v) == np.shape(w) for v, w in zip(values, now[0], strict=True)):
             say = lambda part=part: f"{part.words.marked(part.k, i)} everywhere"  # noqa: E731
@@ -220,28 +250,30 @@ def factors(spot: Spot, pool: Pool) -> Iterator[Mistake]:
         return
     near = {spot.source, k0, *walk.edges[k0].values(), *walk.uses[spot.source], *walk.uses[k0]}
     near |= {m for k in list(near) for m in (*walk.edges[k].values(), *walk.uses[k])}
-    for m in sorted(near - walk.leaves):
-        site = walk.site_of[m]
-        if np.shape(walk.z[m]) != np.shape(spot.c) or isinstance(walk.z[m], Outputs):
+    for m in sorted(near):
+        v, shape = walk.z[m], np.shape(spot.c)
+        if isinstance(v, Outputs) or not np.ndim(v) or np.ndim(v) > len(shape):
             continue
-        offset = walk.rank[m] - walk.rank[k0]
+        if any(a not in (1, b) for a, b in zip(np.shape(v)[::-1], shape[::-1])):  # noqa: B905
+            continue
+        members = walk.site_of[m].members if m in walk.site_of else [m]
+        offset = walk.rank.get(m, 0) - walk.rank[k0]
         slope = len(walk.edges[m]) == 1 and spot.walk.nodes[m].primitive.family == "elementwise"
         for power, derived in ((1, False), (-1, False), (1, True), (-1, True)):
             if derived and not slope:
                 continue
 
             def edit(
-                e: Edge, g: Any, c: Any, now: Any, site: Any = site, offset: int = offset,
+                e: Edge, g: Any, c: Any, now: Any, members: Any = members, offset: int = offset,
                 power: int = power, derived: bool = derived,
             ) -> Any:  # fmt: skip
-                r = walk.rank[e[0]] + offset if len(site) > 1 else 0
-                if not 0 <= r < len(site):
+                r = walk.rank[e[0]] + offset if len(members) > 1 else 0
+                if not 0 <= r < len(members):
                     return c
-                m = site.members[r]
-                v = walk.z[m]
+                v = walk.z[members[r]]
                 if derived:
-                    v = next(iter(walk.pulled(m, np.ones(np.shape(v))).values()))
-                return c * v**power if np.shape(v) == np.shape(c) else c
+                    v = next(iter(walk.pulled(members[r], np.ones(np.shape(v))).values()))
+                return c * v**power
 
             def says(m: int = m, power: int = power, derived: bool = derived) -> str:
                 name = f"the derivative of {words.value(m)}" if derived else words.value(m)
@@ -307,14 +339,16 @@ def gradients(spot: Spot) -> Iterator[Mistake]:
 
 
 def _leads_to(walk: Backward, k: int, m: int) -> bool:
-    """Whether node m is what becomes of node k, through operations that only it goes into."""
-    for _ in range(8):
-        if len(walk.uses[k]) != 1:
-            return False
-        (k,) = walk.uses[k]
-        if k == m:
-            return True
-    return False
+    """Whether all that becomes of node k goes through node m, a few operations on."""
+    seen, stack = {k}, [k]
+    while stack:
+        for n in walk.uses[stack.pop()]:
+            if n > m or n == walk.end or len(seen) > 12:
+                return False
+            if n not in seen and n != m:
+                seen.add(n)
+                stack.append(n)
+    return m > k
 
 
 def overwritten(walk: Backward, words: Words) -> Iterator[Mistake]:
@@ -325,17 +359,22 @@ def overwritten(walk: Backward, words: Words) -> Iterator[Mistake]:
         n = len(terms[-1])
         if n < 2 or any(len(ts) != n for ts in terms):
             continue
-        for i in range(n):
-            if np.shape(walk.contributions.get(terms[-1][i])) != np.shape(walk.z[k0]):
+        for i, depth in product(range(n), range(5)):
+            paths = [_path(walk, ts[i], depth) for ts in terms]
+            if len({len(path) for path in paths}) > 1 or len(paths[-1]) <= depth:
+                continue
+            if np.shape(walk.contributions.get(paths[-1][-1])) != np.shape(walk.z[k0]):
                 continue
             rests = [[b for b in range(n) if b != i], [*range(i)], [*range(i + 1, n)]]
             rests += [[b] for b in range(n) if b != i]
             for rest in [r for q, r in enumerate(rests) if r and r not in rests[:q]]:
-                by = {ts[b]: ts[i] for ts in terms for b in rest}
+                by = {ts[b]: path for ts, path in zip(terms, paths, strict=True) for b in rest}
 
                 def edit(e: Edge, g: Any, c: Any, now: Any, by: Any = by) -> Any:
-                    k, j = by[e]
-                    return walk.pulled(e[0], fit(walk.pulled(k, g, j)[j], g), e[1])[e[1]]
+                    new = g
+                    for k, j in by[e]:
+                        new = walk.pulled(k, new, j)[j]
+                    return walk.pulled(e[0], fit(new, g), e[1])[e[1]]
 
                 def says(e: Edge = terms[-1][i], k: int = k0) -> str:
                     return (
@@ -369,6 +408,17 @@ def mixed(walk: Backward, words: Words) -> Iterator[Mistake]:
                 )
 
             yield Mistake("swapped operand", 1.15, dict.fromkeys(by, edit), says)
+
+
+def _path(walk: Backward, edge: Edge, depth: int) -> list[Edge]:
+    """Follow an edge down, as long as there is one way, for `depth` edges more."""
+    path = [edge]
+    while len(path) <= depth:
+        s = walk.edges[path[-1][0]][path[-1][1]]
+        if len(walk.edges[s]) != 1 or walk.site_of[s].op in ("getitem", "pick"):
+            break
+        path.append((s, next(iter(walk.edges[s]))))
+    return path
 
 
 def _terms(walk: Backward, k: int) -> list[Edge]:

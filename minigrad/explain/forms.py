@@ -29,6 +29,7 @@ FORMS: list[tuple[str, Form, float]] = [
     ("{z} * (1 + {z})", lambda z, x: z * (1 + z), 1.3),
     ("({z} > 0)", lambda z, x: (z > 0) * 1.0, 1.3),
     ("(1 - {z})**2", lambda z, x: (1 - z) ** 2, 1.4),
+    ("{z} * (1 - {z}**2)", lambda z, x: z * (1 - z**2), 1.4),
     ("1 - {x}", lambda z, x: 1 - x, 1.4),
     ("{x}", lambda z, x: x, 1.4),
     ("2 * {x}", lambda z, x: 2 * x, 1.4),

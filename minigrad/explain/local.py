@@ -14,7 +14,9 @@ from .backward import Edge, times
 from .forms import FORMS, QUOTIENTS
 from .spot import Mistake, Spot
 
-__all__ = ["derivatives", "fit", "plain", "reductions", "scaled", "transposes"]
+__all__ = [
+    "derivatives", "fit", "plain", "reductions", "reordered", "scaled", "switched", "transposes",
+]  # fmt: skip
 
 PRODUCTS = ("matmul", "einsum", "tensordot", "dot")
 
@@ -121,7 +123,7 @@ def _sizes(spot: Spot) -> dict[int, str]:
     """List the lengths that a factor may be taken from, with words for them."""
     walk, sizes = spot.walk, dict[int, str]()
     shapes = [np.shape(spot.x), np.shape(spot.z), *[np.shape(walk.z[k]) for k in walk.leaves]]
-    for shape in shapes:
+    for shape in filter(None, shapes):  # several outputs have no shape
         for n in shape:
             sizes.setdefault(n, f"{n}, the length of an axis of {shape},")
         if len(shape) > 1:
@@ -201,6 +203,18 @@ def transposes(spot: Spot) -> Iterator[Mistake]:
             lambda: f"{spot.words.marked(spot.k, other)} is not transposed (or is, where it should "
                     f"not be) in the gradient that {spot.here} passes to {spot.what}; {spot.right}",
         )  # fmt: skip
+    for axis in range(np.ndim(spot.xs[other])) if np.ndim(spot.xs[other]) > 1 else ():
+
+        def flipped(e: Edge, g: Any, c: Any, now: Any, axis: int = axis) -> Any:
+            xs = list(walk.xs[e[0]])
+            xs[other] = np.flip(xs[other], axis)
+            return walk.pulled(e[0], g, e[1], xs)[e[1]]
+
+        yield spot.mistake(
+            "permuted", 1.35, flipped,
+            lambda axis=axis: f"{spot.words.marked(spot.k, other)} is reversed along axis {axis} in "  # type: ignore[misc]
+            f"the gradient that {spot.here} passes to {spot.what}",
+        )  # fmt: skip
     if _square(spot.g):
 
         def before(e: Edge, g: Any, c: Any, now: Any) -> Any:
@@ -220,7 +234,19 @@ def reductions(spot: Spot) -> Iterator[Mistake]:
         return
     widened = spot.family == "elementwise" or spot.op == "broadcast_to"
     shared = np.size(c0) < np.size(g0) and widened
-    summed = spot.op in PRODUCTS and spot.leaf and np.ndim(g0) > 1
+    summed = spot.op in PRODUCTS and not spot.carried and np.ndim(g0) > 1 and spot.j == 1
+    if summed and np.ndim(g0) > 2:
+
+        def corner(e: Edge, g: Any, c: Any, now: Any) -> Any:
+            only = np.zeros(np.shape(g))
+            only[(-1,) * (np.ndim(g) - 1)] = 1
+            return walk.pulled(e[0], g * only, e[1])[e[1]]
+
+        yield spot.mistake(
+            "not accumulated", 1.25, corner,
+            lambda: f"the gradient that {spot.here} passes to {spot.what} takes only the last of "
+                    "each axis: sum over them (+= where = stands)",
+        )  # fmt: skip
     for axis, at in itertools.product(range(np.ndim(g0)), (0, -1)) if shared or summed else ():
         if summed and axis == np.ndim(g0) - 1:
             continue
@@ -250,14 +276,72 @@ def reductions(spot: Spot) -> Iterator[Mistake]:
             lambda: f"{spot.what} is broadcast in {spot.here}, and its gradient is summed over the "
                     "wrong axis",
         )  # fmt: skip
-    for axis in range(np.ndim(g0)) if shared and np.ndim(c0) == np.ndim(g0) else ():
-        if np.shape(c0)[axis] > 1:
+    if shared and np.ndim(c0) == np.ndim(g0):
+        yield from _wrong_axes(spot)
+
+
+def _wrong_axes(spot: Spot) -> Iterator[Mistake]:
+    """The gradient of a sum or mean that is broadcast again is summed over another axis than it."""
+    walk = spot.walk
+    if walk.site_of.get(spot.source) is None or walk.site_of[spot.source].op not in ("sum", "mean"):
+        return
+    below = {e: walk.edges[e[0]][e[1]] for e in spot.edges}
+    for axis in [a for a, n in enumerate(np.shape(spot.c)) if n > 1]:
+        whole = {(s, next(iter(walk.edges[s]))): e for e, s in below.items()}
+
+        def edit(e: Edge, g: Any, c: Any, now: Any, axis: int = axis, whole: Any = whole) -> Any:
+            k, j = whole[e]
+            g = walk.raw(k, j, now(k)).sum(axis=axis, keepdims=True)
+            return g * walk.pulled(e[0], np.ones(np.shape(walk.z[e[0]])))[e[1]]
+
+        yield Mistake(
+            "broadcast", 1.0, dict.fromkeys(whole, edit),
+            lambda axis=axis: f"{spot.what} is broadcast in {spot.here}, and its gradient is "  # type: ignore[misc]
+            f"summed over axis {axis}: the wrong one",
+            at=spot.k,
+        )  # fmt: skip
+
+
+def reordered(spot: Spot) -> Iterator[Mistake]:
+    """The elements of a gradient in another order: a reshape where a transpose belongs, or flipped."""
+    shape = np.shape(spot.c)
+    if spot.several or len(shape) < 2 or not (spot.leaf or spot.family == "linear"):
+        return
+    for a, b in itertools.combinations(range(len(shape)), 2):
+        turned = np.swapaxes(spot.c, a, b).shape
+        for edit in (
+            lambda e, g, c, now, a=a, b=b: np.swapaxes(c, a, b).reshape(np.shape(c)),
+            lambda e, g, c, now, a=a, b=b, to=turned: np.swapaxes(c.reshape(to), a, b),
+        ):
             yield spot.mistake(
-                "broadcast", 1.0,
-                lambda e, g, c, now, axis=axis: walk.raw(*e, g).sum(axis=axis, keepdims=True),  # type: ignore[misc]
-                lambda axis=axis: f"{spot.what} is broadcast in {spot.here}, and its gradient is "  # type: ignore[misc]
-                f"summed over axis {axis}: the wrong one",
+                "permuted", 1.2, edit,
+                lambda a=a, b=b: f"the elements of the gradient that {spot.here} passes to "  # type: ignore[misc]
+                f"{spot.what} are in the order of axes {a} and {b} exchanged: a reshape stands "
+                "where a transpose belongs, or the reverse",
             )  # fmt: skip
+    for axis in range(len(shape)):
+        yield spot.mistake(
+            "permuted", 1.3, lambda e, g, c, now, axis=axis: np.flip(c, axis),  # type: ignore[misc]
+            lambda axis=axis: f"the gradient that {spot.here} passes to {spot.what} is reversed "  # type: ignore[misc]
+            f"along axis {axis}",
+        )  # fmt: skip
+
+
+def switched(spot: Spot) -> Iterator[Mistake]:
+    """Where a gradient is let through or not, another quantity decides than the right one."""
+    walk = spot.walk
+    if spot.op not in ("maximum", "minimum", "relu", "leaky_relu", "abs", "absolute", "clip"):
+        return
+    for site in walk.sites:
+        if len(site) != len(spot.edges) or np.shape(walk.z[site.members[-1]]) != np.shape(spot.c):
+            continue
+        by = dict(zip([k for k, _ in spot.edges], site.members, strict=True))
+        yield spot.mistake(
+            "swapped operand", 1.3,
+            lambda e, g, c, now, by=by: fit(g * (walk.z[by[e[0]]] > 0), c),  # type: ignore[misc]
+            lambda m=site.members[-1]: f"the gradient of {spot.here} is let through to "  # type: ignore[misc]
+            f"{spot.what} where {spot.words.value(m)} is positive; {spot.right}",
+        )  # fmt: skip
 
 
 def fit(g: Any, c: Any) -> Any:

@@ -25,7 +25,16 @@ from .chains import chains
 from .exchanged import Pool, aliased, factors, gradients, mixed, operands, overwritten
 from .forms import BASIS
 from .leaves import returned
-from .local import derivatives, fit, plain, reductions, scaled, transposes
+from .local import (
+    derivatives,
+    fit,
+    plain,
+    reductions,
+    reordered,
+    scaled,
+    switched,
+    transposes,
+)
 from .spans import accumulated, carried_on, kept, shortened, spans
 from .spot import Mistake, Spot, groups, spots
 from .words import Where, Words
@@ -170,7 +179,8 @@ class Search:
                 continue
             for make in (plain, scaled, derivatives, transposes, reductions, accumulated):
                 add(make(spot))
-            add(masked(spot))
+            for make in (reordered, switched, masked):
+                add(make(spot))
             add(misplaced(spot))
             add(gradients(spot))
             add(operands(spot, pool))
@@ -200,7 +210,13 @@ class Search:
         add(aliased(walk, words, pool))
         add(shortened(walk, words, set(wrong)))
         add(returned(walk, words, self.manual, wrong, self.rtol))
-        return sorted(found, key=lambda m: m.cost + 0.3 * (self.behind(m) != self.wrong))
+        return sorted(found, key=self._order)
+
+    def _order(self, mistake: Mistake) -> tuple[float, int]:
+        """Rank by cost, and a missing term where it is used rather than where it ends up."""
+        cost = mistake.cost + 0.3 * (self.behind(mistake) != self.wrong)
+        last = max([k for k, _ in mistake.edits], default=0)
+        return cost, last if mistake.kind == "missing term" else -last
 
     def _bits(self, spot: Spot) -> int:
         bits = 0
@@ -309,7 +325,7 @@ def explain(
                 near = sorted(near, key=lambda n: n[0])[:1000]
     progress.done()
     if found:
-        found.sort(key=lambda f: f[0].cost)
+        found.sort(key=lambda f: search._order(f[0]))
         return Explanations([_explanation(search, *f) for f in _different(found)])
     return _two(search, near, time.monotonic() + seconds)
 

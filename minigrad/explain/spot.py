@@ -150,12 +150,16 @@ def groups(walk: Backward, words: Words, some: Sequence[Spot], wrong: set[int]) 
             sets["total", site or spot.source].append(spot)
         if site and spot.carried:
             sets["carry", site].append(spot)
+            sets["carry", None].append(spot)
     seen = set[Any]()
     for (kind, _), these in sets.items():
         edges = frozenset([edge for spot in these for edge in spot.edges])
         if len(these) < 2 or len(these) > 12 or (kind, edges) in seen:
             continue
         seen.add((kind, edges))
+        if kind == "carry" and len({walk.site_of.get(spot.source) for spot in these}) > 1:
+            yield Group(kind, these, "the states")
+            continue
         said = "" if kind == "siblings" else words.value(these[0].source)
         yield Group(kind, these, said + " of the step before" * (kind == "carry"))
 
