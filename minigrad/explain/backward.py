@@ -42,6 +42,60 @@ class Site:
         return len(self.members)
 
 
+class _Step:
+    """What an edge does to a change: it is multiplied, then put at an index or given to a function."""
+
+    __slots__ = ("factor", "function", "index", "input", "shape", "source")
+
+    def __init__(
+        self, j: int, source: int, factor: Any, function: Any = None, index: Any = None, shape: Any = None
+    ) -> None:
+        self.input, self.source, self.factor = j, source, factor
+        self.function, self.index, self.shape = function, index, shape
+
+    @property
+    def plain(self) -> bool:
+        return self.function is None and self.shape is None
+
+    def apply(self, d: Any) -> Any:
+        if self.factor is not None:
+            d = d * self.factor
+        if self.function is not None:
+            return self.function(d)
+        if self.shape is None:
+            return d
+        out = np.zeros(self.shape)
+        out[self.index] = d
+        return out
+
+    def add(self, d: Any, delta: dict[int, Any], own: set[int]) -> None:
+        """Add what the edge makes of a change to that of its source; `own` are arrays made here."""
+        s = self.source
+        if s not in delta:
+            delta[s] = self.apply(d)
+            if self.shape is not None or (self.factor is not None and self.function is None):
+                own.add(s)
+        elif s not in own:
+            delta[s] = delta[s] + self.apply(d)
+        elif self.shape is not None:
+            delta[s][self.index] += d if self.factor is None else d * self.factor
+        else:
+            c = self.apply(d)
+            if type(c) is Pending or c.shape != delta[s].shape:
+                delta[s] = delta[s] + c
+                own.discard(s)
+            else:
+                delta[s] += c
+
+    def after(self, factor: Any, j: int) -> _Step:
+        """Give this step behind a multiplication, for input j of another node."""
+        if factor is None:
+            both = self.factor
+        else:
+            both = factor if self.factor is None else factor * self.factor
+        return _Step(j, self.source, both, self.function, self.index, self.shape)
+
+
 class Backward:
     """The backward pass of a scalar `loss`: its nodes in order, their cotangents and contributions.
 
@@ -63,12 +117,6 @@ class Backward:
         for k, sources in enumerate(self.edges):
             for s in sources.values():
                 self.uses[s].append(k)
-        self._rules = [
-            None
-            if t.primitive is None or callable(t.primitive.pulls) or isinstance(t.xs[0], Outputs)
-            else [(j, t.primitive.pulls[j], np.shape(t.xs[j])) for j in edges]
-            for t, edges in zip(self.nodes, self.edges, strict=True)
-        ]
         self.cots: dict[int, Any] = {self.end: np.ones(loss.shape)}
         self.contributions: dict[Edge, Any] = {}
         for k in range(self.end, -1, -1):
@@ -147,47 +195,115 @@ class Backward:
     def walk(
         self, edits: Mapping[Edge, Edit], moves: Mapping[Edge, int] | None = None
     ) -> dict[int, Any]:
-        """Give the change of every cotangent that the edits change.
+        """Give the change of every cotangent that the edits change, but of those in mid-chain.
 
         What an edge in `moves` contributes goes to another node instead.
         """
         delta: dict[int, Any] = {}
+        own: set[int] = set()  # whose change is an array of our own, added to in place
         edited: dict[int, list[tuple[int, Edit]]] = defaultdict(list)
         for (k, j), edit in edits.items():
             edited[k].append((j, edit))
+        slow = {self.tops[k] for k in edited if k in self.tops}
+
+        def change(m: int) -> Any:
+            """Find the change of a node, also in the middle of a chain that was jumped over."""
+            if m in delta or m not in self.tops or self.tops[m] in slow:
+                return delta.get(m)
+            (user,) = self.uses[m]
+            d = change(user)
+            step = next(step for step in self._steps[user] if step.source == m)
+            return None if d is None else step.apply(d)
 
         def now(m: int) -> Any:
-            return self.cots[m] + delta[m] if m in delta else self.cots[m]
+            d = change(m)
+            return self.cots[m] if d is None else self.cots[m] + d
 
         for k in range(max(edited, default=-1), -1, -1):
-            d, here = delta.get(k), edited.get(k)
-            if k not in self.cots or (d is None and here is None):
+            here = edited.get(k)
+            d = delta.get(k) if here is None else change(k)
+            if type(d) is Pending:
+                d = delta[k] = d.total()
+            if here is None:
+                if d is None:
+                    continue
+                if k in slow or k in self.tops:
+                    for step in self._steps[k]:
+                        step.add(d, delta, own)
+                    continue
+                for s, factor, step in self._jumps[k]:  # as step.add, for what is most of a search
+                    if step is not None:
+                        step.add(d, delta, own)
+                    elif s in own:
+                        delta[s] += d * factor
+                    else:
+                        delta[s] = delta[s] + d * factor if s in delta else d * factor
+                        own.add(s)
                 continue
-            changes = {} if d is None else self._applied(k, d)
-            for j, edit in here or ():
-                c = self.contributions[k, j]
-                moved = c if d is None else c + changes[j]
-                new = edit((k, j), now(k), moved, now)
-                if moves and (k, j) in moves:
-                    _add(delta, moves[k, j], new)
+            if k not in self.cots:
+                continue
+            edits_here = dict(here)
+            for step in self._steps[k]:
+                edit_here = edits_here.get(step.input)
+                if edit_here is None:
+                    if d is not None:
+                        step.add(d, delta, own)
+                    continue
+                edge = k, step.input
+                c = self.contributions[edge]
+                new = edit_here(edge, now(k), c if d is None else c + _summed(step.apply(d)), now)
+                if moves and edge in moves:
+                    _add(delta, moves[edge], new)
                     new = times(new, 0)
-                changes[j] = less(new, c)
-            for j, change in changes.items():
-                _add(delta, self.edges[k][j], change)
-        return delta
+                own.discard(step.source)
+                _add(delta, step.source, less(new, c))
+        return {k: _summed(d) for k, d in delta.items()}
 
-    def _applied(self, k: int, d: Any) -> dict[int, Any]:
-        """Do what `pulled` does, for all edges: this is most of a search."""
-        rules = self._rules[k]
-        if rules is None:
-            return self.pulled(k, d)
-        out, z, xs, params = {}, self.z[k], self.xs[k], self.nodes[k].params
-        for j, rule, shape in rules:
-            c = rule(d, z, *xs, **params)
-            if type(c) is Pending:
-                c = c.total()
-            out[j] = c if c.shape == shape else unbroadcast(c, shape)
-        return out
+    def compile(self, given: Iterable[int]) -> None:
+        """Prepare the walks of a search: chains are jumped over, but for the `given` nodes."""
+        self._steps: list[list[_Step]] = [
+            [self._step(k, j, s) for j, s in edges.items()] for k, edges in enumerate(self.edges)
+        ]
+        kept = {*given, *self.leaves, self.end}
+        self.tops: dict[int, int] = {}  # of every node that is jumped over, where the jump begins
+        for k in range(self.end, -1, -1):
+            if len(self.uses[k]) == 1 and k not in kept and k in self.cots:
+                (user,) = self.uses[k]
+                if all(step.plain for step in self._steps[user] if step.source == k):
+                    self.tops[k] = self.tops.get(user, user)
+        jumps: list[list[_Step]] = []
+        for steps in self._steps:  # what is jumped over comes before, so that it is there already
+            jumps.append([])
+            for step in steps:
+                if step.source in self.tops:
+                    jumps[-1] += [s.after(step.factor, step.input) for s in jumps[step.source]]
+                else:
+                    jumps[-1].append(step)
+        self._jumps = [
+            [(s.source, s.factor, None if s.plain and s.factor is not None else s) for s in steps]
+            for steps in jumps
+        ]
+
+    def _step(self, k: int, j: int, s: int) -> _Step:
+        node, xs, z = self.nodes[k], self.xs[k], self.z[k]
+        rules, params, shape = node.primitive.pulls, node.params, np.shape(node.xs[j])
+        name, family = node.primitive.name, getattr(node.primitive, "family", "")
+        if callable(rules) or isinstance(xs[j], Outputs) or isinstance(z, Outputs):
+            return _Step(j, s, None, lambda g: self.pulled(k, g, j)[j])
+        if family == "elementwise" and shape == np.shape(z):
+            with np.errstate(all="ignore"):
+                factor = rules[j](np.ones(shape), z, *xs, **params)
+            if np.shape(factor) == shape:
+                return _Step(j, s, None if np.all(factor == 1) else factor)
+        if name == "getitem" and _basic(params["index"]):
+            return _Step(j, s, None, None, params["index"], shape)
+        rule = rules[j]
+
+        def apply(g: Any) -> Any:
+            c = rule(g, z, *xs, **params)
+            return c if type(c) is Pending or c.shape == shape else unbroadcast(c, shape)
+
+        return _Step(j, s, None, apply)
 
     def noise(self, eps: float) -> dict[int, float]:
         """Say how far rounding by `eps` moves every cotangent at most: each contribution is shaken."""
@@ -257,6 +373,15 @@ def less(a: Any, b: Any) -> Any:
 def times(c: Any, factor: float) -> Any:
     """Scale a cotangent, also of several outputs."""
     return Outputs([x * factor for x in c]) if isinstance(c, Outputs) else c * factor
+
+
+def _summed(c: Any) -> Any:
+    return c.total() if type(c) is Pending else c
+
+
+def _basic(index: Any) -> bool:
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(isinstance(i, (int, slice, type(None), type(Ellipsis))) for i in parts)
 
 
 def _add(cots: dict[int, Any], k: int, c: Any) -> None:

@@ -63,21 +63,23 @@ class Pool:
         if not any(isinstance(v, Outputs) for v in values) and np.ndim(values[-1]):
             self.series.append((says, values))
 
-    def _states(self) -> dict[int, list[Any]]:
-        """Collect, by the mark of a state, its values from the initial one to the last."""
-        found: dict[int, list[Any]] = {}
-        for _, values in self.series:
-            marks = [_mark([v]) for v in values]
-            for _, others in self.series:
-                if len(others) == len(values) > 1 and marks[1:] == [_mark([v]) for v in others[:-1]]:
-                    found[_mark(values)] = [*values, others[-1]]
+    def _states(self) -> dict[int, tuple[list[Any], int]]:
+        """Collect, by its mark, what a state is before and after all steps, and where the series begins."""
+        found: dict[int, tuple[list[Any], int]] = {}
+        for _, before in self.series:
+            marks = [_mark([v]) for v in before]
+            for _, after in self.series:
+                if len(after) == len(before) > 1 and marks[1:] == [_mark([v]) for v in after[:-1]]:
+                    states = [*before, after[-1]]
+                    found[_mark(before)] = states, 0
+                    found.setdefault(_mark(after), (states, 1))
         return found
 
     def moved(self, now: Values, by: int) -> Iterator[Values]:
         """Give the values of another step: as an index that wraps does, held at the ends, or zero."""
         n = len(now)
-        states = self.states.get(_mark(now), list(now))
-        yield [states[(t + by) % len(states)] for t in range(n)]
+        states, start = self.states.get(_mark(now), (list(now), 0))
+        yield [states[(t + start + by) % len(states)] for t in range(n)]
         yield [now[min(max(t + by, 0), n - 1)] for t in range(n)]
         yield [now[t + by] if 0 <= t + by < n else 0 * now[t] for t in range(n)]
 
@@ -97,7 +99,7 @@ class Pool:
                     said = f"its value of {text}"
                     yield "wrong step", 1.1 + 0.1 * (abs(by) > 1), lambda said=said: said, values  # type: ignore[misc]
         if n > 1:
-            for last in (self.states.get(_mark(now), now)[-1], now[-1]):
+            for last in (self.states.get(_mark(now), (now, 0))[0][-1], now[-1]):
                 if new([last] * n):
                     said = "its value of the last step, at every step,"
                     yield "overwritten", 1.25, lambda said=said: said, [last] * n  # type: ignore[misc]
@@ -451,6 +453,8 @@ def aliased(walk: Backward, words: Words, pool: Pool) -> Iterator[Mistake]:
         if sum(map(len, places)) <= len(values) or not all(places):
             continue
         for kind, cost, text, other in pool.instead(values):
+            if kind == "swapped operand" and cost > 1.2:
+                continue  # not computed from it, so not what it is overwritten with
             by = {e: (i, o) for us, o in zip(places, other, strict=True) for e, i in us}
 
             def edit(e: Edge, g: Any, c: Any, now: Any, by: Any = by) -> Any:

@@ -126,9 +126,6 @@ def _sizes(spot: Spot) -> dict[int, str]:
     for shape in filter(None, shapes):  # several outputs have no shape
         for n in shape:
             sizes.setdefault(n, f"{n}, the length of an axis of {shape},")
-        if len(shape) > 1:
-            n = math.prod(shape)
-            sizes.setdefault(n, f"{n}, the size of {shape},")
     for site in walk.sites:
         sizes.setdefault(len(site), f"{len(site)}, the number of steps,")
     return {n: text for n, text in sizes.items() if n > 1}
@@ -140,8 +137,6 @@ def _lengths(spot: Spot) -> Iterator[tuple[float, float, str]]:
     for n, text in _sizes(spot).items():
         yield 1 / n, 1.25, f"has a factor 1/{text} too much"
         yield n, 1.25, f"has a factor {text} too much"
-        yield math.sqrt(n), 1.5, f"has a factor sqrt({n}) too much"
-        yield 1 / math.sqrt(n), 1.5, f"has a factor 1/sqrt({n}) too much"
 
 
 def derivatives(spot: Spot) -> Iterator[Mistake]:

@@ -43,7 +43,7 @@ __all__ = ["Explanation", "Explanations", "explain"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Found = tuple[Mistake, float]
-MARGIN = 0.35
+MARGIN = 0.2
 """How much more far-fetched than the first explanation another may be, to be tried as well."""
 
 
@@ -105,6 +105,7 @@ class Search:
         self.scales = {k: max(_size(m), _size(right[k]), 1e-300) for k, m in given.items()}
         self.target = self.vector(self.errors)
         self.reach = walk.behind(given)
+        walk.compile(given)
         self.wrong = 0
         for bit, (k, error) in enumerate(self.errors.items()):
             self.wrong |= (_size(error) > rtol * self.scales[k]) << bit
@@ -214,7 +215,7 @@ class Search:
 
     def _order(self, mistake: Mistake) -> tuple[float, int]:
         """Rank by cost, and a missing term where it is used rather than where it ends up."""
-        cost = mistake.cost + 0.3 * (self.behind(mistake) != self.wrong)
+        cost = mistake.cost + 0.7 * (self.behind(mistake) != self.wrong)
         last = max([k for k, _ in mistake.edits], default=0)
         return cost, last if mistake.kind == "missing term" else -last
 
@@ -308,9 +309,9 @@ def explain(
     if not search.wrong:
         return Explanations()
     found, near = list[Found](), list[tuple[float, Mistake, Array]]()
-    progress = _Progress(seconds)
+    progress, limit = _Progress(seconds), math.inf
     for mistake in search.mistakes():
-        if progress.over() or (found and mistake.cost > found[0][0].cost + MARGIN):
+        if progress.over() or (found and search._order(mistake)[0] > limit):
             break
         try:
             change = search.change(mistake)
@@ -319,6 +320,7 @@ def explain(
         left = search.left(change)
         if search.fits(left):
             found.append((mistake, left))
+            limit = min(limit, search._order(mistake)[0] + MARGIN)
         elif math.isfinite(left):
             near.append((float(np.linalg.norm(search.target - change)), mistake, change))
             if len(near) > 4000:

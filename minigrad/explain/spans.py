@@ -27,7 +27,7 @@ def spans(spot: Spot, mistake: Mistake) -> Iterator[Mistake]:
     if n > 2:
         yield _at(spot, mistake, "but last", steps[:-1])
         yield _at(spot, mistake, "but first", steps[1:])
-    if mistake.kind == "missing term" and n > 3:
+    if mistake.kind == "missing term" and spot.carried and n > 3:
         for t in steps[1:-1]:
             yield _at(spot, mistake, "one", [t])
             yield _at(spot, mistake, "up to", [s for s in steps if s <= t])
@@ -40,8 +40,8 @@ def spans(spot: Spot, mistake: Mistake) -> Iterator[Mistake]:
 def _at(spot: Spot, mistake: Mistake, mode: str, steps: list[int]) -> Mistake:
     words, walk = spot.words, spot.walk
     edges = [e for e in spot.edges if spot.step(e) in steps]
-    first = [e for e in spot.edges if spot.step(e) == min(map(spot.step, spot.edges))]
-    start, end = walk.edges[first[0][0]][first[0][1]], spot.source
+    k, j = min(spot.edges, key=spot.step)
+    start, end = walk.edges[k][j], spot.source
     when = {
         "last": "at the last step only, ",
         "first": "at the first step only, ",
@@ -107,10 +107,11 @@ def accumulated(spot: Spot) -> Iterator[Mistake]:
         return
     sums: dict[int, Any] = {}
     last = max(map(spot.step, spot.edges))
+    newest = max(e for e in spot.edges if spot.step(e) == last)
 
     def edit(e: Edge, g: Any, c: Any, now: Any) -> Any:
         t = spot.step(e)
-        if t == last and e == max(e for e in spot.edges if spot.step(e) == last):
+        if e == newest:
             sums.clear()
         if t not in sums:
             c = c + sums.get(t + 1, 0)

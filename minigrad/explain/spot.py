@@ -80,10 +80,14 @@ class Spot:
     def right(self) -> str:
         return self.words.right(self.k, self.j)
 
-    def step(self, edge: Edge) -> int:
-        """Give the time step of an edge: of its node, or its place if one node joins them all."""
+    @functools.cached_property
+    def steps(self) -> dict[Edge, int]:
+        """The time step of every edge: of its node, or its place if one node joins them all."""
         one = len(self.edges) > 1 and self.edges[0][0] == self.edges[-1][0]
-        return edge[1] if one else self.walk.step(edge[0])
+        return {e: e[1] if one else self.walk.step(e[0]) for e in self.edges}
+
+    def step(self, edge: Edge) -> int:
+        return self.steps[edge]
 
     @functools.cached_property
     def carried(self) -> bool:
