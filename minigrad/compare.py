@@ -18,7 +18,6 @@ error of its terms, and its own relative error says nothing. Nor is it the repor
 
 from __future__ import annotations
 
-import difflib
 import html
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -30,8 +29,7 @@ import numpy.typing as npt
 
 from . import tree
 from .debug import located
-from .explain import Backward, Explanation, Explanations, Words, explain
-from .graph import Graph
+from .explain import Case, Divergence, Explanations
 from .tensor import Tensor
 
 __all__ = ["GradientMismatch", "Report", "Row", "compare", "compare_backward"]
@@ -127,18 +125,30 @@ class Report:
             why = f"\n{self.explain()}" if self.case else ""
             raise GradientMismatch(f"{self}{why}")
 
-    def explain(self) -> Explanations:
+    def explain(self, seconds: float = 20.0) -> Explanations:
         """Say which mistake in the backward pass gives the manual numbers: explanations, best first.
 
-        An empty list if everything agrees. ValueError for a report that knows no graph, because
-        two containers of numbers were compared.
+        The search ends after some `seconds`. An empty list if everything agrees; ValueError for a
+        report that knows no graph, because two containers of numbers were compared.
         """
+        if self.ok:
+            return Explanations()
+        shapes = [row.name for row in self.rows if row.verdict == "shape"]
+        return self._case("explain").explained(shapes, seconds)
+
+    @property
+    def first_divergence(self) -> Divergence | None:
+        """The first wrong gradient, coming from the loss, if gradients of intermediates were given."""
+        wrong = [row.name for row in self.rows if row.verdict in ("differs", "shape", "non-finite")]
+        return self._case("first_divergence").divergence(wrong)
+
+    def _case(self, what: str) -> Case:
         if self.case is None:
             raise ValueError(
-                "explain: this report compares two containers of numbers and knows no graph; "
-                "give compare() the loss itself, or use compare_backward(forward, backward, inputs)"
+                f"{what}: this report compares two containers of numbers and knows no graph; give "
+                "compare() the loss itself, or use compare_backward(forward, backward, inputs)"
             )
-        return Explanations() if self.ok else self.case.explained(self.rows)
+        return self.case
 
     @property
     def summary(self) -> str:
@@ -174,125 +184,6 @@ class Report:
             f"<table><caption>{html.escape(self.summary)}</caption>"
             f"<thead>{line(HEAD, 'th')}</thead><tbody>{''.join(body)}</tbody></table>"
         )
-
-
-class Case:
-    """The recorded graph behind a report: nodes by name, and the manual gradients."""
-
-    def __init__(self, loss: Tensor, manual: Mapping[str, Any]) -> None:
-        self.walk = Backward(loss)
-        self.numbers = _numbers(self.walk, loss)
-        self.manual = _entries("manual", manual)
-        self.keys = {name: self._key(name) for name in self.manual}
-
-    def _key(self, name: str) -> int:
-        """Find the node of a name: the whole name, or the end of one path."""
-        found = [
-            k for path, ks in self.numbers.items() for k in ks
-            if path == name or path.endswith(("/" + name, "." + name))
-        ]  # fmt: skip
-        exact = self.numbers.get(name, [])
-        if len(exact) == 1 or len(found) == 1:
-            return (exact if len(exact) == 1 else found)[0]
-        known = [path for path in self.numbers if path]
-        if found:
-            raise ValueError(f"compare: {name!r} names {len(found)} tensors; give more of the path")
-        near = difflib.get_close_matches(name, known, 3, 0.4) or known[:5]
-        raise ValueError(
-            f"compare: nothing behind the loss is named {name!r}; "
-            + (
-                f"the nearest names are {', '.join(map(repr, near))}"
-                if near
-                else "nothing has a name"
-            )
-        )
-
-    def automatic(self) -> dict[str, Array]:
-        """Give the automatic gradients of what manual names, and of all named leaves."""
-        names = dict(self.keys)
-        taken = set(names.values())
-        for path, ks in self.numbers.items():
-            if len(ks) == 1 and ks[0] not in taken and ks[0] in self.walk.leaves and path:
-                names[path] = ks[0]
-        out = {}
-        for name, k in names.items():
-            value = self.walk.nodes[k].value
-            out[name] = np.asarray(self.walk.cots.get(k, np.zeros(value.shape))).astype(value.dtype)
-        return out
-
-    def noise(self) -> dict[str, float]:
-        """Estimate the rounding error of every entry, from a walk with every result perturbed."""
-        widths = [t.value.dtype.itemsize for t in self.walk.nodes if t.primitive is None]
-        eps = float(np.finfo(f"f{min([8, *widths])}").eps)
-        noise = self.walk.noise(eps)
-        return {name: noise.get(k, 0.0) for name, k in self.keys.items()}
-
-    def differences(self, name: str, at: tuple[int, ...]) -> float | None:
-        """Differentiate the loss by one element of a leaf, by central differences in float64."""
-        k = self.keys[name]
-        if k not in self.walk.leaves:
-            return None
-        x = np.array(self.walk.z[k], np.float64)
-        h = 1e-3 * max(1.0, abs(float(x[at])))
-
-        def moved(step: float) -> float:
-            y = x.copy()
-            y[at] += step
-            return self.walk.replay(k, y)
-
-        near, far = moved(h) - moved(-h), moved(2 * h) - moved(-2 * h)
-        return (8 * near - far) / (12 * h)
-
-    def judged(self, row: Row) -> Row:
-        """Add the third opinion to a row that differs."""
-        if row.verdict != "differs" or row.worst_at is None:
-            return row
-        third = self.differences(row.name, row.worst_at)
-        if third is None:
-            return row
-        ours, theirs = abs(third - row.manual), abs(third - row.automatic)
-        who = "manual is wrong" if theirs < ours else "MINIGRAD is wrong: please report it"
-        if min(ours, theirs) > 0.1 * abs(row.manual - row.automatic):
-            who = "neither agrees; is there a kink?"
-        note = f"central differences: {third:.8g}, {who}"
-        return replace(row, note=f"{row.note}; {note}" if row.note else note)
-
-    def explained(self, rows: Iterable[Row]) -> Explanations:
-        rtol, given, shapes = 1e-8, {}, Explanations()
-        for row in rows:
-            if row.name not in self.keys:
-                continue
-            k, m = self.keys[row.name], self.manual[row.name]
-            if row.verdict == "shape":
-                shapes.append(self._shape(row, m, k))
-            elif np.isfinite(m).all():
-                given[k] = m
-                if m.itemsize < 8 or self.walk.nodes[k].value.dtype.itemsize < 8:
-                    rtol = 3e-4
-        return shapes or explain(self.walk, given, rtol)
-
-    def _shape(self, row: Row, m: Array, k: int) -> Explanation:
-        """Explain a gradient of the wrong shape."""
-        a = np.asarray(self.walk.cots.get(k, 0.0))
-        use = next(iter(self.walk.uses[k]), k)
-        place, name = Words(self.walk).where(use), row.name
-        kind, text = "broadcast", f"the gradient of {name!r} has shape {m.shape}, not {a.shape}"
-
-        def same(x: Any) -> bool:
-            return np.shape(x) == a.shape and bool(
-                np.allclose(x, a, rtol=1e-4, atol=1e-6 * float(_size(a)))
-            )
-
-        extra = m.ndim - a.ndim
-        if m.shape == a.shape[::-1] and same(m.T):
-            kind, text = "transpose", f"the gradient of {name!r} is transposed"
-        elif extra > 0 and same(m.sum(axis=tuple(range(extra)))):
-            text += f": sum it over axes {list(range(extra))}, over which {name!r} is broadcast"
-        elif m.size == a.size and same(m.reshape(a.shape)):
-            text += ": the numbers are right, reshape it"
-        elif m.size < a.size and np.allclose(m, a.sum(), rtol=1e-4):
-            text += ": it is summed over too many axes"
-        return Explanation(text[0].upper() + text[1:] + ".", kind, place, None, math.inf)
 
 
 def compare(manual: Any, automatic: Any, *, rtol: float | None = None) -> Report:
@@ -414,34 +305,19 @@ def _with_graph(loss: Tensor, manual: Mapping[str, Any], rtol: float | None) -> 
         raise ValueError(f"compare: the loss must have one element, not shape {loss.shape}")
     if not manual:
         raise ValueError("compare: manual is empty; there are no gradients to compare")
-    case = Case(loss, manual)
-    ours, theirs = case.manual, case.automatic()
-    largest, noise = max(float(_size(a)) for a in theirs.values()), case.noise()
-    rows = [Row(name, a.shape, "missing") for name, a in theirs.items() if name not in ours]
-    for name, m in ours.items():
+    case = Case(loss, _entries("manual", manual))
+    theirs, noise = case.automatic(), case.noise()
+    largest = max(float(_size(a)) for a in theirs.values())
+    rows = [Row(name, a.shape, "missing") for name, a in theirs.items() if name not in case.manual]
+    for name, m in case.manual.items():
         row = _row(name, m, theirs[name], rtol, largest)
         if row.verdict == "differs" and row.max_abs <= 100 * noise[name]:
             row = replace(row, verdict="ok", note="as far apart as rounding puts them")
-        rows.append(case.judged(row))
+        if row.verdict == "differs" and row.worst_at is not None:
+            third = case.opinion(name, row.worst_at, row.manual, row.automatic)
+            row = replace(row, note="; ".join(filter(None, [row.note, third])))
+        rows.append(row)
     return Report(tuple(sorted(rows, key=_rank)), case)
-
-
-def _numbers(walk: Backward, loss: Tensor) -> dict[str, list[int]]:
-    """Collect the nodes of the tape by name: parameters and leaves, intermediates with a path."""
-    names: dict[str, list[int]] = {}
-    for node in Graph(loss, fold=False).nodes:
-        if node.tensor in walk.number and node.name:
-            path = f"{node.scope}.{node.name}" if node.op and node.scope else node.name
-            names.setdefault(path, []).append(walk.number[node.tensor])
-    for k in range(len(walk.nodes)):
-        place = walk.place(k)
-        if place is not None and place.target and k in walk.site_of:
-            path = place.target
-            if len(walk.site_of[k]) > 1:
-                path = f"step[{walk.step(k)}].{path}"
-            if k not in names.setdefault(path, []):
-                names[path].append(k)
-    return names
 
 
 def _rank(row: Row) -> tuple[bool, float, str]:
@@ -478,9 +354,32 @@ def _row(name: str, m: Array, a: Array, rtol: float | None, largest: float) -> R
             note = "zero but for rounding, beside the largest entry?"
         elif verdict == "differs" and width < 8 and rtol is None and max_rel < 0.1:
             note = "rounding? repeat in float64"
+        elif verdict == "differs":
+            note = _pattern(m, a, error > limit * size, shape, max(1e-9, 10 * eps))
     at = tuple(map(int, np.unravel_index(k, shape)))
     numbers = float(m[k]), float(a[k]), cosine, limit
     return Row(name, shape, verdict, float(max_abs), float(max_rel), at, *numbers, note)
+
+
+def _pattern(m: Array, a: Array, wrong: Array, shape: tuple[int, ...], close: float) -> str:
+    """Say what the wrong elements have in common: a factor, or a place."""
+    if not m.any():
+        return "all zero"
+    factor = float((m * a).sum() / (a * a).sum()) if a.any() else 0.0
+    if m.size > 1 and factor and _size(m - factor * a) <= close * _size(m):
+        return f"{factor:.6g} times the automatic"
+    places = []
+    for axis, n in enumerate(shape):
+        others = tuple([k for k in range(len(shape)) if k != axis])
+        hit = np.flatnonzero(wrong.reshape(shape).any(axis=others))
+        lo, hi = int(hit[0]), int(hit[-1]) + 1
+        if hi - lo == n or hi - lo > len(hit):
+            continue
+        block = n % (hi - lo) == 0 and lo % (hi - lo) == 0 and hi - lo > 1
+        which = f"{lo}:{hi}" if hi - lo > 1 else f"{lo}"
+        of = f", block {lo // (hi - lo)} of {n // (hi - lo)}" if block else ""
+        places.append(f"at {which} of axis {axis}{of}")
+    return f"only {' and '.join(places)}" if places else ""
 
 
 def _size(x: Array) -> Any:

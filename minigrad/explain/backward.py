@@ -48,7 +48,13 @@ class _Step:
     __slots__ = ("factor", "function", "index", "input", "shape", "source")
 
     def __init__(
-        self, j: int, source: int, factor: Any, function: Any = None, index: Any = None, shape: Any = None
+        self,
+        j: int,
+        source: int,
+        factor: Any,
+        function: Any = None,
+        index: Any = None,
+        shape: Any = None,
     ) -> None:
         self.input, self.source, self.factor = j, source, factor
         self.function, self.index, self.shape = function, index, shape
@@ -231,9 +237,9 @@ class Backward:
                     for step in self._steps[k]:
                         step.add(d, delta, own)
                     continue
-                for s, factor, step in self._jumps[k]:  # as step.add, for what is most of a search
-                    if step is not None:
-                        step.add(d, delta, own)
+                for s, factor, other in self._jumps[k]:  # as step.add, for what is most of a search
+                    if other is not None:
+                        other.add(d, delta, own)
                     elif s in own:
                         delta[s] += d * factor
                     else:

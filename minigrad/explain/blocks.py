@@ -48,7 +48,7 @@ def exchanged(walk: Backward, words: Words) -> Iterator[Mistake]:
         k0 = site.members[-1]
         for a, b in combinations(walk.edges[k0], 2):
             ca, cb = walk.contributions.get((k0, a)), walk.contributions.get((k0, b))
-            if ca is None or isinstance(ca, Outputs) or np.shape(ca) != np.shape(cb):
+            if ca is None or cb is None or isinstance(ca, Outputs) or np.shape(ca) != np.shape(cb):
                 continue
             edits: dict[Edge, Edit] = {}
             for k in site.members:
@@ -63,9 +63,7 @@ def exchanged(walk: Backward, words: Words) -> Iterator[Mistake]:
             )  # fmt: skip
 
 
-def _reordered(
-    walk: Backward, words: Words, parts: Parts, order: Any, moved: list[int]
-) -> Mistake:
+def _reordered(walk: Backward, words: Words, parts: Parts, order: Any, moved: list[int]) -> Mistake:
     by = {k: m for i in moved for k, m in zip(parts[i], parts[order[i]], strict=True)}
 
     def edit(e: Edge, g: Any, c: Any, now: Any) -> Any:

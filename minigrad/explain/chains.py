@@ -37,6 +37,8 @@ def _one_thought(words: Words, part: list[int], links: list[int]) -> bool:
     same = [k for k in links if words.expressions.get(k, (None, True))[0] == call]
     if words.inner(part[0]):
         return part == same
+    if words.interior & {*words.walk.uses[part[0]]}:
+        return False
     one = [k for k in links if k in words.interior]
     return part == one or not any(k in words.interior for k in part)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, permutations, product
@@ -13,169 +12,11 @@ import numpy as np
 from ..tape import Outputs
 from .backward import Backward, Edge
 from .local import PRODUCTS, fit
+from .pool import SHIFTS, Pool, Values, mark
 from .spot import Group, Mistake, Spot
 from .words import Words
 
-__all__ = ["Pool", "aliased", "factors", "gradients", "mixed", "operands", "overwritten"]
-
-Values = Sequence[Any]
-Other = tuple[str, float, Callable[[], str], Values]  # kind, cost, words, values step by step
-
-
-SHIFTS = ((1, "the next step"), (-1, "the step before"), (2, "two steps later"), (-2, "two steps before"))
-
-
-SPOILT: list[tuple[str, Callable[[Any], Any]]] = [
-    ("1 - v**2", lambda v: 1 - v**2),
-    ("v * (1 - v)", lambda v: v * (1 - v)),
-    ("1 - v", lambda v: 1 - v),
-    ("v**2", lambda v: v**2),
-    ("-v", lambda v: -v),
-    ("exp(v)", lambda v: np.exp(np.minimum(v, 50))),
-]
-"""What a value may have become by an operation in place."""
-
-
-class Pool:
-    """All quantities of the forward pass as series over time: what may be taken for another."""
-
-    def __init__(self, walk: Backward, words: Words) -> None:
-        self.walk, self.words = walk, words
-        self.series: list[tuple[Callable[[], str], Values]] = []
-        self.makers: dict[int, list[int]] = {}  # by the mark of a series, the nodes that made it
-        self.nodes = {id(v): k for k, v in enumerate(walk.z)}
-        for site in walk.sites:
-            ks, last = site.members, site.members[-1]
-            self._add(lambda k=last: words.value(k), [walk.z[k] for k in ks])  # type: ignore[misc]
-            self.makers.setdefault(_mark([walk.z[k] for k in ks]), ks)
-            for i in range(len(walk.xs[last])):
-                said = lambda k=last, i=i: words.marked(k, i)  # noqa: E731
-                self._add(said, [walk.xs[k][i] for k in ks])
-        for k in sorted(walk.leaves):
-            self._add(lambda k=k: words.value(k), [walk.z[k]])  # type: ignore[misc]
-        self.kin: dict[int, set[int]] = defaultdict(set)  # the series that hold a value
-        for n, (_, values) in enumerate(self.series):
-            for v in values if len(values) > 1 else ():
-                self.kin[_mark([v])].add(n)
-        self.states = self._states()
-
-    def _add(self, says: Callable[[], str], values: Values) -> None:
-        if not any(isinstance(v, Outputs) for v in values) and np.ndim(values[-1]):
-            self.series.append((says, values))
-
-    def _states(self) -> dict[int, tuple[list[Any], int]]:
-        """Collect, by its mark, what a state is before and after all steps, and where the series begins."""
-        found: dict[int, tuple[list[Any], int]] = {}
-        for _, before in self.series:
-            marks = [_mark([v]) for v in before]
-            for _, after in self.series:
-                if len(after) == len(before) > 1 and marks[1:] == [_mark([v]) for v in after[:-1]]:
-                    states = [*before, after[-1]]
-                    found[_mark(before)] = states, 0
-                    found.setdefault(_mark(after), (states, 1))
-        return found
-
-    def moved(self, now: Values, by: int) -> Iterator[Values]:
-        """Give the values of another step: as an index that wraps does, held at the ends, or zero."""
-        n = len(now)
-        states, start = self.states.get(_mark(now), (list(now), 0))
-        yield [states[(t + start + by) % len(states)] for t in range(n)]
-        yield [now[min(max(t + by, 0), n - 1)] for t in range(n)]
-        yield [now[t + by] if 0 <= t + by < n else 0 * now[t] for t in range(n)]
-
-    def instead(self, now: Values, turned: bool = False, deep: bool = True) -> Iterator[Other]:
-        """List other values for `now`: of another step, or another quantity; `turned`: transposed."""
-        n, shape, seen = len(now), np.shape(now[-1]), {_mark(now)}
-
-        def new(values: Values) -> bool:
-            if any(np.shape(v) != shape for v in values) or (mark := _mark(values)) in seen:
-                return False
-            seen.add(mark)
-            return True
-
-        for by, text in SHIFTS if n > 1 else ():
-            for values in self.moved(now, by):
-                if new(values):
-                    said = f"its value of {text}"
-                    yield "wrong step", 1.1 + 0.1 * (abs(by) > 1), lambda said=said: said, values  # type: ignore[misc]
-        if n > 1:
-            for last in (self.states.get(_mark(now), (now, 0))[0][-1], now[-1]):
-                if new([last] * n):
-                    said = "its value of the last step, at every step,"
-                    yield "overwritten", 1.25, lambda said=said: said, [last] * n  # type: ignore[misc]
-        if deep:
-            yield from (other for other in self._recomputed(now) if new(other[3]))
-        for text, form in SPOILT if now[0].dtype.kind == "f" else ():
-            if new(values := [form(v) for v in now]):
-                yield "overwritten", 1.4, lambda text=text: f"`{text}` of it", values  # type: ignore[misc]
-        around = self._around(now)
-        for says, whole in self.series:
-            values = [whole[0]] * n if len(whole) == 1 else whole
-            for start in range(max(0, len(values) - n - 1), len(values) - n + 1):
-                chosen = values[start : start + n]
-                if new(chosen):
-                    if shifted(chosen, now) or (n == 1 and self._kin(chosen[0], now[0])):
-                        yield "wrong step", 1.15, says, chosen
-                    else:
-                        near = _mark(chosen) in around
-                        yield "swapped operand", 1.15 if near else 1.3, says, chosen
-                elif turned and np.ndim(chosen[0]) > 1:
-                    other = [np.swapaxes(v, -1, -2) for v in chosen]
-                    if new(other):
-                        yield "swapped operand", 1.35, says, other
-            if n > 1 and len(whole) == n and new(late := [0 * whole[0], *whole[:-1]]):
-                said = f"{says()} of the step before"
-                yield "wrong step", 1.35, lambda said=said: said, late  # type: ignore[misc]
-
-    def _kin(self, a: Any, b: Any) -> bool:
-        return not self.kin[_mark([a])].isdisjoint(self.kin[_mark([b])])
-
-    def _around(self, now: Values) -> set[int]:
-        """Mark what is one operation away from the values in question."""
-        walk, marks = self.walk, set[int]()
-        ks = [self.nodes.get(id(v)) for v in now]
-        if None in ks:
-            return marks
-        site = walk.site_of.get(ks[-1])  # type: ignore[arg-type]
-        ends = {walk.site_of.get(m) for m in walk.uses[ks[-1]]}  # type: ignore[index]
-        ends |= {walk.site_of.get(s) for s in walk.edges[ks[-1]].values()}  # type: ignore[index]
-        for other in ends - {None, site}:
-            assert other is not None
-            marks.add(_mark([walk.z[k] for k in other.members]))
-        return marks
-
-    def _recomputed(self, now: Values) -> Iterator[Other]:
-        """Compute the values again with one input of another step: tanh(c) of the wrong c."""
-        walk, words = self.walk, self.words
-        ks = self.makers.get(_mark(now), [])
-        for i in range(len(walk.xs[ks[0]]) if ks else 0):
-            inputs = [walk.xs[k][i] for k in ks]
-            if walk.site_of[ks[0]].op == "stack" or np.ndim(inputs[0]) == 0:
-                continue
-            for by, text in SHIFTS[:2] if len(ks) > 1 else ():
-                for values in self.moved(inputs, by):
-                    if all(np.shape(v) == np.shape(x) for v, x in zip(values, inputs, strict=True)):
-                        said = f"{words.value(ks[-1])} with {words.marked(ks[-1], i)} of {text}"
-                        yield "wrong step", 1.15, lambda said=said: said, self._again(ks, i, values)  # type: ignore[misc]
-        if ks and len(walk.xs[ks[0]]) == 1 and walk.nodes[ks[0]].primitive.family == "linear":
-            inputs = [walk.xs[k][0] for k in ks]
-            for kind, cost, says, values in self.instead(inputs, deep=False):
-                yield kind, cost, says, self._again(ks, 0, values)
-        elif len(ks) == 1 and walk.site_of[ks[0]].op == "stack":
-            k = ks[0]
-            for kind, cost, says, values in self.instead(walk.xs[k], deep=False):
-                z = walk.nodes[k].primitive.forward(*values, **walk.nodes[k].params)
-                yield kind, cost, says, [z]
-
-    def _again(self, ks: list[int], i: int, values: Values) -> list[Any]:
-        made = []
-        for k, v in zip(ks, values, strict=True):
-            xs = list(self.walk.xs[k])
-            xs[i] = v
-            node = self.walk.nodes[k]
-            with np.errstate(all="ignore"):
-                made.append(node.primitive.forward(*xs, **node.params))
-        return made
+__all__ = ["aliased", "factors", "gradients", "mixed", "operands", "overwritten"]
 
 
 def operands(spot: Spot, pool: Pool) -> Iterator[Mistake]:
@@ -223,26 +64,26 @@ def _own(spot: Spot, value: Any) -> bool:
 
 
 def _together(
-    spot: Spot, pool: Pool, now: list[Values], i: int
+    spot: Spot, pool: Pool, now: Sequence[Values], i: int
 ) -> Iterator[tuple[str, float, Callable[[], str], list[Values]]]:
     """List other values for all parts of a spot: for siblings, each its own, or one for all."""
-    if len({_mark(values) for values in now}) == 1:
+    if len({mark(values) for values in now}) == 1:
         for kind, cost, text, values in pool.instead(now[0], spot.op in PRODUCTS):
             yield kind, cost, text, [values] * len(now)
         return
-    for by, text in SHIFTS:
+    for by, when in SHIFTS:
         for moved in zip(*[pool.moved(values, by) for values in now], strict=True):
-            said = f"its value of {text}"
+            said = f"its value of {when}"
             yield "wrong step", 1.1 + 0.1 * (abs(by) > 1), lambda said=said: said, list(moved)  # type: ignore[misc]
     if len({np.shape(v) for values in now for v in values}) == 1 and len(now) <= 9:
         orders = permutations(range(len(now))) if len(now) <= 4 else [range(len(now))[::-1]]
         for order in [*orders][len(now) <= 4 :]:
-            say = lambda: "those of its siblings in another order"  # noqa: E731
-            yield "permuted", 1.2, say, [now[i] for i in order]
+            said = "those of its siblings in another order"
+            yield "permuted", 1.2, lambda said=said: said, [now[i] for i in order]  # type: ignore[misc]
     for values, part in zip(now, spot.spots if isinstance(spot, Group) else [spot], strict=True):
         if all(np.shape(v) == np.shape(w) for v, w in zip(values, now[0], strict=True)):
-            say = lambda part=part: f"{part.words.marked(part.k, i)} everywhere"  # noqa: E731
-            yield "swapped operand", 1.15, say, [values] * len(now)
+            said = f"{part.words.marked(part.k, i)} everywhere"
+            yield "swapped operand", 1.15, lambda said=said: said, [values] * len(now)  # type: ignore[misc]
 
 
 def factors(spot: Spot, pool: Pool) -> Iterator[Mistake]:
@@ -295,7 +136,7 @@ def gradients(spot: Spot) -> Iterator[Mistake]:
     if spot.several or not np.ndim(now[0]) or len(set(ks)) < len(ks):
         return
     place = {walk.step(k): r for r, k in enumerate(ks)} if isinstance(spot, Group) else {}
-    seen = {_mark(now)}
+    seen = {mark(now)}
     for site in walk.sites:
         others = site.members[-len(ks) :]
         if len(others) < len(ks) or not all(m in walk.cots for m in others):
@@ -311,14 +152,14 @@ def gradients(spot: Spot) -> Iterator[Mistake]:
         for i, values in chosen:
             if any(np.shape(v) != np.shape(g) for v, g in zip(values, now, strict=True)):
                 continue
-            if (mark := _mark(values)) in seen:
+            if (number := mark(values)) in seen:
                 continue
-            seen.add(mark)
+            seen.add(number)
 
             def edit(
                 e: Edge, g: Any, c: Any, now: Any, i: int | None = i, others: Any = others
             ) -> Any:
-                m = others[place[walk.step(e[0])] if place else ks.index(e[0])]
+                m: int = others[place[walk.step(e[0])] if place else ks.index(e[0])]
                 g = now(m) if i is None else walk.pulled(m, now(m), i)[i]
                 return walk.pulled(e[0], g, e[1])[e[1]]
 
@@ -365,7 +206,7 @@ def overwritten(walk: Backward, words: Words) -> Iterator[Mistake]:
             paths = [_path(walk, ts[i], depth) for ts in terms]
             if len({len(path) for path in paths}) > 1 or len(paths[-1]) <= depth:
                 continue
-            if np.shape(walk.contributions.get(paths[-1][-1])) != np.shape(walk.z[k0]):
+            if np.shape(walk.contributions.get(paths[-1][-1], 0)) != np.shape(walk.z[k0]):
                 continue
             rests = [[b for b in range(n) if b != i], [*range(i)], [*range(i + 1, n)]]
             rests += [[b] for b in range(n) if b != i]
@@ -448,6 +289,8 @@ def aliased(walk: Backward, words: Words, pool: Pool) -> Iterator[Mistake]:
             needed = i != j or getattr(walk.nodes[k].primitive, "family", "") == "elementwise"
             if needed and isinstance(x, np.ndarray) and x.ndim:
                 users[id(x)].append(((k, j), i))
+        if len(walk.xs[k]) == 1 and getattr(walk.nodes[k].primitive, "family", "") == "elementwise":
+            users[id(walk.z[k])].append(((k, j), -1))
     for says, values in pool.series:
         places = [users.get(id(v), []) for v in values]
         if sum(map(len, places)) <= len(values) or not all(places):
@@ -459,6 +302,8 @@ def aliased(walk: Backward, words: Words, pool: Pool) -> Iterator[Mistake]:
 
             def edit(e: Edge, g: Any, c: Any, now: Any, by: Any = by) -> Any:
                 (k, j), (i, o) = e, by[e]
+                if i < 0:
+                    return walk.pulled(k, g, j, None, o)[j]
                 xs = list(walk.xs[k])
                 xs[i] = o
                 return walk.pulled(k, g, j, xs)[j]
@@ -468,18 +313,3 @@ def aliased(walk: Backward, words: Words, pool: Pool) -> Iterator[Mistake]:
 
             kind = kind if kind == "wrong step" else "overwritten"
             yield Mistake(kind, cost + 0.1, dict.fromkeys(by, edit), said)
-
-
-def shifted(a: Values, b: Values) -> bool:
-    """Whether a is the same quantity as b, a step apart."""
-    if len(a) < 2:
-        return False
-    pairs = (zip(a[:-1], b[1:], strict=True), zip(a[1:], b[:-1], strict=True))
-    return any(all(np.array_equal(x, y) for x, y in ps) for ps in pairs)
-
-
-def _mark(values: Values) -> int:
-    mark = 0
-    for v in values:
-        mark = zlib.crc32(np.ascontiguousarray(v).tobytes(), mark)
-    return mark

@@ -11,7 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import chain
 from typing import Any
@@ -22,7 +22,7 @@ from ..tape import Outputs
 from .backward import Backward, Edge, Edit, times
 from .blocks import assigned, exchanged, masked, misplaced
 from .chains import chains
-from .exchanged import Pool, aliased, factors, gradients, mixed, operands, overwritten
+from .exchanged import aliased, factors, gradients, mixed, operands, overwritten
 from .forms import BASIS
 from .leaves import returned
 from .local import (
@@ -35,6 +35,7 @@ from .local import (
     switched,
     transposes,
 )
+from .pool import Pool
 from .spans import accumulated, carried_on, kept, shortened, spans
 from .spot import Mistake, Spot, groups, spots
 from .words import Where, Words
@@ -64,6 +65,7 @@ class Explanation:
     where: Where
     steps: tuple[int, ...] | None
     residual: float
+    mistake: Mistake | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return self.sentence
@@ -97,8 +99,10 @@ class Search:
     its largest element; `target` is what has to be explained.
     """
 
-    def __init__(self, walk: Backward, given: Mapping[int, Array], rtol: float) -> None:
-        self.walk, self.rtol, self.words = walk, rtol, Words(walk)
+    def __init__(
+        self, walk: Backward, words: Words, given: Mapping[int, Array], rtol: float
+    ) -> None:
+        self.walk, self.words, self.rtol = walk, words, rtol
         self.manual = {k: np.asarray(m, np.float64) for k, m in given.items()}
         right = {k: walk.cots.get(k, np.zeros(np.shape(m))) for k, m in given.items()}
         self.errors = {k: np.asarray(m, np.float64) - right[k] for k, m in given.items()}
@@ -255,7 +259,7 @@ class Search:
             values = [form(z, x) for _, form in BASIS]
         kept = [i for i, v in enumerate(values) if np.isfinite(v).all()]
         columns = [
-            self.change(edits={(k, j): lambda e, g, c, now, v=values[i]: c + fit(g * v, c)})  # type: ignore[misc]
+            self.change(edits={(k, j): lambda e, g, c, now, v=values[i]: c + fit(g * v, c)})
             for i in kept
         ]
         if not columns:
@@ -301,11 +305,8 @@ def _pairs(n: int) -> Iterator[tuple[int, ...]]:
     return ((a, b) for a in range(n) for b in range(a + 1, n))
 
 
-def explain(
-    walk: Backward, given: Mapping[int, Array], rtol: float, seconds: float = 20.0
-) -> Explanations:
-    """Search for the mistake that turns the gradients of `walk` into the `given` ones."""
-    search = Search(walk, given, rtol)
+def explain(search: Search, seconds: float) -> Explanations:
+    """Search for the mistake that turns the automatic gradients into the manual ones."""
     if not search.wrong:
         return Explanations()
     found, near = list[Found](), list[tuple[float, Mistake, Array]]()
@@ -332,9 +333,7 @@ def explain(
     return _two(search, near, time.monotonic() + seconds)
 
 
-def _two(
-    search: Search, near: list[tuple[float, Mistake, Array]], until: float
-) -> Explanations:
+def _two(search: Search, near: list[tuple[float, Mistake, Array]], until: float) -> Explanations:
     """Try two mistakes together, and else say which single one comes nearest."""
     if not near:
         nothing = "no single mistake that is known here touches all the wrong gradients"
@@ -384,7 +383,7 @@ def _explanation(search: Search, mistake: Mistake, left: float) -> Explanation:
     where = search.words.where(at)
     says = mistake.says()
     sentence = says[0].upper() + says[1:] + (f" [{where}]." if str(where) else ".")
-    return Explanation(sentence, mistake.kind, where, mistake.steps, left)
+    return Explanation(sentence, mistake.kind, where, mistake.steps, left, mistake)
 
 
 class _Progress:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -125,7 +125,7 @@ def accumulated(spot: Spot) -> Iterator[Mistake]:
     )  # fmt: skip
 
 
-def kept(spot: Spot, parts: list[Spot]) -> Iterator[Mistake]:
+def kept(spot: Spot, parts: Sequence[Spot]) -> Iterator[Mistake]:
     """Of all that flows into one quantity only one term is kept: each is assigned, not added."""
     for part in parts:
         edits = {e: _dropped for e in spot.edges if e not in part.edges}
@@ -144,7 +144,9 @@ def shortened(walk: Backward, words: Words, wrong: set[int]) -> Iterator[Mistake
     """The loop backwards leaves out its last steps or its first; the state's gradient ends there."""
     if walk.length < 2:
         return
-    loop = {k: walk.step(k) for site in walk.sites if len(site) == walk.length for k in site.members}
+    loop = {
+        k: walk.step(k) for site in walk.sites if len(site) == walk.length for k in site.members
+    }
     starts: dict[Any, int] = {}
     into: dict[int, list[Edge]] = defaultdict(list)
     for k, j in walk.contributions:
@@ -157,9 +159,10 @@ def shortened(walk: Backward, words: Words, wrong: set[int]) -> Iterator[Mistake
     rows = _rows(walk, loop, len(steps), wrong)
     for cut in steps[1:]:
         for dropped in ({s for s in steps if s < cut}, {s for s in steps if s >= cut}):
-            for also in ({}, rows) if rows else ({},):
-                keep = np.array([s not in dropped for s in steps])
-                yield _without(walk, loop, starts, dropped, into, {e: keep for e in also})
+            keep = np.array([s not in dropped for s in steps])
+            yield _without(walk, loop, starts, dropped, into, {})
+            if rows:
+                yield _without(walk, loop, starts, dropped, into, dict.fromkeys(rows, keep))
 
 
 def _rows(walk: Backward, loop: dict[int, int], n: int, wrong: set[int]) -> set[Edge]:

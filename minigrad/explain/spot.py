@@ -147,7 +147,7 @@ def groups(walk: Backward, words: Words, some: Sequence[Spot], wrong: set[int]) 
         if not spot.inside:
             alike = spot.op, spot.j, np.shape(spot.c), np.shape(spot.g), leaf, len(spot.edges)
             sets["siblings", alike].append(spot)
-            sets["siblings", (alike, site)].append(spot)
+            sets["siblings", (alike, _origin(walk, spot.source))].append(spot)
             if leaf:
                 sets["siblings", ("to leaves", _gradient(walk, spot))].append(spot)
         if site or spot.leaf:
@@ -166,6 +166,13 @@ def groups(walk: Backward, words: Words, some: Sequence[Spot], wrong: set[int]) 
             continue
         said = "" if kind == "siblings" else words.value(these[0].source)
         yield Group(kind, these, said + " of the step before" * (kind == "carry"))
+
+
+def _origin(walk: Backward, s: int) -> Any:
+    """Name the array that a node is a part of, or else its site."""
+    while s not in walk.leaves and walk.site_of[s].op == "getitem" and walk.edges[s]:
+        (s,) = walk.edges[s].values()
+    return walk.site_of.get(s, s)
 
 
 def _gradient(walk: Backward, spot: Spot) -> tuple[int, ...]:

@@ -96,7 +96,9 @@ class Words:
         for k in range(len(self.walk.nodes)):
             links = self.walk.chain(k)
             place = self.walk.place(k)
-            same = [m for m in links if (p := self.walk.place(m)) and place and p.line == place.line]
+            same = [
+                m for m in links if (p := self.walk.place(m)) and place and p.line == place.line
+            ]
             if len(same) > 2:
                 found.update(same)
         return found

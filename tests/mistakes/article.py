@@ -65,7 +65,7 @@ def backward(p):
 
 MISTAKES = mistakes("""
 d["r"] = sum(hs[1:]) / T -> d["r"] = sum(hs[:-1]) / T | wrong step | np.stack or * p["r"]
-d["r"] = sum(hs[1:]) / T -> d["r"] = sum(hs[1:]) | factor | np.mean
+d["r"] = sum(hs[1:]) / T -> d["r"] = sum(hs[1:]) | factor | np.mean or * p["r"]
 dh = p["r"] / T -> dh = p["r"] | factor, derivative left out | np.mean
 dh = p["r"] / T -> dh = -p["r"] / T | sign | np.sum or np.mean or hs.append
 u = np.tanh(a[t + 1]) -> u = np.tanh(a[t]) | wrong step | u = or hs.append

@@ -1,0 +1,230 @@
+"""A recorded loss and the gradients derived by hand for it: who is right, where it begins, why."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..graph import Graph
+from ..tensor import Tensor
+from .backward import Backward
+from .search import Explanation, Explanations, Search, explain
+from .words import Where, Words
+
+__all__ = ["Case", "Divergence"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+PRECISION = {2: 2e-2, 4: 3e-4, 8: 1e-8}
+"""To how much of its largest element an explanation must reproduce an entry, by bytes of its dtype."""
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """The first wrong gradient on the way from the loss: all that it is computed from is right."""
+
+    name: str
+    sentence: str
+    where: Where
+    step: int | None
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class Case:
+    """The graph behind a report: what the manual gradients are gradients of.
+
+    `loss` is a Tensor of one element; `manual` has arrays by the names of leaves, of parameters, and
+    of intermediates by scope path and name ("lstm/step[7].c") or an end of it that is unique.
+    ValueError for a name that nothing has, or several have.
+    """
+
+    def __init__(self, loss: Tensor, manual: Mapping[str, Array]) -> None:
+        self.loss, self.walk, self.manual = loss, Backward(loss), manual
+        self.words = Words(self.walk)
+        self.named = _named(self.walk, loss)
+        self.keys = {name: self._key(name) for name in manual}
+
+    def _key(self, name: str) -> int:
+        """Find the node of a name: the whole name, or the end of one path."""
+        exact = self.named.get(name, [])
+        ends = [
+            k for path, ks in self.named.items() for k in ks
+            if path == name or path.endswith(("/" + name, "." + name))
+        ]  # fmt: skip
+        for found in (exact, ends):
+            if len(found) == 1:
+                return found[0]
+        known = [path for path in self.named if path]
+        if ends:
+            raise ValueError(f"compare: {name!r} names {len(ends)} tensors; give more of the path")
+        near = difflib.get_close_matches(name, known, 3, 0.4) or known[:5]
+        raise ValueError(
+            f"compare: nothing behind the loss is named {name!r}; "
+            + (f"names near it are {', '.join(map(repr, near))}" if near else "nothing has a name")
+        )
+
+    def automatic(self) -> dict[str, Array]:
+        """Give the automatic gradients of what manual names, and of all other named leaves."""
+        names = dict(self.keys)
+        for path, ks in self.named.items():
+            if path and len(ks) == 1 and ks[0] in self.walk.leaves and ks[0] not in names.values():
+                names[path] = ks[0]
+        return {name: self._automatic(k) for name, k in names.items()}
+
+    def _automatic(self, k: int) -> Array:
+        value = self.walk.nodes[k].value
+        return np.asarray(self.walk.cots.get(k, np.zeros(value.shape))).astype(value.dtype)
+
+    def noise(self) -> dict[str, float]:
+        """Say how far rounding may move every entry, from a walk with every contribution shaken."""
+        widths = [self.walk.nodes[k].value.dtype.itemsize for k in self.walk.leaves]
+        noise = self.walk.noise(float(np.finfo(f"f{min([8, *widths])}").eps))
+        return {name: noise.get(k, 0.0) for name, k in self.keys.items()}
+
+    def opinion(self, name: str, at: tuple[int, ...], manual: float, automatic: float) -> str:
+        """Say whom central differences confirm, which differentiate the loss by one element.
+
+        In float64, and only for leaves: the derivative by an intermediate is not defined by the loss.
+        """
+        k = self.keys[name]
+        if k not in self.walk.leaves:
+            return ""
+        x = np.array(self.walk.z[k], np.float64)
+        h = 1e-3 * max(1.0, abs(float(x[at])))
+
+        def difference(step: float) -> float:
+            values = []
+            for sign in (1, -1):
+                y = x.copy()
+                y[at] += sign * step
+                values.append(self.walk.replay(k, y))
+            return values[0] - values[1]
+
+        third = (8 * difference(h) - difference(2 * h)) / (12 * h)
+        ours, theirs = abs(third - manual), abs(third - automatic)
+        who = "manual is wrong" if theirs < ours else "MINIGRAD is wrong: please report it"
+        if not min(ours, theirs) <= 0.1 * abs(manual - automatic):
+            who = "neither agrees; is there a kink?"
+        return f"central differences give {third:.8g}: {who}"
+
+    def divergence(self, wrong: Iterable[str]) -> Divergence | None:
+        """Name the first wrong gradient, coming from the loss; None if only leaves were given."""
+        walk, words = self.walk, self.words
+        bad = {self.keys[name]: name for name in wrong if name in self.keys}
+        given = set(self.keys.values())
+        if not bad or given <= walk.leaves:
+            return None
+        for k in sorted(bad, reverse=True):
+            above, seen, stack = set[int](), {k}, [k]
+            while stack:
+                for n in walk.uses[stack.pop()]:
+                    if n in given:
+                        above.add(n)
+                    elif n not in seen:
+                        seen.add(n)
+                        stack.append(n)
+            if above & bad.keys():
+                continue
+            users = [n for n in walk.uses[k] if n in walk.cots]
+            at = users[0] if users else k
+            step = walk.step(k) if k in walk.site_of and len(walk.site_of[k]) > 1 else None
+            when = f"step {step}, " if step is not None else ""
+            text = f"{when}the gradient of {words.value(k)} is the first that is wrong"
+            text += ", coming from the loss"
+            if above:
+                names = ", ".join([words.value(n) for n in sorted(above, reverse=True)[:3]])
+                text += f"; what it is computed from is right: the gradient of {names}"
+            if users:
+                text += f". The line to look at is the derivative of {words.value(at)}"
+            where = words.where(at)
+            text += f" [{where}]" if str(where) else ""
+            return Divergence(bad[k], text[0].upper() + text[1:] + ".", where, step)
+        return None
+
+    def explained(self, shapes: Iterable[str], seconds: float) -> Explanations:
+        """Search for the mistake; entries in `shapes` have the wrong one, and are explained by it."""
+        wrong = Explanations([self._shape(name) for name in shapes if name in self.keys])
+        if wrong:
+            return wrong
+        return explain(self._search(), seconds)
+
+    def _search(self) -> Search:
+        given, rtol = {}, PRECISION[8]
+        for name, m in self.manual.items():
+            k = self.keys[name]
+            if np.shape(m) == np.shape(self.walk.z[k]) and np.isfinite(m).all():
+                given[k] = np.asarray(m)
+                width = min(m.itemsize, self.walk.nodes[k].value.dtype.itemsize, 8)
+                rtol = max(rtol, PRECISION[width])
+        return Search(self.walk, self.words, given, rtol)
+
+    def _shape(self, name: str) -> Explanation:
+        """Explain a gradient of the wrong shape."""
+        k, m = self.keys[name], self.manual[name]
+        a = np.asarray(self.walk.cots.get(k, np.zeros(np.shape(self.walk.z[k]))))
+        kind, text = "broadcast", f"The gradient of {name!r} has shape {m.shape}, not {a.shape}"
+        extra, atol = m.ndim - a.ndim, 1e-5 * float(abs(a).max(initial=0))
+
+        def same(x: Any) -> bool:
+            return bool(np.allclose(x, a, rtol=1e-4, atol=atol))
+
+        if m.shape == a.shape[::-1] and same(m.T):
+            kind, text = "transpose", f"The gradient of {name!r} is transposed"
+        elif extra > 0 and m.shape[extra:] == a.shape and same(m.sum(axis=(*range(extra),))):
+            axes = ", ".join(map(str, range(extra)))
+            text += f": sum it over axis {axes}, along which {name!r} is broadcast"
+        elif m.size == a.size and same(m.reshape(a.shape)):
+            text += ": the numbers are right, reshape it"
+        elif m.shape == a.shape[::-1]:
+            text += ": transposed?"
+        elif m.size < a.size and np.allclose(m, a.sum(), rtol=1e-4, atol=atol):
+            text += ": it is summed over too many axes"
+        elif m.size < a.size:
+            text += ": it is summed over axes that it should keep"
+        where = self.words.where(next(iter(self.walk.uses[k]), k))
+        place = f" [{where}]" if str(where) else ""
+        return Explanation(f"{text}{place}.", kind, where, None, math.inf)
+
+    def agreement(self, errors: Mapping[str, float], best: Explanation | None) -> dict[Any, float]:
+        """Give the relative error of the gradient of every node that is known, by Tensor.
+
+        Known are the manual ones; and all others, if an explanation reproduces these.
+        """
+        found: dict[Any, float] = {}
+        if best is not None and best.mistake is not None and best.kind != "nearest":
+            search = self._search()
+            with np.errstate(all="ignore"):
+                delta = self.walk.walk({**search.idle, **best.mistake.edits}, best.mistake.moves)
+            for k, g in self.walk.cots.items():
+                if not isinstance(g, tuple):
+                    size = float(abs(g).max(initial=0)) or 1.0
+                    change = delta.get(k, 0.0)
+                    found[self.walk.nodes[k]] = float(np.max(abs(change), initial=0.0)) / size
+        for name, error in errors.items():
+            if name in self.keys:
+                found[self.walk.nodes[self.keys[name]]] = error
+        return found
+
+
+def _named(walk: Backward, loss: Tensor) -> dict[str, list[int]]:
+    """Collect the nodes of the tape by name: parameters and leaves, intermediates with a path."""
+    names: dict[str, list[int]] = {}
+    for node in Graph(loss, fold=False).nodes:
+        if node.tensor in walk.number and node.name:
+            path = f"{node.scope}.{node.name}" if node.op and node.scope else node.name
+            names.setdefault(path, []).append(walk.number[node.tensor])
+    for k in range(len(walk.nodes)):
+        place = walk.place(k)
+        if place is not None and place.target and place.top is None and k in walk.site_of:
+            path = place.target
+            if len(walk.site_of[k]) > 1:
+                path = f"step[{walk.step(k)}].{path}"
+            if k not in names.setdefault(path, []):
+                names[path].append(k)
+    return names
