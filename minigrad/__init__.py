@@ -14,10 +14,12 @@ from . import train as train
 from . import viz as viz
 from .autodiff import *
 from .compare import compare as compare
+from .compare import compare_backward as compare_backward
 from .context import no_grad as no_grad
 from .context import scope as scope
 from .custom import custom_vjp as custom_vjp
 from .debug import debug as debug
+from .explain import chain_rule as chain_rule
 from .graph import Graph as Graph
 from .ops import fft as fft
 from .ops.constant import *

@@ -355,7 +355,8 @@ def _row(name: str, m: Array, a: Array, rtol: float | None, largest: float) -> R
         elif verdict == "differs" and width < 8 and rtol is None and max_rel < 0.1:
             note = "rounding? repeat in float64"
         elif verdict == "differs":
-            note = _pattern(m, a, error > limit * size, shape, max(1e-9, 10 * eps))
+            with np.errstate(all="ignore"):
+                note = _pattern(m, a, error > limit * size, shape, max(1e-9, 10 * eps))
     at = tuple(map(int, np.unravel_index(k, shape)))
     numbers = float(m[k]), float(a[k]), cosine, limit
     return Row(name, shape, verdict, float(max_abs), float(max_rel), at, *numbers, note)
@@ -365,8 +366,9 @@ def _pattern(m: Array, a: Array, wrong: Array, shape: tuple[int, ...], close: fl
     """Say what the wrong elements have in common: a factor, or a place."""
     if not m.any():
         return "all zero"
-    factor = float((m * a).sum() / (a * a).sum()) if a.any() else 0.0
-    if m.size > 1 and factor and _size(m - factor * a) <= close * _size(m):
+    k = int(abs(a).argmax())
+    factor = float(m[k] / a[k]) if a[k] else 0.0
+    if m.size > 1 and 0 < abs(factor) < math.inf and _size(m - factor * a) <= close * _size(m):
         return f"{factor:.6g} times the automatic"
     places = []
     for axis, n in enumerate(shape):

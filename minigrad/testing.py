@@ -17,12 +17,13 @@ import numpy as np
 
 from . import tree
 from .autodiff import jvp, vjp
+from .compare import compare, compare_backward
 from .primitive import Case, Primitive
 from .tape import Outputs, Pending, pulled, recorded_inputs
 from .tensor import OPS, Tensor, tensor, value_of
 
 __all__ = [
-    "LAWS", "check_grads", "check_primitive", "directional", "numerical_grad", "operations",
+    "LAWS", "assert_same_gradients", "check_grads", "check_primitive", "directional", "numerical_grad", "operations",
 ]  # fmt: skip
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -173,6 +174,23 @@ def _direction(rng: np.random.Generator, like: Array) -> Array:
 
 def _dot(us: Any, vs: Any) -> float:
     return float(sum(np.sum(np.asarray(u) * np.asarray(v)) for u, v in zip(us, vs, strict=True)))
+
+
+def assert_same_gradients(manual: Any, automatic: Any, inputs: Any = None) -> None:
+    """Assert that gradients derived by hand are right: one line in somebody's tests.
+
+    Give what `compare` takes (gradients and a loss, or two containers); or `forward`, `backward` and
+    `inputs`, as `compare_backward` takes them. GradientMismatch, an AssertionError, has the table and
+    the best explanation in its message.
+
+    >>> def forward(p):
+    ...     return np.sum(np.sin(p["x"]))
+    >>> assert_same_gradients(forward, lambda p: {"x": np.cos(p["x"])}, {"x": np.arange(3.0)})
+    """
+    if inputs is None:
+        compare(manual, automatic).raise_if_different()
+    else:
+        compare_backward(manual, automatic, inputs).raise_if_different()
 
 
 # ---- the laws ------------------------------------------------------------------------------------

@@ -14,7 +14,16 @@ case        a loss and the gradients derived by hand for it
 """
 
 from .case import Case, Divergence
+from .chain_rule import ChainRule, chain_rule
 from .search import Explanation, Explanations
 from .words import Where
 
-__all__ = ["Case", "Divergence", "Explanation", "Explanations", "Where"]
+__all__ = [
+    "Case",
+    "ChainRule",
+    "Divergence",
+    "Explanation",
+    "Explanations",
+    "Where",
+    "chain_rule",
+]

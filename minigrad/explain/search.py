@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from itertools import chain
 from typing import Any
 
@@ -240,14 +239,15 @@ class Search:
         missing = self.change(edits={(k, j): lambda e, g, c, now: times(c, 0)})
         drop = self.change() - missing
         if drop @ drop and np.count_nonzero(drop) > 2:
-            factor = Fraction(1 + float((self.target - self.change()) @ drop / (drop @ drop)))
-            simple = factor.limit_denominator(1000)
-            if simple not in (-1, 0, 1, 2) and abs(simple - factor) < 1e-6 * abs(factor):
-                f = float(simple)
+            factor = 1 + float((self.target - self.change()) @ drop / (drop @ drop))
+            q = next((q for q in range(1, 500) if abs(factor * q - round(factor * q)) < 1e-7), 0)
+            if q and factor and (q, round(factor)) not in ((1, -1), (1, 0), (1, 1), (1, 2)):
+                p = round(factor * q)
+                text = f"{p}/{q}" if q > 1 else f"{p}"
                 yield spot.mistake(
-                    "factor", 1.3, lambda e, g, c, now: times(c, f),
+                    "factor", 1.3, lambda e, g, c, now: times(c, p / q),
                     lambda: f"the gradient that {spot.here} passes to {spot.what} has a factor "
-                            f"{simple} too much",
+                            f"{text} too much",
                 )  # fmt: skip
         if spot.unary and spot.family == "elementwise":
             yield from self._combined(spot)

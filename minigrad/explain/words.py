@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from ..places import Place
 from .backward import Backward
 
-__all__ = ["RIGHT", "Where", "Words"]
+__all__ = ["Where", "Words", "stated"]
 
 RIGHT: dict[tuple[str, int | None], str] = {
     ("tanh", 0): "g * (1 - {z}**2)",
@@ -44,6 +45,15 @@ RIGHT: dict[tuple[str, int | None], str] = {
 }
 """The right contribution to the gradient of each input, by operation and position: g is the gradient
 of the output z; x and y are the inputs."""
+
+
+def stated(op: str, j: int, z: str, inputs: Sequence[str]) -> str:
+    """State the right contribution to the j-th input of an operation, with names for z and inputs."""
+    if op == "power" and j == 0 and inputs[1].lstrip("-").replace(".", "", 1).isdigit():
+        p = float(inputs[1])
+        return f"{p:g} * g * {inputs[0]}" + (f"**{p - 1:g}" if p != 2 else "")
+    text = RIGHT.get((op, j)) or RIGHT.get((op, None)) or ""
+    return text.format(z=z, **dict(zip("xy", inputs, strict=False)))
 
 
 class Where(NamedTuple):
@@ -144,11 +154,10 @@ class Words:
     def right(self, k: int, j: int) -> str:
         """Say what the contribution to the j-th input should be."""
         t = self.walk.nodes[k]
-        text = RIGHT.get((t.primitive.name, j)) or RIGHT.get((t.primitive.name, None))
-        if text is None:
-            return f"it should be the derivative of {t.primitive.name}"
         inputs = [self.input(k, i) for i in range(len(t.xs))]
-        written = text.format(z=self.short(k), **dict(zip("xy", inputs, strict=False)))
+        written = stated(t.primitive.name, j, self.short(k), inputs)
+        if not written:
+            return f"it should be the derivative of {t.primitive.name}"
         formula, comma, rest = written.partition(", ")
         return f"it should be `{formula}`{comma}{rest}"
 
