@@ -24,7 +24,7 @@ def right(mistake, explanation):
 
 def tried(page, mistake, seed=0):
     """Plant a mistake: whether it is detected, the explanations, the place of the right one."""
-    inputs = page.draw(np.random.default_rng(seed), square=mistake.square)
+    inputs = page.draw(np.random.default_rng(seed), kind="square" if mistake.square else "usual")
     start = time.process_time()
     report = compare_backward(page.forward, mistake.planted(page.backward), inputs)
     found = report.explain()

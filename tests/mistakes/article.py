@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .catalogue import mistakes
+from .catalogue import mistakes, sizes
 
 
-def draw(rng, dtype=np.float64, square=False):
-    T, I, H = (6, 4, 4) if square else (6, 2, 3)
+def draw(rng, dtype=np.float64, kind="usual"):
+    T, I, H = sizes(rng, kind, usual=(6, 2, 3), square=(6, 4, 4))
     shapes = {"x": (T, I), "a0": (H,), "r": (H,)}
     for k in "ifoc":
         shapes |= {f"W_{k}a": (H, H), f"W_{k}x": (H, I), f"b_{k}": (H,)}

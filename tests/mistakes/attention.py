@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .catalogue import mistakes
+from .catalogue import mistakes, sizes
 
 
-def draw(rng, dtype=np.float64, square=False):
-    B, T, S, D, V = (2, 4, 4, 4, 4) if square else (2, 3, 4, 5, 6)
+def draw(rng, dtype=np.float64, kind="usual"):
+    B, T, S, D, V = sizes(rng, kind, usual=(2, 3, 4, 5, 6), square=(2, 4, 4, 4, 4))
     shapes = {"Q": (B, T, D), "K": (B, S, D), "V": (B, S, V), "r": (B, T, V)}
     return {name: rng.normal(size=s).astype(dtype) for name, s in shapes.items()}
 

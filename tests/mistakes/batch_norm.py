@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .catalogue import mistakes
+from .catalogue import mistakes, sizes
 
 
-def draw(rng, dtype=np.float64, square=False):
-    B, D = (4, 4) if square else (6, 3)
+def draw(rng, dtype=np.float64, kind="usual"):
+    B, D = sizes(rng, kind, usual=(6, 3), square=(4, 4))
     shapes = {"x": (B, D), "gamma": (D,), "beta": (D,)}
     return {name: rng.normal(size=s).astype(dtype) for name, s in shapes.items()}
 

@@ -32,6 +32,12 @@ class Mistake:
         return scope[backward.__name__]
 
 
+def sizes(rng, kind, usual, square):
+    """Give lengths of axes: all different, those of square matrices, or random ones."""
+    chosen = {"usual": usual, "square": square}
+    return chosen[kind] if kind in chosen else tuple([int(n) for n in rng.integers(1, 8, len(usual))])
+
+
 def mistakes(text):
     """Read mistakes from lines `find -> replace | kinds | at`; `square` may follow."""
     found = []

@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from .catalogue import mistakes
+from .catalogue import mistakes, sizes
 
 
-def draw(rng, dtype=np.float64, square=False):
-    T, I, O = (8, 4, 4) if square else (7, 3, 4)
+def draw(rng, dtype=np.float64, kind="usual"):
+    T, I, O = sizes(rng, kind, usual=(7, 3, 4), square=(8, 4, 4))
+    T = max(T, 3)
     shapes = {"x": (T, I), "w": (3, I, O), "b": (O,), "v": (O,)}
     return {name: rng.normal(size=s).astype(dtype) for name, s in shapes.items()}
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .catalogue import mistakes
+from .catalogue import mistakes, sizes
 
 
-def draw(rng, dtype=np.float64, square=False):
-    T, B, I, H, O = (5, 4, 4, 4, 4) if square else (5, 2, 3, 4, 6)
+def draw(rng, dtype=np.float64, kind="usual"):
+    T, B, I, H, O = sizes(rng, kind, usual=(5, 2, 3, 4, 6), square=(5, 4, 4, 4, 4))
     shapes = {"x": (T, B, I), "h0": (B, H), "cn": (H,), "V": (H, O), "y": (B, O)}
     for k in "rzn":
         shapes |= {f"W{k}": (I, H), f"U{k}": (H, H), f"b{k}": (H,)}

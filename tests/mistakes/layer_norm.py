@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .catalogue import mistakes
+from .catalogue import mistakes, sizes
 
 
-def draw(rng, dtype=np.float64, square=False):
-    B, D = (5, 5) if square else (3, 6)
+def draw(rng, dtype=np.float64, kind="usual"):
+    B, D = sizes(rng, kind, usual=(3, 6), square=(5, 5))
     shapes = {"x": (B, D), "gain": (D,), "bias": (D,), "r": (B, D)}
     return {name: rng.normal(size=s).astype(dtype) for name, s in shapes.items()}
 

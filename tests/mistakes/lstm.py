@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .catalogue import mistakes
+from .catalogue import mistakes, sizes
 
 
-def draw(rng, dtype=np.float64, square=False):
-    T, B, I, H = (5, 4, 4, 4) if square else (5, 2, 3, 4)
+def draw(rng, dtype=np.float64, kind="usual"):
+    T, B, I, H = sizes(rng, kind, usual=(5, 2, 3, 4), square=(5, 4, 4, 4))
     shapes = {"x": (T, B, I), "y": (T, B, H), "h0": (B, H), "c0": (B, H)}
     shapes |= {"Wx": (I, 4 * H), "Wh": (H, 4 * H), "b": (4 * H,)}
     return {name: 0.7 * rng.normal(size=s).astype(dtype) for name, s in shapes.items()}

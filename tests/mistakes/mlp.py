@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .catalogue import mistakes
+from .catalogue import mistakes, sizes
 
 
-def draw(rng, dtype=np.float64, square=False):
-    B, I, H, K, O = (4,) * 5 if square else (3, 5, 4, 6, 2)
+def draw(rng, dtype=np.float64, kind="usual"):
+    B, I, H, K, O = sizes(rng, kind, usual=(3, 5, 4, 6, 2), square=(4, 4, 4, 4, 4))
     shapes = {"x": (B, I), "W1": (I, H), "b1": (H,), "W2": (H, K), "b2": (K,), "W3": (K, O)}
     shapes |= {"b3": (O,), "y": (B, O)}
     return {name: rng.normal(size=s).astype(dtype) for name, s in shapes.items()}

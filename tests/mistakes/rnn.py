@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .catalogue import mistakes
+from .catalogue import mistakes, sizes
 
 
-def draw(rng, dtype=np.float64, square=False):
-    T, B, I, H, O = (6, 4, 4, 4, 4) if square else (6, 3, 2, 5, 4)
+def draw(rng, dtype=np.float64, kind="usual"):
+    T, B, I, H, O = sizes(rng, kind, usual=(6, 3, 2, 5, 4), square=(6, 4, 4, 4, 4))
     shapes = {"x": (T, B, I), "h0": (B, H), "U": (I, H), "W": (H, H), "b": (H,)}
     shapes |= {"V": (H, O), "c": (O,), "target": (T, B, O)}
     return {name: 0.7 * rng.normal(size=s).astype(dtype) for name, s in shapes.items()}

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .catalogue import mistakes
+from .catalogue import mistakes, sizes
 
 
-def draw(rng, dtype=np.float64, square=False):
-    B, I, C = (4, 4, 4) if square else (5, 3, 4)
+def draw(rng, dtype=np.float64, kind="usual"):
+    B, I, C = sizes(rng, kind, usual=(5, 3, 4), square=(4, 4, 4))
     return {
         "x": rng.normal(size=(B, I)).astype(dtype),
         "W": rng.normal(size=(I, C)).astype(dtype),
