@@ -292,11 +292,15 @@ def check_mistakes(cases: dict[str, Dict]) -> bool:
         cells, planted = [], dict(globals())
         exec(inspect.getsource(lstm_by_hand).replace(right, wrong), planted)
         for p in cases.values():
-            report = compare(*two_roads(lstm, planted["lstm_by_hand"], p)[1:])
+            L, _, _ = two_roads(lstm, lstm_by_hand, p)
+            report = mg.compare_backward(
+                L, lambda p, by_hand=planted["lstm_by_hand"]: two_roads(lstm, by_hand, p)[1], p
+            )
             count = sum(not row.ok for row in report.rows)
             cells.append(f"{count} of {len(p)} wrong, by {report.worst.max_rel:.2f}")
         shown.append(not report.ok)
         print(f"  {mistake:24}{''.join(f'{cell:>30}' for cell in cells)}")
+        print(f"      {report.explain()[0]}")
     return all(shown)
 
 

@@ -25,17 +25,18 @@ class Place(NamedTuple):
     """An expression of the user's, in the statement that it is part of.
 
     `site` tells it from every other place: the instruction in each function that was entered on the
-    way. `top` is the call in the function that minigrad itself called (a forward pass to be
-    compared, say) where the expression stands in one that this calls.
+    way. `code` is the function's, and `outer` the call of it, if minigrad called the outermost one
+    (as it does with a forward pass to be compared).
     """
 
     site: tuple[Any, ...]
+    code: int
     file: str
     line: int
     function: str
     expression: str
     statement: str
-    top: Place | None = None
+    outer: Place | None = None
 
     def __str__(self) -> str:
         text = f"{self.file}, line {self.line}, in {self.function}: {self.statement}"
@@ -49,30 +50,34 @@ class Place(NamedTuple):
 
 
 def caller(walk: Any) -> tuple[Place, Any]:
-    """Find the user's expression that is being evaluated, and the local `node` of a running `walk`."""
-    frame, node, site = sys._getframe(2), None, list[Any]()
+    """Find the user's expression that is being evaluated, and the `node` of a walk that is running."""
+    frame, node, inside = sys._getframe(2), None, list[Any]()
     while frame.f_code.co_filename.startswith((HERE, NUMPY)):
         if frame.f_code is walk and node is None:
             node = frame.f_locals["node"]
-        site += [id(frame.f_code), frame.f_lasti]
+        inside += [id(frame.f_code), frame.f_lasti]
         if frame.f_back is None:
             break
         frame = frame.f_back
-    inner: Any = frame
-    outer, top = inner, inner
-    while outer is not None and not outer.f_code.co_filename.startswith(HERE):
-        site += [id(outer.f_code), outer.f_lasti]
-        outer, top = outer.f_back, outer
-    place = _placed(inner, tuple(site))
-    if outer is not None and top is not inner:
-        place = place._replace(top=_placed(top, (id(top.f_code), top.f_lasti)))
-    return place, node
+    frames: list[Any] = [frame]
+    while frames[-1].f_back and not frames[-1].f_back.f_code.co_filename.startswith(HERE):
+        frames.append(frames[-1].f_back)
+    outer: Place | None = None
+    if frames[-1].f_back is not None:
+        for frame in frames[:0:-1]:
+            outer = _placed(frame, (), outer)
+    else:
+        inside += [(id(frame.f_code), frame.f_lasti) for frame in frames[1:]]
+    return _placed(frames[0], tuple(inside), outer), node
 
 
-def _placed(frame: Any, site: tuple[Any, ...]) -> Place:
-    code, line = frame.f_code, frame.f_lineno
-    statement, expression = _source(code, frame.f_lasti, code.co_filename, line)
-    return Place(site, code.co_filename, line, code.co_name, expression, statement)
+def _placed(frame: Any, inside: tuple[Any, ...], outer: Place | None) -> Place:
+    code, at = frame.f_code, frame.f_lasti
+    statement, expression = _source(code, at, code.co_filename, frame.f_lineno)
+    site = (*inside, id(code), at, *(outer.site if outer else ()))
+    return Place(
+        site, id(code), code.co_filename, frame.f_lineno, code.co_name, expression, statement, outer
+    )
 
 
 @functools.lru_cache(maxsize=4096)

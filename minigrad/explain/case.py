@@ -47,7 +47,7 @@ class Case:
     def __init__(self, loss: Tensor, manual: Mapping[str, Array]) -> None:
         self.loss, self.walk, self.manual = loss, Backward(loss), manual
         self.words = Words(self.walk)
-        self.named = _named(self.walk, loss)
+        self.named = _named(self.walk, self.words, loss)
         self.keys = {name: self._key(name) for name in manual}
 
     def _key(self, name: str) -> int:
@@ -212,16 +212,15 @@ class Case:
         return found
 
 
-def _named(walk: Backward, loss: Tensor) -> dict[str, list[int]]:
+def _named(walk: Backward, words: Words, loss: Tensor) -> dict[str, list[int]]:
     """Collect the nodes of the tape by name: parameters and leaves, intermediates with a path."""
     names: dict[str, list[int]] = {}
     for node in Graph(loss, fold=False).nodes:
         if node.tensor in walk.number and node.name:
             path = f"{node.scope}.{node.name}" if node.op and node.scope else node.name
             names.setdefault(path, []).append(walk.number[node.tensor])
-    for k in range(len(walk.nodes)):
-        place = walk.place(k)
-        if place is not None and place.target and place.top is None and k in walk.site_of:
+    for k, (place, result) in words.expressions.items():
+        if result and place.target and k in walk.site_of:
             path = place.target
             if len(walk.site_of[k]) > 1:
                 path = f"step[{walk.step(k)}].{path}"

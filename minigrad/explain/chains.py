@@ -12,11 +12,11 @@ from .forms import FORMS
 from .spot import Mistake
 from .words import Words
 
-__all__ = ["chains"]
+__all__ = ["chains", "composed"]
 
 
-def chains(walk: Backward, words: Words) -> Iterator[Mistake]:
-    """Take every part of a chain for one function, and its derivative for another."""
+def composed(walk: Backward, words: Words) -> list[tuple[Any, dict[int, int]]]:
+    """List the chains: their operations, and by the last node of each the first, in order of time."""
     whole: list[tuple[Any, dict[int, int]]] = []
     for site in walk.sites:
         links = [walk.chain(k) for k in site.members]
@@ -24,6 +24,12 @@ def chains(walk: Backward, words: Words) -> Iterator[Mistake]:
             if _one_thought(words, links[-1][:n], links[-1]):
                 top = {ks[n - 1]: ks[0] for ks in links}
                 whole.append((tuple([walk.nodes[k].primitive.name for k in links[-1][:n]]), top))
+    return whole
+
+
+def chains(walk: Backward, words: Words) -> Iterator[Mistake]:
+    """Take every part of a chain for one function, and its derivative for another."""
+    whole = composed(walk, words)
     for ops, top in whole:
         yield from _replaced(walk, words, top)
         for other, its in whole:

@@ -75,6 +75,8 @@ def _together(
         for moved in zip(*[pool.moved(values, by) for values in now], strict=True):
             said = f"its value of {when}"
             yield "wrong step", 1.1 + 0.1 * (abs(by) > 1), lambda said=said: said, list(moved)  # type: ignore[misc]
+    if len({len(values) for values in now}) > 1:
+        return
     if len({np.shape(v) for values in now for v in values}) == 1 and len(now) <= 9:
         orders = permutations(range(len(now))) if len(now) <= 4 else [range(len(now))[::-1]]
         for order in [*orders][len(now) <= 4 :]:
@@ -102,7 +104,7 @@ def factors(spot: Spot, pool: Pool) -> Iterator[Mistake]:
         members = walk.site_of[m].members if m in walk.site_of else [m]
         offset = walk.rank.get(m, 0) - walk.rank[k0]
         slope = len(walk.edges[m]) == 1 and spot.walk.nodes[m].primitive.family == "elementwise"
-        for power, derived in ((1, False), (-1, False), (1, True), (-1, True)):
+        for power, derived in ((1, False), (-1, False), (0, False), (1, True), (-1, True)):
             if derived and not slope:
                 continue
 
@@ -116,22 +118,26 @@ def factors(spot: Spot, pool: Pool) -> Iterator[Mistake]:
                 v = walk.z[members[r]]
                 if derived:
                     v = next(iter(walk.pulled(members[r], np.ones(np.shape(v))).values()))
-                return c * v**power
+                return c * v**power if power else c * (v > 0)
 
             def says(m: int = m, power: int = power, derived: bool = derived) -> str:
                 name = f"the derivative of {words.value(m)}" if derived else words.value(m)
-                verb = "is multiplied by" if power == 1 else "lacks the factor"
-                extra = ", which does not belong there" if power == 1 else ""
-                return f"the gradient that {spot.here} passes to {spot.what} {verb} {name}{extra}"
+                passes = f"the gradient that {spot.here} passes to {spot.what}"
+                if power == 0:
+                    return f"{passes} is let through only where {name} is positive, as behind a relu"
+                if power < 0:
+                    return f"{passes} lacks the factor {name}"
+                return f"{passes} is multiplied by {name}, which does not belong there"
 
-            kind = "wrong derivative" if power == 1 else "derivative left out"
-            yield spot.mistake(kind, 1.35 + 0.1 * (power == 1), edit, says)
+            kind = "derivative left out" if power < 0 else "wrong derivative"
+            yield spot.mistake(kind, 1.35 if power < 0 else 1.45, edit, says)
 
 
 def gradients(spot: Spot) -> Iterator[Mistake]:
     """Another gradient in the place of the one that is passed on."""
     walk, words = spot.walk, spot.words
-    ks = [k for k, _ in (spot.spots[0] if isinstance(spot, Group) else spot).edges]
+    longest = max(spot.spots, key=lambda s: len(s.edges)) if isinstance(spot, Group) else spot
+    ks = [k for k, _ in longest.edges]
     now = [walk.cots[k] for k in ks]
     if spot.several or not np.ndim(now[0]) or len(set(ks)) < len(ks):
         return
@@ -146,21 +152,21 @@ def gradients(spot: Spot) -> Iterator[Mistake]:
             continue  # not known yet when it would be needed
         above = all(_leads_to(walk, k, m) for k, m in pairs)
         chosen: list[tuple[int | None, Values]] = [(None, [walk.cots[m] for m in others])]
-        for i in walk.edges[others[-1]]:
-            if (others[-1], i) != (spot.k, spot.j):
-                chosen.append((i, [walk.contributions.get((m, i)) for m in others]))
+        for b in walk.edges[others[-1]]:
+            if (others[-1], b) != (spot.k, spot.j):
+                chosen.append((b, [walk.contributions.get((m, b)) for m in others]))
         for i, values in chosen:
             if any(np.shape(v) != np.shape(g) for v, g in zip(values, now, strict=True)):
                 continue
-            if (number := mark(values)) in seen:
+            if (number := mark([np.asarray(v) for v in values])) in seen:
                 continue
             seen.add(number)
 
             def edit(
                 e: Edge, g: Any, c: Any, now: Any, i: int | None = i, others: Any = others
             ) -> Any:
-                m: int = others[place[walk.step(e[0])] if place else ks.index(e[0])]
-                g = now(m) if i is None else walk.pulled(m, now(m), i)[i]
+                other = others[place[walk.step(e[0])] if place else ks.index(e[0])]
+                g = now(other) if i is None else walk.pulled(other, now(other), i)[i]
                 return walk.pulled(e[0], g, e[1])[e[1]]
 
             def says(i: int | None = i, m: int = others[-1]) -> str:
@@ -294,6 +300,8 @@ def aliased(walk: Backward, words: Words, pool: Pool) -> Iterator[Mistake]:
     for says, values in pool.series:
         places = [users.get(id(v), []) for v in values]
         if sum(map(len, places)) <= len(values) or not all(places):
+            continue
+        if any(e[0] in words.interior for us in places for e, _ in us):
             continue
         for kind, cost, text, other in pool.instead(values):
             if kind == "swapped operand" and cost > 1.2:

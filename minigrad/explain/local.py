@@ -27,13 +27,12 @@ def plain(spot: Spot) -> Iterator[Mistake]:
         "missing term", 0.8, lambda e, g, c, now: times(c, 0),
         lambda: f"the gradient does not flow from {spot.here} back to {spot.what}: this term is missing",
     )  # fmt: skip
-    sign = 0.8 if _own_sign(spot) else 1.0 if spot.kind == "total" else 1.1
     yield spot.mistake(
-        "sign", sign, lambda e, g, c, now: times(c, -1),
+        "sign", 0.8 if _own_sign(spot) else 1.1, lambda e, g, c, now: times(c, -1),
         lambda: f"the sign is wrong where {spot.here} passes its gradient to {spot.what}; {spot.right}",
     )  # fmt: skip
     yield spot.mistake(
-        "counted twice", 1.1 if spot.leaf or spot.carried else 1.35, lambda e, g, c, now: times(c, 2),
+        "counted twice", 1.1 if spot.kind == "one" and (spot.leaf or spot.carried) else 1.35, lambda e, g, c, now: times(c, 2),
         lambda: f"what {spot.here} passes to {spot.what} is counted twice",
     )  # fmt: skip
     if _may_be_left_out(spot):
@@ -88,7 +87,9 @@ def _own_factors(spot: Spot) -> Iterator[tuple[float, float, str]]:
     if op in ("mean", "average"):
         n = math.prod(x) // max(math.prod(z), 1)
         yield n, 0.8, f"is not divided by n = {n}, the number of elements of the mean"
-        for m in [m for m in x if 1 < m < n]:
+        axes = spot.walk.nodes[spot.k].params.get("axis")
+        over = x if axes is None else [x[a] for a in np.atleast_1d(axes)]
+        for m in [m for m in over if 1 < m < n]:
             yield n / m, 0.9, f"is divided by {m} instead of n = {n}, the elements of the mean"
         for m in _sizes(spot):
             yield n / m, 1.1, f"is divided by {m} instead of n = {n}, the elements of the mean"
@@ -144,7 +145,8 @@ def derivatives(spot: Spot) -> Iterator[Mistake]:
     if spot.several:
         return
     walk = spot.walk
-    if spot.family != "linear" and spot.unary and np.shape(spot.z) == np.shape(spot.x):
+    simple = spot.numbers and spot.op in ("add", "subtract", "multiply", "divide")
+    if spot.family != "linear" and spot.unary and np.shape(spot.z) == np.shape(spot.x) and not simple:
         for text, form, cost in FORMS if not spot.inside else ():
 
             def edit(e: Edge, g: Any, c: Any, now: Any, form: Any = form) -> Any:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from ..tape import Outputs
 from .backward import Backward, Edge, Edit, times
 from .blocks import assigned, exchanged, masked, misplaced
-from .chains import chains
+from .chains import chains, composed
 from .exchanged import aliased, factors, gradients, mixed, operands, overwritten
 from .forms import BASIS
 from .leaves import returned
@@ -190,7 +190,7 @@ class Search:
             add(operands(spot, pool))
             add(factors(spot, pool))
             add(self._fitted(spot))
-            add(carried_on(spot, chain(scaled(spot), operands(spot, pool))))
+            add(carried_on(spot, chain(plain(spot), scaled(spot), operands(spot, pool))))
         for group in groups(walk, words, every, set(wrong)):
             add(plain(group))
             add(scaled(group))
@@ -207,6 +207,11 @@ class Search:
             for mistake in plain(spot):
                 add(spans(spot, mistake))
         add(chains(walk, words))
+        for _, top in composed(walk, words):
+            if len(top) == 1:
+                ((bottom, first),) = top.items()
+                edge = bottom, next(iter(walk.edges[bottom]))
+                add(self._combined(edge, first))
         add(exchanged(walk, words))
         add(assigned(walk, words))
         add(overwritten(walk, words))
@@ -249,25 +254,26 @@ class Search:
                     lambda: f"the gradient that {spot.here} passes to {spot.what} has a factor "
                             f"{text} too much",
                 )  # fmt: skip
-        if spot.unary and spot.family == "elementwise":
-            yield from self._combined(spot)
+        if spot.unary and spot.family == "elementwise" and not spot.inside:
+            yield from self._combined((k, j), k)
 
-    def _combined(self, spot: Spot) -> Iterator[Mistake]:
-        walk, k, j = self.walk, spot.k, spot.j
-        z, x = walk.z[k], walk.xs[k][j]
+    def _combined(self, edge: Edge, top: int) -> Iterator[Mistake]:
+        """Make a wrong derivative of the output z of node `top` by the input x of an edge behind it."""
+        walk, words = self.walk, self.words
+        z, x = walk.z[top], walk.xs[edge[0]][edge[1]]
         with np.errstate(all="ignore"):
             values = [form(z, x) for _, form in BASIS]
         kept = [i for i, v in enumerate(values) if np.isfinite(v).all()]
+        idle = self.change()
         columns = [
-            self.change(edits={(k, j): lambda e, g, c, now, v=values[i]: c + fit(g * v, c)})
+            self.change(edits={edge: lambda e, g, c, now, v=values[i]: c + fit(now(top) * v, c)})
             for i in kept
         ]
         if not columns:
             return
-        idle = self.change()
-        wanted = self.target - self.change(edits={(k, j): lambda e, g, c, now: times(c, 0)})
+        wanted = self.target - self.change(edits={edge: lambda e, g, c, now: times(c, 0)})
         table = np.array(columns) - idle
-        for chosen in chain(((a,) for a in range(len(kept))), _pairs(len(kept))):
+        for chosen in chain(((a,) for a in range(len(kept))), combinations(range(len(kept)), 2)):
             some = table[list(chosen)]
             if not some.any(axis=1).all():
                 continue
@@ -275,23 +281,24 @@ class Search:
             simple = [round(4 * w) / 4 for w in weights]
             if not all(simple) or max(map(abs, simple)) > 8:
                 continue
-            if self.fits(float(abs(wanted - np.array(simple) @ some).max())):
-                terms = [(w, *BASIS[kept[a]]) for w, a in zip(simple, chosen, strict=True)]
-                yield self._sum(spot, terms)
+            if not self.fits(float(abs(wanted - np.array(simple) @ some).max())):
+                continue
+            terms = [(w, *BASIS[kept[a]]) for w, a in zip(simple, chosen, strict=True)]
 
-    def _sum(self, spot: Spot, terms: list[Any]) -> Mistake:
-        words, walk, j = self.words, self.walk, spot.j
+            def edit(e: Edge, g: Any, c: Any, now: Any, terms: Any = terms) -> Any:
+                return fit(now(top) * sum(w * form(z, x) for w, _, form in terms), c)
 
-        def edit(e: Edge, g: Any, c: Any, now: Any) -> Any:
-            z, x = walk.z[e[0]], walk.xs[e[0]][e[1]]
-            return fit(g * sum(w * form(z, x) for w, _, form in terms), c)
+            def says(terms: Any = terms) -> str:
+                text = " + ".join([_term(w, form) for w, form, _ in terms]).replace("+ -", "- ")
+                names = {"z": words.short(top), "x": words.input(*edge)}
+                right = f"; {words.right(*edge)}" if top == edge[0] else ""
+                return (
+                    f"the derivative of {words.value(top)} by `{names['x']}` is taken as "
+                    f"`{text.format(**names)}`{right}"
+                )
 
-        def says() -> str:
-            text = " + ".join([_term(w, form) for w, form, _ in terms]).replace("+ -", "- ")
-            text = text.format(z=words.short(spot.k), x=words.input(spot.k, j))
-            return f"the derivative of {spot.here} is taken as `{text}`; {spot.right}"
-
-        return spot.mistake("wrong derivative", 1.1 + 0.15 * len(terms), edit, says)
+            cost = 1.1 + 0.15 * len(terms)
+            yield Mistake("wrong derivative", cost, {edge: edit}, says, at=top)
 
 
 def _term(weight: float, form: str) -> str:
@@ -299,10 +306,6 @@ def _term(weight: float, form: str) -> str:
     if not form or form.startswith("/"):
         return f"{number} {form}".strip()
     return {"1": form, "-1": f"-{form}"}.get(number, f"{number} * {form}")
-
-
-def _pairs(n: int) -> Iterator[tuple[int, ...]]:
-    return ((a, b) for a in range(n) for b in range(a + 1, n))
 
 
 def explain(search: Search, seconds: float) -> Explanations:

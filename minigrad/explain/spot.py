@@ -99,7 +99,7 @@ class Spot:
     ) -> Mistake:
         """Make a mistake at all edges; inside of what is one thought, people make fewer of them."""
         edits = dict.fromkeys(self.edges, edit)
-        return Mistake(kind, cost + 0.6 * self.inside, edits, says, **more)
+        return Mistake(kind, cost + 0.8 * self.inside, edits, says, **more)
 
 
 class Group(Spot):
@@ -150,6 +150,7 @@ def groups(walk: Backward, words: Words, some: Sequence[Spot], wrong: set[int]) 
             sets["siblings", (alike, _origin(walk, spot.source))].append(spot)
             if leaf:
                 sets["siblings", ("to leaves", _gradient(walk, spot))].append(spot)
+                sets["siblings", ("to leaves", spot.op, spot.j, np.shape(spot.g))].append(spot)
         if site or spot.leaf:
             sets["total", site or spot.source].append(spot)
         if site and spot.carried:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -78,26 +79,35 @@ class Words:
         self.interior = self._interior()
 
     def _expressions(self) -> dict[int, tuple[Place, bool]]:
-        """Give every operation an expression of the function that is compared.
+        """Give every operation an expression of the forward pass.
 
-        In a helper function, that is the call of it; the second says whether the operation is what
-        the call returns, which is the last one made in it.
+        In a helper function, one that is called from several places, that is the call of it; the
+        second says whether the operation is what the call returns, which is the last one made in it.
         """
+        places = {k: p for k in range(len(self.walk.nodes)) if (p := self.walk.place(k))}
+        calls: dict[int, set[Any]] = defaultdict(set)
+        for place in places.values():
+            while place.outer is not None:
+                calls[place.code].add(place.outer.site)
+                place = place.outer
         found: dict[int, tuple[Place, bool]] = {}
         last, inside = None, set[Any]()
-        for k in range(len(self.walk.nodes)):
-            place = self.walk.place(k)
-            if place is None:
-                continue
-            if place.top is None:
+        for k, place in places.items():
+            chain = [place]
+            while chain[-1].outer is not None:
+                chain.append(chain[-1].outer)
+            while len(chain) > 1 and len(calls[chain[-2].code]) == 1:
+                chain.pop()
+            shown = chain[-1]
+            if shown is place:
                 found[k], last = (place, True), None
                 continue
-            if place.top.site == last and place.site not in inside:
+            if shown.site == last and place.site not in inside:
                 found[k - 1] = found[k - 1][0], False
             else:
                 inside = set()
             inside.add(place.site)
-            found[k], last = (place.top, True), place.top.site
+            found[k], last = (shown, True), shown.site
         return found
 
     def _interior(self) -> set[int]:
@@ -163,8 +173,7 @@ class Words:
 
     def inner(self, k: int) -> bool:
         """Whether a node stands in a helper function."""
-        place = self.walk.place(k)
-        return place is not None and place.top is not None
+        return k in self.expressions and self.expressions[k][0] is not self.walk.place(k)
 
     def result(self, k: int) -> bool:
         """Whether a node is what the expression gives, not something inside a helper function."""
