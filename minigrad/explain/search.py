@@ -145,6 +145,14 @@ class Search:
                 delta[k] = g - self.walk.cots[k]
             return self.vector(delta)
 
+    def tried(self, mistake: Mistake) -> tuple[float, Array]:
+        """Give how much of the error is left, at most, and the change; infinity if shapes do not fit."""
+        try:
+            change = self.change(mistake)
+        except ValueError:  # shapes that do not go together: nobody can have made this mistake
+            return math.inf, np.zeros(0)
+        return self.left(change), change
+
     def left(self, change: Array) -> float:
         """Say how much of the error is left, at most."""
         left = float(np.max(abs(self.target - change), initial=0.0))
@@ -168,18 +176,18 @@ class Search:
     def mistakes(self) -> list[Mistake]:
         """List the mistakes that may explain the numbers, the ordinary first.
 
-        A mistake has to touch every wrong gradient. Those that touch no right one go first.
+        A mistake has to touch every wrong gradient, or, as one of two, some of these and no right one.
         """
         walk, words = self.walk, self.words
         every, pool = spots(walk, words), Pool(walk, words)
         found: list[Mistake] = []
 
         def add(these: Iterable[Mistake]) -> None:
-            found.extend([m for m in these if not self.wrong & ~self.behind(m)])
+            found.extend([m for m in these if self._may_explain(self.behind(m))])
 
         wrong = [k for bit, k in enumerate(self.errors) if self.wrong >> bit & 1]
         for spot in every:
-            if self.wrong & ~self._bits(spot):
+            if not self._may_explain(self._bits(spot)):
                 continue
             for make in (plain, scaled, derivatives, transposes, reductions, accumulated):
                 add(make(spot))
@@ -219,13 +227,16 @@ class Search:
         add(aliased(walk, words, pool))
         add(shortened(walk, words, set(wrong)))
         add(returned(walk, words, self.manual, wrong, self.rtol))
-        return sorted(found, key=self._order)
+        return sorted(found, key=self.rank)
 
-    def _order(self, mistake: Mistake) -> tuple[float, int]:
+    def rank(self, mistake: Mistake) -> tuple[float, int]:
         """Rank by cost, and a missing term where it is used rather than where it ends up."""
         cost = mistake.cost + 0.7 * (self.behind(mistake) != self.wrong)
         last = max([k for k, _ in mistake.edits], default=0)
         return cost, last if mistake.kind == "missing term" else -last
+
+    def _may_explain(self, bits: int) -> bool:
+        return not self.wrong & ~bits or (bits != 0 and not bits & ~self.wrong)
 
     def _bits(self, spot: Spot) -> int:
         bits = 0
@@ -312,28 +323,45 @@ def explain(search: Search, seconds: float) -> Explanations:
     """Search for the mistake that turns the automatic gradients into the manual ones."""
     if not search.wrong:
         return Explanations()
-    found, near = list[Found](), list[tuple[float, Mistake, Array]]()
+    found, near = list[Found](), _Nearest(search.target)
     progress, limit = _Progress(seconds), math.inf
-    for mistake in search.mistakes():
-        if progress.over() or (found and search._order(mistake)[0] > limit):
+    mistakes = search.mistakes()
+    whole = [m for m in mistakes if not search.wrong & ~search.behind(m)]
+    for mistake in whole:
+        if progress.over() or (found and search.rank(mistake)[0] > limit):
             break
-        try:
-            change = search.change(mistake)
-        except ValueError:
-            continue  # the shapes do not go together, so nobody can have made this mistake
-        left = search.left(change)
+        left, change = search.tried(mistake)
         if search.fits(left):
             found.append((mistake, left))
-            limit = min(limit, search._order(mistake)[0] + MARGIN)
+            limit = min(limit, search.rank(mistake)[0] + MARGIN)
         elif math.isfinite(left):
-            near.append((float(np.linalg.norm(search.target - change)), mistake, change))
-            if len(near) > 4000:
-                near = sorted(near, key=lambda n: n[0])[:1000]
+            near.add(mistake, change)
     progress.done()
     if found:
-        found.sort(key=lambda f: search._order(f[0]))
+        found.sort(key=lambda f: search.rank(f[0]))
         return Explanations([_explanation(search, *f) for f in _different(found)])
-    return _two(search, near, time.monotonic() + seconds)
+    for mistake in [m for m in mistakes if search.wrong & ~search.behind(m)]:
+        left, change = search.tried(mistake)
+        if math.isfinite(left):
+            near.add(mistake, change)
+    return _two(search, near.best(), time.monotonic() + seconds)
+
+
+class _Nearest:
+    """The mistakes that come nearest to the numbers without giving them."""
+
+    KEPT = 300
+
+    def __init__(self, target: Array) -> None:
+        self.target, self.all = target, list[tuple[float, Mistake, Array]]()
+
+    def add(self, mistake: Mistake, change: Array) -> None:
+        self.all.append((float(np.linalg.norm(self.target - change)), mistake, change))
+        if len(self.all) > 4 * self.KEPT:
+            self.all = self.best()
+
+    def best(self) -> list[tuple[float, Mistake, Array]]:
+        return sorted(self.all, key=lambda n: n[0])[: self.KEPT]
 
 
 def _two(search: Search, near: list[tuple[float, Mistake, Array]], until: float) -> Explanations:
@@ -341,7 +369,6 @@ def _two(search: Search, near: list[tuple[float, Mistake, Array]], until: float)
     if not near:
         nothing = "no single mistake that is known here touches all the wrong gradients"
         return Explanations([Explanation(nothing, "nearest", Where("", -1, "", "", ""), None, 1.0)])
-    near = sorted(near, key=lambda n: n[0])[:300]
     changes = np.array([change for _, _, change in near])
     gram, dots = changes @ changes.T, changes @ search.target
     norms = gram.diagonal() - 2 * dots

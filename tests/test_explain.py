@@ -1,0 +1,356 @@
+"""Explanations of wrong gradients: planted mistakes, first divergence, bad input, no false alarms."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.compare import GradientMismatch, compare, compare_backward
+from minigrad.explain.backward import Backward
+from minigrad.testing import assert_same_gradients
+from tests.mistakes.__main__ import PAGES, right, tried
+
+QUICK = ("mlp", "softmax", "layer_norm", "batch_norm", "attention", "conv1d")
+
+
+def page(name):
+    return importlib.import_module(f"tests.mistakes.{name}")
+
+
+# ---- the catalogue ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_planted_mistakes_are_detected_and_explained(name):
+    """All pages without a loop, and some of the others; `make mistakes` tries them all."""
+    mistakes = page(name).MISTAKES[:: 1 if name in QUICK else 6]
+    results = [tried(page(name), mistake) for mistake in mistakes]
+    assert all(seen for seen, _, _, _ in results)
+    first = sum(rank == 0 for _, _, rank, _ in results)
+    assert first >= 0.8 * len(mistakes), [m.find for m, r in zip(mistakes, results) if r[2] != 0]
+
+
+def test_the_catalogue_is_large_and_has_every_kind():
+    mistakes = [mistake for name in PAGES for mistake in page(name).MISTAKES]
+    assert len(mistakes) >= 300
+    kinds = {kind for mistake in mistakes for kind in mistake.kinds}
+    assert kinds == {
+        "missing term", "derivative left out", "wrong derivative", "wrong step", "sign", "factor",
+        "swapped operand", "transpose", "permuted", "broadcast", "truncated", "not accumulated",
+        "counted twice", "initial state", "overwritten",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_false_alarm_on_correct_passes_of_random_sizes(name):
+    for seed in range(50):
+        dtype = (np.float64, np.float32)[seed % 2]
+        inputs = page(name).draw(np.random.default_rng(seed), dtype, "random")
+        report = compare_backward(page(name).forward, page(name).backward, inputs)
+        assert report.ok, report
+        assert report.explain() == []
+
+
+def lstm_of(steps, dtype):
+    sizes = {"x": (steps, 4, 3), "y": (steps, 4, 5), "h0": (4, 5), "c0": (4, 5)}
+    sizes |= {"Wx": (3, 20), "Wh": (5, 20), "b": (20,)}
+    rng = np.random.default_rng(0)
+    return {name: (0.5 * rng.normal(size=s)).astype(dtype) for name, s in sizes.items()}
+
+
+def test_a_correct_float32_gradient_over_200_steps_is_not_flagged():
+    lstm = page("lstm")
+    assert compare_backward(lstm.forward, lstm.backward, lstm_of(200, np.float32)).ok
+
+
+def test_a_relative_error_of_1e_6_in_float64_is_flagged():
+    lstm = page("lstm")
+
+    def nearly(p):
+        return {k: d * (1 + 1e-6 * (k == "Wh")) for k, d in lstm.backward(p).items()}
+
+    report = compare_backward(lstm.forward, nearly, lstm_of(200, np.float64))
+    assert [row.name for row in report.rows if not row.ok] == ["Wh"]
+
+
+def test_float32_mistakes_are_explained_in_float64():
+    lstm = page("lstm")
+    mistake = next(m for m in lstm.MISTAKES if m.find == "dc_next = dc * f")
+    inputs = lstm.draw(np.random.default_rng(1), np.float32)
+    found = compare_backward(lstm.forward, mistake.planted(lstm.backward), inputs).explain()
+    assert right(mistake, found[0])
+    assert found[0].residual < 1e-9
+
+
+# ---- what a report with a graph says ---------------------------------------------------------------
+
+
+def tiny(p):
+    s = p["x"] @ p["w"]
+    y = np.tanh(s)
+    return np.sum(y * p["r"])
+
+
+def tiny_backward(p, slope=lambda y: 1 - y**2):
+    y = np.tanh(p["x"] @ p["w"])
+    ds = p["r"] * slope(y)
+    return {"x": ds @ p["w"].T, "w": p["x"].T @ ds, "r": y}
+
+
+def tiny_inputs():
+    rng = np.random.default_rng(0)
+    return {name: rng.normal(size=s) for name, s in (("x", (4, 3)), ("w", (3, 2)), ("r", (4, 2)))}
+
+
+def wrong_report():
+    return compare_backward(tiny, lambda p: tiny_backward(p, lambda y: 1 - y), tiny_inputs())
+
+
+def test_a_report_explains_and_says_who_is_wrong():
+    report = wrong_report()
+    best = report.explain()[0]
+    assert (best.kind, best.where.op, best.steps) == ("wrong derivative", "tanh", None)
+    assert best.where.line.endswith("y = np.tanh(s)")
+    assert "`1 - y`" in best.sentence
+    assert "it should be `g * (1 - y**2)`" in best.sentence
+    assert best.residual < 1e-12
+    notes = {row.name: row.note for row in report.rows}
+    assert "manual is wrong" in notes["w"]
+    assert notes["r"] == ""
+
+
+def test_the_exception_holds_the_table_and_the_best_explanation():
+    with pytest.raises(GradientMismatch) as caught:
+        wrong_report().raise_if_different()
+    text = str(caught.value)
+    assert "differs" in text
+    assert "is taken as `1 - y`" in text
+    with pytest.raises(GradientMismatch, match="is taken as"):
+        assert_same_gradients(tiny, lambda p: tiny_backward(p, lambda y: 1 - y), tiny_inputs())
+    assert_same_gradients(tiny, tiny_backward, tiny_inputs())
+
+
+def test_a_wrong_automatic_gradient_is_called_so(monkeypatch):
+    monkeypatch.setattr(mg.tanh, "pulls", [lambda g, z, x: g * (1 - z)])
+    report = compare_backward(tiny, tiny_backward, tiny_inputs())
+    assert not report.ok
+    assert "MINIGRAD is wrong" in report.worst.note
+
+
+def test_a_module_is_compared_by_parameter_names():
+    lstm = mg.nn.LSTM(2, 3, rng=np.random.default_rng(0), dtype=np.float64)
+    x = np.random.default_rng(1).normal(size=(4, 2, 2))
+    loss = lstm(x)[0].sum()
+    hs, _, cache = mg.bptt.lstm_forward(x, *[p.data for p in lstm.parameters()])
+    manual = mg.bptt.lstm_backward(np.ones_like(hs), cache)
+    manual = {f"{k}_l0": manual[k] for k in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+    assert compare(manual, loss).ok
+    manual["weight_hh_l0"] = manual["weight_hh_l0"][[*range(3, 6), *range(3), *range(6, 12)]]
+    report = compare(manual, loss)
+    assert [row.name for row in report.rows if not row.ok] == ["weight_hh_l0"]
+    assert report.explain()[0].kind == "permuted"
+    assert "only at 0:6 of axis 0" in report.worst.note
+
+
+def test_the_first_divergence_is_the_wrong_line():
+    def cell(x, w):
+        h = c = np.zeros(3)
+        for t in range(4):
+            with mg.scope("step", t):
+                z = x[t] @ w + h
+                f = mg.sigmoid(z)
+                c = f * c + np.tanh(z)
+                h = np.tanh(c)
+                mg.label(z=z, f=f, c=c, h=h)
+        return h
+
+    w = mg.tensor(np.random.default_rng(0).normal(size=(2, 3)), requires_grad=True, name="w")
+    x = np.random.default_rng(1).normal(size=(4, 2))
+    loss = cell(x, w).sum()
+    walk = Backward(loss)
+    cots = {}
+    for t, k in walk.number.items():
+        if t.name and k in walk.cots:
+            cots[f"{t.scope}.{t.name}" if t.scope else t.name] = np.array(walk.cots[k])
+    assert compare(cots, loss).ok
+    wrong = dict(cots)
+    for name in ("step[2].z", "step[2].c", "step[1].h", "step[1].z", "step[1].c", "w"):
+        wrong[name] = cots[name] + 0.1
+    wrong["step[2].c"] = cots["step[2].c"]
+    report = compare(wrong, loss)
+    first = report.first_divergence
+    assert (first.name, first.step) == ("step[2].z", 2)
+    assert "step 2" in str(first).lower()
+    assert "`f`" in str(first)
+    assert compare({"w": cots["w"] + 1}, loss).first_divergence is None
+
+
+def test_what_the_wrong_elements_have_in_common_is_noted():
+    w = np.arange(1.0, 25).reshape(4, 6)
+
+    def note(manual):
+        return compare({"w": manual}, {"w": w}).worst.note
+
+    assert note(-w) == "-1 times the automatic"
+    assert note(0 * w) == "all zero"
+    block, row = w.copy(), w.copy()
+    block[:, 2:4] += 1
+    row[3] *= 2
+    assert note(block) == "only at 2:4 of axis 1, block 1 of 3"
+    assert note(row) == "only at 3 of axis 0"
+
+
+def test_two_mistakes_are_found_together_and_nonsense_is_called_so():
+    def two(p):
+        y = np.tanh(p["x"] @ p["w"])
+        ds = p["r"] * (1 - y**2)
+        return {"x": -ds @ p["w"].T, "w": 2 * p["x"].T @ ds, "r": y}
+
+    (found,) = compare_backward(tiny, two, tiny_inputs()).explain()
+    assert found.sentence.startswith("Two mistakes together")
+    assert sorted(found.kind.split(" + ")) == ["counted twice", "sign"]
+    rng = np.random.default_rng(5)
+
+    def random(p):
+        return {name: rng.normal(size=v.shape) for name, v in p.items()}
+
+    (found,) = compare_backward(tiny, random, tiny_inputs()).explain()
+    assert found.kind == "nearest"
+    assert "No single mistake" in found.sentence
+
+
+def test_mistakes_that_give_the_same_numbers_are_all_listed():
+    def halved(p):
+        return {name: d / 2 for name, d in tiny_backward(p).items() if name != "r"} | {
+            "r": tiny_backward(p)["r"]
+        }
+
+    found = compare_backward(tiny, halved, tiny_inputs()).explain()
+    assert {e.kind for e in found} == {"factor"}
+    assert len(found) > 1
+    assert "nothing here tells them apart" in str(found)
+
+
+# ---- shapes and bad input --------------------------------------------------------------------------
+
+
+def test_wrong_shapes_are_explained():
+    inputs, right = tiny_inputs(), tiny_backward(tiny_inputs())
+
+    def explained(**wrong):
+        return compare_backward(tiny, lambda p: right | wrong, inputs).explain()[0]
+
+    assert explained(w=right["w"].T).kind == "transpose"
+    assert "reshape it" in explained(w=right["w"].reshape(6)).sentence
+    assert "(2, 3)" in explained(w=np.ones((2, 3))).sentence
+
+    def biased(p):
+        return np.sum(np.tanh(p["x"] + p["b"]))
+
+    def unreduced(p):
+        d = 1 - np.tanh(p["x"] + p["b"]) ** 2
+        return {"x": d, "b": d}
+
+    report = compare_backward(biased, unreduced, {"x": np.ones((4, 3)), "b": np.zeros(3)})
+    assert "sum it over axis 0" in report.explain()[0].sentence
+
+
+def test_bad_input_is_a_clear_error():
+    inputs, right = tiny_inputs(), tiny_backward(tiny_inputs())
+    loss = tiny({k: mg.tensor(v, requires_grad=True, name=k) for k, v in inputs.items()})
+    with pytest.raises(ValueError, match=r"nothing behind the loss is named 'ww'.*'w'"):
+        compare({"ww": right["w"]}, loss)
+    with pytest.raises(ValueError, match="manual is empty"):
+        compare({}, loss)
+    with pytest.raises(ValueError, match="the loss has no graph"):
+        compare({"w": right["w"]}, mg.tensor(1.0))
+    with pytest.raises(ValueError, match="the loss must have one element"):
+        compare({"w": right["w"]}, loss * np.ones(2))
+    with pytest.raises(TypeError, match="int"):
+        compare({"w": np.ones((3, 2), int)}, loss)
+    with pytest.raises(ValueError, match="holds nan"):
+        compare_backward(tiny, tiny_backward, inputs | {"w": np.full((3, 2), np.nan)})
+    with pytest.raises(ValueError, match="inputs is empty"):
+        compare_backward(tiny, tiny_backward, {})
+    with pytest.raises(ValueError, match="forward must give a scalar"):
+        compare_backward(lambda p: np.tanh(p["x"]), tiny_backward, inputs)
+    with pytest.raises(ValueError, match="the loss has no graph"):
+        compare_backward(lambda p: 1.0, tiny_backward, inputs)
+    with pytest.raises(TypeError, match="must return a dict"):
+        compare_backward(tiny, lambda p: right["w"], inputs)
+    with pytest.raises(ValueError, match="knows no graph"):
+        compare({"w": right["w"] + 1}, {"w": right["w"]}).explain()
+    report = compare({"w": right["w"] * np.nan}, loss)
+    assert {row.name: row.verdict for row in report.rows}["w"] == "non-finite"
+
+
+def test_missing_gradients_are_rows():
+    right = tiny_backward(tiny_inputs())
+    report = compare_backward(tiny, lambda p: {"w": right["w"]}, tiny_inputs())
+    assert {row.name: row.verdict for row in report.rows} == {
+        "w": "ok", "x": "missing", "r": "missing",
+    }  # fmt: skip
+
+
+# ---- the altered walk ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["lstm", "layer_norm", "conv1d"])
+def test_the_walk_of_changes_equals_a_whole_backward_pass(name):
+    """Jumping over chains, and walking only what changes, gives what the edited pass gives."""
+    inputs = page(name).draw(np.random.default_rng(0))
+    leaves = {k: mg.tensor(v, requires_grad=True, name=k) for k, v in inputs.items()}
+    loss = page(name).forward(leaves)
+    walk = Backward(loss)
+    walk.compile([walk.number[t] for t in leaves.values()])
+    rng = np.random.default_rng(1)
+    edges = sorted(walk.contributions)
+    for _ in range(40):
+        chosen = {edges[i]: rng.uniform(-2, 2) for i in rng.integers(0, len(edges), 3)}
+        edits = {e: lambda e, g, c, now, f=f: c * f for e, f in chosen.items()}
+        delta = walk.walk(edits)
+        whole = {walk.end: walk.cots[walk.end]}
+        for k in range(walk.end, -1, -1):
+            for j, c in (walk.pulled(k, whole[k]) if k in whole else {}).items():
+                s = walk.edges[k][j]
+                whole[s] = whole.get(s, 0) + c * chosen.get((k, j), 1)
+        for t in leaves.values():
+            k = walk.number[t]
+            change = np.asarray(delta.get(k, 0.0)) + walk.cots[k]
+            np.testing.assert_allclose(change, whole[k], rtol=1e-9, atol=1e-12)
+
+
+# ---- the chain rule, written out -------------------------------------------------------------------
+
+
+def scalar(value, name):
+    return mg.tensor(np.array(value), requires_grad=True, name=name)
+
+
+def test_the_paths_add_up_to_the_gradient():
+    w, x = scalar(0.5, "w"), scalar(2.0, "x")
+    loss = mg.sin(w * x) * w + w / x
+    derived = mg.chain_rule(loss, w)
+    loss.backward()
+    assert sum(product for _, product in derived.paths) == pytest.approx(w.grad, rel=1e-14)
+    assert len(derived.paths) == 3
+    assert str(derived).splitlines()[-1].startswith("dloss/dw = ")
+    assert derived.latex.count(r"\frac{\partial \mathrm{loss}}{\partial w}") == 1
+    assert derived.latex.startswith(r"\begin{align*}")
+
+
+def test_a_derivation_that_nobody_would_read_is_refused():
+    w = scalar(0.5, "w")
+    y = w
+    for _ in range(6):
+        y = y * y
+    with pytest.raises(ValueError, match="more than 32 paths"):
+        mg.chain_rule(y, w)
+    big = mg.tensor(np.ones(50), requires_grad=True)
+    with pytest.raises(ValueError, match="50 elements"):
+        mg.chain_rule((big * big).sum(), big)
+    with pytest.raises(ValueError, match="does not depend"):
+        mg.chain_rule(w * w, scalar(1.0, "v"))
+    with pytest.raises(ValueError, match="no graph"):
+        mg.chain_rule(mg.tensor(1.0), w)
