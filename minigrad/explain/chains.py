@@ -65,7 +65,8 @@ def _replaced(walk: Backward, words: Words, top: dict[int, int]) -> Iterator[Mis
     if len(forms) > 1:  # of x in f(-x), where the minus belongs to another function
         forms += [(f"-({t or 1})", lambda z, x, f=f: -f(z, x), c + 0.15) for t, f, c in forms]
     scales = {"has the wrong sign": -1.0, "has a factor 2 too much": 2.0, "lacks a factor 2": 0.5}
-    forms += [(text, None, 1.0) for text in scales]
+    sigmoid = _right(walk.z[first], x0, "")  # whose minus nobody thinks of
+    forms += [(text, None, 1.15 if sigmoid and by < 0 else 0.95) for text, by in scales.items()]
     for text, form, cost in forms:
 
         def edit(

@@ -16,7 +16,7 @@ from .pool import SHIFTS, Pool, Values, mark
 from .spot import Group, Mistake, Spot
 from .words import Words
 
-__all__ = ["aliased", "factors", "gradients", "mixed", "operands", "overwritten"]
+__all__ = ["aliased", "crossed", "factors", "gradients", "mixed", "operands", "overwritten"]
 
 
 def operands(spot: Spot, pool: Pool) -> Iterator[Mistake]:
@@ -169,8 +169,13 @@ def gradients(spot: Spot) -> Iterator[Mistake]:
                 g = now(other) if i is None else walk.pulled(other, now(other), i)[i]
                 return walk.pulled(e[0], g, e[1])[e[1]]
 
-            def says(i: int | None = i, m: int = others[-1]) -> str:
+            def says(i: int | None = i, m: int = others[-1], above: bool = above) -> str:
                 text = f"the gradient of {words.value(m)}"
+                if above and i is None:
+                    return (
+                        f"the derivative of {words.value(m)} by {spot.here} is left out: {text} is "
+                        f"used where that of {spot.here} belongs"
+                    )
                 if i is not None:
                     text = f"what {words.value(m)} passes to {words.marked(m, i)}"
                 return (
@@ -184,7 +189,8 @@ def gradients(spot: Spot) -> Iterator[Mistake]:
             kind = "overwritten" if same else "swapped operand"
             if above and i is None:
                 kind = "derivative left out"
-            yield spot.mistake(kind, 1.25 if above and i is None else 1.45, edit, says)
+            at = others[-1] if above and i is None else None
+            yield spot.mistake(kind, 1.25 if at else 1.45, edit, says, at=at)
 
 
 def _leads_to(walk: Backward, k: int, m: int) -> bool:
@@ -268,6 +274,32 @@ def _path(walk: Backward, edge: Edge, depth: int) -> list[Edge]:
             break
         path.append((s, next(iter(walk.edges[s]))))
     return path
+
+
+def crossed(walk: Backward, words: Words) -> Iterator[Mistake]:
+    """The whole gradients of two like quantities are exchanged: those of two gates, say."""
+    groups: dict[Any, list[Any]] = defaultdict(list)
+    for site in walk.sites:
+        k = site.members[-1]
+        if k in walk.cots and k not in words.interior and not isinstance(walk.z[k], Outputs):
+            groups[site.op, np.shape(walk.z[k]), len(site)].append(site)
+    for (op, shape, _), sites in groups.items():
+        if op not in ("add", "matmul", "getitem", "pick") or not shape or len(sites) > 12:
+            continue
+        for one, two in combinations(sites, 2):
+            pairs = list(zip(one.members, two.members, strict=True))
+            if any(a in walk.uses[b] or b in walk.uses[a] for a, b in pairs):
+                continue
+            by = dict(pairs) | {b: a for a, b in pairs}
+
+            def edit(e: Edge, g: Any, c: Any, now: Any, by: Any = by) -> Any:
+                return walk.pulled(e[0], now(by[e[0]]), e[1])[e[1]]
+
+            def says(a: int = one.members[-1], b: int = two.members[-1]) -> str:
+                return f"the gradients of {words.value(a)} and {words.value(b)} are exchanged"
+
+            edits = {(k, j): edit for k in by for j in walk.edges[k]}
+            yield Mistake("permuted", 1.1, edits, says)
 
 
 def _terms(walk: Backward, k: int) -> list[Edge]:

@@ -304,17 +304,19 @@ def reordered(spot: Spot) -> Iterator[Mistake]:
     shape = np.shape(spot.c)
     if spot.several or len(shape) < 2 or not (spot.leaf or spot.family == "linear"):
         return
-    for a, b in itertools.combinations(range(len(shape)), 2):
-        turned = np.swapaxes(spot.c, a, b).shape
+    orders = list(itertools.permutations(range(len(shape))))[1:] if len(shape) < 5 else []
+    for order in orders:
+        back = np.argsort(order)
+        turned = tuple([shape[a] for a in back])
         for edit in (
-            lambda e, g, c, now, a=a, b=b: np.swapaxes(c, a, b).reshape(np.shape(c)),
-            lambda e, g, c, now, a=a, b=b, to=turned: np.swapaxes(c.reshape(to), a, b),
+            lambda e, g, c, now, order=order: c.transpose(order).reshape(np.shape(c)),
+            lambda e, g, c, now, order=order, to=turned: c.reshape(to).transpose(order),
         ):
             yield spot.mistake(
                 "permuted", 1.2, edit,
-                lambda a=a, b=b: f"the elements of the gradient that {spot.here} passes to "  # type: ignore[misc]
-                f"{spot.what} are in the order of axes {a} and {b} exchanged: a reshape stands "
-                "where a transpose belongs, or the reverse",
+                lambda order=order: f"the elements of the gradient that {spot.here} passes to "  # type: ignore[misc]
+                f"{spot.what} are in another order, as of axes {order}: a reshape stands where a "
+                "transpose belongs, or the reverse",
             )  # fmt: skip
     for axis in range(len(shape)):
         yield spot.mistake(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -105,6 +106,9 @@ class Pool:
                 if new([last] * n):
                     said = "its value of the last step, at every step,"
                     yield "overwritten", 1.25, lambda said=said: said, [last] * n  # type: ignore[misc]
+        for values, text in _reordered(now):
+            if new(values):
+                yield "permuted", 1.3, lambda text=text: text, values  # type: ignore[misc]
         if deep:
             yield from (other for other in self._recomputed(now) if new(other[3]))
         around = self._around(now)
@@ -128,7 +132,7 @@ class Pool:
                 yield kind, 1.35, lambda said=said: said, late  # type: ignore[misc]
         for text, form in SPOILT if now[0].dtype.kind == "f" else ():
             if new(values := [form(v) for v in now]):
-                yield "overwritten", 1.4, lambda text=text: f"`{text}` of it", values  # type: ignore[misc]
+                yield "overwritten", 1.5, lambda text=text: f"`{text}` of it", values  # type: ignore[misc]
 
     def _kin(self, a: Any, b: Any) -> bool:
         return not self.kin[mark([a])].isdisjoint(self.kin[mark([b])])
@@ -179,6 +183,15 @@ class Pool:
             with np.errstate(all="ignore"):
                 made.append(node.primitive.forward(*xs, **node.params))
         return made
+
+
+def _reordered(now: Values) -> Iterator[tuple[Values, str]]:
+    """List a series backwards, and as a square grid transposed: the taps of a kernel."""
+    n, side = len(now), math.isqrt(len(now))
+    if n > 1:
+        yield list(now)[::-1], "its values in reverse order"
+    if side > 1 and side * side == n:
+        yield [now[side * (t % side) + t // side] for t in range(n)], "its values transposed"
 
 
 def _shifted(a: Values, b: Values) -> bool:

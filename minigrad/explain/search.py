@@ -21,7 +21,7 @@ from ..tape import Outputs
 from .backward import Backward, Edge, Edit, times
 from .blocks import assigned, exchanged, masked, misplaced
 from .chains import chains, composed
-from .exchanged import aliased, factors, gradients, mixed, operands, overwritten
+from .exchanged import aliased, crossed, factors, gradients, mixed, operands, overwritten
 from .forms import BASIS
 from .leaves import returned
 from .local import (
@@ -224,6 +224,7 @@ class Search:
         add(assigned(walk, words))
         add(overwritten(walk, words))
         add(mixed(walk, words))
+        add(crossed(walk, words))
         add(aliased(walk, words, pool))
         add(shortened(walk, words, set(wrong)))
         add(returned(walk, words, self.manual, wrong, self.rtol))

@@ -168,8 +168,8 @@ class Words:
         written = stated(t.primitive.name, j, self.short(k), inputs)
         if not written:
             return f"it should be the derivative of {t.primitive.name}"
-        formula, comma, rest = written.partition(", ")
-        return f"it should be `{formula}`{comma}{rest}"
+        formula, comma, rest = written.rpartition(", at every")
+        return f"it should be `{formula or rest}`" + (comma + rest if formula else "")
 
     def inner(self, k: int) -> bool:
         """Whether a node stands in a helper function."""
