@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..tape import Outputs
-from .backward import Backward, Edge, Edit, Site
+from .backward import Backward, Edge, Edit
 from .spot import Mistake, Spot
 from .words import Words
 
@@ -66,16 +66,12 @@ def exchanged(walk: Backward, words: Words) -> Iterator[Mistake]:
 def _reordered(walk: Backward, words: Words, parts: Parts, order: Any, moved: list[int]) -> Mistake:
     by = {k: m for i in moved for k, m in zip(parts[i], parts[order[i]], strict=True)}
 
-    def edit(e: Edge, g: Any, c: Any, now: Any) -> Any:
-        return walk.pulled(by[e[0]], g, 0)[0]
-
     def says() -> str:
         names = ", ".join([words.value(parts[i][-1]) for i in moved])
         whole = words.marked(parts[0][-1], 0)
         return f"the gradients of {names} are put into each other's blocks of {whole}"
 
-    edits = {(k, 0): edit for k in by}
-    return Mistake("permuted", 1.0 + 0.1 * (len(moved) > 2), edits, says)
+    return Mistake("permuted", 1.0 + 0.1 * (len(moved) > 2), _placed(walk, by), says)
 
 
 def _swaps(n: int) -> Iterator[list[int]]:
@@ -92,20 +88,17 @@ def assigned(walk: Backward, words: Words) -> Iterator[Mistake]:
         whole = words.marked(parts[0][-1], 0)
         for one, name in ((parts[0], names[0]), (parts[-1], names[-1])):
             by = {k: m for part in parts for k, m in zip(part, one, strict=True) if part is not one}
-            yield Mistake(
-                "wrong step", 1.15,
-                dict.fromkeys([(k, 0) for k in by], lambda e, g, c, now, by=by: walk.pulled(by[e[0]], g, 0)[0]),  # type: ignore[misc]
-                lambda name=name: f"the gradients of all parts of {whole} are put where that of "  # type: ignore[misc]
-                f"{name} belongs",
-            )  # fmt: skip
+            said = f"the gradients of all parts of {whole} are put where that of {name} belongs"
+            yield Mistake("wrong step", 1.15, _placed(walk, by), lambda said=said: said)  # type: ignore[misc]
         if walk.site_of[parts[0][-1]].op != "getitem":
             continue
         covers = [walk.pulled(p[-1], np.ones(np.shape(walk.z[p[-1]])))[0] != 0 for p in parts]
         if sum(cover.astype(int) for cover in covers).max() < 2:
             continue
-        for wins in (max, min):
+        said = f"the gradients of {', '.join(names)} overlap, and are assigned where they should be"
+        for order in (range(len(parts)), reversed(range(len(parts)))):
             owner = np.full(covers[0].shape, -1)
-            for i in range(len(parts)) if wins is max else reversed(range(len(parts))):
+            for i in order:
                 owner[covers[i]] = i
             edits: dict[Edge, Edit] = {}
             for i, part in enumerate(parts):
@@ -113,9 +106,13 @@ def assigned(walk: Backward, words: Words) -> Iterator[Mistake]:
                     edits[k, 0] = lambda e, g, c, now, own=owner == i: c * own  # type: ignore[misc]
             yield Mistake(
                 "not accumulated", 1.0, edits,
-                lambda: f"the gradients of {', '.join(names)} overlap, and are assigned where they "
-                "should be added (= where += belongs)",
+                lambda said=said: f"{said} added (= where += belongs)",  # type: ignore[misc]
             )  # fmt: skip
+
+
+def _placed(walk: Backward, by: dict[int, int]) -> dict[Edge, Edit]:
+    """Put the gradient of every part where that of another belongs."""
+    return {(k, 0): lambda e, g, c, now: walk.pulled(by[e[0]], g, 0)[0] for k in by}
 
 
 def misplaced(spot: Spot) -> Iterator[Mistake]:
@@ -124,39 +121,28 @@ def misplaced(spot: Spot) -> Iterator[Mistake]:
     if spot.op != "getitem" or spot.several or len(spot.edges) < 2 or spot.j:
         return
     ks = [k for k, _ in spot.edges]
-    for by, text in ((1, "the next step"), (-1, "the step before")):
+    for by, when in ((1, "the next step"), (-1, "the step before")):
         place = {k: ks[(r + by) % len(ks)] for r, k in enumerate(ks)}
-        if all(walk.nodes[k].params == walk.nodes[m].params for k, m in place.items()):
-            continue
-
-        def edit(e: Edge, g: Any, c: Any, now: Any, place: Any = place) -> Any:
-            return walk.pulled(place[e[0]], g, 0)[0]
-
-        yield spot.mistake(
-            "wrong step", 1.1, edit,
-            lambda text=text: f"the gradient of {spot.here} is put where that of {text} belongs in "  # type: ignore[misc]
-            f"{spot.what}",
-        )  # fmt: skip
+        if any(walk.nodes[k].params != walk.nodes[m].params for k, m in place.items()):
+            edit = next(iter(_placed(walk, place).values()))
+            text = "the gradient of {here} is put where that of {when} belongs in {what}"
+            yield spot.mistake("wrong step", 1.1, edit, text, when=when)
 
 
 def masked(spot: Spot) -> Iterator[Mistake]:
     """The path of one gate is left out, or gates are exchanged, on the way to one input only."""
-    walk, words = spot.walk, spot.words
+    walk = spot.walk
     if spot.several or spot.op in ("getitem", "pick") or not np.ndim(spot.g):
         return
-    cuts = _cuts(walk, spot.k)
-    for site in cuts:
-        which = [i for i in range(len(cuts)) if cuts[i] is site]
+    names = [spot.words.value(m) for m in _cutting(walk, spot.k)]
+    for a, name in enumerate(names):
 
-        def without(e: Edge, g: Any, c: Any, now: Any, which: Any = which) -> Any:
-            return walk.pulled(e[0], g * (1 - _mask(walk, e[0], which[0])), e[1])[e[1]]
+        def without(e: Edge, g: Any, c: Any, now: Any, a: int = a) -> Any:
+            return walk.pulled(e[0], g * (1 - _mask(walk, e[0], a)), e[1])[e[1]]
 
-        yield spot.mistake(
-            "missing term", 1.1, without,
-            lambda site=site: f"the path of {words.value(site.members[-1])} is missing in what "  # type: ignore[misc]
-            f"{spot.here} passes to {spot.what}",
-        )  # fmt: skip
-    for a, b in combinations(range(len(cuts)), 2):
+        text = "the path of {gate} is missing in what {here} passes to {what}"
+        yield spot.mistake("missing term", 1.1, without, text, gate=name)
+    for a, b in combinations(range(len(names)), 2):
 
         def swapped(e: Edge, g: Any, c: Any, now: Any, a: int = a, b: int = b) -> Any:
             one, two = _mask(walk, e[0], a) != 0, _mask(walk, e[0], b) != 0
@@ -168,18 +154,13 @@ def masked(spot: Spot) -> Iterator[Mistake]:
 
         yield spot.mistake(
             "permuted", 1.2, swapped,
-            lambda a=a, b=b: f"the gradients of {words.value(cuts[a].members[-1])} and "  # type: ignore[misc]
-            f"{words.value(cuts[b].members[-1])} are exchanged in what {spot.here} passes to "
-            f"{spot.what}",
+            "the gradients of {one} and {two} are exchanged in what {here} passes to {what}",
+            one=names[a], two=names[b],
         )  # fmt: skip
 
 
-def _cuts(walk: Backward, k: int) -> list[Site]:
-    """List the sites that cut what becomes of a node, through additions, into parts."""
-    return [walk.site_of[m] for m in _cutting(walk, k)]
-
-
 def _cutting(walk: Backward, k: int) -> list[int]:
+    """List what cuts that which becomes of a node, through additions, into parts."""
     for _ in range(6):
         parts = [m for m in walk.uses[k] if walk.site_of[m].op == "getitem"]
         if len(parts) > 1:

@@ -104,7 +104,9 @@ def chain_rule(loss: Tensor, wrt: Tensor) -> ChainRule:
     dloss/dw = 0.5 + 0.5 + 1 = 2
     """
     if not isinstance(loss, Tensor) or not loss.live or loss.primitive is None:
-        raise ValueError("chain_rule: the loss has no graph: compute it from tensors that require gradients")
+        raise ValueError(
+            "chain_rule: the loss has no graph: compute it from tensors that require gradients"
+        )
     if loss.size != 1:
         raise ValueError(f"chain_rule: the loss must have one element, not shape {loss.shape}")
     walk = Backward(loss)
@@ -122,7 +124,11 @@ def chain_rule(loss: Tensor, wrt: Tensor) -> ChainRule:
     names = _names(walk, on_way)
     return ChainRule(
         names,
-        [f"{names[k]} = {_written(walk, names, k)} = {_text(walk.z[k])}" for k in names if k in walk.rank],
+        [
+            f"{names[k]} = {_written(walk, names, k)} = {_text(walk.z[k])}"
+            for k in names
+            if k in walk.rank
+        ],
         {edge: _factor(walk, names, edge) for edge in _edges(paths)},
         [(path, _along(walk, path)) for path in paths],
         names[start],
@@ -201,7 +207,9 @@ def _without_g(text: str) -> str:
         return ""
     text = re.sub(r" \* g\b", "", re.sub(r"\bg \* ", "", text))
     text = re.sub(r"\bg\b", "1", text)
-    return text.strip().removeprefix("(").removesuffix(")") if text.startswith("(") else text.strip()
+    return (
+        text.strip().removeprefix("(").removesuffix(")") if text.startswith("(") else text.strip()
+    )
 
 
 def _along(walk: Backward, path: list[Edge]) -> Any:

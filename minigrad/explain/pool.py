@@ -14,7 +14,7 @@ from ..tape import Outputs
 from .backward import Backward
 from .words import Words
 
-__all__ = ["SHIFTS", "Pool", "Values", "mark"]
+__all__ = ["SHIFTS", "Other", "Pool", "Values", "constantly", "mark"]
 
 Values = Sequence[Any]
 Other = tuple[str, float, Callable[[], str], Values]  # kind, cost, words, values step by step
@@ -100,15 +100,15 @@ class Pool:
             for values in self.moved(now, by):
                 if new(values):
                     said = f"its value of {text}"
-                    yield "wrong step", 1.1 + 0.1 * (abs(by) > 1), lambda said=said: said, values  # type: ignore[misc]
+                    yield "wrong step", 1.1 + 0.1 * (abs(by) > 1), constantly(said), values
         if n > 1:
             for last in (self.states.get(mark(now), (now, 0))[0][-1], now[-1]):
                 if new([last] * n):
                     said = "its value of the last step, at every step,"
-                    yield "overwritten", 1.25, lambda said=said: said, [last] * n  # type: ignore[misc]
+                    yield "overwritten", 1.25, constantly(said), [last] * n
         for values, text in _reordered(now):
             if new(values):
-                yield "permuted", 1.3, lambda text=text: text, values  # type: ignore[misc]
+                yield "permuted", 1.3, constantly(text), values
         if deep:
             yield from (other for other in self._recomputed(now) if new(other[3]))
         around = self._around(now)
@@ -129,10 +129,10 @@ class Pool:
             if n > 1 and len(whole) == n and new(late := [0 * whole[0], *whole[:-1]]):
                 said = f"{says()} of the step before"
                 kind = "wrong step" if self._kin(whole[0], now[-1]) else "swapped operand"
-                yield kind, 1.35, lambda said=said: said, late  # type: ignore[misc]
+                yield kind, 1.35, constantly(said), late
         for text, form in SPOILT if now[0].dtype.kind == "f" else ():
             if new(values := [form(v) for v in now]):
-                yield "overwritten", 1.5, lambda text=text: f"`{text}` of it", values  # type: ignore[misc]
+                yield "overwritten", 1.5, constantly(f"`{text}` of it"), values
 
     def _kin(self, a: Any, b: Any) -> bool:
         return not self.kin[mark([a])].isdisjoint(self.kin[mark([b])])
@@ -163,7 +163,7 @@ class Pool:
                 for values in self.moved(inputs, by):
                     if all(np.shape(v) == np.shape(x) for v, x in zip(values, inputs, strict=True)):
                         said = f"{words.value(ks[-1])} with {words.marked(ks[-1], i)} of {text}"
-                        yield "wrong step", 1.15, lambda said=said: said, self._again(ks, i, values)  # type: ignore[misc]
+                        yield "wrong step", 1.15, constantly(said), self._again(ks, i, values)
         if ks and len(walk.xs[ks[0]]) == 1 and walk.nodes[ks[0]].primitive.family == "linear":
             inputs = [walk.xs[k][0] for k in ks]
             for kind, cost, says, values in self.instead(inputs, deep=False):
@@ -183,6 +183,10 @@ class Pool:
             with np.errstate(all="ignore"):
                 made.append(node.primitive.forward(*xs, **node.params))
         return made
+
+
+def constantly(text: str) -> Callable[[], str]:
+    return lambda: text
 
 
 def _reordered(now: Values) -> Iterator[tuple[Values, str]]:

@@ -21,20 +21,13 @@ from ..tape import Outputs
 from .backward import Backward, Edge, Edit, times
 from .blocks import assigned, exchanged, masked, misplaced
 from .chains import chains, composed
-from .exchanged import aliased, crossed, factors, gradients, mixed, operands, overwritten
+from .gradients import crossed, gradients, mixed, overwritten
 from .forms import BASIS
 from .leaves import returned
-from .local import (
-    derivatives,
-    fit,
-    plain,
-    reductions,
-    reordered,
-    scaled,
-    switched,
-    transposes,
-)
+from .local import derivatives, fit, plain, scaled, switched
+from .operands import aliased, factors, operands
 from .pool import Pool
+from .shapes import reductions, reordered, transposes
 from .spans import accumulated, carried_on, kept, shortened, spans
 from .spot import Mistake, Spot, groups, spots
 from .words import Where, Words
@@ -260,11 +253,9 @@ class Search:
             q = next((q for q in range(1, 500) if abs(factor * q - round(factor * q)) < 1e-7), 0)
             if q and factor and (q, round(factor)) not in ((1, -1), (1, 0), (1, 1), (1, 2)):
                 p = round(factor * q)
-                text = f"{p}/{q}" if q > 1 else f"{p}"
                 yield spot.mistake(
                     "factor", 1.3, lambda e, g, c, now: times(c, p / q),
-                    lambda: f"the gradient that {spot.here} passes to {spot.what} has a factor "
-                            f"{text} too much",
+                    "{passes} has a factor {factor} too much", factor=f"{p}/{q}" if q > 1 else f"{p}",
                 )  # fmt: skip
         if spot.unary and spot.family == "elementwise" and not spot.inside:
             yield from self._combined((k, j), k)

@@ -120,8 +120,8 @@ def accumulated(spot: Spot) -> Iterator[Mistake]:
 
     yield spot.mistake(
         "counted twice", 1.1, edit,
-        lambda: f"what {spot.here} passes to {spot.what} of the step before is added to what the "
-        "steps after have passed, so that these are counted twice (+= where = belongs)",
+        "what {here} passes to {what} of the step before is added to what the steps after have "
+        "passed, so that these are counted twice (+= where = belongs)",
     )  # fmt: skip
 
 

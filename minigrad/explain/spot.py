@@ -95,11 +95,22 @@ class Spot:
         return any(self.walk.carries(*edge) for edge in self.edges)
 
     def mistake(
-        self, kind: str, cost: float, edit: Edit, says: Callable[[], str], **more: Any
+        self, kind: str, cost: float, edit: Edit, text: str, at: int | None = None, **names: Any
     ) -> Mistake:
-        """Make a mistake at all edges; inside of what is one thought, people make fewer of them."""
+        """Make a mistake at all edges; inside of what is one thought, people make fewer of them.
+
+        The text is filled in when it is read: `{here}` is the operation, `{what}` the input,
+        `{right}` what should be, `{passes}` "the gradient that {here} passes to {what}".
+        """
+
+        def says() -> str:
+            here, what = self.here, self.what
+            passes = f"the gradient that {here} passes to {what}"
+            given = {name: v() if callable(v) else v for name, v in names.items()}
+            return text.format(here=here, what=what, right=self.right, passes=passes, **given)
+
         edits = dict.fromkeys(self.edges, edit)
-        return Mistake(kind, cost + 0.8 * self.inside, edits, says, **more)
+        return Mistake(kind, cost + 0.8 * self.inside, edits, says, at=at)
 
 
 class Group(Spot):

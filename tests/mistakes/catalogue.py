@@ -35,7 +35,9 @@ class Mistake:
 def sizes(rng, kind, usual, square):
     """Give lengths of axes: all different, those of square matrices, or random ones."""
     chosen = {"usual": usual, "square": square}
-    return chosen[kind] if kind in chosen else tuple([int(n) for n in rng.integers(1, 8, len(usual))])
+    return (
+        chosen[kind] if kind in chosen else tuple([int(n) for n in rng.integers(1, 8, len(usual))])
+    )
 
 
 def mistakes(text):

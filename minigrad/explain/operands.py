@@ -1,0 +1,175 @@
+"""Mistakes that put another value in the place of one that a derivative needs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+
+from ..tape import Outputs
+from .backward import Backward, Edge, Edit
+from .pool import SHIFTS, Other, Pool, Values, constantly, mark
+from .shapes import PRODUCTS
+from .spot import Group, Mistake, Spot
+from .words import Words
+
+__all__ = ["aliased", "factors", "operands"]
+
+
+def operands(spot: Spot, pool: Pool) -> Iterator[Mistake]:
+    """Another value for an input, or for the output where the derivative is written with it (-1)."""
+    walk, j = spot.walk, spot.j
+    parts = spot.spots if isinstance(spot, Group) else [spot]
+    once = all(len({k for k, _ in part.edges}) == len(part.edges) for part in parts)
+    if spot.family not in ("elementwise", "multilinear") or not once:
+        return
+    own = [-1, j] if spot.unary else []
+    for i in own or [i for i in range(len(spot.xs)) if i != j]:
+        now = [[walk.z[k] if i < 0 else walk.xs[k][i] for k, _ in part.edges] for part in parts]
+        if any(isinstance(v, Outputs) or not np.ndim(v) for values in now for v in values):
+            continue
+        for kind, cost, says, values in _together(spot, pool, now, i):
+            by = {
+                e: (i, v)
+                for part, vs in zip(parts, values, strict=True)
+                for e, v in zip(part.edges, vs, strict=True)
+            }
+            last = values[-1][-1]
+            if own and any(np.array_equal(last, v) for v in (spot.x, spot.z)):
+                kind = (
+                    "wrong derivative"  # taken at the output instead of the input, or the reverse
+                )
+            yield spot.mistake(
+                kind, cost, _replaced(walk, by), "{passes} uses {other} where {old} belongs; {right}",
+                other=says, old=spot.here if i < 0 else spot.words.marked(spot.k, i),
+            )  # fmt: skip
+
+
+def _replaced(walk: Backward, by: dict[Edge, tuple[int, Any]]) -> Edit:
+    """Apply the rule of every edge to another value of input i, or of the output for i = -1."""
+
+    def edit(e: Edge, g: Any, c: Any, now: Any) -> Any:
+        (k, j), (i, value) = e, by[e]
+        if i < 0:
+            return walk.pulled(k, g, j, None, value)[j]
+        xs = list(walk.xs[k])
+        xs[i] = value
+        return walk.pulled(k, g, j, xs)[j]
+
+    return edit
+
+
+def _together(
+    spot: Spot, pool: Pool, now: Sequence[Values], i: int
+) -> Iterator[tuple[str, float, Callable[[], str], list[Values]]]:
+    """List other values for all parts of a spot: for siblings, each its own, or one for all."""
+    if len({mark(values) for values in now}) == 1:
+        for kind, cost, says, values in pool.instead(now[0], spot.op in PRODUCTS):
+            yield kind, cost, says, [values] * len(now)
+        return
+    for by, when in SHIFTS:
+        for moved in zip(*[pool.moved(values, by) for values in now], strict=True):
+            yield (
+                "wrong step",
+                1.1 + 0.1 * (abs(by) > 1),
+                constantly(f"its value of {when}"),
+                [*moved],
+            )
+    if len({len(values) for values in now}) > 1:
+        return
+    if len({np.shape(v) for values in now for v in values}) == 1 and len(now) <= 9:
+        n = len(now)
+        orders = list(permutations(range(n)))[1:] if n <= 4 else [tuple(range(n))[::-1]]
+        says = constantly("those of its siblings in another order")
+        for order in orders:
+            yield "permuted", 1.2, says, [now[a] for a in order]
+    for values, part in zip(now, spot.spots if isinstance(spot, Group) else [spot], strict=True):
+        if all(np.shape(v) == np.shape(w) for v, w in zip(values, now[0], strict=True)):
+            says = constantly(f"{part.words.marked(part.k, i)} everywhere")
+            yield "swapped operand", 1.15, says, [values] * len(now)
+
+
+def factors(spot: Spot, pool: Pool) -> Iterator[Mistake]:
+    """A quantity, or the derivative of one, that the gradient is multiplied with or lacks."""
+    walk, k0, shape = spot.walk, spot.k, np.shape(spot.c)
+    if spot.several or not shape:
+        return
+    near = {spot.source, k0, *walk.edges[k0].values(), *walk.uses[spot.source], *walk.uses[k0]}
+    near |= {m for k in list(near) for m in (*walk.edges[k].values(), *walk.uses[k])}
+    for m in sorted(near):
+        v = walk.z[m]
+        if isinstance(v, Outputs) or not 0 < np.ndim(v) <= len(shape):
+            continue
+        if any(a not in (1, b) for a, b in zip(np.shape(v)[::-1], shape[::-1])):  # noqa: B905
+            continue
+        family = getattr(walk.nodes[m].primitive, "family", "")
+        name = spot.words.value(m)
+        yield from _scaled_by(spot, m, name, False)
+        if len(walk.edges[m]) == 1 and family == "elementwise":
+            yield from _scaled_by(spot, m, f"the derivative of {name}", True)
+
+
+def _scaled_by(spot: Spot, m: int, name: str, derived: bool) -> Iterator[Mistake]:
+    walk = spot.walk
+    members = walk.site_of[m].members if m in walk.site_of else [m]
+    offset = walk.rank.get(m, 0) - walk.rank[spot.k]
+
+    def scaled(change: Callable[[Any, Any], Any]) -> Edit:
+        def edit(e: Edge, g: Any, c: Any, now: Any) -> Any:
+            r = walk.rank[e[0]] + offset if len(members) > 1 else 0
+            if not 0 <= r < len(members):
+                return c
+            v = walk.z[members[r]]
+            if derived:
+                (v,) = walk.pulled(members[r], np.ones(np.shape(v))).values()
+            return change(c, v)
+
+        return edit
+
+    yield spot.mistake(
+        "derivative left out", 1.35, scaled(lambda c, v: c / v), "{passes} lacks the factor {name}",
+        name=name,
+    )  # fmt: skip
+    yield spot.mistake(
+        "wrong derivative", 1.45, scaled(lambda c, v: c * v),
+        "{passes} is multiplied by {name}, which does not belong there", name=name,
+    )  # fmt: skip
+    if not derived:
+        yield spot.mistake(
+            "wrong derivative", 1.45, scaled(lambda c, v: c * (v > 0)),
+            "{passes} is let through only where {name} is positive, as behind a relu", name=name,
+        )  # fmt: skip
+
+
+def aliased(walk: Backward, words: Words, pool: Pool) -> Iterator[Mistake]:
+    """A value that was overwritten in the forward pass, wherever the derivatives need it."""
+    users: dict[int, list[tuple[Edge, int]]] = defaultdict(list)
+    for k, j in walk.contributions:
+        elementwise = getattr(walk.nodes[k].primitive, "family", "") == "elementwise"
+        for i, x in enumerate(walk.xs[k]):
+            if (i != j or elementwise) and isinstance(x, np.ndarray) and x.ndim:
+                users[id(x)].append(((k, j), i))
+        if len(walk.xs[k]) == 1 and elementwise:
+            users[id(walk.z[k])].append(((k, j), -1))
+    for name, values in pool.series:
+        places = [users.get(id(v), []) for v in values]
+        if sum(map(len, places)) <= len(values) or not all(places):
+            continue
+        if any(k in words.interior for found in places for (k, _), _ in found):
+            continue
+        for kind, cost, says, others in _overwriting(pool, values):
+            by = {e: (i, v) for found, v in zip(places, others, strict=True) for e, i in found}
+            yield Mistake(
+                kind if kind == "wrong step" else "overwritten", cost + 0.1,
+                dict.fromkeys(by, _replaced(walk, by)),
+                lambda name=name, says=says: f"wherever the gradients need {name()}, {says()} is "  # type: ignore[misc]
+                "used: was it overwritten?",
+            )  # fmt: skip
+
+
+def _overwriting(pool: Pool, values: Values) -> Iterator[Other]:
+    """List what may stand in the place of a value: itself at another step, or what it became."""
+    return (o for o in pool.instead(values) if o[0] != "swapped operand" or o[1] < 1.2)

@@ -1,0 +1,159 @@
+"""Mistakes with the axes of arrays: transposes, sums over the wrong axis, elements out of order."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .backward import Backward, Edge, Edit
+from .spot import Mistake, Spot
+
+__all__ = ["PRODUCTS", "reductions", "reordered", "transposes"]
+
+PRODUCTS = ("matmul", "einsum", "tensordot", "dot")
+
+
+def _square(x: Any) -> bool:
+    return np.ndim(x) >= 2 and np.shape(x)[-1] == np.shape(x)[-2]
+
+
+def _of(walk: Backward, change: Callable[[Any], Any]) -> Edit:
+    """Change the cotangent before a rule gets it."""
+    return lambda e, g, c, now: walk.pulled(e[0], change(g), e[1])[e[1]]
+
+
+def _with(walk: Backward, other: int, change: Callable[[Any], Any]) -> Edit:
+    """Change another input before a rule gets it."""
+
+    def edit(e: Edge, g: Any, c: Any, now: Any) -> Any:
+        xs = list(walk.xs[e[0]])
+        xs[other] = change(xs[other])
+        return walk.pulled(e[0], g, e[1], xs)[e[1]]
+
+    return edit
+
+
+def _turned(x: Any) -> Any:
+    return np.swapaxes(x, -1, -2)
+
+
+def transposes(spot: Spot) -> Iterator[Mistake]:
+    """A transpose that is missing, or one too many: it goes unnoticed where matrices are square."""
+    walk = spot.walk
+    if spot.several:
+        return
+    if _square(spot.c):
+        yield spot.mistake(
+            "transpose", 1.15, lambda e, g, c, now: _turned(c), "{passes} is transposed; {right}"
+        )
+    if spot.op not in PRODUCTS or len(spot.xs) != 2:
+        return
+    other = 1 - spot.j
+    name, y = spot.words.marked(spot.k, other), spot.xs[other]
+    if _square(y):
+        yield spot.mistake(
+            "transpose", 1.1, _with(walk, other, _turned),
+            "{other} is not transposed (or is, where it should not be) in {passes}; {right}",
+            other=name,
+        )  # fmt: skip
+    for axis in range(np.ndim(y)) if np.ndim(y) > 1 else ():
+        flipped = _with(walk, other, lambda x, axis=axis: np.flip(x, axis))
+        text = "{other} is reversed along axis {axis} in {passes}"
+        yield spot.mistake("permuted", 1.35, flipped, text, other=name, axis=axis)
+    if _square(spot.g):
+        yield spot.mistake(
+            "transpose", 1.2, _of(walk, _turned),
+            "the gradient of {here} is transposed before it gives that of {what}; {right}",
+        )  # fmt: skip
+
+
+def reductions(spot: Spot) -> Iterator[Mistake]:
+    """What was broadcast or summed over gets its gradient from some elements, or the wrong axis."""
+    walk, g, c = spot.walk, spot.g, spot.c
+    if spot.several or not np.ndim(g):
+        return
+    widened = spot.family == "elementwise" or spot.op == "broadcast_to"
+    shared = np.size(c) < np.size(g) and widened
+    summed = spot.op in PRODUCTS and not spot.carried and np.ndim(g) > 1 and spot.j == 1
+    if summed and np.ndim(g) > 2:
+        yield spot.mistake(
+            "not accumulated", 1.25, _of(walk, lambda g: _only(g, (-1,) * (np.ndim(g) - 1))),
+            "{passes} takes only the last of each axis: sum over them (+= where = stands)",
+        )  # fmt: skip
+    axes = range(np.ndim(g) - summed) if shared or summed else range(0)
+    for axis, at in itertools.product(axes, (0, -1)):
+        yield spot.mistake(
+            "not accumulated" if summed else "broadcast", 1.2,
+            _of(walk, lambda g, axis=axis, at=at: _only(g, (slice(None),) * axis + (at,))),
+            "{passes} takes only the {which} of axis {axis}: sum over it (+= where = stands)",
+            which="last" if at else "first", axis=axis,
+        )  # fmt: skip
+    if (shared or (spot.leaf and not spot.carried)) and np.size(c) > 1:
+        yield spot.mistake(
+            "broadcast", 1.1, lambda e, g, c, now: np.full_like(c, c.sum()),
+            "{passes} is summed over all axes, to one number for the shape {shape}", shape=np.shape(c),
+        )  # fmt: skip
+    if shared and _square(g):
+        yield spot.mistake(
+            "broadcast", 0.9, _of(walk, _turned),
+            "{what} is broadcast in {here}, and its gradient is summed over the wrong axis",
+        )  # fmt: skip
+    if shared and np.ndim(c) == np.ndim(g):
+        yield from _wrong_axes(spot)
+
+
+def _only(g: Any, index: tuple[Any, ...]) -> Any:
+    """Keep the elements at an index, and put zeros elsewhere."""
+    kept = np.zeros(np.shape(g))
+    kept[index] = g[index]
+    return kept
+
+
+def _wrong_axes(spot: Spot) -> Iterator[Mistake]:
+    """The gradient of a sum or mean that is broadcast again is summed over another axis than it."""
+    walk = spot.walk
+    if spot.source in walk.leaves or walk.site_of[spot.source].op not in ("sum", "mean"):
+        return
+    above = {
+        (s, next(iter(walk.edges[s]))): (k, j) for k, j in spot.edges for s in [walk.edges[k][j]]
+    }
+    for axis in [a for a, n in enumerate(np.shape(spot.c)) if n > 1]:
+
+        def edit(e: Edge, g: Any, c: Any, now: Any, axis: int = axis) -> Any:
+            k, j = above[e]
+            total = walk.raw(k, j, now(k)).sum(axis=axis, keepdims=True)
+            return total * walk.pulled(e[0], np.ones(np.shape(walk.z[e[0]])))[e[1]]
+
+        said = (
+            f"{spot.what} is broadcast in {spot.here}, and its gradient is summed over axis {axis}"
+        )
+        yield Mistake(
+            "broadcast", 1.0, dict.fromkeys(above, edit),
+            lambda said=said: f"{said}: the wrong one", at=spot.k,  # type: ignore[misc]
+        )  # fmt: skip
+
+
+def reordered(spot: Spot) -> Iterator[Mistake]:
+    """The elements of a gradient in another order: a reshape where a transpose belongs, or flipped."""
+    shape = np.shape(spot.c)
+    if spot.several or not 2 <= len(shape) <= 4 or not (spot.leaf or spot.family == "linear"):
+        return
+    for order in list(itertools.permutations(range(len(shape))))[1:]:
+        turned = tuple([shape[a] for a in np.argsort(order)])
+        for edit in (
+            lambda e, g, c, now, order=order: c.transpose(order).reshape(np.shape(c)),
+            lambda e, g, c, now, order=order, turned=turned: c.reshape(turned).transpose(order),
+        ):
+            yield spot.mistake(
+                "permuted", 1.2, edit,
+                "the elements of {passes} are in another order, as of axes {order}: a reshape stands "
+                "where a transpose belongs, or the reverse", order=order,
+            )  # fmt: skip
+    for axis in range(len(shape)):
+        yield spot.mistake(
+            "permuted", 1.3, lambda e, g, c, now, axis=axis: np.flip(c, axis),  # type: ignore[misc]
+            "{passes} is reversed along axis {axis}", axis=axis,
+        )  # fmt: skip
