@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from . import tape
 from .context import current
-from .tape import Node, Outputs, PrimitiveLike
+from .tape import Node, Outputs
 
 __all__ = ["OPS", "Tensor", "apply", "label", "set_default_dtype", "tensor", "value_of"]
 
@@ -32,6 +32,11 @@ np.empty(31 << 20, np.uint8)
 
 _default_dtype: np.dtype[Any] = np.dtype(np.float32)
 _NO_PARAMS: dict[str, Any] = {}  # a plain dict: `**` of any other mapping costs 0.5 us
+_WEAK = {float, int, bool}  # numbers that do not decide the dtype, so they stay what they are
+_COMPARISONS: dict[str, Any] = {
+    "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
+    "greater_equal": operator.ge, "equal": operator.eq, "not_equal": operator.ne,
+}  # fmt: skip
 _ndarray, _new, _next_index = np.ndarray, object.__new__, tape.next_index
 
 
@@ -56,6 +61,17 @@ def _method(function: Any) -> Any:
     method.__name__ = function.__name__
     method.__doc__ = f"numpy.{function.__name__}(self, ...)"
     return method
+
+
+def _comparison(name: str) -> Callable[[Tensor, Any], Any]:
+    def compare(self: Tensor, other: Any) -> Any:
+        xs = self.value, value_of(other)
+        try:
+            return _COMPARISONS[name](*xs)
+        except (ValueError, TypeError) as error:
+            raise explained(name, xs, _NO_PARAMS, error) from error
+
+    return compare
 
 
 def _operators(function: Any) -> tuple[Operator, Operator]:
@@ -119,13 +135,13 @@ class Tensor(Node):
                 f"cannot set the data of {_described(self)}, which is the result of "
                 f"{self.primitive.name}; only the data of a leaf can be replaced"
             )
-        new = np.asarray(value_of(value), dtype=self.value.dtype)
+        new = real(np.asarray(value_of(value)), "a tensor", "holds")
         if new.shape != self.value.shape:
             raise ValueError(
                 f"cannot set the data of {_described(self)}: its shape is {self.value.shape}, "
                 f"the new data has shape {new.shape}"
             )
-        self.value = new
+        self.value = new.astype(self.value.dtype, copy=False)
 
     @property
     def requires_grad(self) -> bool:
@@ -269,8 +285,10 @@ class Tensor(Node):
     # ---- NumPy's protocols -------------------------------------------------------------------
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        if copy is False and dtype is not None and np.dtype(dtype) != self.dtype:
-            raise ValueError(f"a {dtype} array of a {self.dtype} tensor needs a copy")
+        if copy is False:
+            if dtype is not None and np.dtype(dtype) != self.dtype:
+                raise ValueError(f"a {dtype} array of a {self.dtype} tensor needs a copy")
+            return self.data
         return np.array(self.value, dtype=dtype, copy=True)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -292,16 +310,14 @@ class Tensor(Node):
     __mul__, __rmul__ = _operators(np.multiply)
     __truediv__, __rtruediv__ = _operators(np.divide)
     __pow__, __rpow__ = _operators(np.power)
+    __mod__, __rmod__ = _operators(np.remainder)
     __matmul__, __rmatmul__ = _operators(np.matmul)
+    __lt__, __le__, __gt__, __ge__, __eq__, __ne__ = map(_comparison, _COMPARISONS)
+    def __floordiv__(self, other: Any) -> Any: return OPS[np.floor_divide](self, other)
+    def __rfloordiv__(self, other: Any) -> Any: return OPS[np.floor_divide](other, self)
     def __neg__(self) -> Tensor: return apply(OPS[np.negative], (self,))
     def __pos__(self) -> Tensor: return apply(OPS[np.positive], (self,))
     def __abs__(self) -> Tensor: return apply(OPS[np.absolute], (self,))
-    def __lt__(self, other: Any) -> Any: return self.value < value_of(other)
-    def __le__(self, other: Any) -> Any: return self.value <= value_of(other)
-    def __gt__(self, other: Any) -> Any: return self.value > value_of(other)
-    def __ge__(self, other: Any) -> Any: return self.value >= value_of(other)
-    def __eq__(self, other: Any) -> Any: return self.value == value_of(other)
-    def __ne__(self, other: Any) -> Any: return self.value != value_of(other)
     # fmt: on
 
     # ---- methods, where ndarray has them -------------------------------------------------------
@@ -376,14 +392,14 @@ def tensor(
     array = np.array(plain, dtype=dtype)
     if dtype is None and array.dtype == float and not _holds_numpy(plain):
         array = array.astype(_default_dtype)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"a tensor holds real numbers, not {array.dtype}"
-            + ("; write the real and imaginary parts as two tensors" * (array.dtype.kind == "c"))
-        )
     if requires_grad:
         require_real(array.dtype)
-    return Tensor(array, requires_grad, name)
+    return Tensor(real(array, "a tensor", "holds"), requires_grad, name)
+
+
+def as_tensor(x: Any) -> Tensor:
+    """Give a Tensor as it is, and anything else as a constant that shares its memory."""
+    return x if isinstance(x, Tensor) else Tensor(_constant(x, "a tensor", "holds"))
 
 
 def label(**tensors: Tensor) -> None:
@@ -396,13 +412,13 @@ def apply(primitive: Any, args: Sequence[Any], params: Mapping[str, Any] = _NO_P
     """Run a primitive on `args` (Tensors, arrays, numbers) and record it if any of them is live."""
     if len(args) == 1 and isinstance(a := args[0], Tensor):  # most operations, and soon done
         return _run(primitive, args, (a.value,), params, a.live)
-    xs, live, tensors = [], False, True
+    xs, live, tensors, weak = [], False, True, _WEAK if len(args) > 1 else ()
     for a in args:
         if isinstance(a, Tensor):
             xs.append(a.value)
             live = live or a.live
         else:
-            xs.append(_constant(primitive, a) if isinstance(a, (list, tuple)) else a)
+            xs.append(a if type(a) in weak else _constant(a, primitive.name, "takes"))
             tensors = False
     if live and not tensors:
         args = [a if isinstance(a, Tensor) else None for a in args]
@@ -412,12 +428,12 @@ def apply(primitive: Any, args: Sequence[Any], params: Mapping[str, Any] = _NO_P
 def _run(primitive: Any, inputs: Any, xs: tuple[Any, ...], params: Any, live: bool) -> Tensor:
     try:
         value = primitive.forward(*xs, **params) if params else primitive.forward(*xs)
-    except (ValueError, TypeError, IndexError) as error:
-        raise _explained(primitive, xs, params, error) from error
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        raise explained(primitive.name, xs, params, error) from error
     if type(value) is not _ndarray:
         if isinstance(value, tuple):
             return _several(primitive, inputs, xs, params, live, value)  # type: ignore[no-any-return]
-        value = _array_result(primitive, value)
+        value = real(np.asarray(value), primitive.name, "gives")
     if not (live and (context := current()).recording):
         return Tensor(value)
     t = _new(Tensor)  # as Tensor(...) would, in half the time
@@ -435,7 +451,7 @@ def _several(
     values: tuple[Any, ...],
 ) -> Any:
     """Record a primitive with several outputs, and give a tuple (of the same kind) of Tensors."""
-    outputs = Outputs([v if type(v) is _ndarray else _array_result(primitive, v) for v in values])
+    outputs = Outputs([np.asarray(v) for v in values])
     if live and (context := current()).recording:
         node = Tensor(outputs, True, None, primitive, inputs, xs, params, context.scope)  # type: ignore[arg-type]
         tensors = node.opened()
@@ -502,17 +518,20 @@ def _operation(function: Any) -> Callable[..., Any]:
         raise TypeError(f"{name} has no derivative in minigrad; {_WAYS_OUT}") from None
 
 
-def _array_result(primitive: PrimitiveLike, value: Any) -> npt.NDArray[Any]:
-    array = np.asarray(value)
-    if array.dtype == object:
-        raise TypeError(f"{primitive.name}: arguments must be tensors, real arrays or numbers")
+def real(array: npt.NDArray[Any], who: str, verb: str) -> npt.NDArray[Any]:
+    """Give an array of real numbers back; TypeError for complex numbers, objects, text, dates."""
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{who} {verb} real numbers, not {array.dtype}"
+            + ("; write the real and imaginary parts as two tensors" * (array.dtype.kind == "c"))
+        )
     return array
 
 
-def _constant(primitive: PrimitiveLike, sequence: Sequence[Any]) -> npt.NDArray[Any]:
-    if any(isinstance(a, Tensor) for a in sequence):
-        raise TypeError(f"{primitive.name}: got a list of tensors; join them first with mg.stack")
-    return np.asarray(sequence)
+def _constant(x: Any, who: str, verb: str) -> npt.NDArray[Any]:
+    if isinstance(x, (list, tuple)) and any(isinstance(a, Tensor) for a in x):
+        raise TypeError(f"{who} {verb} no list of tensors; join them first with mg.stack")
+    return real(np.asarray(x), who, verb)
 
 
 def _holds_numpy(data: Any) -> bool:
@@ -525,14 +544,18 @@ def _described(t: Tensor) -> str:
     return f"tensor {t.name!r}" if t.name else f"a tensor of shape {t.shape}"
 
 
-def _explained(
-    primitive: PrimitiveLike, xs: Sequence[Any], params: Mapping[str, Any], error: Exception
+def explained(
+    name: str, xs: Sequence[Any], params: Mapping[str, Any], error: Exception
 ) -> Exception:
     """Say the same error with the operation, the shapes and the options in it."""
     shapes = ", ".join(str(x.shape) if isinstance(x, np.ndarray) else type(x).__name__ for x in xs)
     options = "".join(f", {k}={v!r}" for k, v in params.items() if v is not None)
-    text = f"{primitive.name} on shapes {shapes}{options}: {error}"
-    for kind in (np.exceptions.AxisError, np.linalg.LinAlgError, IndexError, TypeError):
+    return reworded(error, f"{name} on shapes {shapes}{options}: {error}")
+
+
+def reworded(error: Exception, text: str) -> Exception:
+    """Give an error of the same kind with another text."""
+    for kind in (np.exceptions.AxisError, np.linalg.LinAlgError, IndexError, ValueError):
         if isinstance(error, kind):
             return kind(text)
-    return ValueError(text)
+    return TypeError(text)

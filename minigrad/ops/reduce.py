@@ -75,8 +75,13 @@ def _scans(r: Any) -> list[Case]:
 # fmt: on
 
 
-def _sum(a: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    return a.sum(axis=axis, keepdims=keepdims)
+def _reduction(ufunc: Any) -> Callable[..., Any]:
+    """Make a forward function: what NumPy's does, without its wrappers, which cost half of it."""
+
+    def reduction(a: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+        return ufunc.reduce(a, axis, keepdims=keepdims)
+
+    return reduction
 
 
 def _mean(a: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -92,7 +97,7 @@ def _pull_mean(g: Any, z: Any, a: Any, axis: Axis = None, keepdims: bool = False
 
 
 def _cumsum(a: Any, *, axis: int | None = None) -> Any:
-    return np.cumsum(a, axis=axis)
+    return a.cumsum(axis)
 
 
 def _pull_cumsum(g: Any, z: Any, a: Any, axis: int | None = None) -> Any:
@@ -100,20 +105,12 @@ def _pull_cumsum(g: Any, z: Any, a: Any, axis: int | None = None) -> Any:
     return np.flip(np.cumsum(np.flip(g, along), axis=along), along).reshape(a.shape)
 
 
-sum = linear(_sum, _pull_sum, key=np.sum, name="sum", samples=_sums)
+sum = linear(_reduction(np.add), _pull_sum, key=np.sum, name="sum", samples=_sums)
 mean = linear(_mean, _pull_mean, key=np.mean, name="mean", samples=_reduced)
 cumsum = linear(_cumsum, _pull_cumsum, key=np.cumsum, name="cumsum", samples=_scans)
 
 
 # ---- extremes: a tie shares the gradient evenly ------------------------------------------------
-
-
-def _max(a: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    return a.max(axis=axis, keepdims=keepdims)
-
-
-def _min(a: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    return a.min(axis=axis, keepdims=keepdims)
 
 
 def _weights(z: Any, a: Any, axis: Axis) -> Any:
@@ -123,8 +120,8 @@ def _weights(z: Any, a: Any, axis: Axis) -> Any:
 
 
 # fmt: off
-max = general(_max, key=np.max, name="max", **_by_slope(_weights), samples=_reduced)
-min = general(_min, key=np.min, name="min", **_by_slope(_weights), samples=_reduced)
+max = general(_reduction(np.maximum), key=np.max, name="max", **_by_slope(_weights), samples=_reduced)
+min = general(_reduction(np.minimum), key=np.min, name="min", **_by_slope(_weights), samples=_reduced)
 # fmt: on
 OPS[np.amax], OPS[np.amin] = max, min
 
@@ -132,12 +129,8 @@ OPS[np.amax], OPS[np.amin] = max, min
 # ---- products: the derivative by one factor is the product of the others, also among zeros -------
 
 
-def _prod(a: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    return a.prod(axis=axis, keepdims=keepdims)
-
-
 def _cumprod(a: Any, *, axis: int | None = None) -> Any:
-    return np.cumprod(a, axis=axis)
+    return a.cumprod(axis)
 
 
 def _shifted(rows: Any, first: Any) -> Any:
@@ -195,7 +188,7 @@ def _zeros(r: Any) -> list[Case]:
 
 
 prod = general(
-    _prod, key=np.prod, name="prod", **_by_slope(_others),
+    _reduction(np.multiply), key=np.prod, name="prod", **_by_slope(_others),
     samples=lambda r: [*_reduced(r), *_zeros(r)],
 )  # fmt: skip
 cumprod = general(

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..primitive import Case, linear, operation
 from ..tape import Outputs
-from ..tensor import Tensor, apply, value_of
+from ..tensor import Tensor, apply, real, value_of
 
 __all__ = [
     "append", "array_split", "astype", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays",
@@ -68,7 +68,7 @@ def _flip(m: Any, *, axis: Any = None) -> Any:
 
 
 def _astype(x: Any, *, dtype: Any) -> Any:
-    return x.astype(dtype)
+    return real(x.astype(dtype), "a tensor", "holds")
 
 
 def _roll(a: Any, *, shift: Any, axis: Any = None) -> Any:
