@@ -40,7 +40,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from .tensor import OPS, Tensor, apply, explained, reworded, value_of
+from .errors import explained, reworded
+from .tensor import OPS, Tensor, apply, value_of
 
 __all__ = [
     "Case",
@@ -69,6 +70,11 @@ class Case(NamedTuple):
     @classmethod
     def of(cls, *args: Any, **params: Any) -> Case:
         return cls(args, params)
+
+    @classmethod
+    def each(cls, *options: dict[str, Any], shape: tuple[int, ...] = (2, 3)) -> Samples:
+        """Make the samples of one random array, with each of these options."""
+        return lambda r: [cls.of(r(*shape), **option) for option in options]
 
 
 class Primitive:

@@ -16,9 +16,13 @@ import numpy.typing as npt
 
 from . import tape
 from .context import current
+from .dtypes import get_default_dtype, real, require_real
+from .errors import explained
 from .tape import Node, Outputs
 
-__all__ = ["OPS", "Tensor", "apply", "label", "set_default_dtype", "tensor", "value_of"]
+__all__ = [
+    "OPS", "Tensor", "apply", "as_floating", "as_tensor", "label", "tensor", "value_of",
+]  # fmt: skip
 
 DType = npt.DTypeLike | None
 Operator = Callable[["Tensor", Any], "Tensor"]
@@ -30,7 +34,6 @@ OPS: dict[Any, Callable[..., Any]] = {}
 # again by the next step. Having freed one large block, it keeps up to 64 MB: mallopt(3).
 np.empty(31 << 20, np.uint8)
 
-_default_dtype: np.dtype[Any] = np.dtype(np.float32)
 _NO_PARAMS: dict[str, Any] = {}  # a plain dict: `**` of any other mapping costs 0.5 us
 _WEAK = {float, int, bool}  # numbers that do not decide the dtype, so they stay what they are
 _COMPARISONS: dict[str, Any] = {
@@ -38,20 +41,6 @@ _COMPARISONS: dict[str, Any] = {
     "greater_equal": operator.ge, "equal": operator.eq, "not_equal": operator.ne,
 }  # fmt: skip
 _ndarray, _new, _next_index = np.ndarray, object.__new__, tape.next_index
-
-
-def get_default_dtype() -> np.dtype[Any]:
-    """The dtype that Python floats take in `tensor` and in modules: float32 unless set."""
-    return _default_dtype
-
-
-def set_default_dtype(dtype: npt.DTypeLike) -> None:
-    """Set the dtype that Python floats take; a real floating dtype."""
-    global _default_dtype
-    wanted = np.dtype(dtype)
-    if wanted.kind != "f":
-        raise TypeError(f"the default dtype must be a real floating dtype, not {wanted}")
-    _default_dtype = wanted
 
 
 def _method(function: Any) -> Any:
@@ -232,7 +221,7 @@ class Tensor(Node):
     def __repr__(self) -> str:
         body = np.array2string(self.value, separator=", ", prefix="tensor(")
         notes = [f"name={self.name!r}"] if self.name else []
-        if self.value.dtype != _default_dtype:
+        if self.value.dtype != get_default_dtype():
             notes.append(f"dtype={self.value.dtype}")
         if self.live:
             op = self.primitive and self.primitive.name
@@ -391,7 +380,7 @@ def tensor(
     plain = value_of(data)
     array = np.array(plain, dtype=dtype)
     if dtype is None and array.dtype == float and not _holds_numpy(plain):
-        array = array.astype(_default_dtype)
+        array = array.astype(get_default_dtype())
     if requires_grad:
         require_real(array.dtype)
     return Tensor(real(array, "a tensor", "holds"), requires_grad, name)
@@ -400,6 +389,12 @@ def tensor(
 def as_tensor(x: Any) -> Tensor:
     """Give a Tensor as it is, and anything else as a constant that shares its memory."""
     return x if isinstance(x, Tensor) else Tensor(_constant(x, "a tensor", "holds"))
+
+
+def as_floating(x: Any) -> Tensor:
+    """Give a floating Tensor as it is, and anything else as one; whole numbers become float64."""
+    t = as_tensor(x)
+    return t if t.dtype.kind == "f" else t.astype(float)
 
 
 def label(**tensors: Tensor) -> None:
@@ -501,31 +496,12 @@ def cotangent_for(t: Tensor, grad: Any, caller: str) -> Any:
     return tape.cast(g, t.dtype)
 
 
-def require_real(dtype: np.dtype[Any]) -> None:
-    """Raise TypeError unless gradients can flow through this dtype."""
-    if dtype.kind != "f":
-        raise TypeError(
-            f"only real floating tensors can require gradients, not {dtype}; "
-            "pass floats (2.0 instead of 2) or dtype=np.float32"
-        )
-
-
 def _operation(function: Any) -> Callable[..., Any]:
     try:
         return OPS[function]
     except (KeyError, TypeError):
         name = f"{getattr(function, '__module__', None) or 'numpy'}.{function.__name__}"
         raise TypeError(f"{name} has no derivative in minigrad; {_WAYS_OUT}") from None
-
-
-def real(array: npt.NDArray[Any], who: str, verb: str) -> npt.NDArray[Any]:
-    """Give an array of real numbers back; TypeError for complex numbers, objects, text, dates."""
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"{who} {verb} real numbers, not {array.dtype}"
-            + ("; write the real and imaginary parts as two tensors" * (array.dtype.kind == "c"))
-        )
-    return array
 
 
 def _constant(x: Any, who: str, verb: str) -> npt.NDArray[Any]:
@@ -542,20 +518,3 @@ def _holds_numpy(data: Any) -> bool:
 
 def _described(t: Tensor) -> str:
     return f"tensor {t.name!r}" if t.name else f"a tensor of shape {t.shape}"
-
-
-def explained(
-    name: str, xs: Sequence[Any], params: Mapping[str, Any], error: Exception
-) -> Exception:
-    """Say the same error with the operation, the shapes and the options in it."""
-    shapes = ", ".join(str(x.shape) if isinstance(x, np.ndarray) else type(x).__name__ for x in xs)
-    options = "".join(f", {k}={v!r}" for k, v in params.items() if v is not None)
-    return reworded(error, f"{name} on shapes {shapes}{options}: {error}")
-
-
-def reworded(error: Exception, text: str) -> Exception:
-    """Give an error of the same kind with another text."""
-    for kind in (np.exceptions.AxisError, np.linalg.LinAlgError, IndexError, ValueError):
-        if isinstance(error, kind):
-            return kind(text)
-    return TypeError(text)

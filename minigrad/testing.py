@@ -192,6 +192,11 @@ class Draw:
     def __call__(self, *shape: int, domain: tuple[float, float] = (-2.0, 2.0)) -> Array:
         return np.asarray(self.rng.uniform(*domain, shape))
 
+    def regular(self, *shape: int) -> Array:
+        """Draw matrices with singular values well apart and off zero."""
+        rows, columns = shape[-2:]
+        return 0.3 * self(*shape) + np.eye(rows, columns) * np.arange(2, 2 + columns)
+
 
 def _opened(op: Any, case: Case) -> tuple[Callable[..., list[Tensor]], list[Array]]:
     """Make of an operation and a case a function of its real arrays alone, to a list of outputs."""

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "minigrad"
 
 LAYERS = [
-    ["bptt", "context", "tape", "tree"],
+    ["bptt", "context", "dtypes", "errors", "tape", "tree"],
     ["tensor"],
     ["primitive"],
     ["ops"],

@@ -384,7 +384,7 @@ def oracles():
         "cbrt": lambda x: torch.sign(x) * abs(x) ** (1 / 3),
         "clip": named("clamp", a_min="min", a_max="max"),
         "conjugate": torch.positive,
-        "_copy": torch.positive,
+        "copy": torch.positive,
         "elu": f("elu"),
         "fabs": torch.abs,
         "fmod": lambda x, y: torch.fmod(torch.as_tensor(x), y),
@@ -458,6 +458,7 @@ def oracles():
             torch.zeros(shape, dtype=torch.float64), a, offset, axis1, axis2
         ),
         "matvec": lambda a, x: (a @ x[..., None])[..., 0],
+        "vector_outer": torch.outer,
         "outer": lambda a, b: torch.outer(a.reshape(-1), b.reshape(-1)),
         "tensordot": lambda a, b, axes=2: torch.tensordot(
             a, b, dims=axes if isinstance(axes, int) else [[*np.atleast_1d(k)] for k in axes]

@@ -12,6 +12,7 @@ from . import (
     linalg,
     norm,
     reduce,
+    series,
     shape,
     solve,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "linalg",
     "norm",
     "reduce",
+    "series",
     "shape",
     "solve",
 ]

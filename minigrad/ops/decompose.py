@@ -32,15 +32,9 @@ from ..tensor import OPS, Tensor
 __all__ = ["cholesky", "eigh", "eigvalsh", "qr", "svd", "svdvals"]
 
 
-def _regular(r: Any, *shape: int) -> Any:
-    """Draw matrices with singular values well apart and off zero, for samples."""
-    rows, columns = shape[-2:]
-    return 0.3 * r(*shape) + np.eye(rows, columns) * np.arange(2, 2 + columns)
-
-
 def _definite(r: Any, *shape: int) -> Any:
     """Draw symmetric matrices with positive eigenvalues well apart, for samples."""
-    a = _regular(r, *shape)
+    a = r.regular(*shape)
     return (a + a.mT) / 2
 
 
@@ -112,17 +106,17 @@ reduced_qr = general(
     pulls=[_pull_qr],
     pushes=[_push_qr],
     name="reduced_qr",
-    samples=lambda r: [Case.of(_regular(r, *s)) for s in ((3, 3), (4, 2), (2, 3, 2), (0, 2, 2))],
+    samples=lambda r: [Case.of(r.regular(*s)) for s in ((3, 3), (4, 2), (2, 3, 2), (0, 2, 2))],
 )
 
 
 @operation(
     np.linalg.qr,
     lambda r: [
-        Case.of(_regular(r, 3, 2)),
-        Case.of(_regular(r, 2, 4)),
-        Case.of(_regular(r, 2, 2, 3), mode="complete"),
-        Case.of(_regular(r, 3, 2), mode="r"),
+        Case.of(r.regular(3, 2)),
+        Case.of(r.regular(2, 4)),
+        Case.of(r.regular(2, 2, 3), mode="complete"),
+        Case.of(r.regular(3, 2), mode="r"),
     ],
 )
 def qr(a: Any, mode: str = "reduced") -> Any:
@@ -239,7 +233,7 @@ reduced_svd = general(
     pushes=[_push_svd],
     name="reduced_svd",
     samples=lambda r: [
-        Case.of(_regular(r, *s)) for s in ((3, 3), (4, 2), (2, 3), (2, 3, 2), (0, 2, 2), (1, 1))
+        Case.of(r.regular(*s)) for s in ((3, 3), (4, 2), (2, 3), (2, 3, 2), (0, 2, 2), (1, 1))
     ],
 )
 
@@ -247,9 +241,9 @@ reduced_svd = general(
 @operation(
     np.linalg.svd,
     lambda r: [
-        Case.of(_regular(r, 3, 2), full_matrices=False),
-        Case.of(_regular(r, 2, 2, 2)),
-        Case.of(_regular(r, 2, 3), compute_uv=False),
+        Case.of(r.regular(3, 2), full_matrices=False),
+        Case.of(r.regular(2, 2, 2)),
+        Case.of(r.regular(2, 3), compute_uv=False),
     ],
 )
 def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
@@ -268,7 +262,7 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     return reduced_svd(a)
 
 
-@operation(np.linalg.svdvals, lambda r: [Case.of(_regular(r, 3, 2)), Case.of(_regular(r, 2, 2, 2))])
+@operation(np.linalg.svdvals, lambda r: [Case.of(r.regular(3, 2)), Case.of(r.regular(2, 2, 2))])
 def svdvals(x: Any) -> Tensor:
-    """Singular values, descending."""
-    return reduced_svd(x)[1]
+    """Singular values, descending; the gradient of one that is 0 is 0."""
+    return abs(reduced_svd(x)[1])

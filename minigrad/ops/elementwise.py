@@ -45,7 +45,7 @@ def _chosen(g: Any, z: Any, x: Any, other: Any) -> Any:
 
 def _over(x: Any, r: Any) -> Any:
     """Give x / r, but 0 where r is 0: the slope of a distance, with its subgradient at the origin."""
-    return x / np.where(r == 0, 1, r)
+    return x / np.where(r == 0, np.inf, r)
 
 
 def _share(x: Any, z: Any) -> Any:
@@ -361,16 +361,18 @@ where = elementwise(
 )
 
 
-@operation(np.copy, lambda r: [Case.of(r(2, 3))])
-def _copy(a: Any) -> Tensor:
-    return positive(a)
+def _copy(a: Any) -> Any:
+    return a.copy()
+
+
+copy = elementwise(np.copy, lambda g, z, a: g, forward=_copy)
 
 
 @operation(np.real, lambda r: [Case.of(r(2, 3))])
 def _real(val: Any) -> Tensor:
-    return positive(val)
+    return copy(val)
 
 
 @operation(np.real_if_close, lambda r: [Case.of(r(2, 3))])
 def _real_if_close(a: Any) -> Tensor:
-    return positive(a)
+    return copy(a)

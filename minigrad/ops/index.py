@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from ..primitive import Case, Primitive, general, linear, operation
 from ..tape import Outputs, Pending
-from ..tensor import OPS, At, Tensor, plain_index, value_of
+from ..tensor import OPS, At, Tensor, as_floating, as_tensor, plain_index, value_of
 
 __all__ = [
     "compress", "delete", "extract", "getitem", "index_add", "index_multiply", "index_set",
@@ -159,10 +161,12 @@ def index_multiply(a: Any, values: Any, *, index: Any) -> Tensor:
 )  # fmt: skip
 def take(a: Any, indices: Any, axis: int | None = None) -> Tensor:
     """Read whole slices along `axis` (None: from the flattened array)."""
+    places = np.asarray(value_of(indices))
+    if places.dtype.kind == "b" or not places.size:  # to take, True is the number 1
+        places = places.astype(int)
     if axis is None:
-        return getitem(OPS[np.ravel](a), index=plain_index(indices))
-    at = (slice(None),) * (axis % np.ndim(a))
-    return getitem(a, index=(*at, np.asarray(plain_index(indices))))
+        return getitem(OPS[np.ravel](a), index=places)
+    return getitem(a, index=(*[slice(None)] * normalize_axis_index(axis, np.ndim(a)), places))
 
 
 # ---- rearrangements: done to the numbers of the elements, they say where each cotangent goes ------
@@ -170,6 +174,8 @@ def take(a: Any, indices: Any, axis: int | None = None) -> Tensor:
 
 def _pull_moved(forward: Callable[..., Any]) -> Callable[..., Any]:
     def pull(g: Any, z: Any, a: Any, **params: Any) -> Any:
+        if not a.size:
+            return np.zeros_like(a)
         places = forward(np.arange(a.size).reshape(a.shape), **params)
         return scatter.like_numpy(g, indices=(places,), shape=(a.size,)).reshape(a.shape)
 
@@ -200,22 +206,20 @@ def _take_along_axis(arr: Any, *, indices: Any, axis: int | None = -1) -> Any:
     return np.take_along_axis(arr, indices, axis)
 
 
-def _cases(*options: dict[str, Any], shape: tuple[int, ...] = (2, 3)) -> Any:
-    return lambda r: [Case.of(r(*shape), **option) for option in options]
-
-
 repeat = _moved(
     _repeat,
     np.repeat,
-    _cases({"repeats": 2}, {"repeats": [2, 0, 1], "axis": 1}, {"repeats": 3, "axis": 0}),
+    Case.each({"repeats": 2}, {"repeats": [2, 0, 1], "axis": 1}, {"repeats": 3, "axis": 0}),
 )
-tile = _moved(_tile, np.tile, _cases({"reps": 2}, {"reps": (2, 1, 3)}, {"reps": ()}, {"reps": 0}))
-resize = _moved(_resize, np.resize, _cases({"new_shape": (2, 2)}, {"new_shape": 7}))
-delete = _moved(_delete, np.delete, _cases({"obj": 1}, {"obj": slice(0, 2), "axis": 1}))
+tile = _moved(
+    _tile, np.tile, Case.each({"reps": 2}, {"reps": (2, 1, 3)}, {"reps": ()}, {"reps": 0})
+)
+resize = _moved(_resize, np.resize, Case.each({"new_shape": (2, 2)}, {"new_shape": 7}))
+delete = _moved(_delete, np.delete, Case.each({"obj": 1}, {"obj": slice(0, 2), "axis": 1}))
 take_along_axis = _moved(
     _take_along_axis,
     np.take_along_axis,
-    _cases(
+    Case.each(
         {"indices": np.array([[0, 2, 2], [1, 1, 0]]), "axis": 1},
         {"indices": np.array([[0, 1, 0]]), "axis": 0},
         {"indices": np.array([5, 0]), "axis": None},
@@ -265,18 +269,14 @@ pad = general(
     pulls=[_pull_pad],
     pushes=[_push_pad],
     samples=lambda r: [
-        *_cases({"pad_width": 1}, {"pad_width": ((1, 0), (2, 1)), "constant_values": 3.0})(r),
-        *_cases({"pad_width": {-1: (2, 1)}})(r),
-        *_cases(*[{"pad_width": (2, 1), "mode": mode} for mode in _PADDINGS], shape=(3, 3))(r),
+        *Case.each({"pad_width": 1}, {"pad_width": ((1, 0), (2, 1)), "constant_values": 3.0})(r),
+        *Case.each({"pad_width": {-1: (2, 1)}})(r),
+        *Case.each(*[{"pad_width": (2, 1), "mode": mode} for mode in _PADDINGS], shape=(3, 3))(r),
     ],
 )
 
 
 # ---- by order ----------------------------------------------------------------------------------
-
-
-def _tensor(x: Any) -> Tensor:
-    return x if isinstance(x, Tensor) else Tensor(np.asarray(x))
 
 
 def _sorts(r: Any) -> list[Case]:
@@ -289,14 +289,14 @@ def _sorts(r: Any) -> list[Case]:
 @operation(np.sort, _sorts)
 def sort(a: Any, axis: int | None = -1, *, stable: bool = True) -> Tensor:
     """Give the elements in order along `axis` (None: of all); among equals the first stays first."""
-    t = _tensor(a)
+    t = as_tensor(a)
     return take_along_axis(t, np.argsort(t.value, axis, kind="stable"), axis)
 
 
 @operation(np.partition, lambda r: [Case.of(r(5), 2), Case.of(r(2, 4), (0, -2), axis=0)])
 def partition(a: Any, kth: Any, axis: int | None = -1) -> Tensor:
     """Put the kth element in its place in order, none greater before it, none smaller after."""
-    t = _tensor(a)
+    t = as_tensor(a)
     return take_along_axis(t, np.argpartition(t.value, kth, axis), axis)
 
 
@@ -317,14 +317,16 @@ def quantile(a: Any, q: Any, axis: Axes = None, *, keepdims: bool = False) -> Te
     """
     if isinstance(q, Tensor) and q.live:
         raise TypeError("quantile: gradients do not flow through 'q'; detach() it")
-    t, q = _tensor(a), np.asarray(value_of(q))
+    t, q = as_floating(a), np.asarray(value_of(q))
     if not ((q >= 0) & (q <= 1)).all():
         raise ValueError(f"quantile: q is a share from 0 to 1, not {q}")
-    over = range(t.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    axes = [k % t.ndim for k in over]
-    rest = [k for k in range(t.ndim) if k not in axes]
+    axes = normalize_axis_tuple(range(t.ndim) if axis is None else axis, t.ndim)
+    rest = tuple([k for k in range(t.ndim) if k not in axes])
     kept = [1 if k in axes else n for k, n in enumerate(t.shape)]
-    ordered = sort(t.transpose(axes + rest).reshape(-1, *[t.shape[k] for k in rest]), 0)
+    count = math.prod([t.shape[k] for k in axes])
+    if not count:
+        raise ValueError(f"quantile: of no elements, along axis {axis} of shape {t.shape}")
+    ordered = sort(t.transpose(axes + rest).reshape(count, *[t.shape[k] for k in rest]), 0)
     place = q * (len(ordered) - 1)
     low, high = np.floor(place).astype(int), np.ceil(place).astype(int)
     share = (place - low).astype(t.dtype).reshape(q.shape + (1,) * len(rest))
@@ -357,7 +359,11 @@ _MASK = np.array([True, False, True])
 
 @operation(np.compress, lambda r: [Case.of(_MASK, r(3, 2), axis=0), Case.of(_MASK, r(2, 3))])
 def compress(condition: Any, a: Any, axis: int | None = None) -> Tensor:
-    """Take the slices along `axis` where the condition holds."""
+    """Take the slices along `axis` where the condition, one for each, holds."""
+    if np.ndim(condition) != 1:
+        raise ValueError(
+            f"compress: a condition for each slice, not of shape {np.shape(condition)}"
+        )
     return take(a, np.flatnonzero(value_of(condition)), axis)
 
 
@@ -373,9 +379,13 @@ def extract(condition: Any, arr: Any) -> Tensor:
 )
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Tensor:
     """Choose by the first condition that holds; the default where none does."""
-    kind = np.result_type(*map(value_of, choicelist), value_of(default))
-    z = _tensor(np.asarray(default, kind) if isinstance(default, (int, float)) else default)
-    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+    choices = [c if isinstance(c, (int, float)) else as_tensor(c) for c in choicelist]
+    conditions = [np.asarray(value_of(c)) for c in condlist]
+    if any(c.dtype != bool for c in conditions):
+        raise TypeError(f"select: conditions are boolean, not {[c.dtype.name for c in conditions]}")
+    kind = np.result_type(*map(value_of, choices), value_of(default))
+    z = as_tensor(np.asarray(default, kind) if isinstance(default, (int, float)) else default)
+    for condition, choice in zip(reversed(conditions), reversed(choices), strict=True):
         z = OPS[np.where](condition, choice, z)
     return z
 
@@ -393,7 +403,7 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Ten
     Gradients flow to all three. At a point the slope is that on the right; at the last, on the left.
     Unlike NumPy's, the result of float32 is float32.
     """
-    x, xp, fp = _tensor(x), _tensor(xp), _tensor(fp)
+    x, xp, fp = as_tensor(x), as_tensor(xp), as_tensor(fp)
     if xp.ndim != 1 or xp.shape != fp.shape or len(xp) < 2:
         raise ValueError(f"interp: two points or more, not xp {xp.shape} and fp {fp.shape}")
     k = np.clip(np.searchsorted(xp.value, x.value, side="right") - 1, 0, len(xp) - 2)
