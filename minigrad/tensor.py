@@ -173,8 +173,8 @@ class Tensor(Node):
         """Copy the data into an array of the caller's own."""
         return self.value.copy()  # type: ignore[no-any-return]
 
-    def item(self) -> Any:
-        return self.value.item()
+    def item(self, *place: int) -> Any:
+        return self.value.item(*place)
 
     def tolist(self) -> Any:
         return self.value.tolist()
@@ -194,8 +194,13 @@ class Tensor(Node):
         outputs = self.value
         if not isinstance(outputs, Outputs):
             return self
-        given = True, None, OPS[Outputs], (self,), (outputs,)
-        return Outputs([Tensor(v, *given, {"k": k}, self.scope) for k, v in enumerate(outputs)])
+        given = None, OPS[Outputs], (self,), (outputs,)
+        return Outputs(
+            [
+                Tensor(v, v.dtype.kind == "f", *given, {"k": k}, self.scope)
+                for k, v in enumerate(outputs)
+            ]
+        )
 
     # ---- gradients ---------------------------------------------------------------------------
 
@@ -343,7 +348,7 @@ class At:
 
     __slots__ = ("_index", "_tensor")
 
-    def __init__(self, t: Tensor, index: Any = None) -> None:
+    def __init__(self, t: Tensor, index: Any = ...) -> None:
         self._tensor, self._index = t, index
 
     def __getitem__(self, index: Any) -> At:
@@ -477,7 +482,8 @@ def plain_index(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple([plain_index(k) for k in index])
     if isinstance(index, list):
-        return np.asarray(index) if index else np.zeros(0, int)
+        places = np.asarray(index)
+        return places if places.size else places.astype(int)
     return value_of(index)
 
 
@@ -493,7 +499,7 @@ def cotangent_for(t: Tensor, grad: Any, caller: str) -> Any:
     g = grad if isinstance(grad, Tensor) else np.asarray(grad)
     if g.shape != t.shape:
         raise ValueError(f"{caller} of shape {g.shape} for a tensor of shape {t.shape}")
-    return tape.cast(g, t.dtype)
+    return tape.cast(g, t.dtype) if t.dtype.kind == "f" else g  # to a constant, nothing flows
 
 
 def _operation(function: Any) -> Callable[..., Any]:

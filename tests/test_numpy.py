@@ -11,6 +11,7 @@ from numpy_coverage import KINDS, NOT_APPLICABLE, REFUSED, classified, functions
 
 import minigrad as mg
 from minigrad import tree
+from minigrad.primitive import define
 from minigrad.tensor import OPS
 from minigrad.testing import Draw
 
@@ -426,3 +427,40 @@ def test_the_pull_of_a_long_concatenation_sees_its_inputs_once(monkeypatch):
     z.backward()
     assert seen == [100]
     assert all(t.grad == 1 for t in parts)
+
+
+def test_a_value_that_was_overwritten_has_no_gradient():
+    x, v = leaf([1.0, 2.0, 3.0]), leaf([5.0, 6.0])
+    y = x.at[[0, 0]].set(v)
+    assert y.tolist() == [6, 2, 3]
+    y.sum().backward()
+    assert (x.grad.tolist(), v.grad.tolist()) == ([0, 1, 1], [0, 1])
+    assert leaf([1.0, 2.0]).at.set(3.0).tolist() == [3, 3]
+
+
+def test_what_is_not_floating_any_more_is_a_constant():
+    x = leaf([1.5, 2.5])
+    assert not x.astype(int).requires_grad
+    (x * x.astype(int) + x * x.astype(bool)).sum().backward()
+    assert x.grad.tolist() == [2, 3]
+    assert x.astype("float32", copy=False).requires_grad
+
+
+def test_a_primitive_with_whole_numbers_among_its_outputs():
+    def ordered(x):
+        k = np.argsort(x)
+        return x[k], k
+
+    op = define(
+        pulls=[lambda g, z, x: mg.index_add.like_numpy(0 * x, g[0], index=z[1])],
+        pushes=[lambda dx, z, x: (dx[z[1]], 0 * z[1])],
+    )(ordered)
+    try:
+        x = leaf([3.0, 1.0, 2.0])
+        values, places = op(x)
+        assert values.requires_grad
+        assert not places.requires_grad
+        (values * places).sum().backward()
+        assert x.grad.tolist() == [0, 1, 2]
+    finally:
+        del OPS[ordered]

@@ -23,14 +23,16 @@ __all__ = [
 _BASIC = {int, slice, type(None), type(Ellipsis)}
 
 
-def _is_basic(index: Any) -> bool:
-    """Whether an index makes a view, so that no element is named twice."""
+def _once(index: Any) -> bool:
+    """Whether an index cannot name an element twice: it makes a view, or is a mask."""
+    if isinstance(index, np.ndarray):
+        return bool(index.dtype.kind == "b")
     return _BASIC.issuperset(map(type, index if isinstance(index, tuple) else (index,)))
 
 
 def _add_at(a: Any, index: Any, b: Any) -> None:
     """Add b to a at the index, once for every time an element is named."""
-    if _is_basic(index) or (isinstance(index, np.ndarray) and index.dtype.kind == "b"):
+    if _once(index):
         a[index] += b
     elif a.ndim > 1 and 4 * np.size(b) > max(a.size, 1024) and a.flags.c_contiguous:
         # one axis is NumPy's fast path, 2 to 4 times faster than rows
@@ -84,6 +86,22 @@ def _writes(r: Any) -> list[Case]:
     ] + [Case.of(r(3, 2), r(), index=slice(1, None))]
 
 
+def _rewrites(r: Any) -> list[Case]:
+    """Samples that name elements more than once."""
+    twice = np.array([0, 2, 0])
+    return [*_writes(r), Case.of(r(3, 2), r(3, 2), index=twice), Case.of(r(3), r(), index=twice)]
+
+
+def _pull_set(g: Any, z: Any, a: Any, values: Any, index: Any) -> Any:
+    """Read the cotangent of every value that was not overwritten by a later one."""
+    read = g[index]
+    if _once(index):
+        return read
+    order, last = np.arange(read.size).reshape(read.shape), np.zeros(a.shape, int)
+    last[index] = order
+    return np.where(last[index] == order, read, 0)
+
+
 getitem = linear(
     _getitem,
     lambda g, z, a, index: Pending(scatter.like_numpy, a, index, g),
@@ -130,14 +148,14 @@ pick = general(
 index_set: Primitive = linear(
     _index_set,
     lambda g, z, a, values, index: index_set.like_numpy(g, 0, index=index),
-    lambda g, z, a, values, index: g[index],
-    key=At.set, name="index_set", samples=_writes,
+    _pull_set,
+    key=At.set, name="index_set", samples=_rewrites,
 )  # fmt: skip
 index_add = linear(
     _index_add,
     lambda g, z, a, values, index: g,
     lambda g, z, a, values, index: g[index],
-    key=At.add, name="index_add", samples=_writes,
+    key=At.add, name="index_add", samples=_rewrites,
 )  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def _flip(m: Any, *, axis: Any = None) -> Any:
 
 
 def _astype(x: Any, *, dtype: Any) -> Any:
-    return real(x.astype(dtype), "a tensor", "holds")
+    return x.astype(dtype)
 
 
 def _roll(a: Any, *, shift: Any, axis: Any = None) -> Any:
@@ -131,8 +131,7 @@ broadcast_to = linear(_broadcast_to, lambda g, z, a, shape: g, key=np.broadcast_
                            samples=Case.each({"shape": (4, 2, 3)}, {"shape": (2, 3)}))
 flip         = linear(_flip,         lambda g, z, m, axis=None: np.flip(g, axis), key=np.flip, name="flip",
                            samples=Case.each({}, {"axis": 0}, {"axis": (0, 1)}))
-astype       = linear(_astype,       lambda g, z, x, dtype: g, key=np.astype, name="astype",
-                           samples=Case.each({"dtype": np.float64}))
+converted    = linear(_astype,       lambda g, z, x, dtype: g, name="astype", samples=lambda r: [])
 roll         = linear(_roll,         lambda g, z, a, shift, axis=None: np.roll(g, np.multiply(shift, -1), axis),
                            key=np.roll, name="roll",
                            samples=Case.each({"shift": 1}, {"shift": -2, "axis": 1}, {"shift": (1, 2), "axis": (0, 1)}))
@@ -140,6 +139,14 @@ concatenated = linear(_concatenate,  together=_parts, name="concatenate", sample
 stacked      = linear(_stack,        together=_slices, name="stack", samples=lambda r: [])
 cut          = linear(_cut,          _joined, name="split", samples=Case.each({"at": (1, 1)}, {"at": (2,), "axis": -1}))
 # fmt: on
+
+
+@operation(np.astype, Case.each({"dtype": np.float64}))
+def astype(x: Any, dtype: Any, *, copy: bool = True) -> Tensor:
+    """Convert to another dtype; what is not floating any more is a constant."""
+    if np.dtype(dtype).kind == "f":
+        return converted(x, dtype=dtype)
+    return Tensor(real(np.asarray(value_of(x)).astype(dtype), "a tensor", "holds"))
 
 
 # ---- joining -----------------------------------------------------------------------------------
