@@ -137,6 +137,8 @@ def test_argnums_aux_and_keywords():
         mg.grad(lambda x: x, has_aux=True)(1.0)
     with pytest.raises(ValueError, match="argnums 2 with 1"):
         mg.grad(lambda x: x, argnums=2)(1.0)
+    with pytest.raises(ValueError, match=r"argnums \(0, -2\) names an argument twice"):
+        mg.grad(lambda a, b: a * b, argnums=(0, -2))(1.0, 2.0)
 
 
 def test_an_unused_argument_has_gradient_zero():
@@ -160,6 +162,12 @@ def test_jacobian_of_containers(n):
     np.testing.assert_allclose(table[0]["v"].data, np.outer(x["u"], x["u"][:2]))
     numeric = numerical_grad(lambda u: g({"u": u, "v": x["v"]})[0][1, 0], x["u"])
     np.testing.assert_allclose(table[0]["u"].data[1, 0], numeric, rtol=1e-9)
+
+
+def test_jacobian_of_nothing():
+    for n, m, dtype in ((0, 2, np.float32), (3, 0, np.float64), (0, 0, np.float32)):
+        j = mg.jacobian(lambda x, m=m: np.ones(m, x.dtype) * x.sum())(np.zeros(n, dtype))
+        assert (j.shape, j.dtype) == ((m, n), dtype)
 
 
 def test_gradients_inside_no_grad():
@@ -212,6 +220,35 @@ def test_no_grad_is_of_its_own_thread():
     assert seen == [True]
 
 
+def test_a_decorator_serves_several_threads():
+    inside, leaving, wrong = threading.Barrier(2), threading.Event(), []
+
+    @mg.no_grad()
+    @mg.scope("both")
+    def compute(first):
+        inside.wait()
+        if not first:
+            leaving.wait()
+        return (mg.tensor(1.0, requires_grad=True) * 2).requires_grad
+
+    def work(first):
+        try:
+            recorded = compute(first), (mg.tensor(1.0, requires_grad=True) * 2).requires_grad
+            if recorded != (False, True):
+                wrong.append(recorded)
+        except Exception as error:
+            wrong.append(error)
+        finally:
+            leaving.set()
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in (True, False)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert wrong == []
+
+
 @pytest.mark.parametrize("call", [mg.grad(lambda x: x * 1.0), lambda x: mg.jvp(np.sin, (x,), (x,))])
 def test_integers_cannot_be_differentiated(call):
     with pytest.raises(TypeError, match="pass floats"):
@@ -225,6 +262,9 @@ def test_wrong_shapes_say_what_was_expected():
         mg.vjp(np.sin, X)[1](np.ones(2))
     with pytest.raises(ValueError, match="nested like"):
         mg.jvp(lambda p: p["a"], ({"a": X},), ({"b": X},))
+    for call in (mg.jvp, mg.hvp):
+        with pytest.raises(TypeError, match=r"as in jvp\(f, \(x,\), \(v,\)\), not ndarray"):
+            call(np.prod, X, X)
 
 
 def test_a_pullback_can_be_called_again():
