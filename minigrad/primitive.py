@@ -110,17 +110,19 @@ class Primitive:
         if not params:
             return apply(self, args)
         for k, v in params.items():
+            if k not in self.options:
+                if k in self.inputs:
+                    raise TypeError(f"{self.name}: got the argument {k!r} twice")
+                raise TypeError(
+                    f"{self.name}: minigrad has no argument {k!r} here; it takes "
+                    f"{', '.join([*self.inputs, *self.options])}"
+                )
             if isinstance(v, Tensor):
                 if v.live:
                     raise TypeError(
                         f"{self.name}: gradients do not flow through {k!r}; detach() it"
                     )
                 params[k] = v.value
-            if k not in self.options:
-                raise TypeError(
-                    f"{self.name}: minigrad has no argument {k!r} here; it takes "
-                    f"{', '.join([*self.inputs, *self.options])}"
-                )
         return apply(self, args, params)
 
     def _told_apart(self, args: Any, params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -137,6 +139,9 @@ class Primitive:
                     raise TypeError(f"{self.name}: missing the argument {self.inputs[len(args)]!r}")
         if len(rest) > len(self.options):
             raise TypeError(f"{self.name}: too many arguments")
+        for k in self.options[: len(rest)]:
+            if k in params:
+                raise TypeError(f"{self.name}: got the argument {k!r} twice")
         return args, dict(zip(self.options, rest, strict=False)) | params if rest else params
 
     def like_numpy(self, *args: Any, **params: Any) -> Any:
@@ -344,8 +349,8 @@ def operation(key: Any, samples: Samples) -> Callable[[Operation], Operation]:
             except (ValueError, TypeError, IndexError, AttributeError) as error:
                 if str(error).startswith((f"{called}:", f"{called} ")):
                     raise
-                again = reworded(error, f"{called}: {error}").with_traceback(error.__traceback__)
-                raise again from error.__cause__
+                text = f"{called}: {error}"
+                raise reworded(error, text).with_traceback(error.__traceback__) from error.__cause__
 
         named.samples = samples  # type: ignore[attr-defined]
         OPS[key] = named

@@ -450,6 +450,7 @@ def oracles():
         ),
         "pad": pad,
         "scatter": scattered,
+        "sliding_window_view": moved(np.lib.stride_tricks.sliding_window_view),
         # products
         "cross": cross,
         "dot": dot,

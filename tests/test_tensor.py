@@ -425,6 +425,9 @@ def test_what_is_not_supported_says_so():
         np.add(t, t, out=np.ones((2, 2)))
     with pytest.raises(TypeError, match="no argument 'dtype'"):
         np.sum(t, dtype=np.float32)
+    for call in (lambda: mg.sum(t, 0, axis=1), lambda: mg.exp(t, x=t)):
+        with pytest.raises(TypeError, match=r"got the argument '\w+' twice"):
+            call()
     with pytest.raises(TypeError, match=r"mg\.stack"):
         t + [t, t]  # noqa: RUF005
     for other in ("a", None, np.timedelta64(3, "s"), object(), np.array([None])):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..primitive import Case, Primitive, general, linear, operation
 from ..tape import Outputs, Pending
@@ -220,6 +221,10 @@ def _delete(arr: Any, *, obj: Any, axis: int | None = None) -> Any:
     return np.delete(arr, obj, axis)
 
 
+def _sliding_window_view(x: Any, *, window_shape: Any, axis: Any = None) -> Any:
+    return sliding_window_view(x, window_shape, axis)
+
+
 def _take_along_axis(arr: Any, *, indices: Any, axis: int | None = -1) -> Any:
     return np.take_along_axis(arr, indices, axis)
 
@@ -234,6 +239,11 @@ tile = _moved(
 )
 resize = _moved(_resize, np.resize, Case.each({"new_shape": (2, 2)}, {"new_shape": 7}))
 delete = _moved(_delete, np.delete, Case.each({"obj": 1}, {"obj": slice(0, 2), "axis": 1}))
+_moved(
+    _sliding_window_view,
+    sliding_window_view,
+    Case.each({"window_shape": 2, "axis": 1}, {"window_shape": (2, 2)}),
+)
 take_along_axis = _moved(
     _take_along_axis,
     np.take_along_axis,
