@@ -56,19 +56,20 @@ def scan(f: Function, carry: Any, xs: Any, *, checkpoint: int | bool = False) ->
         )
     (T,) = lengths
     k = T if not checkpoint else math.isqrt(T - 1) + 1 if checkpoint is True else checkpoint
-    if k < 1:
+    if not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f"scan: checkpoint must be a positive number of steps, not {checkpoint}")
 
     def steps(carry: Any, part: list[Any], start: int) -> tuple[Any, Any]:
-        rows, y_structure = [], tree.EMPTY
+        rows, ys_structure = [], tree.EMPTY
         for t in range(len(part[0])):
             with scope("step", start + t):
                 out = f(carry, tree.unflatten(structure, [x[t] for x in part]))
             carry, y = _checked(out, carry)
-            row, y_structure = tree.flatten(y)
+            row, now = tree.flatten(y)
+            ys_structure = _alike(ys_structure if t else now, now, "y", "at first")
             rows.append(row)
         ys = [OPS[np.stack](column) for column in zip(*rows, strict=True)]
-        return carry, tree.unflatten(y_structure, ys)
+        return carry, tree.unflatten(ys_structure, ys)
 
     if not checkpoint:
         return steps(carry, leaves, 0)
@@ -84,12 +85,17 @@ def scan(f: Function, carry: Any, xs: Any, *, checkpoint: int | bool = False) ->
 def _checked(out: Any, before: Any) -> tuple[Any, Any]:
     if not isinstance(out, tuple) or len(out) != 2:
         raise TypeError(f"scan: f must return a pair (carry, y), not {type(out).__name__}")
-    old, new = (tree.names(tree.flatten(c)[1]) for c in (before, out[0]))
-    if old != new:
-        raise ValueError(
-            f"scan: f must return a carry nested like the one it got, {old}, not {new}"
-        )
+    _alike(tree.flatten(before)[1], tree.flatten(out[0])[1], "carry", "that it got")
     return out
+
+
+def _alike(old: tree.Structure, new: tree.Structure, what: str, which: str) -> tree.Structure:
+    if tree.names(old) != tree.names(new):
+        raise ValueError(
+            f"scan: f must return a {what} nested like the one {which}, {tree.names(old)}, not "
+            f"{tree.names(new)}"
+        )
+    return old
 
 
 def checkpoint(f: Function) -> Function:

@@ -454,6 +454,12 @@ def test_scan_in_checkpointed_segments_needs_less_memory():
         (lambda: mg.scan(lambda c, x: c, 0.0, np.ones(2)), TypeError, "pair"),
         (lambda: mg.scan(lambda c, x: ([c], c), 0.0, np.ones(2)), ValueError, "nested like"),
         (lambda: mg.scan(lambda c, x: (c, c), 0.0, X, checkpoint=-1), ValueError, "positive"),
+        (lambda: mg.scan(lambda c, x: (c, c), 0.0, X, checkpoint=2.5), ValueError, "positive"),
+        (
+            lambda: mg.scan(lambda c, x: (c + 1, (x,) if c else x), 0, X),
+            ValueError,
+            r"y nested like the one at first, \[''\], not \['\[0\]'\]",
+        ),
     ],
 )
 def test_scan_refuses(call, error, words):
