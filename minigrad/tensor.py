@@ -40,6 +40,7 @@ _COMPARISONS: dict[str, Any] = {
     "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
     "greater_equal": operator.ge, "equal": operator.eq, "not_equal": operator.ne,
 }  # fmt: skip
+_retaining = False  # whether any tensor retains its gradient
 _ndarray, _new, _next_index = np.ndarray, object.__new__, tape.next_index
 
 
@@ -85,7 +86,7 @@ class Tensor(Node):
     optimisers), its `grad` and its `name`.
     """
 
-    __slots__ = ("__weakref__", "grad", "name")
+    __slots__ = ("__weakref__", "grad", "name", "retains")
     __hash__ = object.__hash__
     __array_priority__ = 1000.0
 
@@ -216,10 +217,25 @@ class Tensor(Node):
                 "and compute outside mg.no_grad()"
             )
         path, _ = tape.between(None, [self])
-        found = tape.pull(path, [self], [cotangent_for(self, grad, "backward(): a cotangent")])
+        kept = [t for t in path if hasattr(t, "retains")] if _retaining else []
+        found = tape.pull(
+            path, [self], [cotangent_for(self, grad, "backward(): a cotangent")], kept
+        )
+        while kept:  # the walk stopped at these: go on from the last, whose cotangent is complete
+            t = kept.pop()
+            more = tape.pull(path, [t], [found[t]], kept) if t in found and t.primitive else {}
+            for s, g in more.items():
+                found[s] = found[s] + g if s in found else g
         for t, g in found.items():
             if isinstance(t, Tensor):
                 t.grad = np.array(g) if t.grad is None else np.asarray(t.grad + g)
+
+    def retain_grad(self) -> None:
+        """Have `backward` fill the `.grad` of this result too, as it does that of leaves."""
+        global _retaining
+        if not self.live:
+            raise RuntimeError(f"retain_grad() on {_described(self)}: no gradient flows there")
+        self.retains = _retaining = True
 
     # ---- Python's protocols ------------------------------------------------------------------
 

@@ -101,6 +101,26 @@ def test_backward_accumulates_on_leaves():
     assert y.grad is None
 
 
+def test_a_result_keeps_its_gradient_on_request():
+    x, w = leaf(2.0), leaf(3.0)
+    y = x * w
+    z = y * y + x
+    loss = z * y
+    plain = mg.grad(lambda x, w: (x * w * x * w + x) * x * w, (0, 1))(2.0, 3.0)
+    y.retain_grad()
+    z.retain_grad()
+    loss.retain_grad()
+    unused = y * 2
+    unused.retain_grad()
+    loss.backward()
+    assert (z.grad, y.grad, loss.grad, unused.grad) == (6, 3 * 36 + 2, 1, None)
+    assert [x.grad, w.grad] == [g.item() for g in plain]
+    loss.backward()
+    assert (z.grad, x.grad) == (12, 2 * plain[0].item())
+    with pytest.raises(RuntimeError, match="no gradient flows"):
+        x.detach().retain_grad()
+
+
 def test_an_unused_leaf_has_no_gradient():
     x, unused = leaf(1.0), leaf(1.0)
     (x * 2).backward()
