@@ -35,6 +35,7 @@ OPS: dict[Any, Callable[..., Any]] = {}
 np.empty(31 << 20, np.uint8)
 
 _NO_PARAMS: dict[str, Any] = {}  # a plain dict: `**` of any other mapping costs 0.5 us
+_PLAIN = {int, slice, type(None), type(Ellipsis), np.ndarray}  # indices that hold no Tensor
 _WEAK = {float, int, bool}  # numbers that do not decide the dtype, so they stay what they are
 _COMPARISONS: dict[str, Any] = {
     "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
@@ -495,8 +496,10 @@ def value_of(x: Any) -> Any:
 
 def plain_index(index: Any) -> Any:
     """Take the arrays out of an index that holds Tensors, and make lists into arrays."""
+    if type(index) in _PLAIN:
+        return index
     if isinstance(index, tuple):
-        return tuple([plain_index(k) for k in index])
+        return tuple([k if type(k) in _PLAIN else plain_index(k) for k in index])
     if isinstance(index, list):
         places = np.asarray(index)
         return places if places.size else places.astype(int)

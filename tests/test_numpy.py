@@ -429,6 +429,48 @@ def test_the_pull_of_a_long_concatenation_sees_its_inputs_once(monkeypatch):
     assert all(t.grad == 1 for t in parts)
 
 
+R = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "index",
+    [
+        R.integers(-9, 9, 50),
+        R.integers(-9, 9, (5, 10)),
+        R.integers(0, 9, 50).astype(np.uint8),
+        (R.integers(-9, 9, 50), R.integers(-20, 20, 50)),
+        (R.integers(-9, 9, (50, 1)), R.integers(-20, 20, 30)),
+        (R.integers(-9, 9, 100), -1),
+        (np.int64(3), R.integers(-20, 20, 100)),
+        (R.integers(-9, 9, 100), slice(1, 3)),
+        (slice(None), R.integers(-20, 20, 40)),
+        (Ellipsis, R.integers(-4, 4, 9)),
+        (R.integers(-9, 9, 60), slice(None), R.integers(-4, 4, 60)),
+        (np.arange(9) % 2 == 0, 3),
+        np.zeros(0, int),
+    ],
+)
+def test_many_additions_to_few_elements(index, dtype):
+    """By rows or by elements, the sum is that of `np.add.at`."""
+    a = R.normal(size=(9, 20, 4)).astype(dtype)
+    v = R.normal(size=a[index].shape).astype(dtype)
+    exact = a.copy()
+    np.add.at(exact, index, v)
+    np.testing.assert_allclose(leaf(a).astype(dtype).at[index].add(v).data, exact, rtol=1e-4)
+    x = mg.tensor(a, requires_grad=True)
+    (x[index] * v).sum().backward()
+    exact[...] = 0
+    np.add.at(exact, index, v)
+    np.testing.assert_allclose(x.grad, exact, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("index", [9, -10, (0, 20), np.full(99, 9), np.full(99, -10), (0, 0, 0, 0)])
+def test_additions_out_of_bounds(index):
+    with pytest.raises(IndexError, match="index_add on shapes"):
+        leaf(np.ones((9, 20, 4))).at[index].add(np.ones((99, 20, 4)))
+
+
 def test_a_value_that_was_overwritten_has_no_gradient():
     x, v = leaf([1.0, 2.0, 3.0]), leaf([5.0, 6.0])
     y = x.at[[0, 0]].set(v)
