@@ -28,6 +28,7 @@ from .ops.elementwise import *
 from .ops.embed import *
 from .ops.index import *
 from .ops.linalg import *
+from .ops.order import *
 from .ops.reduce import *
 from .ops.series import *
 from .ops.shape import *

@@ -354,6 +354,15 @@ def test_values_far_out():
     assert np.nanmax(leaf([[np.nan, np.nan], [1.0, np.nan]]), axis=1).data[1] == 1
 
 
+@pytest.mark.parametrize("x", [[1, INF, INF], [-INF, 1], [-INF, -INF, 1], [1, INF], [1, 2, INF]])
+def test_the_median_among_infinities(x):
+    t = leaf(x)
+    z = np.median(t)
+    assert z.item() == np.median(x)
+    z.backward()
+    assert t.grad.sum() == 1
+
+
 def test_the_second_derivative_of_sinc_at_zero():
     second = mg.grad(mg.grad(np.sinc))
     assert second(0.0).item() == pytest.approx(-(np.pi**2) / 3, rel=1e-6)
