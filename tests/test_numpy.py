@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import operator
 import re
 from pathlib import Path
 
@@ -157,6 +158,24 @@ def test_out_where_dtype_are_refused_by_name(f):
         if option in takes and option not in ours:
             with pytest.raises(TypeError, match=f"'{option}'"):
                 f(*on_tensors(args), **params, **{option: value})
+
+
+ALIASES = """
+    absolute acos acosh amax amin asin asinh atan atan2 atanh concat conj conjugate degrees mod
+    permute_dims pow radians real real_if_close true_divide
+"""
+
+
+def test_every_differentiable_function_is_one_of_minigrads():
+    """Under the same name, but for NumPy's second names."""
+    names = [name for name, kind in KIND.items() if kind == "differentiable"]
+    missing = []
+    for name in names:
+        try:
+            operator.attrgetter(name)(mg)
+        except AttributeError:
+            missing.append(name)
+    assert missing == ALIASES.split()
 
 
 # ---- constant ------------------------------------------------------------------------------------

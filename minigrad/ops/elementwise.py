@@ -13,7 +13,7 @@ from ..tensor import OPS, Tensor
 
 __all__ = [
     "abs", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "cbrt",
-    "clip", "copysign", "cos", "cosh", "deg2rad", "divide", "elu", "erf", "erfc", "exp", "exp2",
+    "clip", "copy", "copysign", "cos", "cosh", "deg2rad", "divide", "elu", "erf", "erfc", "exp", "exp2",
     "expm1", "fabs", "float_power", "fmax", "fmin", "fmod", "gelu", "hypot", "ldexp", "leaky_relu",
     "log", "log1p", "log2", "log10", "log_sigmoid", "logaddexp", "logaddexp2", "maximum", "minimum",
     "multiply", "nan_to_num", "negative", "positive", "power", "rad2deg", "reciprocal", "relu",

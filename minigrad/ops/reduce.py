@@ -13,8 +13,9 @@ from ..primitive import Case, general, linear, operation
 from ..tensor import OPS, Tensor, as_floating, as_tensor
 
 __all__ = [
-    "average", "log_softmax", "logsumexp", "max", "mean", "min", "nanmax", "nanmean", "nanmin",
-    "nanprod", "nanstd", "nansum", "nanvar", "prod", "ptp", "softmax", "std", "sum", "var",
+    "average", "log_softmax", "logsumexp", "max", "mean", "min", "nancumprod", "nancumsum",
+    "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar", "prod", "ptp",
+    "softmax", "std", "sum", "var",
 ]  # fmt: skip
 
 Axis = int | tuple[int, ...] | None
@@ -281,8 +282,8 @@ def _without_nan(function: Any, base: Any, fill: float) -> Callable[..., Tensor]
 
 nansum, nanprod = _without_nan(np.nansum, np.sum, 0), _without_nan(np.nanprod, np.prod, 1)
 nanmax, nanmin = _without_nan(np.nanmax, np.max, -np.inf), _without_nan(np.nanmin, np.min, np.inf)
-_without_nan(np.nancumsum, np.cumsum, 0)
-_without_nan(np.nancumprod, np.cumprod, 1)
+nancumsum = _without_nan(np.nancumsum, np.cumsum, 0)
+nancumprod = _without_nan(np.nancumprod, np.cumprod, 1)
 
 
 def _numbers(t: Tensor, axis: Axis, keepdims: bool) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from ..primitive import Case, Primitive, general, linear, multilinear, operation
 from ..tensor import OPS, Tensor, as_floating, as_tensor
 
 __all__ = [
-    "convolve", "correlate", "cumprod", "cumsum", "diff", "gradient", "trapezoid",
+    "convolve", "correlate", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "diff",
+    "gradient", "trapezoid",
 ]  # fmt: skip
 
 
@@ -103,7 +105,7 @@ recurrence: Primitive = general(
 )
 
 
-def _cumulative(function: Any, base: Any, unit: int) -> None:
+def _cumulative(function: Any, base: Any, unit: int) -> Callable[..., Tensor]:
     def cumulative(x: Any, *, axis: int | None = None, include_initial: bool = False) -> Tensor:
         t = as_tensor(x) if np.ndim(x) else as_tensor(x).reshape(1)
         if axis is None and t.ndim > 1:
@@ -116,11 +118,11 @@ def _cumulative(function: Any, base: Any, unit: int) -> None:
 
     cumulative.__name__ = function.__name__
     samples = lambda r: [Case.of(r(3)), Case.of(r(2, 3), axis=-1, include_initial=True)]
-    operation(function, samples)(cumulative)
+    return operation(function, samples)(cumulative)
 
 
-_cumulative(np.cumulative_sum, np.cumsum, 0)
-_cumulative(np.cumulative_prod, np.cumprod, 1)
+cumulative_sum = _cumulative(np.cumulative_sum, np.cumsum, 0)
+cumulative_prod = _cumulative(np.cumulative_prod, np.cumprod, 1)
 
 
 # ---- differences ---------------------------------------------------------------------------------

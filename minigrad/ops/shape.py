@@ -18,8 +18,9 @@ from ..tensor import Tensor, apply, as_tensor, value_of
 __all__ = [
     "append", "array_split", "astype", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays",
     "broadcast_to", "column_stack", "concatenate", "dsplit", "dstack", "expand_dims", "flip",
-    "fliplr", "flipud", "hsplit", "hstack", "linspace", "meshgrid", "moveaxis", "ravel", "reshape",
-    "roll", "split", "squeeze", "stack", "swapaxes", "transpose", "unstack", "vsplit", "vstack",
+    "fliplr", "flipud", "full_like", "hsplit", "hstack", "linspace", "meshgrid", "moveaxis",
+    "ravel", "reshape", "roll", "rollaxis", "rot90", "split", "squeeze", "stack", "swapaxes",
+    "transpose", "unstack", "vsplit", "vstack",
 ]  # fmt: skip
 
 
