@@ -183,7 +183,7 @@ class Tensor(Node):
 
     def detach(self) -> Tensor:
         """Give a constant with the same data."""
-        return Tensor(self.value, False, self.name)
+        return Tensor(self.data, False, self.name)
 
     def holding(self, value: Any) -> Tensor:
         """Give this tensor as it was when it held `value`: itself, unless its data was rebound."""

@@ -192,6 +192,19 @@ def test_the_data_of_a_result_is_read_only():
         leaf([1.0]).data = np.ones(2)
 
 
+def test_what_is_detached_from_a_graph_cannot_change_it():
+    x = leaf([1.0, 2.0])
+    y = x * 3
+    z = (y * y).sum()
+    with pytest.raises(ValueError, match="read-only"):
+        y.detach().data[0] = 9
+    assert (y.detach() + 1).tolist() == [4, 7]
+    z.backward()
+    assert x.grad.tolist() == [18, 36]
+    x.detach().data[0] = 5  # the memory of a leaf is shared, as its own `data` is
+    assert x.tolist() == [5, 2]
+
+
 def test_indexing_is_linear_in_its_cost_and_right():
     x = leaf(np.arange(12.0).reshape(4, 3))
     total = sum((x[t] * (t + 1)).sum() for t in range(4)) + (x * x).sum() + x[[0, 0]].sum()
