@@ -143,7 +143,7 @@ def _logsumexp(a: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
     top = np.where(np.isfinite(top), top, 0)
     with np.errstate(divide="ignore"):
         z = np.log(np.exp(a - top).sum(axis=axis, keepdims=True)) + top
-    return z if keepdims else z.reshape(a.sum(axis=axis).shape)
+    return z if keepdims or not z.ndim else z.squeeze(axis)
 
 
 def _probability(z: Any, a: Any, axis: Axis) -> Any:
