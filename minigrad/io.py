@@ -16,7 +16,7 @@ def save(module: Module, path: str | os.PathLike[str]) -> None:
     partial = f"{os.fspath(path)}.part"
     try:
         with open(partial, "wb") as file:
-            np.savez(file, allow_pickle=False, **module.state_dict())
+            np.savez(file, **module.state_dict())
         os.replace(partial, path)
     finally:
         if os.path.exists(partial):

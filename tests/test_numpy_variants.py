@@ -60,6 +60,7 @@ LARGER = {
     "linalg.vecdot": "axis=(0,)",
     "percentile": "booleans, as numbers",
     "quantile": "booleans, as numbers",
+    "reshape": "shape=None, which NumPy before 2.2 takes for no shape",
     "take": "no indices of any dtype",
     "vecdot": "axis=(0,)",
 }
