@@ -85,16 +85,26 @@ def _reduced_qr(a: Any) -> Any:
     return np.linalg.qr(a)
 
 
+def _solved(r: Any, x: Any) -> Any:
+    try:
+        return np.linalg.solve(r, x)
+    except np.linalg.LinAlgError:
+        raise np.linalg.LinAlgError(
+            f"qr with R of shape {r.shape}: columns of the matrix depend on one another, so that Q "
+            "is not determined, and has no derivative"
+        ) from None
+
+
 def _pull_qr(g: Any, z: Any, a: Any) -> Any:
     (gq, gr), (q, r) = g, z
     m = r @ gr.mT - gq.mT @ q
     right = gq + q @ (np.tril(m) + np.tril(m, -1).mT)
-    return np.linalg.solve(r, right.mT).mT
+    return _solved(r, right.mT).mT
 
 
 def _push_qr(da: Any, z: Any, a: Any) -> Any:
     q, r = z
-    c = np.linalg.solve(r.mT, da.mT).mT  # dA inv(R) = dQ + Q T, with T = dR inv(R) upper
+    c = _solved(r.mT, da.mT).mT  # dA inv(R) = dQ + Q T, with T = dR inv(R) upper
     m = q.mT @ c
     low = np.tril(m, -1)  # the skew matrix Q'dQ has this lower triangle
     t = m - low + low.mT

@@ -138,10 +138,12 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
 
 @operation(np.linalg.cond, lambda r: [Case.of(r.regular(2, 3, 3), p) for p in (None, -2, 1, "fro")])
 def cond(x: Any, p: Any = None) -> Tensor:
-    """Condition number: the norm of order p times that of the inverse."""
+    """Condition number: the norm of order p times that of the inverse; inf for a matrix of zeros."""
     if p in (None, 2, -2):
         s: Tensor = OPS[np.linalg.svdvals](x)
-        return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z = s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
+        return OPS[np.where](np.isnan(z) & ~np.isnan(s).any(-1), np.inf, z)  # type: ignore[no-any-return]
     return matrix_norm(x, ord=p) * matrix_norm(OPS[np.linalg.inv](x), ord=p)
 
 
