@@ -31,8 +31,9 @@ def test_a_wrong_element_is_named_with_both_numbers():
     with pytest.raises(AssertionError) as caught:
         check_grads(lambda p, y: (cube(p["w"]) * y).sum(), ({"w": X}, np.full((2, 3), 2.0)))
     said = re.fullmatch(
-        r"order 1, mode rev: along a random direction the derivative is \S+, by central differences "
-        r"\S+; worst at args\[0\]\.w\[1, 2\]: automatic (\S+), central difference (\S+)",
+        r"order 1, mode rev: along a random direction the derivative is \S+, by central "
+        r"differences \S+; worst at args\[0\]\.w\[1, 2\]: automatic (\S+), "
+        r"central difference (\S+)",
         str(caught.value),
     )
     assert said, caught.value

@@ -440,6 +440,22 @@ def test_weights_that_sum_to_zero():
         np.average(leaf([1.0, 2.0]), weights=[1.0, -1.0])
 
 
+def test_the_gradient_of_many_rows_is_scattered_once(monkeypatch):
+    """Zeros of the full size for each of T rows would cost T^2."""
+    x, seen = leaf(np.ones((100, 3))), []
+    scatter = next(op for op in OPS.values() if getattr(op, "name", "") == "scatter")
+    forward = scatter.forward
+
+    def counted(*gs, **params):
+        seen.append(len(gs))
+        return forward(*gs, **params)
+
+    monkeypatch.setattr(scatter, "forward", counted)
+    sum(x[t] * t for t in range(100)).sum().backward()
+    assert seen == [100]
+    assert x.grad[:, 0].tolist() == [*range(100)]
+
+
 def test_the_pull_of_a_long_concatenation_sees_its_inputs_once(monkeypatch):
     """One rule for each of T inputs, given all of them, would cost T^2."""
     parts, seen = [leaf([1.0]) for _ in range(100)], []
