@@ -189,37 +189,6 @@ def test_an_exception_leaves_nothing_behind():
     assert mg.grad(mg.grad(lambda x: x**3))(2.0).item() == 12.0
 
 
-def test_nested_gradients_in_threads():
-    wrong = []
-
-    def work(seed):
-        rng = np.random.default_rng(seed)
-        for _ in range(30):
-            x, y = rng.uniform(0.5, 2, 2)
-            # d/dx [x * d/dy (x y^3)] = 6 x y^2
-            g = mg.grad(lambda x, y=y: x * mg.grad(lambda y: x * y**3)(y))(x)
-            if not np.isclose(g.item(), 6 * x * y**2, rtol=1e-12):
-                wrong.append((x, y))
-
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(6)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert wrong == []
-
-
-def test_no_grad_is_of_its_own_thread():
-    seen = []
-    with mg.no_grad():
-        x = mg.tensor(1.0, requires_grad=True)
-        thread = threading.Thread(target=lambda: seen.append((x * 2).requires_grad))
-        thread.start()
-        thread.join()
-        assert not (x * 2).requires_grad
-    assert seen == [True]
-
-
 def test_a_decorator_serves_several_threads():
     inside, leaving, wrong = threading.Barrier(2), threading.Event(), []
 
