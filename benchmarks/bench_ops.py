@@ -3,9 +3,11 @@
     python benchmarks/bench_ops.py [--rounds 7] [--full]
 
 1. a chain of tanh(y * a + b), forward and backward of y, a and b;
-2. x[t] for every t: whether the gradient of x costs T or T^2;
-3. a chain of 100,000 operations: forward, backward, freed, and the memory that comes back;
-4. `import minigrad` against `import numpy`.
+2. what recording adds to reductions and indexing, forward, over the same call of NumPy;
+3. x[t] for every t: whether the gradient of x costs T or T^2;
+4. rows added into a table, some of them many times: the ways that NumPy has;
+5. a chain of 100,000 operations: forward, backward, freed, and the memory that comes back;
+6. `import minigrad` against `import numpy`.
 
 Ratios are minigrad's time divided by the other's, so less is better for minigrad.
 """
@@ -19,6 +21,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
@@ -26,12 +29,18 @@ import numpy as np
 from timing import Step, agree, header, measure, peer, table, unguarded, verdict
 
 import minigrad as mg
+from minigrad.ops.index import add_at
 
 LINKS = 50
 SIZES = [(4,), (16, 64), (64, 256)]
 TARGETS = {"torch eager": 0.45, "HIPS autograd": 0.3}  # at the smallest size
+ADDED_TARGET = 2.0  # us
 ROWS_TARGET = 0.05  # of PyTorch's time at T = 4000
 IMPORT_TARGET = 40  # ms
+SCATTERS = [
+    (4, (64, 8)), (32, (64, 16)), (128, (1000, 64)), (64, (50_000, 256)), (1000, (1000, 8)),
+    (10_000, (2048, 1)), (10_000, (2048, 128)), (20_000, (10_000, 64)),
+]  # fmt: skip
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -142,6 +151,51 @@ def bench_chain(rounds: int) -> None:
         )
 
 
+INDICES, MASK = np.array([0, 3, 3]), np.arange(16) % 3 == 0
+FORWARD: dict[str, Callable[[Any], Any]] = {
+    "x.sum()": lambda x: x.sum(),
+    "x.sum(axis=0)": lambda x: x.sum(axis=0),
+    "x.sum(-1, keepdims=True)": lambda x: x.sum(axis=-1, keepdims=True),
+    "np.sum(x, axis=0)": lambda x: np.sum(x, axis=0),
+    "x.mean(axis=0)": lambda x: x.mean(axis=0),
+    "x.max(axis=1)": lambda x: x.max(axis=1),
+    "x.prod()": lambda x: x.prod(),
+    "x.var(axis=0)": lambda x: x.var(axis=0),
+    "x.cumsum(axis=0)": lambda x: x.cumsum(axis=0),
+    "x[3]": lambda x: x[3],
+    "x[2:5]": lambda x: x[2:5],
+    "x[:, 1]": lambda x: x[:, 1],
+    "x[..., None]": lambda x: x[..., None],
+    "x[indices]": lambda x: x[INDICES],
+    "x[mask]": lambda x: x[MASK],
+}
+
+
+def bench_forward(rounds: int) -> None:
+    """(2) In pairs: a turn of NumPy, a turn of minigrad; the median of the differences."""
+    print(f"\nreductions and indexing of x, 16 x 64, float32, forward; target <= {ADDED_TARGET} us")
+    print(f"  {'':26} {'NumPy':>10} {'minigrad adds':>16}   {'quartiles':12}")
+    array = np.ones((16, 64), np.float32)
+    leaf = mg.tensor(array, requires_grad=True)
+    for name, f in FORWARD.items():
+        pairs = [(fastest(f, array), fastest(f, leaf)) for _ in range(4 * rounds)]
+        low, added, high = np.quantile([ours - numpy for numpy, ours in pairs], [0.25, 0.5, 0.75])
+        numpy = median(numpy for numpy, _ in pairs)
+        outcome = "met" if added <= ADDED_TARGET else "MISSED"
+        print(f"  {name:26} {numpy:7.2f} us {added:13.2f} us   {low:.2f}-{high:.2f}   {outcome}")
+
+
+def fastest(f: Callable[[Any], Any], x: Any, calls: int = 500, turns: int = 3) -> float:
+    """Time one call, in us: the fastest of a few turns."""
+    times = []
+    for _ in range(turns):
+        start = time.perf_counter()
+        for _ in range(calls):
+            f(x)
+        times.append(time.perf_counter() - start)
+    return min(times) / calls * 1e6
+
+
 def rows_minigrad(T: int) -> Step:
     x = mg.tensor(np.ones((T, 256), np.float32), requires_grad=True)
 
@@ -174,7 +228,7 @@ def rows_torch(T: int, unbind: bool) -> Step | None:
 
 
 def bench_rows(rounds: int, full: bool) -> None:
-    """(2) The gradient of x from every x[t]: linear if the time per row stays the same."""
+    """(3) The gradient of x from every x[t]: linear if the time per row stays the same."""
     print("\nsum of x[t] for t in range(T), rows of 256, float32: forward, and backward of x")
     print(
         f"  {'us per row':26} {'minigrad x[t]':>16} {'torch x[t]':>16} {'torch unbind':>16}", end=""
@@ -197,6 +251,48 @@ def bench_rows(rounds: int, full: bool) -> None:
         print(line.rstrip())
 
 
+def by_rows(out: np.ndarray, k: np.ndarray, g: np.ndarray) -> None:
+    np.add.at(out, k, g)
+
+
+def by_elements(out: np.ndarray, k: np.ndarray, g: np.ndarray) -> None:
+    width = out.shape[1]
+    np.add.at(out.reshape(-1), np.add.outer(k * width, np.arange(width)).reshape(-1), g.reshape(-1))
+
+
+def by_counting(out: np.ndarray, k: np.ndarray, g: np.ndarray) -> None:
+    width = out.shape[1]
+    flat = np.add.outer(k * width, np.arange(width)).reshape(-1)
+    out += np.bincount(flat, g.reshape(-1), out.size).astype(g.dtype).reshape(out.shape)
+
+
+def by_sorting(out: np.ndarray, k: np.ndarray, g: np.ndarray) -> None:
+    order = np.argsort(k, kind="stable")
+    starts = np.flatnonzero(np.diff(k[order], prepend=-1))
+    out[k[order][starts]] += np.add.reduceat(g[order], starts, axis=0)
+
+
+ROUTES = {"rows": by_rows, "elements": by_elements, "counting": by_counting, "sorting": by_sorting}
+
+
+def bench_scatter(rounds: int) -> None:
+    """(4) What the gradient of a table does with the rows that were read."""
+    print("\nrows added into a table, us; minigrad takes rows for the few, and elements otherwise")
+    names = ["minigrad", *(f"by {name}" for name in ROUTES)]
+    print(f"  {'rows, table':26} {' '.join(f'{name:>12}' for name in names)}   fastest / minigrad")
+    rng = np.random.default_rng(0)
+    for n, shape in SCATTERS:
+        k = rng.integers(0, shape[0], n)
+        g, out = np.ones((n, shape[1]), np.float32), np.zeros(shape, np.float32)
+        steps: dict[str, Step | None] = {"minigrad": lambda k=k, g=g, out=out: add_at(out, k, g)}
+        for name, route in ROUTES.items():
+            steps[f"by {name}"] = lambda f=route, k=k, g=g, out=out: f(out, k, g)
+        timings = [t for t in measure(steps, "minigrad", rounds).values() if t]
+        cells = [f"{t.seconds * 1e6:12.1f}" for t in timings]
+        ratio = min(1 / t.ratio for t in timings)
+        print(f"  {f'{n}, {shape[0]} x {shape[1]}':26} {' '.join(cells)}   {ratio:.2f}")
+
+
 def long_chain(links: int) -> tuple[Any, Any]:
     x = mg.tensor(np.ones(4, np.float32), requires_grad=True)
     y = x
@@ -206,7 +302,7 @@ def long_chain(links: int) -> tuple[Any, Any]:
 
 
 def bench_long(rounds: int, links: int = 100_000) -> None:
-    """(3) No recursion anywhere, and memory that returns when the loss is dropped."""
+    """(5) No recursion anywhere, and memory that returns when the loss is dropped."""
     seconds: dict[str, list[float]] = {"forward": [], "backward": [], "free": []}
     for _ in range(rounds):
         marks = [time.perf_counter()]
@@ -235,7 +331,7 @@ def bench_long(rounds: int, links: int = 100_000) -> None:
 
 
 def bench_import(rounds: int) -> None:
-    """(4) Fresh interpreters in pairs, with byte code as any second import has it."""
+    """(6) Fresh interpreters in pairs, with byte code as any second import has it."""
     with tempfile.TemporaryDirectory() as cache:
         env = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
         env.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -262,7 +358,9 @@ def main() -> None:
     options = parser.parse_args()
     print(header())
     bench_chain(options.rounds)
+    bench_forward(options.rounds)
     bench_rows(max(1, options.rounds // 3), options.full)
+    bench_scatter(max(1, options.rounds // 3))
     bench_long(max(1, options.rounds // 3))
     bench_import(options.rounds)
 

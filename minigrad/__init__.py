@@ -19,6 +19,7 @@ from .context import no_grad as no_grad
 from .context import scope as scope
 from .custom import custom_vjp as custom_vjp
 from .debug import debug as debug
+from .dtypes import set_default_dtype as set_default_dtype
 from .explain import chain_rule as chain_rule
 from .graph import Graph as Graph
 from .ops import fft as fft
@@ -29,14 +30,15 @@ from .ops.elementwise import *
 from .ops.embed import *
 from .ops.index import *
 from .ops.linalg import *
+from .ops.order import *
 from .ops.reduce import *
+from .ops.series import *
 from .ops.shape import *
 from .primitive import define as define
 from .scan import checkpoint as checkpoint
 from .scan import scan as scan
 from .tensor import Tensor as Tensor
 from .tensor import label as label
-from .tensor import set_default_dtype as set_default_dtype
 from .tensor import tensor as tensor
 from .testing import check_grads as check_grads
 from .testing import check_primitive as check_primitive

@@ -149,6 +149,12 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     >>> jvp(lambda x: x * x, (3.0,), (1.0,))
     (tensor(9.), tensor(6.))
     """
+    for given in (primals, tangents):
+        if not isinstance(given, (tuple, list)):
+            raise TypeError(
+                "primals and tangents are tuples with an entry for each argument, as in "
+                f"jvp(f, (x,), (v,)), not {type(given).__name__}"
+            )
     out, pushforward = linearize(f, *primals)
     return out, pushforward(*tangents)
 
@@ -237,9 +243,8 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
             """Stack the derivatives between seeded[i] and found[j], the output's axes first."""
             rows, s, t = [row[j] for row in table[i]], seeded[i], found[j]
             if not rows:
-                return tensor(
-                    np.zeros(outs[j if forward else i].shape + ins[i if forward else j].shape)
-                )
+                out, x = (t, s) if forward else (s, t)
+                return tensor(np.zeros(out.shape + x.shape, t.dtype))
             stacked: Tensor = OPS[np.stack](rows, axis=-1 if forward else 0)
             return stacked.reshape(t.shape + s.shape if forward else s.shape + t.shape)
 
@@ -273,7 +278,8 @@ def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     >>> hvp(lambda x: (x**3).sum(), (np.array([1.0, 2.0]),), (np.array([1.0, 1.0]),))[0].tolist()
     [6.0, 12.0]
     """
-    return jvp(grad(f, tuple(range(len(primals)))), primals, tangents)[1]
+    every = tuple(range(len(primals) if isinstance(primals, (tuple, list)) else 1))
+    return jvp(grad(f, every), primals, tangents)[1]
 
 
 def flatten(container: Any) -> tuple[Any, Function]:
@@ -369,6 +375,8 @@ def _of(
     for k in wanted:
         if not -len(args) <= k < len(args):
             raise ValueError(f"argnums {argnums} with {len(args)} positional argument(s)")
+    if len({k % len(args) for k in wanted}) < len(wanted):
+        raise ValueError(f"argnums {argnums} names an argument twice")
 
     def partial(*chosen: Any) -> Any:
         full = list(args)

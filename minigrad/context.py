@@ -6,7 +6,7 @@ Both live in one context variable, so that every thread and every asyncio task h
 from __future__ import annotations
 
 from contextlib import ContextDecorator
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import Any
 
 __all__ = ["Scope", "current", "no_grad", "recording", "scope"]
@@ -41,39 +41,39 @@ class Scope:
 
 
 class Context:
-    """The state that an operation reads."""
+    """The state that an operation reads, and the one around it."""
 
-    __slots__ = ("recording", "scope")
+    __slots__ = ("outer", "recording", "scope")
 
-    def __init__(self, recording: bool, scope: Scope | None) -> None:
-        self.recording, self.scope = recording, scope
+    def __init__(self, recording: bool, scope: Scope | None, outer: Context | None) -> None:
+        self.recording, self.scope, self.outer = recording, scope, outer
 
 
-_context: ContextVar[Context] = ContextVar("minigrad", default=Context(True, None))  # noqa: B039
+_context: ContextVar[Any] = ContextVar("minigrad", default=Context(True, None, None))  # noqa: B039
 current = _context.get
 
 
 class _Within(ContextDecorator):
-    """A context manager (and decorator) that changes the context and puts it back."""
+    """A context manager (and decorator) that changes the context and puts it back.
 
-    def __init__(self) -> None:
-        self._tokens: list[Token[Context]] = []
+    It keeps nothing itself, so one of them, such as a decorator, serves several threads.
+    """
 
     def _changed(self, now: Context) -> Context:
         raise NotImplementedError
 
     def __enter__(self) -> None:
-        self._tokens.append(_context.set(self._changed(_context.get())))
+        _context.set(self._changed(_context.get()))
 
     def __exit__(self, *exc: object) -> None:
-        _context.reset(self._tokens.pop())
+        _context.set(_context.get().outer)
 
 
 class no_grad(_Within):
     """Compute without recording: `with mg.no_grad(): ...`, or as a decorator."""
 
     def _changed(self, now: Context) -> Context:
-        return Context(False, now.scope)
+        return Context(False, now.scope, now)
 
 
 class recording(_Within):
@@ -83,11 +83,10 @@ class recording(_Within):
     """
 
     def __init__(self, *at: Scope | None) -> None:
-        self._tokens = []
         self._at = at
 
     def _changed(self, now: Context) -> Context:
-        return Context(True, self._at[0] if self._at else now.scope)
+        return Context(True, self._at[0] if self._at else now.scope, now)
 
 
 class scope(_Within):
@@ -98,8 +97,7 @@ class scope(_Within):
     """
 
     def __init__(self, label: str, index: int | None = None, owner: Any = None) -> None:
-        self._tokens = []
         self._label, self._index, self._owner = label, index, owner
 
     def _changed(self, now: Context) -> Context:
-        return Context(now.recording, Scope(now.scope, self._label, self._index, self._owner))
+        return Context(now.recording, Scope(now.scope, self._label, self._index, self._owner), now)

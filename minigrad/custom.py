@@ -37,10 +37,10 @@ class custom_vjp:
     """The function `f` with a backward pass written by hand, which `backward()` and `grad` use.
 
     `backward(g, z, *xs)` gets the cotangent of the output, the output, and the arguments, as
-    arrays; it returns a cotangent for each argument (a tuple, unless there is one argument), None
-    for those that are not differentiable. Arguments and output may be nested containers; what f
-    depends on must be among its arguments. With `forward(*xs) -> (z, cache)`, written by hand as
-    well, it is `backward(g, cache)`.
+    arrays (g is a copy, and may be changed); it returns a cotangent for each argument (a tuple,
+    unless there is one argument), None for those that are not differentiable. Arguments and output
+    may be nested containers; what f depends on must be among its arguments. With
+    `forward(*xs) -> (z, cache)`, written by hand as well, it is `backward(g, cache)`.
 
     `f` itself is composed from operations: `check` compares with its automatic gradient, and
     forward mode follows it. Where a result must be differentiable again, backward (and forward) run
@@ -132,6 +132,9 @@ class _Call:
     def pull(self, g: Any, z: Any, *xs: Any) -> list[Any]:
         gs, zs = (v if isinstance(v, tuple) else (v,) for v in (g, z))
         on_tensors = any(isinstance(v, Tensor) for v in (*gs, *xs))
+        if not on_tensors:
+            gs, zs = tuple([v.copy() for v in gs]), tuple(map(_read_only, zs))
+            xs = tuple(map(_read_only, xs))
         g, z = (tree.unflatten(self.out_structure, v) for v in (gs, zs))
         args = self.arguments(xs)
         try:
@@ -194,6 +197,12 @@ class _Call:
         dz = jvp(of_moved, [xs[k] for k in moved], [dxs[k] for k in moved])[1]
         parts = [d if d.live else d.value for d in tree.flatten(dz)[0]]
         return Outputs(parts) if isinstance(z, tuple) else parts[0]
+
+
+def _read_only(x: Any) -> Any:
+    view = x.view()
+    view.flags.writeable = False
+    return view
 
 
 def _title(f: Any) -> str:

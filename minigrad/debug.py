@@ -59,6 +59,9 @@ class debug(ContextDecorator):
         self._wanted = on
         self._tokens: list[Token[bool]] = []
 
+    def _recreate_cm(self) -> debug:
+        return debug(self._wanted)  # of a decorator, for several threads may be inside at once
+
     def __enter__(self) -> None:
         self._tokens.append(_on.set(self._wanted))
         _install(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,10 +14,10 @@ __all__ = ["load", "save"]
 
 def save(module: Module, path: str | os.PathLike[str]) -> None:
     """Write every parameter and buffer to `path`, which appears whole or not at all."""
-    partial = f"{os.fspath(path)}.part"
+    partial, state = f"{os.fspath(path)}.part", cast(dict[str, Any], module.state_dict())
     try:
         with open(partial, "wb") as file:
-            np.savez(file, allow_pickle=False, **module.state_dict())
+            np.savez(file, **state)
         os.replace(partial, path)
     finally:
         if os.path.exists(partial):

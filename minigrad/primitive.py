@@ -32,6 +32,7 @@ tensor([0., 0.], dtype=float64)
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable, Sequence
@@ -39,7 +40,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from .tensor import OPS, Tensor, apply
+from .errors import explained, reworded
+from .tensor import OPS, Tensor, apply, value_of
 
 __all__ = [
     "Case",
@@ -68,6 +70,11 @@ class Case(NamedTuple):
     @classmethod
     def of(cls, *args: Any, **params: Any) -> Case:
         return cls(args, params)
+
+    @classmethod
+    def each(cls, *options: dict[str, Any], shape: tuple[int, ...] = (2, 3)) -> Samples:
+        """Make the samples of one random array, with each of these options."""
+        return lambda r: [cls.of(r(*shape), **option) for option in options]
 
 
 class Primitive:
@@ -98,35 +105,44 @@ class Primitive:
 
     def __call__(self, *args: Any, **params: Any) -> Tensor:
         """Compute on Tensors, arrays and numbers; the result is a Tensor."""
-        if len(args) == self.arity and not params:
+        if len(args) != self.arity:
+            args, params = self._told_apart(args, params)
+        if not params:
             return apply(self, args)
-        if self.variadic:
-            sequence, *rest = args or [params.pop(self.inputs[0], ())]
-            args = tuple(sequence)
-        else:
-            n = len(self.inputs)
-            args, rest = args[:n], list(args[n:])
-            if len(args) < n:
-                args += tuple([params.pop(k) for k in self.inputs[len(args) :] if k in params])
-                if len(args) < n:
-                    raise TypeError(f"{self.name}: missing the argument {self.inputs[len(args)]!r}")
-        if rest:  # metadata passed by position, as NumPy allows
-            if len(rest) > len(self.options):
-                raise TypeError(f"{self.name}: too many arguments")
-            params = dict(zip(self.options, rest, strict=False)) | params
         for k, v in params.items():
+            if k not in self.options:
+                if k in self.inputs:
+                    raise TypeError(f"{self.name}: got the argument {k!r} twice")
+                raise TypeError(
+                    f"{self.name}: minigrad has no argument {k!r} here; it takes "
+                    f"{', '.join([*self.inputs, *self.options])}"
+                )
             if isinstance(v, Tensor):
                 if v.live:
                     raise TypeError(
                         f"{self.name}: gradients do not flow through {k!r}; detach() it"
                     )
                 params[k] = v.value
-            if k not in self.options:
-                raise TypeError(
-                    f"{self.name}: minigrad has no argument {k!r} here; it takes "
-                    f"{', '.join([*self.inputs, *self.options])}"
-                )
         return apply(self, args, params)
+
+    def _told_apart(self, args: Any, params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Separate inputs from metadata, which NumPy lets one pass by position or by name."""
+        if self.variadic:
+            sequence, *rest = args or [params.pop(self.inputs[0], ())]
+            args = tuple(sequence)
+        else:
+            n = len(self.inputs)
+            args, rest = args[:n], args[n:]
+            if len(args) < n:
+                args += tuple([params.pop(k) for k in self.inputs[len(args) :] if k in params])
+                if len(args) < n:
+                    raise TypeError(f"{self.name}: missing the argument {self.inputs[len(args)]!r}")
+        if len(rest) > len(self.options):
+            raise TypeError(f"{self.name}: too many arguments")
+        for k in self.options[: len(rest)]:
+            if k in params:
+                raise TypeError(f"{self.name}: got the argument {k!r} twice")
+        return args, dict(zip(self.options, rest, strict=False)) | params if rest else params
 
     def like_numpy(self, *args: Any, **params: Any) -> Any:
         """Compute as NumPy would, arrays from arrays; a rule calls other primitives this way."""
@@ -318,12 +334,27 @@ _elementwise, _linear, _multilinear = elementwise, linear, multilinear  # argume
 
 
 def operation(key: Any, samples: Samples) -> Callable[[Operation], Operation]:
-    """Register a function composed from primitives under the NumPy function it stands for."""
+    """Register a function composed from primitives under the NumPy function it stands for.
+
+    An error from inside says the name of the function that was called, too.
+    """
 
     def register(function: Operation) -> Operation:
-        function.samples = samples  # type: ignore[attr-defined]
-        OPS[key] = function
-        return function
+        called = function.__name__
+
+        @functools.wraps(function)
+        def named(*args: Any, **params: Any) -> Any:
+            try:
+                return function(*args, **params)
+            except (ValueError, TypeError, IndexError, AttributeError) as error:
+                if str(error).startswith((f"{called}:", f"{called} ")):
+                    raise
+                text = f"{called}: {error}"
+                raise reworded(error, text).with_traceback(error.__traceback__) from error.__cause__
+
+        named.samples = samples  # type: ignore[attr-defined]
+        OPS[key] = named
+        return named  # type: ignore[return-value]
 
     return register
 
@@ -332,10 +363,11 @@ def constant(function: Callable[..., Any]) -> Callable[..., Any]:
     """Register a function with no useful derivative: it gives an array, outside the graph."""
 
     def unwrapped(*args: Any, **kwargs: Any) -> Any:
-        return function(
-            *[a.value if isinstance(a, Tensor) else a for a in args],
-            **{k: v.value if isinstance(v, Tensor) else v for k, v in kwargs.items()},
-        )
+        xs, params = [*map(value_of, args)], {k: value_of(v) for k, v in kwargs.items()}
+        try:
+            return function(*xs, **params)
+        except (ValueError, TypeError, IndexError) as error:
+            raise explained(function.__name__, xs, params, error) from error
 
     unwrapped.__name__ = function.__name__
     unwrapped.__doc__ = f"{_title(function)} of the data: an array, constant to the graph."

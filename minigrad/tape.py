@@ -308,4 +308,6 @@ def cast(g: Any, dtype: Any) -> Any:
             f"a derivative became {g.dtype}: minigrad differentiates real functions only; "
             "write the real and imaginary parts as two tensors"
         )
+    if dtype.kind != "f":
+        raise TypeError(f"a derivative by a tensor of {dtype}: give a primitive floating results")
     return g.astype(dtype)

@@ -16,9 +16,13 @@ import numpy.typing as npt
 
 from . import tape
 from .context import current
-from .tape import Node, Outputs, PrimitiveLike
+from .dtypes import get_default_dtype, real, require_real
+from .errors import explained
+from .tape import Node, Outputs
 
-__all__ = ["OPS", "Tensor", "apply", "label", "set_default_dtype", "tensor", "value_of"]
+__all__ = [
+    "OPS", "Tensor", "apply", "as_floating", "as_tensor", "label", "tensor", "value_of",
+]  # fmt: skip
 
 DType = npt.DTypeLike | None
 Operator = Callable[["Tensor", Any], "Tensor"]
@@ -30,23 +34,15 @@ OPS: dict[Any, Callable[..., Any]] = {}
 # again by the next step. Having freed one large block, it keeps up to 64 MB: mallopt(3).
 np.empty(31 << 20, np.uint8)
 
-_default_dtype: np.dtype[Any] = np.dtype(np.float32)
 _NO_PARAMS: dict[str, Any] = {}  # a plain dict: `**` of any other mapping costs 0.5 us
+_PLAIN = {int, slice, type(None), type(Ellipsis), np.ndarray}  # indices that hold no Tensor
+_WEAK = {float, int, bool}  # numbers that do not decide the dtype, so they stay what they are
+_COMPARISONS: dict[str, Any] = {
+    "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
+    "greater_equal": operator.ge, "equal": operator.eq, "not_equal": operator.ne,
+}  # fmt: skip
+_retaining = False  # whether any tensor retains its gradient
 _ndarray, _new, _next_index = np.ndarray, object.__new__, tape.next_index
-
-
-def get_default_dtype() -> np.dtype[Any]:
-    """The dtype that Python floats take in `tensor` and in modules: float32 unless set."""
-    return _default_dtype
-
-
-def set_default_dtype(dtype: npt.DTypeLike) -> None:
-    """Set the dtype that Python floats take; a real floating dtype."""
-    global _default_dtype
-    wanted = np.dtype(dtype)
-    if wanted.kind != "f":
-        raise TypeError(f"the default dtype must be a real floating dtype, not {wanted}")
-    _default_dtype = wanted
 
 
 def _method(function: Any) -> Any:
@@ -56,6 +52,17 @@ def _method(function: Any) -> Any:
     method.__name__ = function.__name__
     method.__doc__ = f"numpy.{function.__name__}(self, ...)"
     return method
+
+
+def _comparison(name: str) -> Callable[[Tensor, Any], Any]:
+    def compare(self: Tensor, other: Any) -> Any:
+        xs = self.value, value_of(other)
+        try:
+            return _COMPARISONS[name](*xs)
+        except (ValueError, TypeError) as error:
+            raise explained(name, xs, _NO_PARAMS, error) from error
+
+    return compare
 
 
 def _operators(function: Any) -> tuple[Operator, Operator]:
@@ -80,7 +87,7 @@ class Tensor(Node):
     optimisers), its `grad` and its `name`.
     """
 
-    __slots__ = ("__weakref__", "grad", "name")
+    __slots__ = ("__weakref__", "grad", "name", "retains")
     __hash__ = object.__hash__
     __array_priority__ = 1000.0
 
@@ -119,13 +126,13 @@ class Tensor(Node):
                 f"cannot set the data of {_described(self)}, which is the result of "
                 f"{self.primitive.name}; only the data of a leaf can be replaced"
             )
-        new = np.asarray(value_of(value), dtype=self.value.dtype)
+        new = real(np.asarray(value_of(value)), "a tensor", "holds")
         if new.shape != self.value.shape:
             raise ValueError(
                 f"cannot set the data of {_described(self)}: its shape is {self.value.shape}, "
                 f"the new data has shape {new.shape}"
             )
-        self.value = new
+        self.value = new.astype(self.value.dtype, copy=False)
 
     @property
     def requires_grad(self) -> bool:
@@ -168,15 +175,15 @@ class Tensor(Node):
         """Copy the data into an array of the caller's own."""
         return self.value.copy()  # type: ignore[no-any-return]
 
-    def item(self) -> Any:
-        return self.value.item()
+    def item(self, *place: int) -> Any:
+        return self.value.item(*place)
 
     def tolist(self) -> Any:
         return self.value.tolist()
 
     def detach(self) -> Tensor:
         """Give a constant with the same data."""
-        return Tensor(self.value, False, self.name)
+        return Tensor(self.data, False, self.name)
 
     def holding(self, value: Any) -> Tensor:
         """Give this tensor as it was when it held `value`: itself, unless its data was rebound."""
@@ -189,8 +196,13 @@ class Tensor(Node):
         outputs = self.value
         if not isinstance(outputs, Outputs):
             return self
-        given = True, None, OPS[Outputs], (self,), (outputs,)
-        return Outputs([Tensor(v, *given, {"k": k}, self.scope) for k, v in enumerate(outputs)])
+        given = None, OPS[Outputs], (self,), (outputs,)
+        return Outputs(
+            [
+                Tensor(v, v.dtype.kind == "f", *given, {"k": k}, self.scope)
+                for k, v in enumerate(outputs)
+            ]
+        )
 
     # ---- gradients ---------------------------------------------------------------------------
 
@@ -206,17 +218,32 @@ class Tensor(Node):
                 "and compute outside mg.no_grad()"
             )
         path, _ = tape.between(None, [self])
-        found = tape.pull(path, [self], [cotangent_for(self, grad, "backward(): a cotangent")])
+        kept = [t for t in path if hasattr(t, "retains")] if _retaining else []
+        found = tape.pull(
+            path, [self], [cotangent_for(self, grad, "backward(): a cotangent")], kept
+        )
+        while kept:  # the walk stopped at these: go on from the last, whose cotangent is complete
+            t = kept.pop()
+            more = tape.pull(path, [t], [found[t]], kept) if t in found and t.primitive else {}
+            for s, g in more.items():
+                found[s] = found[s] + g if s in found else g
         for t, g in found.items():
             if isinstance(t, Tensor):
                 t.grad = np.array(g) if t.grad is None else np.asarray(t.grad + g)
+
+    def retain_grad(self) -> None:
+        """Have `backward` fill the `.grad` of this result too, as it does that of leaves."""
+        global _retaining
+        if not self.live:
+            raise RuntimeError(f"retain_grad() on {_described(self)}: no gradient flows there")
+        self.retains = _retaining = True
 
     # ---- Python's protocols ------------------------------------------------------------------
 
     def __repr__(self) -> str:
         body = np.array2string(self.value, separator=", ", prefix="tensor(")
         notes = [f"name={self.name!r}"] if self.name else []
-        if self.value.dtype != _default_dtype:
+        if self.value.dtype != get_default_dtype():
             notes.append(f"dtype={self.value.dtype}")
         if self.live:
             op = self.primitive and self.primitive.name
@@ -269,8 +296,10 @@ class Tensor(Node):
     # ---- NumPy's protocols -------------------------------------------------------------------
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        if copy is False and dtype is not None and np.dtype(dtype) != self.dtype:
-            raise ValueError(f"a {dtype} array of a {self.dtype} tensor needs a copy")
+        if copy is False:
+            if dtype is not None and np.dtype(dtype) != self.dtype:
+                raise ValueError(f"a {dtype} array of a {self.dtype} tensor needs a copy")
+            return self.data
         return np.array(self.value, dtype=dtype, copy=True)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -292,16 +321,14 @@ class Tensor(Node):
     __mul__, __rmul__ = _operators(np.multiply)
     __truediv__, __rtruediv__ = _operators(np.divide)
     __pow__, __rpow__ = _operators(np.power)
+    __mod__, __rmod__ = _operators(np.remainder)
     __matmul__, __rmatmul__ = _operators(np.matmul)
+    __lt__, __le__, __gt__, __ge__, __eq__, __ne__ = map(_comparison, _COMPARISONS)
+    def __floordiv__(self, other: Any) -> Any: return OPS[np.floor_divide](self, other)
+    def __rfloordiv__(self, other: Any) -> Any: return OPS[np.floor_divide](other, self)
     def __neg__(self) -> Tensor: return apply(OPS[np.negative], (self,))
     def __pos__(self) -> Tensor: return apply(OPS[np.positive], (self,))
     def __abs__(self) -> Tensor: return apply(OPS[np.absolute], (self,))
-    def __lt__(self, other: Any) -> Any: return self.value < value_of(other)
-    def __le__(self, other: Any) -> Any: return self.value <= value_of(other)
-    def __gt__(self, other: Any) -> Any: return self.value > value_of(other)
-    def __ge__(self, other: Any) -> Any: return self.value >= value_of(other)
-    def __eq__(self, other: Any) -> Any: return self.value == value_of(other)
-    def __ne__(self, other: Any) -> Any: return self.value != value_of(other)
     # fmt: on
 
     # ---- methods, where ndarray has them -------------------------------------------------------
@@ -338,7 +365,7 @@ class At:
 
     __slots__ = ("_index", "_tensor")
 
-    def __init__(self, t: Tensor, index: Any = None) -> None:
+    def __init__(self, t: Tensor, index: Any = ...) -> None:
         self._tensor, self._index = t, index
 
     def __getitem__(self, index: Any) -> At:
@@ -375,15 +402,21 @@ def tensor(
     plain = value_of(data)
     array = np.array(plain, dtype=dtype)
     if dtype is None and array.dtype == float and not _holds_numpy(plain):
-        array = array.astype(_default_dtype)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"a tensor holds real numbers, not {array.dtype}"
-            + ("; write the real and imaginary parts as two tensors" * (array.dtype.kind == "c"))
-        )
+        array = array.astype(get_default_dtype())
     if requires_grad:
         require_real(array.dtype)
-    return Tensor(array, requires_grad, name)
+    return Tensor(real(array, "a tensor", "holds"), requires_grad, name)
+
+
+def as_tensor(x: Any) -> Tensor:
+    """Give a Tensor as it is, and anything else as a constant that shares its memory."""
+    return x if isinstance(x, Tensor) else Tensor(_constant(x, "a tensor", "holds"))
+
+
+def as_floating(x: Any) -> Tensor:
+    """Give a floating Tensor as it is, and anything else as one; whole numbers become float64."""
+    t = as_tensor(x)
+    return t if t.dtype.kind == "f" else t.astype(float)
 
 
 def label(**tensors: Tensor) -> None:
@@ -396,13 +429,13 @@ def apply(primitive: Any, args: Sequence[Any], params: Mapping[str, Any] = _NO_P
     """Run a primitive on `args` (Tensors, arrays, numbers) and record it if any of them is live."""
     if len(args) == 1 and isinstance(a := args[0], Tensor):  # most operations, and soon done
         return _run(primitive, args, (a.value,), params, a.live)
-    xs, live, tensors = [], False, True
+    xs, live, tensors, weak = [], False, True, _WEAK if len(args) > 1 else ()
     for a in args:
         if isinstance(a, Tensor):
             xs.append(a.value)
             live = live or a.live
         else:
-            xs.append(_constant(primitive, a) if isinstance(a, (list, tuple)) else a)
+            xs.append(a if type(a) in weak else _constant(a, primitive.name, "takes"))
             tensors = False
     if live and not tensors:
         args = [a if isinstance(a, Tensor) else None for a in args]
@@ -412,12 +445,12 @@ def apply(primitive: Any, args: Sequence[Any], params: Mapping[str, Any] = _NO_P
 def _run(primitive: Any, inputs: Any, xs: tuple[Any, ...], params: Any, live: bool) -> Tensor:
     try:
         value = primitive.forward(*xs, **params) if params else primitive.forward(*xs)
-    except (ValueError, TypeError, IndexError) as error:
-        raise _explained(primitive, xs, params, error) from error
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        raise explained(primitive.name, xs, params, error) from error
     if type(value) is not _ndarray:
         if isinstance(value, tuple):
             return _several(primitive, inputs, xs, params, live, value)  # type: ignore[no-any-return]
-        value = _array_result(primitive, value)
+        value = real(np.asarray(value), primitive.name, "gives")
     if not (live and (context := current()).recording):
         return Tensor(value)
     t = _new(Tensor)  # as Tensor(...) would, in half the time
@@ -435,7 +468,7 @@ def _several(
     values: tuple[Any, ...],
 ) -> Any:
     """Record a primitive with several outputs, and give a tuple (of the same kind) of Tensors."""
-    outputs = Outputs([v if type(v) is _ndarray else _array_result(primitive, v) for v in values])
+    outputs = Outputs([np.asarray(v) for v in values])
     if live and (context := current()).recording:
         node = Tensor(outputs, True, None, primitive, inputs, xs, params, context.scope)  # type: ignore[arg-type]
         tensors = node.opened()
@@ -463,10 +496,13 @@ def value_of(x: Any) -> Any:
 
 def plain_index(index: Any) -> Any:
     """Take the arrays out of an index that holds Tensors, and make lists into arrays."""
+    if type(index) in _PLAIN:
+        return index
     if isinstance(index, tuple):
-        return tuple([plain_index(k) for k in index])
+        return tuple([k if type(k) in _PLAIN else plain_index(k) for k in index])
     if isinstance(index, list):
-        return np.asarray(index) if index else np.zeros(0, int)
+        places = np.asarray(index)
+        return places if places.size else places.astype(int)
     return value_of(index)
 
 
@@ -482,16 +518,7 @@ def cotangent_for(t: Tensor, grad: Any, caller: str) -> Any:
     g = grad if isinstance(grad, Tensor) else np.asarray(grad)
     if g.shape != t.shape:
         raise ValueError(f"{caller} of shape {g.shape} for a tensor of shape {t.shape}")
-    return tape.cast(g, t.dtype)
-
-
-def require_real(dtype: np.dtype[Any]) -> None:
-    """Raise TypeError unless gradients can flow through this dtype."""
-    if dtype.kind != "f":
-        raise TypeError(
-            f"only real floating tensors can require gradients, not {dtype}; "
-            "pass floats (2.0 instead of 2) or dtype=np.float32"
-        )
+    return tape.cast(g, t.dtype) if t.dtype.kind == "f" else g  # to a constant, nothing flows
 
 
 def _operation(function: Any) -> Callable[..., Any]:
@@ -502,17 +529,10 @@ def _operation(function: Any) -> Callable[..., Any]:
         raise TypeError(f"{name} has no derivative in minigrad; {_WAYS_OUT}") from None
 
 
-def _array_result(primitive: PrimitiveLike, value: Any) -> npt.NDArray[Any]:
-    array = np.asarray(value)
-    if array.dtype == object:
-        raise TypeError(f"{primitive.name}: arguments must be tensors, real arrays or numbers")
-    return array
-
-
-def _constant(primitive: PrimitiveLike, sequence: Sequence[Any]) -> npt.NDArray[Any]:
-    if any(isinstance(a, Tensor) for a in sequence):
-        raise TypeError(f"{primitive.name}: got a list of tensors; join them first with mg.stack")
-    return np.asarray(sequence)
+def _constant(x: Any, who: str, verb: str) -> npt.NDArray[Any]:
+    if isinstance(x, (list, tuple)) and any(isinstance(a, Tensor) for a in x):
+        raise TypeError(f"{who} {verb} no list of tensors; join them first with mg.stack")
+    return real(np.asarray(x), who, verb)
 
 
 def _holds_numpy(data: Any) -> bool:
@@ -523,16 +543,3 @@ def _holds_numpy(data: Any) -> bool:
 
 def _described(t: Tensor) -> str:
     return f"tensor {t.name!r}" if t.name else f"a tensor of shape {t.shape}"
-
-
-def _explained(
-    primitive: PrimitiveLike, xs: Sequence[Any], params: Mapping[str, Any], error: Exception
-) -> Exception:
-    """Say the same error with the operation, the shapes and the options in it."""
-    shapes = ", ".join(str(x.shape) if isinstance(x, np.ndarray) else type(x).__name__ for x in xs)
-    options = "".join(f", {k}={v!r}" for k, v in params.items() if v is not None)
-    text = f"{primitive.name} on shapes {shapes}{options}: {error}"
-    for kind in (np.exceptions.AxisError, np.linalg.LinAlgError, IndexError, TypeError):
-        if isinstance(error, kind):
-            return kind(text)
-    return ValueError(text)

@@ -42,35 +42,38 @@ EMPTY = Structure(type(None))
 def flatten(tree: Any) -> tuple[list[Any], Structure]:
     """Take a container apart into its leaves and its structure; dicts keep their order."""
     leaves: list[Any] = []
+    return leaves, _taken_apart(tree, leaves)
 
-    def walk(part: Any) -> Structure:
-        if part is None:
-            return EMPTY
-        if isinstance(part, dict):
-            return Structure(type(part), tuple(part), tuple([walk(v) for v in part.values()]))
-        if isinstance(part, (list, tuple)):
-            return Structure(type(part), tuple(range(len(part))), tuple([walk(v) for v in part]))
-        leaves.append(part)
-        return LEAF
 
-    return leaves, walk(tree)
+# Functions that call themselves stand outside: inside, they would refer to themselves, and what
+# they hold, such as the leaves of a graph, would live on until the garbage collector comes.
+def _taken_apart(part: Any, leaves: list[Any]) -> Structure:
+    if part is None:
+        return EMPTY
+    if isinstance(part, dict):
+        parts = tuple([_taken_apart(v, leaves) for v in part.values()])
+        return Structure(type(part), tuple(part), parts)
+    if isinstance(part, (list, tuple)):
+        parts = tuple([_taken_apart(v, leaves) for v in part])
+        return Structure(type(part), tuple(range(len(part))), parts)
+    leaves.append(part)
+    return LEAF
 
 
 def unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
     """Put `leaves` back into a container of this structure."""
-    supply = iter(leaves)
+    return _built(structure, iter(leaves))
 
-    def build(node: Structure) -> Any:
-        if node.kind is None:
-            return next(supply)
-        if node.kind is type(None):
-            return None
-        parts = [build(part) for part in node.parts]
-        if issubclass(node.kind, dict):
-            return dict(zip(node.keys, parts, strict=True))
-        return node.kind(*parts) if hasattr(node.kind, "_fields") else node.kind(parts)
 
-    return build(structure)
+def _built(node: Structure, supply: Iterator[Any]) -> Any:
+    if node.kind is None:
+        return next(supply)
+    if node.kind is type(None):
+        return None
+    parts = [_built(part, supply) for part in node.parts]
+    if issubclass(node.kind, dict):
+        return dict(zip(node.keys, parts, strict=True))
+    return node.kind(*parts) if hasattr(node.kind, "_fields") else node.kind(parts)
 
 
 def map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
@@ -89,21 +92,21 @@ def map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
 
 def names(structure: Structure) -> list[str]:
     """Name every leaf by its path: `params.weight`, `layers[0].bias`; a lone leaf is ''."""
+    return list(_named(structure, ""))
 
-    def walk(node: Structure, prefix: str) -> Iterator[str]:
-        if node.kind is None:
-            yield prefix
-        elif node.kind is not type(None):
-            is_dict = issubclass(node.kind, dict)
-            fields = getattr(node.kind, "_fields", None)
-            for key, part in zip(node.keys, node.parts, strict=True):
-                if is_dict or fields:
-                    label = fields[key] if fields else str(key)
-                    yield from walk(part, f"{prefix}.{label}" if prefix else label)
-                else:
-                    yield from walk(part, f"{prefix}[{key}]")
 
-    return list(walk(structure, ""))
+def _named(node: Structure, prefix: str) -> Iterator[str]:
+    if node.kind is None:
+        yield prefix
+    elif node.kind is not type(None):
+        is_dict = issubclass(node.kind, dict)
+        fields = getattr(node.kind, "_fields", None)
+        for key, part in zip(node.keys, node.parts, strict=True):
+            if is_dict or fields:
+                label = fields[key] if fields else str(key)
+                yield from _named(part, f"{prefix}.{label}" if prefix else label)
+            else:
+                yield from _named(part, f"{prefix}[{key}]")
 
 
 # ---- modules: leaves to `flatten`; to a transform, containers of their parameters ----------------
@@ -127,27 +130,26 @@ def with_parameters(module: Any, new: Mapping[str, Any]) -> Any:
     as buffers and random generators, is shared.
     """
     exchanged = {id(p): new[name] for name, p in module.named_parameters()}
-    twins: dict[int, Any] = {}
+    return _twin(module, exchanged, {})
 
-    def twin(part: Any) -> Any:
-        if id(part) in exchanged:
-            return exchanged[id(part)]
-        if isinstance(part, dict):
-            items = {k: twin(v) for k, v in part.items()}
-            return items if any(items[k] is not part[k] for k in part) else part
-        if isinstance(part, (list, tuple)):
-            parts = [twin(v) for v in part]
-            if all(a is b for a, b in zip(parts, part, strict=True)):
-                return part
-            return part._make(parts) if hasattr(part, "_make") else type(part)(parts)
-        if not is_module(part):
+
+def _twin(part: Any, exchanged: dict[int, Any], twins: dict[int, Any]) -> Any:
+    if id(part) in exchanged:
+        return exchanged[id(part)]
+    if isinstance(part, dict):
+        items = {k: _twin(v, exchanged, twins) for k, v in part.items()}
+        return items if any(items[k] is not part[k] for k in part) else part
+    if isinstance(part, (list, tuple)):
+        parts = [_twin(v, exchanged, twins) for v in part]
+        if all(a is b for a, b in zip(parts, part, strict=True)):
             return part
-        if id(part) not in twins:
-            copy = twins[id(part)] = object.__new__(type(part))
-            vars(copy).update({k: twin(v) for k, v in vars(part).items()})
-            vars(copy)["named_parameters"] = lambda *args: (
-                (name, exchanged[id(p)]) for name, p in part.named_parameters(*args)
-            )
-        return twins[id(part)]
-
-    return twin(module)
+        return part._make(parts) if hasattr(part, "_make") else type(part)(parts)
+    if not is_module(part):
+        return part
+    if id(part) not in twins:
+        copy = twins[id(part)] = object.__new__(type(part))
+        vars(copy).update({k: _twin(v, exchanged, twins) for k, v in vars(part).items()})
+        vars(copy)["named_parameters"] = lambda *args: (
+            (name, exchanged[id(p)]) for name, p in part.named_parameters(*args)
+        )
+    return twins[id(part)]

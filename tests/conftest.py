@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minigrad.context import current
-from minigrad.tensor import get_default_dtype
+from minigrad.dtypes import get_default_dtype
 
 
 def _state():

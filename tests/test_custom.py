@@ -288,6 +288,24 @@ def test_custom_vjp_is_used_in_training():
     assert repr(g) == "<custom_vjp layer>"
 
 
+def test_custom_vjp_may_change_its_cotangent_and_nothing_else():
+    def backward(g, z, x):
+        g *= 2
+        return g
+
+    x = mg.tensor(X, requires_grad=True)
+    (mg.custom_vjp(lambda x: x * 2, backward)(x) + x).backward(np.ones(3))
+    assert x.grad.tolist() == [3, 3, 3]
+
+    def careless(g, z, x):
+        x *= g
+        return x
+
+    with pytest.raises(ValueError, match="read-only"):
+        mg.custom_vjp(lambda x: x * 2, careless)(x).sum().backward()
+    assert x.tolist() == X.tolist()
+
+
 def test_custom_vjp_is_compared_in_one_call():
     report = mg.custom_vjp(layer, layer_backward).check(*draw())
     assert report.ok

@@ -247,6 +247,35 @@ def test_only_the_thread_that_asked_is_checked():
     assert seen == [-np.inf]
 
 
+def test_a_decorator_serves_several_threads():
+    inside, leaving, seen = threading.Barrier(2), threading.Event(), []
+
+    @mg.debug()
+    def compute(first):
+        inside.wait()
+        if not first:
+            leaving.wait()
+        with pytest.raises(FloatingPointError):
+            mg.log(0.0)
+
+    def work(first):
+        try:
+            with np.errstate(all="ignore"):
+                compute(first)
+                seen.append(mg.log(0.0).item())
+        except Exception as error:
+            seen.append(error)
+        finally:
+            leaving.set()
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in (True, False)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert seen == [-np.inf, -np.inf]
+
+
 @pytest.mark.parametrize(("setting", "stops"), [("1", True), ("0", False), ("", False)])
 def test_environment_variable(setting, stops):
     code = (

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "minigrad"
 
 LAYERS = [
-    ["bptt", "context", "places", "tape", "tree"],
+    ["bptt", "context", "dtypes", "errors", "places", "strided", "tape", "tree"],
     ["tensor"],
     ["primitive"],
     ["ops"],

@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import operator
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from numpy_coverage import KINDS, NOT_APPLICABLE, REFUSED, classified, functions
 
 import minigrad as mg
 from minigrad import tree
+from minigrad.primitive import define
 from minigrad.tensor import OPS
 from minigrad.testing import Draw
 
@@ -156,6 +158,24 @@ def test_out_where_dtype_are_refused_by_name(f):
         if option in takes and option not in ours:
             with pytest.raises(TypeError, match=f"'{option}'"):
                 f(*on_tensors(args), **params, **{option: value})
+
+
+ALIASES = """
+    absolute acos acosh amax amin asin asinh atan atan2 atanh concat conj conjugate degrees mod
+    permute_dims pow radians real real_if_close true_divide
+"""
+
+
+def test_every_differentiable_function_is_one_of_minigrads():
+    """Under the same name, but for NumPy's second names."""
+    names = [name for name, kind in KIND.items() if kind == "differentiable"]
+    missing = []
+    for name in names:
+        try:
+            operator.attrgetter(name)(mg)
+        except AttributeError:
+            missing.append(name)
+    assert missing == ALIASES.split()
 
 
 # ---- constant ------------------------------------------------------------------------------------
@@ -353,6 +373,15 @@ def test_values_far_out():
     assert np.nanmax(leaf([[np.nan, np.nan], [1.0, np.nan]]), axis=1).data[1] == 1
 
 
+@pytest.mark.parametrize("x", [[1, INF, INF], [-INF, 1], [-INF, -INF, 1], [1, INF], [1, 2, INF]])
+def test_the_median_among_infinities(x):
+    t = leaf(x)
+    z = np.median(t)
+    assert z.item() == np.median(x)
+    z.backward()
+    assert t.grad.sum() == 1
+
+
 def test_the_second_derivative_of_sinc_at_zero():
     second = mg.grad(mg.grad(np.sinc))
     assert second(0.0).item() == pytest.approx(-(np.pi**2) / 3, rel=1e-6)
@@ -411,6 +440,22 @@ def test_weights_that_sum_to_zero():
         np.average(leaf([1.0, 2.0]), weights=[1.0, -1.0])
 
 
+def test_the_gradient_of_many_rows_is_scattered_once(monkeypatch):
+    """Zeros of the full size for each of T rows would cost T^2."""
+    x, seen = leaf(np.ones((100, 3))), []
+    scatter = next(op for op in OPS.values() if getattr(op, "name", "") == "scatter")
+    forward = scatter.forward
+
+    def counted(*gs, **params):
+        seen.append(len(gs))
+        return forward(*gs, **params)
+
+    monkeypatch.setattr(scatter, "forward", counted)
+    sum(x[t] * t for t in range(100)).sum().backward()
+    assert seen == [100]
+    assert x.grad[:, 0].tolist() == [*range(100)]
+
+
 def test_the_pull_of_a_long_concatenation_sees_its_inputs_once(monkeypatch):
     """One rule for each of T inputs, given all of them, would cost T^2."""
     parts, seen = [leaf([1.0]) for _ in range(100)], []
@@ -426,3 +471,82 @@ def test_the_pull_of_a_long_concatenation_sees_its_inputs_once(monkeypatch):
     z.backward()
     assert seen == [100]
     assert all(t.grad == 1 for t in parts)
+
+
+R = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "index",
+    [
+        R.integers(-9, 9, 50),
+        R.integers(-9, 9, (5, 10)),
+        R.integers(0, 9, 50).astype(np.uint8),
+        (R.integers(-9, 9, 50), R.integers(-20, 20, 50)),
+        (R.integers(-9, 9, (50, 1)), R.integers(-20, 20, 30)),
+        (R.integers(-9, 9, 100), -1),
+        (np.int64(3), R.integers(-20, 20, 100)),
+        (R.integers(-9, 9, 100), slice(1, 3)),
+        (slice(None), R.integers(-20, 20, 40)),
+        (Ellipsis, R.integers(-4, 4, 9)),
+        (R.integers(-9, 9, 60), slice(None), R.integers(-4, 4, 60)),
+        (np.arange(9) % 2 == 0, 3),
+        np.zeros(0, int),
+    ],
+)
+def test_many_additions_to_few_elements(index, dtype):
+    """By rows or by elements, the sum is that of `np.add.at`."""
+    a = R.normal(size=(9, 20, 4)).astype(dtype)
+    v = R.normal(size=a[index].shape).astype(dtype)
+    exact = a.copy()
+    np.add.at(exact, index, v)
+    np.testing.assert_allclose(leaf(a).astype(dtype).at[index].add(v).data, exact, rtol=1e-4)
+    x = mg.tensor(a, requires_grad=True)
+    (x[index] * v).sum().backward()
+    exact[...] = 0
+    np.add.at(exact, index, v)
+    np.testing.assert_allclose(x.grad, exact, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("index", [9, -10, (0, 20), np.full(99, 9), np.full(99, -10), (0, 0, 0, 0)])
+def test_additions_out_of_bounds(index):
+    with pytest.raises(IndexError, match="index_add on shapes"):
+        leaf(np.ones((9, 20, 4))).at[index].add(np.ones((99, 20, 4)))
+
+
+def test_a_value_that_was_overwritten_has_no_gradient():
+    x, v = leaf([1.0, 2.0, 3.0]), leaf([5.0, 6.0])
+    y = x.at[[0, 0]].set(v)
+    assert y.tolist() == [6, 2, 3]
+    y.sum().backward()
+    assert (x.grad.tolist(), v.grad.tolist()) == ([0, 1, 1], [0, 1])
+    assert leaf([1.0, 2.0]).at.set(3.0).tolist() == [3, 3]
+
+
+def test_what_is_not_floating_any_more_is_a_constant():
+    x = leaf([1.5, 2.5])
+    assert not x.astype(int).requires_grad
+    (x * x.astype(int) + x * x.astype(bool)).sum().backward()
+    assert x.grad.tolist() == [2, 3]
+    assert x.astype("float32", copy=False).requires_grad
+
+
+def test_a_primitive_with_whole_numbers_among_its_outputs():
+    def ordered(x):
+        k = np.argsort(x)
+        return x[k], k
+
+    op = define(
+        pulls=[lambda g, z, x: mg.index_add.like_numpy(0 * x, g[0], index=z[1])],
+        pushes=[lambda dx, z, x: (dx[z[1]], 0 * z[1])],
+    )(ordered)
+    try:
+        x = leaf([3.0, 1.0, 2.0])
+        values, places = op(x)
+        assert values.requires_grad
+        assert not places.requires_grad
+        (values * places).sum().backward()
+        assert x.grad.tolist() == [0, 1, 2]
+    finally:
+        del OPS[ordered]

@@ -205,6 +205,14 @@ def test_second_derivatives(program):
     for found in (*over, dot(reverse, us).item(), forward):
         assert abs(found - exact) <= 1e-6 * size
         assert abs(found - forward) <= 1e-11 * size
+    if torch:
+        ts = [torch.tensor(x, requires_grad=True) for x in xs]
+        options = {"create_graph": True, "materialize_grads": True}
+        along = dot(
+            torch.autograd.grad(run(program, torch, ts), ts, **options), map(torch.tensor, vs)
+        )
+        theirs = torch.autograd.grad(along, ts, **options)
+        assert abs(dot(theirs, map(torch.tensor, us)).item() - forward) <= 1e-10 * size
 
 
 def test_the_oracle_took_part():

@@ -64,8 +64,27 @@ def test_complex_and_objects_are_refused():
         mg.tensor(1j)
     with pytest.raises(TypeError, match="real numbers"):
         mg.tensor(["a"])
-    with pytest.raises(TypeError, match="real and imaginary"):
-        (leaf([1.0]) * 1j).sum().backward(np.array(1 + 0j))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda t: t * 1j,
+        lambda t: np.array([1j]) + t,
+        lambda t: np.where(True, t, 1j),
+        lambda t: np.concatenate([t, [1j]]),
+        lambda t: np.einsum("i,i", t, np.array([1j])),
+        lambda t: np.full_like(t, 1j),
+        lambda t: t.at[0].set(1j),
+        lambda t: t.astype(complex),
+        lambda t: setattr(t, "data", [1j]),
+        lambda t: mg.grad(lambda z: np.abs(z) ** 2)(1 + 2j),
+        lambda t: mg.grad(lambda x: np.real(x * 1j * x * 1j))(2.0),
+    ],
+)
+def test_complex_numbers_are_refused_where_they_come_in(call):
+    with pytest.raises(TypeError, match=r"real numbers, not complex\d+; .*real and imaginary"):
+        call(leaf([1.0]))
 
 
 # ---- backward ----------------------------------------------------------------------------------
@@ -80,6 +99,26 @@ def test_backward_accumulates_on_leaves():
     (2 * x).backward()
     assert x.grad == 14.0
     assert y.grad is None
+
+
+def test_a_result_keeps_its_gradient_on_request():
+    x, w = leaf(2.0), leaf(3.0)
+    y = x * w
+    z = y * y + x
+    loss = z * y
+    plain = mg.grad(lambda x, w: (x * w * x * w + x) * x * w, (0, 1))(2.0, 3.0)
+    y.retain_grad()
+    z.retain_grad()
+    loss.retain_grad()
+    unused = y * 2
+    unused.retain_grad()
+    loss.backward()
+    assert (z.grad, y.grad, loss.grad, unused.grad) == (6, 3 * 36 + 2, 1, None)
+    assert [x.grad, w.grad] == [g.item() for g in plain]
+    loss.backward()
+    assert (z.grad, x.grad) == (12, 2 * plain[0].item())
+    with pytest.raises(RuntimeError, match="no gradient flows"):
+        x.detach().retain_grad()
 
 
 def test_an_unused_leaf_has_no_gradient():
@@ -151,6 +190,19 @@ def test_the_data_of_a_result_is_read_only():
         y.data = np.ones(1)
     with pytest.raises(ValueError, match=r"shape is \(1,\)"):
         leaf([1.0]).data = np.ones(2)
+
+
+def test_what_is_detached_from_a_graph_cannot_change_it():
+    x = leaf([1.0, 2.0])
+    y = x * 3
+    z = (y * y).sum()
+    with pytest.raises(ValueError, match="read-only"):
+        y.detach().data[0] = 9
+    assert (y.detach() + 1).tolist() == [4, 7]
+    z.backward()
+    assert x.grad.tolist() == [18, 36]
+    x.detach().data[0] = 5  # the memory of a leaf is shared, as its own `data` is
+    assert x.tolist() == [5, 2]
 
 
 def test_indexing_is_linear_in_its_cost_and_right():
@@ -299,8 +351,29 @@ def test_scalars_are_weak():
     assert (t * np.float64(2)).dtype == np.float64  # a NumPy scalar is not weak, as in NumPy 2
 
 
+def test_remainder_and_floor_division():
+    t, x = leaf([5.0, -5.0]), np.array([5.0, -5.0])
+    for z, exact in (
+        (t % 3, x % 3),
+        (7.0 % t, 7.0 % x),
+        (x % t, x % x),
+        (np.float64(7) % t, 7 % x),
+    ):
+        assert z.requires_grad
+        np.testing.assert_array_equal(z.data, exact)
+    for z, exact in ((t // 3, x // 3), (7.0 // t, 7.0 // x), (x // t, x // x)):
+        assert isinstance(z, np.ndarray)
+        np.testing.assert_array_equal(z, exact)
+    (t % leaf([3.0, 3.0])).sum().backward()
+    assert t.grad.tolist() == [1, 1]
+
+
 def test_arrays_from_tensors():
     t = leaf([1.0, 2.0])
+    assert np.shares_memory(np.array(t, copy=False), t.data)
+    assert not np.array(t * 2, copy=False).flags.writeable
+    with pytest.raises(ValueError, match="needs a copy"):
+        np.array(t, dtype=int, copy=False)
     a = np.array(t)
     a[0] = 9
     assert t.data[0] == 1
@@ -353,6 +426,26 @@ def test_shape_errors_name_the_operation_and_the_shapes():
         a.sum(axis=7)
     with pytest.raises(ValueError, match=r"concatenate.*\(2, 3\), \(4, 5\)"):
         mg.concatenate([a, b])
+    with pytest.raises(ValueError, match=r"less on shapes \(2, 3\), \(4, 5\)"):
+        operator.lt(a, b)
+    with pytest.raises(ValueError, match=r"equal on shapes \(2, 3\), \(4, 5\)"):
+        operator.eq(a, b.data)
+    with pytest.raises(ValueError, match=r"argmax on shapes \(0,\)"):
+        np.argmax(leaf([]))
+
+
+def test_errors_name_what_was_called_and_what_failed_inside():
+    a, b = leaf(np.ones((2, 3))), leaf(np.ones((4, 5)))
+    for call, words in (
+        (lambda: np.dot(a, b), r"^dot: matmul on shapes \(2, 3\), \(4, 5\)"),
+        (lambda: np.hstack([a, b]), r"^hstack: concatenate on shapes \(2, 3\), \(4, 5\), axis=1"),
+        (lambda: np.ptp(a, axis=5), r"^ptp: max on shapes \(2, 3\), axis=5"),
+        (lambda: np.outer(a, "a"), "^outer: reshape takes real numbers"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=words) as caught:
+            call()
+        inside = {frame.name for frame in caught.traceback}
+        assert inside & {"dot", "join", "ptp", "outer"}  # the way there is not lost
 
 
 def test_what_is_not_supported_says_so():
@@ -365,10 +458,16 @@ def test_what_is_not_supported_says_so():
         np.add(t, t, out=np.ones((2, 2)))
     with pytest.raises(TypeError, match="no argument 'dtype'"):
         np.sum(t, dtype=np.float32)
+    for call in (lambda: mg.sum(t, 0, axis=1), lambda: mg.exp(t, x=t)):
+        with pytest.raises(TypeError, match=r"got the argument '\w+' twice"):
+            call()
     with pytest.raises(TypeError, match=r"mg\.stack"):
         t + [t, t]  # noqa: RUF005
-    with pytest.raises(TypeError, match="add"):
-        t + "a"
+    for other in ("a", None, np.timedelta64(3, "s"), object(), np.array([None])):
+        with pytest.raises(TypeError, match="add takes real numbers, not"):
+            t + other
+    with pytest.raises(TypeError, match=r"matmul on shapes \(2, 2\), int"):
+        t @ 2
     with pytest.raises(TypeError, match="do not flow through 'a_min'"):
         np.clip(t, t, None)
 

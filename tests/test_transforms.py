@@ -454,6 +454,12 @@ def test_scan_in_checkpointed_segments_needs_less_memory():
         (lambda: mg.scan(lambda c, x: c, 0.0, np.ones(2)), TypeError, "pair"),
         (lambda: mg.scan(lambda c, x: ([c], c), 0.0, np.ones(2)), ValueError, "nested like"),
         (lambda: mg.scan(lambda c, x: (c, c), 0.0, X, checkpoint=-1), ValueError, "positive"),
+        (lambda: mg.scan(lambda c, x: (c, c), 0.0, X, checkpoint=2.5), ValueError, "positive"),
+        (
+            lambda: mg.scan(lambda c, x: (c + 1, (x,) if c else x), 0, X),
+            ValueError,
+            r"y nested like the one at first, \[''\], not \['\[0\]'\]",
+        ),
     ],
 )
 def test_scan_refuses(call, error, words):
@@ -620,6 +626,57 @@ def test_modules_in_threads():
     for t in threads:
         t.join()
     assert wrong == []
+
+
+# ---- memory --------------------------------------------------------------------------------------
+
+
+def no_cycle(f):
+    """Whether what f leaves behind is freed by counting references alone."""
+    f()
+    gc.collect()
+    gc.disable()
+    try:
+        f()
+        return gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def refused(call):
+    try:
+        call()
+    except ValueError:
+        return
+    raise AssertionError
+
+
+def scanned(checkpoint):
+    return lambda x: mg.scan(lambda c, x: (c + np.sin(x), c), x[0], x, checkpoint=checkpoint)[0]
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda: mg.grad(f)(X),
+        lambda: mg.hessian(f)(X),
+        lambda: mg.jacobian(mg.hessian(f))(X),
+        lambda: mg.hvp(f, (X,), (X,)),
+        lambda: mg.vjp(np.sin, X)[1](X),
+        lambda: mg.grad(lambda p: f(p["x"][0]))({"x": [X]}),
+        lambda: mg.grad(mg.checkpoint(f))(X),
+        lambda: mg.checkpoint(f)(leaf(X)).backward(),
+        lambda: scanned(False)(leaf(X)).backward(),
+        lambda: mg.grad(scanned(2))(X),
+        lambda: mg.grad(lambda net: penalised(net, np.ones((1, 2))))(Net()),
+        lambda: mg.grad(mg.custom_vjp(np.prod, lambda g, z, x: g * z / x))(X),
+        lambda: check_grads(f, (X,)),
+        lambda: refused(lambda: np.dot(leaf(X), leaf(X[1:]))),
+        lambda: refused(lambda: mg.grad(lambda x: x @ x[1:])(X)),
+    ],
+)
+def test_nothing_waits_for_the_garbage_collector(run):
+    assert no_cycle(run)
 
 
 # ---- determinism ---------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..tensor import DType, Tensor, get_default_dtype, tensor
+from ..dtypes import get_default_dtype
+from ..tensor import DType, Tensor, tensor
 
 __all__ = ["Seed", "generator", "uniform"]
 

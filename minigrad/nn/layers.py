@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import get_default_dtype
 from ..ops.elementwise import sqrt
 from ..ops.embed import dropout, embedding
 from ..ops.linalg import matmul
 from ..ops.reduce import mean, var
 from ..ops.shape import reshape
-from ..tensor import DType, Tensor, get_default_dtype, tensor
+from ..tensor import DType, Tensor, tensor
 from . import init
 from .module import Module
 

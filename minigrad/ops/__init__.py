@@ -11,7 +11,9 @@ from . import (
     index,
     linalg,
     norm,
+    order,
     reduce,
+    series,
     shape,
     solve,
 )
@@ -27,7 +29,9 @@ __all__ = [
     "index",
     "linalg",
     "norm",
+    "order",
     "reduce",
+    "series",
     "shape",
     "solve",
 ]

@@ -1,8 +1,5 @@
 """Convolutions and pooling, over any number of spatial axes: strided views and one product.
 
-A window view of an image (N, C, *size) has the shape (N, C, *kernel, *out); its entry [.., i, p] is
-the padded image at p * stride + i * dilation. It costs nothing: the elements are those of the image.
-
 Convolution is one trilinear form in an image x, a kernel w and a result y,
 
     F(x, w, y) = sum of y[n, o, p] * w[o, c, i] * window(x)[n, c, i, p]    over n, o, c, i, p
@@ -19,9 +16,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
+from .. import strided
 from ..primitive import Case, Primitive, general, linear, multilinear
+from ..strided import Sizes, grown, padded, places, windows
 from ..tensor import OPS, Tensor, value_of
 
 __all__ = [
@@ -29,61 +27,7 @@ __all__ = [
     "max_pool1d", "max_pool2d",
 ]  # fmt: skip
 
-Sizes = tuple[int, ...]
 Size = int | Sequence[int]
-
-
-# ---- windows -------------------------------------------------------------------------------------
-
-
-def _framed(x: Any, padding: Sizes) -> Any:
-    """View a padded image without its padding."""
-    return x[(..., *[slice(p, n - p) for p, n in zip(padding, x.shape[2:], strict=True)])]
-
-
-def _grown(size: Sizes, padding: Sizes) -> Sizes:
-    return tuple([n + 2 * p for n, p in zip(size, padding, strict=True)])
-
-
-def _padded(x: Any, padding: Sizes, fill: Any = 0) -> Any:
-    if not any(padding):
-        return x
-    out = np.full((*x.shape[:2], *_grown(x.shape[2:], padding)), fill, x.dtype)
-    _framed(out, padding)[...] = x
-    return out
-
-
-def _out(size: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Sizes:
-    """Count the windows of a (padded) image along every axis."""
-    axes = zip(size, kernel, stride, dilation, strict=True)
-    return tuple([(n - (k - 1) * d - 1) // s + 1 for n, k, s, d in axes])
-
-
-def _windows(x: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Any:
-    """View an image (N, C, *size) as its windows (N, C, *kernel, *out)."""
-    lead, steps = x.strides[:2], x.strides[2:]
-    taps = [n * d for n, d in zip(steps, dilation, strict=True)]
-    jumps = [n * s for n, s in zip(steps, stride, strict=True)]
-    shape = (*x.shape[:2], *kernel, *_out(x.shape[2:], kernel, stride, dilation))
-    return as_strided(x, shape, (*lead, *taps, *jumps))
-
-
-def _unfold(x: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
-    """Copy every window of the padded image: (N, C, *size) -> (N, C, *kernel, *out)."""
-    return _windows(_padded(x, padding), kernel, stride, dilation).copy()
-
-
-def _fold(a: Any, *, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
-    """Add windows (N, C, *kernel, *out) up to an image (N, C, *size): the transpose of unfold."""
-    kernel = a.shape[2 : 2 + len(size)]
-    image = np.zeros((*a.shape[:2], *_grown(size, padding)), a.dtype)
-    windows = _windows(image, kernel, stride, dilation)
-    if all((k - 1) * d < s for k, s, d in zip(kernel, stride, dilation, strict=True)):
-        windows[...] = a  # they do not overlap
-    else:
-        for tap in np.ndindex(kernel):
-            windows[:, :, *tap] += a[:, :, *tap]
-    return _framed(image, padding)
 
 
 # ---- the three partial derivatives of the trilinear form -----------------------------------------
@@ -91,9 +35,9 @@ def _fold(a: Any, *, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
 
 def _conv(x: Any, w: Any, *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
     """Slide the kernels w (O, C / groups, *kernel) over x (N, C, *size), to y (N, O, *out)."""
-    windows = _windows(_padded(x, padding), w.shape[2:], stride, dilation)
-    out, taps = windows.shape[w.ndim :], math.prod(w.shape[1:])
-    columns = windows.reshape(len(x), groups, taps, math.prod(out))
+    view = windows(padded(x, padding), w.shape[2:], stride, dilation)
+    out, taps = view.shape[w.ndim :], math.prod(w.shape[1:])
+    columns = view.reshape(len(x), groups, taps, math.prod(out))
     return (w.reshape(groups, len(w) // groups, taps) @ columns).reshape(len(x), len(w), *out)
 
 
@@ -112,21 +56,21 @@ def _conv_transpose(
     kernels = w.reshape(groups, len(w) // groups, taps).mT
     columns = kernels * rows if groups == len(w) else kernels @ rows
     columns = columns.reshape(len(y), groups * w.shape[1], *w.shape[2:], *out)
-    return _fold(columns, size=size, stride=stride, padding=padding, dilation=dilation)
+    return strided.fold(columns, size=size, stride=stride, padding=padding, dilation=dilation)
 
 
 def _conv_weight(
     x: Any, y: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
 ) -> Any:
     """Correlate x (N, C, *size) with y (N, O, *out), to kernels (O, C / groups, *kernel)."""
-    windows = _windows(_padded(x, padding), kernel, stride, dilation)
+    view = windows(padded(x, padding), kernel, stride, dilation)
     (n, o, *out), c = y.shape, x.shape[1] // groups
     positions, taps = math.prod(out), c * math.prod(kernel)
     rows = _rows(y, groups)
     if positions >= 16 * rows.shape[2]:  # enough work for a product in every sample
-        w = (rows @ windows.reshape(n, groups, taps, positions).mT).sum(axis=0)
+        w = (rows @ view.reshape(n, groups, taps, positions).mT).sum(axis=0)
     else:
-        columns = np.moveaxis(windows, 0, 1 + len(kernel)).reshape(groups, taps, n * positions)
+        columns = np.moveaxis(view, 0, 1 + len(kernel)).reshape(groups, taps, n * positions)
         w = np.moveaxis(rows, 0, 2).reshape(groups, o // groups, n * positions) @ columns.mT
     return w.reshape(o, c, *kernel)
 
@@ -177,7 +121,7 @@ conv_weight: Primitive = multilinear(
 
 def _slid(f: np.ufunc, x: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Any:
     """Reduce every window by a ufunc, one axis after the other: in k + k steps, not k * k."""
-    out = _out(x.shape[2:], kernel, stride, dilation)
+    out = places(x.shape[2:], kernel, stride, dilation)
     for axis, (k, s, d, n) in enumerate(zip(kernel, stride, dilation, out, strict=True), 2):
         at = (slice(None),) * axis
         first, *others = [x[(*at, slice(i * d, i * d + (n - 1) * s + 1, s))] for i in range(k)]
@@ -188,11 +132,11 @@ def _slid(f: np.ufunc, x: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) ->
 
 
 def _max_pool(x: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
-    return _slid(np.maximum, _padded(x, padding, _lowest(x.dtype)), kernel, stride, dilation)
+    return _slid(np.maximum, padded(x, padding, _lowest(x.dtype)), kernel, stride, dilation)
 
 
 def _avg_pool(x: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
-    return _slid(np.add, _padded(x, padding), kernel, stride, dilation) / math.prod(kernel)
+    return _slid(np.add, padded(x, padding), kernel, stride, dilation) / math.prod(kernel)
 
 
 def _lowest(dtype: Any) -> Any:
@@ -209,8 +153,8 @@ def _hits(
 ) -> tuple[Any, Any]:
     """Mark what attains the maximum in each window, and count it; both constant to the graph."""
     z, x = value_of(z), value_of(x)
-    windows = _windows(_padded(x, padding, _lowest(x.dtype)), kernel, stride, dilation)
-    hit = windows.copy() == _over(z)  # in rows: the sums below are 20 times faster for it
+    view = windows(padded(x, padding, _lowest(x.dtype)), kernel, stride, dilation)
+    hit = view.copy() == _over(z)  # in rows: the sums below are 20 times faster for it
     count = np.add.reduce(hit, axis=tuple(range(2, z.ndim)), dtype=x.dtype)
     return hit, np.maximum(count, 1, out=count)
 
@@ -252,18 +196,18 @@ def _images(r: Any) -> list[Case]:
 
 
 def _unfolded(r: Any) -> list[Case]:
-    cases = [(x, _unfold(x, **p), dict(p)) for (x,), p in _images(r)]
+    cases = [(x, strided.unfold(x, **p), dict(p)) for (x,), p in _images(r)]
     return [Case.of(a, size=x.shape[2:], **p) for x, a, p in cases if p.pop("kernel")]
 
 
 unfold: Primitive = linear(
-    _unfold,
+    strided.unfold,
     lambda g, z, x, kernel, **p: fold.like_numpy(g, size=x.shape[2:], **p),
     name="unfold",
     samples=_images,
 )
 fold: Primitive = linear(
-    _fold,
+    strided.fold,
     lambda g, z, a, size, **p: unfold.like_numpy(g, kernel=a.shape[2 : 2 + len(size)], **p),
     name="fold",
     samples=_unfolded,
@@ -433,7 +377,7 @@ def sizes(who: Any, axes: int, name: str, value: Any, least: int) -> Sizes:
 def _check_fit(who: Any, size: Sizes, kernel: Sizes, p: dict[str, Sizes]) -> Sizes:
     """Give the spans of a dilated kernel; ValueError if it is larger than the padded image."""
     span = tuple([(k - 1) * d + 1 for k, d in zip(kernel, p["dilation"], strict=True)])
-    room = _grown(size, p["padding"])
+    room = grown(size, p["padding"])
     if min(kernel) < 1 or any(n > m for n, m in zip(span, room, strict=True)):
         raise ValueError(
             f"{who.__name__}: the kernel {kernel}, which with dilation {p['dilation']} spans "

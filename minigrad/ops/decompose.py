@@ -32,15 +32,9 @@ from ..tensor import OPS, Tensor
 __all__ = ["cholesky", "eigh", "eigvalsh", "qr", "svd", "svdvals"]
 
 
-def _regular(r: Any, *shape: int) -> Any:
-    """Draw matrices with singular values well apart and off zero, for samples."""
-    rows, columns = shape[-2:]
-    return 0.3 * r(*shape) + np.eye(rows, columns) * np.arange(2, 2 + columns)
-
-
 def _definite(r: Any, *shape: int) -> Any:
     """Draw symmetric matrices with positive eigenvalues well apart, for samples."""
-    a = _regular(r, *shape)
+    a = r.regular(*shape)
     return (a + a.mT) / 2
 
 
@@ -91,16 +85,26 @@ def _reduced_qr(a: Any) -> Any:
     return np.linalg.qr(a)
 
 
+def _solved(r: Any, x: Any) -> Any:
+    try:
+        return np.linalg.solve(r, x)
+    except np.linalg.LinAlgError:
+        raise np.linalg.LinAlgError(
+            f"qr with R of shape {r.shape}: columns of the matrix depend on one another, so that Q "
+            "is not determined, and has no derivative"
+        ) from None
+
+
 def _pull_qr(g: Any, z: Any, a: Any) -> Any:
     (gq, gr), (q, r) = g, z
     m = r @ gr.mT - gq.mT @ q
     right = gq + q @ (np.tril(m) + np.tril(m, -1).mT)
-    return np.linalg.solve(r, right.mT).mT
+    return _solved(r, right.mT).mT
 
 
 def _push_qr(da: Any, z: Any, a: Any) -> Any:
     q, r = z
-    c = np.linalg.solve(r.mT, da.mT).mT  # dA inv(R) = dQ + Q T, with T = dR inv(R) upper
+    c = _solved(r.mT, da.mT).mT  # dA inv(R) = dQ + Q T, with T = dR inv(R) upper
     m = q.mT @ c
     low = np.tril(m, -1)  # the skew matrix Q'dQ has this lower triangle
     t = m - low + low.mT
@@ -112,17 +116,17 @@ reduced_qr = general(
     pulls=[_pull_qr],
     pushes=[_push_qr],
     name="reduced_qr",
-    samples=lambda r: [Case.of(_regular(r, *s)) for s in ((3, 3), (4, 2), (2, 3, 2), (0, 2, 2))],
+    samples=lambda r: [Case.of(r.regular(*s)) for s in ((3, 3), (4, 2), (2, 3, 2), (0, 2, 2))],
 )
 
 
 @operation(
     np.linalg.qr,
     lambda r: [
-        Case.of(_regular(r, 3, 2)),
-        Case.of(_regular(r, 2, 4)),
-        Case.of(_regular(r, 2, 2, 3), mode="complete"),
-        Case.of(_regular(r, 3, 2), mode="r"),
+        Case.of(r.regular(3, 2)),
+        Case.of(r.regular(2, 4)),
+        Case.of(r.regular(2, 2, 3), mode="complete"),
+        Case.of(r.regular(3, 2), mode="r"),
     ],
 )
 def qr(a: Any, mode: str = "reduced") -> Any:
@@ -239,7 +243,7 @@ reduced_svd = general(
     pushes=[_push_svd],
     name="reduced_svd",
     samples=lambda r: [
-        Case.of(_regular(r, *s)) for s in ((3, 3), (4, 2), (2, 3), (2, 3, 2), (0, 2, 2), (1, 1))
+        Case.of(r.regular(*s)) for s in ((3, 3), (4, 2), (2, 3), (2, 3, 2), (0, 2, 2), (1, 1))
     ],
 )
 
@@ -247,9 +251,9 @@ reduced_svd = general(
 @operation(
     np.linalg.svd,
     lambda r: [
-        Case.of(_regular(r, 3, 2), full_matrices=False),
-        Case.of(_regular(r, 2, 2, 2)),
-        Case.of(_regular(r, 2, 3), compute_uv=False),
+        Case.of(r.regular(3, 2), full_matrices=False),
+        Case.of(r.regular(2, 2, 2)),
+        Case.of(r.regular(2, 3), compute_uv=False),
     ],
 )
 def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
@@ -268,7 +272,7 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     return reduced_svd(a)
 
 
-@operation(np.linalg.svdvals, lambda r: [Case.of(_regular(r, 3, 2)), Case.of(_regular(r, 2, 2, 2))])
+@operation(np.linalg.svdvals, lambda r: [Case.of(r.regular(3, 2)), Case.of(r.regular(2, 2, 2))])
 def svdvals(x: Any) -> Tensor:
-    """Singular values, descending."""
-    return reduced_svd(x)[1]
+    """Singular values, descending; the gradient of one that is 0 is 0."""
+    return abs(reduced_svd(x)[1])

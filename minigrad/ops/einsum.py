@@ -52,6 +52,8 @@ def _pull_einsum(k: int, g: Any, z: Any, *operands: Any, subscripts: str) -> Any
     """
     terms, out = _terms(subscripts, tuple(map(np.ndim, operands)))
     x, named = operands[k], list(zip(terms, operands, strict=True))
+    if not x.size:
+        return np.zeros_like(x)
     rest = [(out, g), *named[:k], *named[k + 1 :]]
     full = {i for t, a in rest for i, n in zip(t, np.shape(a), strict=True) if n > 1}
     spare = iter(sorted(set(_LETTERS).difference(*terms)))
@@ -125,6 +127,16 @@ OPS[np.einsum] = einsum
 constant(np.einsum_path)
 
 
+def _paired(subscripts: str, x1: Any, x2: Any) -> Tensor:
+    """Sum over one axis of both, which einsum would broadcast if it were 1 in one of them."""
+    terms = subscripts.partition("->")[0].split(",")
+    (k,) = set(terms[0]) & set(terms[1]) - {"."}
+    ends = [np.shape(x)[t.index(k) - len(t) :][:1] for t, x in zip(terms, (x1, x2), strict=True)]
+    if ends[0] != ends[1]:
+        raise ValueError(f"shapes {np.shape(x1)}, {np.shape(x2)} differ in the axis summed over")
+    return einsum(subscripts, x1, x2)
+
+
 _VECTORS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
     ((3,), (3,)),
     ((2, 3), (3,)),
@@ -141,7 +153,7 @@ def vecdot(x1: Any, x2: Any, axis: int = -1) -> Tensor:
     """Inner products of vectors along `axis`, the other axes broadcast."""
     if axis != -1:
         x1, x2 = (OPS[np.moveaxis](x, axis, -1) for x in (x1, x2))
-    return einsum("...i,...i->...", x1, x2)
+    return _paired("...i,...i->...", x1, x2)
 
 
 OPS[np.linalg.vecdot] = vecdot
@@ -154,7 +166,7 @@ OPS[np.linalg.vecdot] = vecdot
 )
 def matvec(x1: Any, x2: Any) -> Tensor:
     """Product of matrices with vectors, stacks of both broadcast."""
-    return einsum("...ij,...j->...i", x1, x2)
+    return _paired("...ij,...j->...i", x1, x2)
 
 
 @operation(
@@ -163,4 +175,4 @@ def matvec(x1: Any, x2: Any) -> Tensor:
 )
 def vecmat(x1: Any, x2: Any) -> Tensor:
     """Product of vectors with matrices, stacks of both broadcast."""
-    return einsum("...i,...ij->...j", x1, x2)
+    return _paired("...i,...ij->...j", x1, x2)

@@ -13,7 +13,7 @@ from ..tensor import OPS, Tensor
 
 __all__ = [
     "abs", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "cbrt",
-    "clip", "copysign", "cos", "cosh", "deg2rad", "divide", "elu", "erf", "erfc", "exp", "exp2",
+    "clip", "copy", "copysign", "cos", "cosh", "deg2rad", "divide", "elu", "erf", "erfc", "exp", "exp2",
     "expm1", "fabs", "float_power", "fmax", "fmin", "fmod", "gelu", "hypot", "ldexp", "leaky_relu",
     "log", "log1p", "log2", "log10", "log_sigmoid", "logaddexp", "logaddexp2", "maximum", "minimum",
     "multiply", "nan_to_num", "negative", "positive", "power", "rad2deg", "reciprocal", "relu",
@@ -45,7 +45,7 @@ def _chosen(g: Any, z: Any, x: Any, other: Any) -> Any:
 
 def _over(x: Any, r: Any) -> Any:
     """Give x / r, but 0 where r is 0: the slope of a distance, with its subgradient at the origin."""
-    return x / np.where(r == 0, 1, r)
+    return x / np.where(r == 0, np.inf, r)
 
 
 def _share(x: Any, z: Any) -> Any:
@@ -361,16 +361,18 @@ where = elementwise(
 )
 
 
-@operation(np.copy, lambda r: [Case.of(r(2, 3))])
-def _copy(a: Any) -> Tensor:
-    return positive(a)
+def _copy(a: Any) -> Any:
+    return a.copy()
+
+
+copy = elementwise(np.copy, lambda g, z, a: g, forward=_copy)
 
 
 @operation(np.real, lambda r: [Case.of(r(2, 3))])
 def _real(val: Any) -> Tensor:
-    return positive(val)
+    return copy(val)
 
 
 @operation(np.real_if_close, lambda r: [Case.of(r(2, 3))])
 def _real_if_close(a: Any) -> Tensor:
-    return positive(a)
+    return copy(a)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import OPS, DType, Tensor, get_default_dtype, tensor, value_of
+from ..dtypes import get_default_dtype
+from ..tensor import OPS, DType, Tensor, tensor, value_of
 
 __all__ = ["dropout", "embedding", "one_hot"]
 

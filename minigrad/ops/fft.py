@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..primitive import Case, Primitive, general, linear, operation
 from ..tensor import OPS, Tensor
@@ -136,10 +137,8 @@ def irfft(real: Any, imag: Any, n: int | None = None, axis: int = -1, norm: Any 
 
 
 def _shifts(x: Any, axes: Any) -> tuple[list[int], list[int]]:
-    if axes is None:
-        axes = range(np.ndim(x))
-    axes = [axes] if isinstance(axes, int) else list(axes)
-    return [np.shape(x)[k] // 2 for k in axes], axes
+    axes = normalize_axis_tuple(range(np.ndim(x)) if axes is None else axes, np.ndim(x))
+    return [np.shape(x)[k] // 2 for k in axes], list(axes)
 
 
 @operation(np.fft.fftshift, lambda r: [Case.of(r(5)), Case.of(r(2, 3), axes=-1)])

@@ -1,41 +1,68 @@
-"""Indexing: reading, functional writing, and what NumPy rearranges, sorts and looks up."""
+"""Indexing: reading, functional writing, and what NumPy rearranges and looks up."""
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..primitive import Case, Primitive, general, linear, operation
 from ..tape import Outputs, Pending
-from ..tensor import OPS, At, Tensor, plain_index, value_of
+from ..tensor import OPS, At, Tensor, as_tensor, plain_index, value_of
 
 __all__ = [
     "compress", "delete", "extract", "getitem", "index_add", "index_multiply", "index_set",
-    "interp", "median", "pad", "partition", "percentile", "quantile", "repeat", "resize", "select",
-    "sort", "take", "take_along_axis", "tile",
+    "interp", "pad", "repeat", "resize", "select", "take", "take_along_axis", "tile",
 ]  # fmt: skip
 
 _BASIC = {int, slice, type(None), type(Ellipsis)}
 
 
-def _is_basic(index: Any) -> bool:
-    """Whether an index makes a view, so that no element is named twice."""
+def _once(index: Any) -> bool:
+    """Whether an index cannot name an element twice: it makes a view, or is a mask."""
+    if isinstance(index, np.ndarray):
+        return bool(index.dtype.kind == "b")
     return _BASIC.issuperset(map(type, index if isinstance(index, tuple) else (index,)))
 
 
-def _add_at(a: Any, index: Any, b: Any) -> None:
-    """Add b to a at the index, once for every time an element is named."""
-    if _is_basic(index) or (isinstance(index, np.ndarray) and index.dtype.kind == "b"):
+def add_at(a: Any, index: Any, b: Any) -> None:
+    """Add b to a at the index, once for every time an element is named.
+
+    Element by element in flat memory is NumPy's fast path: 2 to 5 times faster than by rows, and
+    faster than sorting or counting, but for the few (see `benchmarks/bench_ops.py`).
+    """
+    if _once(index):
         a[index] += b
-    elif a.ndim > 1 and 4 * np.size(b) > max(a.size, 1024) and a.flags.c_contiguous:
-        # one axis is NumPy's fast path, 2 to 4 times faster than rows
-        flat = np.arange(a.size).reshape(a.shape)[index]
-        np.add.at(a.reshape(-1), flat.reshape(-1), np.broadcast_to(b, flat.shape).reshape(-1))
+    elif np.size(b) > 200 and (places := _places(index, a)) is not None:
+        if np.shape(b) != places.shape:
+            b = np.broadcast_to(b, places.shape)
+        np.add.at(a.reshape(-1), places.reshape(-1), b.reshape(-1).astype(a.dtype, copy=False))
     else:
         np.add.at(a, index, b)
+
+
+def _places(index: Any, a: Any) -> Any:
+    """Give the places in flat memory of what an index names; None where that would cost more."""
+    first, *others = index if isinstance(index, tuple) else (index,)
+    if not a.flags.c_contiguous or len(others) >= a.ndim:
+        return None
+    if _is_whole(first) and all(map(_is_whole, others)):
+        places = np.asarray(first, np.intp)  # less than 0, or too large, it is so in memory too
+        for k, n in zip(others, a.shape[1:], strict=False):
+            places = places * n + np.arange(n)[k]
+        rest = a.shape[1 + len(others) :]
+        inside = np.arange(math.prod(rest)).reshape(rest)
+        return np.add.outer(places * inside.size, inside)
+    return np.arange(a.size).reshape(a.shape)[index] if 4 * a[index].size > a.size else None
+
+
+def _is_whole(x: Any) -> bool:
+    return x.dtype.kind in "iu" if isinstance(x, np.ndarray) else isinstance(x, (int, np.integer))
 
 
 def _getitem(a: Any, *, index: Any) -> Any:
@@ -46,7 +73,7 @@ def _scatter(*gs: Any, indices: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
     """Add every g at its index of an array of zeros: the transpose of indexing, many at once."""
     out = np.zeros(shape, gs[0].dtype)
     for index, g in zip(indices, gs, strict=True):
-        _add_at(out, index, g)
+        add_at(out, index, g)
     return out
 
 
@@ -60,7 +87,7 @@ def _index_set(a: Any, values: Any, *, index: Any) -> Any:
 def _index_add(a: Any, values: Any, *, index: Any) -> Any:
     """Copy a with the values added at the index, once for every time an element is named."""
     out = np.array(a, dtype=np.result_type(a, values), order="C")
-    _add_at(out, index, values)
+    add_at(out, index, values)
     return out
 
 
@@ -80,6 +107,22 @@ def _writes(r: Any) -> list[Case]:
         Case.of(r(3, 2), r(*np.zeros((3, 2))[index].shape), index=index)
         for index in (0, (slice(None), 1), np.array([2, 0]), np.array([True, False, True]))
     ] + [Case.of(r(3, 2), r(), index=slice(1, None))]
+
+
+def _rewrites(r: Any) -> list[Case]:
+    """Samples that name elements more than once."""
+    twice = np.array([0, 2, 0])
+    return [*_writes(r), Case.of(r(3, 2), r(3, 2), index=twice), Case.of(r(3), r(), index=twice)]
+
+
+def _pull_set(g: Any, z: Any, a: Any, values: Any, index: Any) -> Any:
+    """Read the cotangent of every value that was not overwritten by a later one."""
+    read = g[index]
+    if _once(index):
+        return read
+    order, last = np.arange(read.size).reshape(read.shape), np.zeros(a.shape, int)
+    last[index] = order
+    return np.where(last[index] == order, read, 0)
 
 
 getitem = linear(
@@ -128,14 +171,14 @@ pick = general(
 index_set: Primitive = linear(
     _index_set,
     lambda g, z, a, values, index: index_set.like_numpy(g, 0, index=index),
-    lambda g, z, a, values, index: g[index],
-    key=At.set, name="index_set", samples=_writes,
+    _pull_set,
+    key=At.set, name="index_set", samples=_rewrites,
 )  # fmt: skip
 index_add = linear(
     _index_add,
     lambda g, z, a, values, index: g,
     lambda g, z, a, values, index: g[index],
-    key=At.add, name="index_add", samples=_writes,
+    key=At.add, name="index_add", samples=_rewrites,
 )  # fmt: skip
 
 
@@ -144,7 +187,7 @@ def index_multiply(a: Any, values: Any, *, index: Any) -> Tensor:
     """Copy a with the elements at the index multiplied by the values; each may be named once."""
     place = plain_index(index)
     hits = np.zeros(np.shape(a), int)
-    _add_at(hits, place, 1)
+    add_at(hits, place, 1)
     if (hits > 1).any():
         raise ValueError("index_multiply: the index names an element more than once")
     return index_set(a, getitem(a, index=place) * values, index=place)
@@ -159,10 +202,12 @@ def index_multiply(a: Any, values: Any, *, index: Any) -> Tensor:
 )  # fmt: skip
 def take(a: Any, indices: Any, axis: int | None = None) -> Tensor:
     """Read whole slices along `axis` (None: from the flattened array)."""
+    places = np.asarray(value_of(indices))
+    if places.dtype.kind == "b" or not places.size:  # to take, True is the number 1
+        places = places.astype(int)
     if axis is None:
-        return getitem(OPS[np.ravel](a), index=plain_index(indices))
-    at = (slice(None),) * (axis % np.ndim(a))
-    return getitem(a, index=(*at, np.asarray(plain_index(indices))))
+        return getitem(OPS[np.ravel](a), index=places)
+    return getitem(a, index=(*[slice(None)] * normalize_axis_index(axis, np.ndim(a)), places))
 
 
 # ---- rearrangements: done to the numbers of the elements, they say where each cotangent goes ------
@@ -170,6 +215,8 @@ def take(a: Any, indices: Any, axis: int | None = None) -> Tensor:
 
 def _pull_moved(forward: Callable[..., Any]) -> Callable[..., Any]:
     def pull(g: Any, z: Any, a: Any, **params: Any) -> Any:
+        if not a.size:
+            return np.zeros_like(a)
         places = forward(np.arange(a.size).reshape(a.shape), **params)
         return scatter.like_numpy(g, indices=(places,), shape=(a.size,)).reshape(a.shape)
 
@@ -196,26 +243,33 @@ def _delete(arr: Any, *, obj: Any, axis: int | None = None) -> Any:
     return np.delete(arr, obj, axis)
 
 
+def _sliding_window_view(x: Any, *, window_shape: Any, axis: Any = None) -> Any:
+    return sliding_window_view(x, window_shape, axis)
+
+
 def _take_along_axis(arr: Any, *, indices: Any, axis: int | None = -1) -> Any:
     return np.take_along_axis(arr, indices, axis)
-
-
-def _cases(*options: dict[str, Any], shape: tuple[int, ...] = (2, 3)) -> Any:
-    return lambda r: [Case.of(r(*shape), **option) for option in options]
 
 
 repeat = _moved(
     _repeat,
     np.repeat,
-    _cases({"repeats": 2}, {"repeats": [2, 0, 1], "axis": 1}, {"repeats": 3, "axis": 0}),
+    Case.each({"repeats": 2}, {"repeats": [2, 0, 1], "axis": 1}, {"repeats": 3, "axis": 0}),
 )
-tile = _moved(_tile, np.tile, _cases({"reps": 2}, {"reps": (2, 1, 3)}, {"reps": ()}, {"reps": 0}))
-resize = _moved(_resize, np.resize, _cases({"new_shape": (2, 2)}, {"new_shape": 7}))
-delete = _moved(_delete, np.delete, _cases({"obj": 1}, {"obj": slice(0, 2), "axis": 1}))
+tile = _moved(
+    _tile, np.tile, Case.each({"reps": 2}, {"reps": (2, 1, 3)}, {"reps": ()}, {"reps": 0})
+)
+resize = _moved(_resize, np.resize, Case.each({"new_shape": (2, 2)}, {"new_shape": 7}))
+delete = _moved(_delete, np.delete, Case.each({"obj": 1}, {"obj": slice(0, 2), "axis": 1}))
+_moved(
+    _sliding_window_view,
+    sliding_window_view,
+    Case.each({"window_shape": 2, "axis": 1}, {"window_shape": (2, 2)}),
+)
 take_along_axis = _moved(
     _take_along_axis,
     np.take_along_axis,
-    _cases(
+    Case.each(
         {"indices": np.array([[0, 2, 2], [1, 1, 0]]), "axis": 1},
         {"indices": np.array([[0, 1, 0]]), "axis": 0},
         {"indices": np.array([5, 0]), "axis": None},
@@ -265,89 +319,11 @@ pad = general(
     pulls=[_pull_pad],
     pushes=[_push_pad],
     samples=lambda r: [
-        *_cases({"pad_width": 1}, {"pad_width": ((1, 0), (2, 1)), "constant_values": 3.0})(r),
-        *_cases({"pad_width": {-1: (2, 1)}})(r),
-        *_cases(*[{"pad_width": (2, 1), "mode": mode} for mode in _PADDINGS], shape=(3, 3))(r),
+        *Case.each({"pad_width": 1}, {"pad_width": ((1, 0), (2, 1)), "constant_values": 3.0})(r),
+        *Case.each({"pad_width": {-1: (2, 1)}})(r),
+        *Case.each(*[{"pad_width": (2, 1), "mode": mode} for mode in _PADDINGS], shape=(3, 3))(r),
     ],
 )
-
-
-# ---- by order ----------------------------------------------------------------------------------
-
-
-def _tensor(x: Any) -> Tensor:
-    return x if isinstance(x, Tensor) else Tensor(np.asarray(x))
-
-
-def _sorts(r: Any) -> list[Case]:
-    return [
-        Case.of(r(4)), Case.of(r(2, 3), axis=0), Case.of(r(2, 3), axis=None),
-        Case.of(r(4, 3).T[::2], axis=-1), Case.of(r(0, 2), axis=0),
-    ]  # fmt: skip
-
-
-@operation(np.sort, _sorts)
-def sort(a: Any, axis: int | None = -1, *, stable: bool = True) -> Tensor:
-    """Give the elements in order along `axis` (None: of all); among equals the first stays first."""
-    t = _tensor(a)
-    return take_along_axis(t, np.argsort(t.value, axis, kind="stable"), axis)
-
-
-@operation(np.partition, lambda r: [Case.of(r(5), 2), Case.of(r(2, 4), (0, -2), axis=0)])
-def partition(a: Any, kth: Any, axis: int | None = -1) -> Tensor:
-    """Put the kth element in its place in order, none greater before it, none smaller after."""
-    t = _tensor(a)
-    return take_along_axis(t, np.argpartition(t.value, kth, axis), axis)
-
-
-Axes = int | tuple[int, ...] | None
-
-
-@operation(
-    np.quantile,
-    lambda r: [
-        Case.of(r(5), 0.3), Case.of(r(2, 4), np.array([0, 1]), axis=1),
-        Case.of(r(2, 3, 2), 0.6, axis=(0, -1), keepdims=True), Case.of(r(3, 2).T, 0.5, axis=0),
-    ],
-)  # fmt: skip
-def quantile(a: Any, q: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
-    """Give what a share q of the values lies below, linearly between the two neighbours in order.
-
-    Of the methods of `numpy.quantile` this is "linear"; q is constant. NaN gives NaN.
-    """
-    if isinstance(q, Tensor) and q.live:
-        raise TypeError("quantile: gradients do not flow through 'q'; detach() it")
-    t, q = _tensor(a), np.asarray(value_of(q))
-    if not ((q >= 0) & (q <= 1)).all():
-        raise ValueError(f"quantile: q is a share from 0 to 1, not {q}")
-    over = range(t.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    axes = [k % t.ndim for k in over]
-    rest = [k for k in range(t.ndim) if k not in axes]
-    kept = [1 if k in axes else n for k, n in enumerate(t.shape)]
-    ordered = sort(t.transpose(axes + rest).reshape(-1, *[t.shape[k] for k in rest]), 0)
-    place = q * (len(ordered) - 1)
-    low, high = np.floor(place).astype(int), np.ceil(place).astype(int)
-    share = (place - low).astype(t.dtype).reshape(q.shape + (1,) * len(rest))
-    z = ordered[low] + (ordered[high] - ordered[low]) * share
-    z = OPS[np.where](np.isnan(ordered.value[-1]), np.nan, z)
-    return z.reshape(q.shape + tuple(kept)) if keepdims else z  # type: ignore[no-any-return]
-
-
-@operation(np.percentile, lambda r: [Case.of(r(5), 30), Case.of(r(2, 3), 70, axis=0)])
-def percentile(a: Any, q: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
-    """Give what q percent of the values lie below: see `quantile`."""
-    return quantile(
-        a, (q if isinstance(q, Tensor) else np.asarray(q)) / 100, axis, keepdims=keepdims
-    )
-
-
-@operation(
-    np.median,
-    lambda r: [Case.of(r(5)), Case.of(r(2, 4), axis=-1), Case.of(r(2, 3), axis=(0, 1), keepdims=True)],
-)  # fmt: skip
-def median(a: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
-    """Middle of the values in order; of an even number, the mean of the two in the middle."""
-    return quantile(a, 0.5, axis, keepdims=keepdims)
 
 
 # ---- by condition and by table -------------------------------------------------------------------
@@ -357,7 +333,11 @@ _MASK = np.array([True, False, True])
 
 @operation(np.compress, lambda r: [Case.of(_MASK, r(3, 2), axis=0), Case.of(_MASK, r(2, 3))])
 def compress(condition: Any, a: Any, axis: int | None = None) -> Tensor:
-    """Take the slices along `axis` where the condition holds."""
+    """Take the slices along `axis` where the condition, one for each, holds."""
+    if np.ndim(condition) != 1:
+        raise ValueError(
+            f"compress: a condition for each slice, not of shape {np.shape(condition)}"
+        )
     return take(a, np.flatnonzero(value_of(condition)), axis)
 
 
@@ -373,9 +353,13 @@ def extract(condition: Any, arr: Any) -> Tensor:
 )
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Tensor:
     """Choose by the first condition that holds; the default where none does."""
-    kind = np.result_type(*map(value_of, choicelist), value_of(default))
-    z = _tensor(np.asarray(default, kind) if isinstance(default, (int, float)) else default)
-    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+    choices = [c if isinstance(c, (int, float)) else as_tensor(c) for c in choicelist]
+    conditions = [np.asarray(value_of(c)) for c in condlist]
+    if any(c.dtype != bool for c in conditions):
+        raise TypeError(f"select: conditions are boolean, not {[c.dtype.name for c in conditions]}")
+    kind = np.result_type(*map(value_of, choices), value_of(default))
+    z = as_tensor(np.asarray(default, kind) if isinstance(default, (int, float)) else default)
+    for condition, choice in zip(reversed(conditions), reversed(choices), strict=True):
         z = OPS[np.where](condition, choice, z)
     return z
 
@@ -393,7 +377,7 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Ten
     Gradients flow to all three. At a point the slope is that on the right; at the last, on the left.
     Unlike NumPy's, the result of float32 is float32.
     """
-    x, xp, fp = _tensor(x), _tensor(xp), _tensor(fp)
+    x, xp, fp = as_tensor(x), as_tensor(xp), as_tensor(fp)
     if xp.ndim != 1 or xp.shape != fp.shape or len(xp) < 2:
         raise ValueError(f"interp: two points or more, not xp {xp.shape} and fp {fp.shape}")
     k = np.clip(np.searchsorted(xp.value, x.value, side="right") - 1, 0, len(xp) - 2)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..primitive import Case, Primitive, linear, multilinear, operation
 from ..tape import Pending
@@ -108,14 +109,13 @@ def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Tensor:
     """Sum of products over `axes`: how many last and first axes, or the two lists of them."""
     transpose, reshape = OPS[np.transpose], OPS[np.reshape]
     (n, left), (m, right) = (len(np.shape(a)), np.shape(a)), (len(np.shape(b)), np.shape(b))
-    pair = (range(n - axes, n), range(axes)) if isinstance(axes, int) else axes
-    over_a, over_b = (
-        [int(k) % d for k in np.atleast_1d(p)] for p, d in zip(pair, (n, m), strict=True)
-    )
+    if isinstance(axes, (int, np.integer)):
+        axes = (range(n - axes, n), range(axes))
+    over_a, over_b = (list(normalize_axis_tuple(p, d)) for p, d in zip(axes, (n, m), strict=True))
     summed = [left[k] for k in over_a]
     if summed != [right[k] for k in over_b]:
         raise ValueError(
-            f"tensordot on shapes {left}, {right}: axes {axes} differ in length; give pairs of equal ones"
+            f"tensordot on shapes {left}, {right}: axes {over_a} and {over_b} differ in length"
         )
     free_a, free_b = (
         [k for k in range(n) if k not in over_a],
@@ -132,6 +132,14 @@ def outer(a: Any, b: Any) -> Tensor:
     """Products of every element of a with every element of b, both flattened."""
     reshape = OPS[np.reshape]
     return OPS[np.multiply](reshape(a, (-1, 1)), reshape(b, (1, -1)))  # type: ignore[no-any-return]
+
+
+@operation(np.linalg.outer, lambda r: [Case.of(r(2), r(3))])
+def vector_outer(x1: Any, x2: Any) -> Tensor:
+    """Products of every element of one vector with every element of another."""
+    if np.ndim(x1) != 1 or np.ndim(x2) != 1:
+        raise ValueError(f"takes vectors, not shapes {np.shape(x1)}, {np.shape(x2)}; see outer")
+    return outer(x1, x2)
 
 
 @operation(
@@ -337,7 +345,6 @@ OPS |= {
     np.linalg.diagonal: _last_diagonal,
     np.linalg.matmul: matmul,
     np.linalg.matrix_transpose: matrix_transpose,
-    np.linalg.outer: outer,
     np.linalg.tensordot: tensordot,
     np.linalg.trace: _last_trace,
 }

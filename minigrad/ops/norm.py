@@ -11,15 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..primitive import Case, constant, general, operation
-from ..tensor import OPS, Tensor
+from ..tensor import OPS, Tensor, as_floating
 
 __all__ = ["cond", "matrix_norm", "matrix_rank", "norm", "vector_norm"]
-
-
-def _regular(r: Any, *shape: int) -> Any:
-    """Draw matrices with singular values well apart and off zero, for samples."""
-    rows, columns = shape[-2:]
-    return 0.3 * r(*shape) + np.eye(rows, columns) * np.arange(2, 2 + columns)
 
 
 def _vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Any:
@@ -44,8 +38,10 @@ def _slope(z: Any, x: Any, axis: Any, keepdims: bool, ord: float) -> Any:
         return np.sign(x) * (hit / hit.sum(axis=axis, keepdims=True, dtype=x.dtype))
     if ord in (0, 1):
         return np.sign(x) if ord else np.zeros_like(x)
-    ratio = x * np.where(z == 0, 0, 1 / np.where(z == 0, 1, z))
-    return ratio if ord == 2 else np.sign(x) * abs(ratio) ** (ord - 1)
+    ratio = x / np.where(z == 0, np.inf, z)
+    if ord == 2:
+        return ratio
+    return np.sign(x) * np.where(ratio == 0, 1, abs(ratio)) ** (ord - 1)
 
 
 def _pull_norm(
@@ -89,7 +85,7 @@ _MATRIX: tuple[Any, ...] = ("fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf)
             Case.of(0.2 * r(2, 3, 2) + np.array([[9, 1], [0.7, 3], [0.7, 0.7]]), ord=p)
             for p in _MATRIX
         ],
-        Case.of(_regular(r, 3, 2), ord=1, keepdims=True),
+        Case.of(r.regular(3, 2), ord=1, keepdims=True),
     ],
 )
 def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Tensor:
@@ -98,14 +94,14 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Tensor:
     'fro': root of the sum of squares; 1 and inf: largest sum of a column and of a row; 2: largest
     singular value; 'nuc': their sum; -1, -inf and -2: the smallest instead of the largest.
     """
-    if ord == "fro":
+    if ord is None or ord == "fro":
         return vector_norm(x, axis=(-2, -1), keepdims=keepdims)
     if ord not in _MATRIX:
         raise ValueError(f"matrix_norm: ord is one of {_MATRIX}, not {ord!r}")
     if ord in ("nuc", 2, -2):
         sizes = OPS[np.linalg.svdvals](x)
     else:
-        sizes = OPS[np.absolute](x).sum(axis=-2 if abs(ord) == 1 else -1)
+        sizes = abs(as_floating(x)).sum(axis=-2 if abs(ord) == 1 else -1)
     z = sizes.sum(-1) if ord == "nuc" else sizes.max(-1) if ord > 0 else sizes.min(-1)
     return OPS[np.expand_dims](z, (-2, -1)) if keepdims else z  # type: ignore[no-any-return]
 
@@ -117,8 +113,8 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Tensor:
         Case.of(r(3), 3),
         Case.of(r(2, 3), axis=-1, keepdims=True),
         Case.of(r(2, 3), ord=1, axis=0),
-        Case.of(_regular(r, 3, 2), "nuc"),
-        Case.of(_regular(r, 3, 2), keepdims=True),
+        Case.of(r.regular(3, 2), "nuc"),
+        Case.of(r.regular(3, 2), keepdims=True),
         Case.of(r(3, 2, 2), np.inf, axis=(2, 0), keepdims=True),
     ],
 )
@@ -140,14 +136,14 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
     return OPS[np.expand_dims](z, axes) if keepdims else z
 
 
-@operation(
-    np.linalg.cond, lambda r: [Case.of(_regular(r, 2, 3, 3), p) for p in (None, -2, 1, "fro")]
-)
+@operation(np.linalg.cond, lambda r: [Case.of(r.regular(2, 3, 3), p) for p in (None, -2, 1, "fro")])
 def cond(x: Any, p: Any = None) -> Tensor:
-    """Condition number: the norm of order p times that of the inverse."""
+    """Condition number: the norm of order p times that of the inverse; inf for a matrix of zeros."""
     if p in (None, 2, -2):
         s: Tensor = OPS[np.linalg.svdvals](x)
-        return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z = s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
+        return OPS[np.where](np.isnan(z) & ~np.isnan(s).any(-1), np.inf, z)  # type: ignore[no-any-return]
     return matrix_norm(x, ord=p) * matrix_norm(OPS[np.linalg.inv](x), ord=p)
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from ..dtypes import real
 from ..primitive import Case, linear, operation
 from ..tape import Outputs
-from ..tensor import Tensor, apply, value_of
+from ..tensor import Tensor, apply, as_tensor, value_of
 
 __all__ = [
     "append", "array_split", "astype", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays",
     "broadcast_to", "column_stack", "concatenate", "dsplit", "dstack", "expand_dims", "flip",
-    "fliplr", "flipud", "hsplit", "hstack", "linspace", "meshgrid", "moveaxis", "ravel", "reshape",
-    "roll", "split", "squeeze", "stack", "swapaxes", "transpose", "unstack", "vsplit", "vstack",
+    "fliplr", "flipud", "full_like", "hsplit", "hstack", "linspace", "meshgrid", "moveaxis",
+    "ravel", "reshape", "roll", "rollaxis", "rot90", "split", "squeeze", "stack", "swapaxes",
+    "transpose", "unstack", "vsplit", "vstack",
 ]  # fmt: skip
 
 
@@ -80,9 +84,12 @@ def _concatenate(*arrays: Any, axis: int | None = 0) -> Any:
 
 
 def _parts(wanted: Any, g: Any, z: Any, *arrays: Any, axis: int | None = 0) -> list[Any]:
-    sizes = [a.size if axis is None else a.shape[axis] for a in arrays]
-    at = (slice(None),) * ((axis or 0) % g.ndim)
-    return [g[(*at, slice(a, b))] for a, b in pairwise(accumulate(sizes, initial=0))]
+    if axis is None:
+        cuts = pairwise(accumulate(map(np.size, arrays), initial=0))
+        return [g[a:b].reshape(np.shape(x)) for (a, b), x in zip(cuts, arrays, strict=True)]
+    at = (slice(None),) * (axis % g.ndim)
+    cuts = pairwise(accumulate([x.shape[axis] for x in arrays], initial=0))
+    return [g[(*at, slice(a, b))] for a, b in cuts]
 
 
 def _stack(*arrays: Any, axis: int = 0) -> Any:
@@ -106,42 +113,41 @@ def _joined(g: Any, z: Any, ary: Any, at: tuple[int, ...], axis: int = 0) -> Any
     return np.concatenate(g, axis)
 
 
-def _cases(*options: dict[str, Any], shape: tuple[int, ...] = (2, 3)) -> Any:
-    return lambda r: [Case.of(r(*shape), **option) for option in options]
-
-
 # fmt: off
 reshape      = linear(_reshape,      _back, key=np.reshape, name="reshape",
-                           samples=_cases({"shape": (3, 2)}, {"shape": -1}, {"shape": (2, -1, 1)}))
-ravel        = linear(_ravel,        _back, key=np.ravel, name="ravel", samples=_cases({}))
+                           samples=Case.each({"shape": (3, 2)}, {"shape": -1}, {"shape": (2, -1, 1)}))
+ravel        = linear(_ravel,        _back, key=np.ravel, name="ravel", samples=Case.each({}))
 squeeze      = linear(_squeeze,      _back, key=np.squeeze, name="squeeze",
-                           samples=_cases({}, {"axis": 0}, {"axis": (0, -1)}, shape=(1, 3, 1)))
+                           samples=Case.each({}, {"axis": 0}, {"axis": (0, -1)}, shape=(1, 3, 1)))
 expand_dims  = linear(_expand_dims,  _back, key=np.expand_dims, name="expand_dims",
-                           samples=_cases({"axis": 1}, {"axis": (0, -1)}))
+                           samples=Case.each({"axis": 1}, {"axis": (0, -1)}))
 transpose    = linear(_transpose,    _pull_transpose, key=np.transpose, name="transpose",
-                           samples=_cases({}, {"axes": (1, 2, 0)}, {"axes": (0, -1, 1)}, shape=(2, 3, 2)))
+                           samples=Case.each({}, {"axes": (1, 2, 0)}, {"axes": (0, -1, 1)}, shape=(2, 3, 2)))
 swapaxes     = linear(_swapaxes,     lambda g, z, a, axis1, axis2: g.swapaxes(axis1, axis2),
-                           key=np.swapaxes, name="swapaxes", samples=_cases({"axis1": 0, "axis2": -1}))
+                           key=np.swapaxes, name="swapaxes", samples=Case.each({"axis1": 0, "axis2": -1}))
 moveaxis     = linear(_moveaxis,     lambda g, z, a, source, destination: np.moveaxis(g, destination, source),
                            key=np.moveaxis, name="moveaxis",
-                           samples=_cases({"source": 0, "destination": 2}, shape=(2, 3, 2)))
+                           samples=Case.each({"source": 0, "destination": 2}, shape=(2, 3, 2)))
 broadcast_to = linear(_broadcast_to, lambda g, z, a, shape: g, key=np.broadcast_to, name="broadcast_to",
-                           samples=_cases({"shape": (4, 2, 3)}, {"shape": (2, 3)}))
+                           samples=Case.each({"shape": (4, 2, 3)}, {"shape": (2, 3)}))
 flip         = linear(_flip,         lambda g, z, m, axis=None: np.flip(g, axis), key=np.flip, name="flip",
-                           samples=_cases({}, {"axis": 0}, {"axis": (0, 1)}))
-astype       = linear(_astype,       lambda g, z, x, dtype: g, key=np.astype, name="astype",
-                           samples=_cases({"dtype": np.float64}))
-roll         = linear(_roll,         lambda g, z, a, shift, axis=None: np.roll(g, np.negative(shift), axis),
+                           samples=Case.each({}, {"axis": 0}, {"axis": (0, 1)}))
+converted    = linear(_astype,       lambda g, z, x, dtype: g, name="astype", samples=lambda r: [])
+roll         = linear(_roll,         lambda g, z, a, shift, axis=None: np.roll(g, np.multiply(shift, -1), axis),
                            key=np.roll, name="roll",
-                           samples=_cases({"shift": 1}, {"shift": -2, "axis": 1}, {"shift": (1, 2), "axis": (0, 1)}))
+                           samples=Case.each({"shift": 1}, {"shift": -2, "axis": 1}, {"shift": (1, 2), "axis": (0, 1)}))
 concatenated = linear(_concatenate,  together=_parts, name="concatenate", samples=lambda r: [])
 stacked      = linear(_stack,        together=_slices, name="stack", samples=lambda r: [])
-cut          = linear(_cut,          _joined, name="split", samples=_cases({"at": (1, 1)}, {"at": (2,), "axis": -1}))
+cut          = linear(_cut,          _joined, name="split", samples=Case.each({"at": (1, 1)}, {"at": (2,), "axis": -1}))
 # fmt: on
 
 
-def _tensor(x: Any) -> Tensor:
-    return x if isinstance(x, Tensor) else Tensor(np.asarray(x))
+@operation(np.astype, Case.each({"dtype": np.float64}))
+def astype(x: Any, dtype: Any, *, copy: bool = True) -> Tensor:
+    """Convert to another dtype; what is not floating any more is a constant."""
+    if np.dtype(dtype).kind == "f":
+        return converted(x, dtype=dtype)
+    return Tensor(real(np.asarray(value_of(x)).astype(dtype), "a tensor", "holds"))
 
 
 # ---- joining -----------------------------------------------------------------------------------
@@ -182,7 +188,7 @@ def _at_least(function: Any) -> Callable[..., Any]:
     """Make the function that adds axes of length 1 as NumPy's does to the data."""
 
     def at_least(*arys: Any) -> Any:
-        found = [t.reshape(function(t.value).shape) for t in map(_tensor, arys)]
+        found = [t.reshape(function(t.value).shape) for t in map(as_tensor, arys)]
         return found[0] if len(found) == 1 else tuple(found)
 
     at_least.__name__ = function.__name__
@@ -213,7 +219,7 @@ def _joining(function: Any, raised: Callable[..., Any], axis: int) -> Callable[.
 hstack, vstack = _joining(np.hstack, atleast_1d, 1), _joining(np.vstack, atleast_2d, 0)
 dstack = _joining(np.dstack, atleast_3d, 2)
 column_stack = _joining(
-    np.column_stack, lambda a: t if (t := _tensor(a)).ndim > 1 else atleast_2d(t).T, 1
+    np.column_stack, lambda a: t if (t := as_tensor(a)).ndim > 1 else atleast_2d(t).T, 1
 )
 
 
@@ -228,11 +234,11 @@ def _cuts(r: Any) -> list[Case]:
 @operation(np.array_split, lambda r: [*_cuts(r), Case.of(r(2, 5), 3, axis=-1)])
 def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
     """Cut along `axis` into as many sections, of nearly equal length, or at indices."""
-    cuts = value_of(indices_or_sections)
+    cuts, axis = value_of(indices_or_sections), normalize_axis_index(axis, np.ndim(ary))
     if isinstance(cuts, (int, np.integer)):
         if cuts <= 0:
             raise ValueError(f"array_split: cannot cut into {cuts} sections")
-        n = np.shape(value_of(ary))[axis]
+        n = np.shape(ary)[axis]
         cuts = [k * (n // cuts) + min(k, n % cuts) for k in range(1, cuts)]
     return list(cut(ary, at=tuple([int(k) for k in cuts]), axis=axis))
 
@@ -241,10 +247,10 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tenso
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
     """Cut along `axis` into equal sections (an int) or at indices; views, as slices are."""
     sections = indices_or_sections
-    if not isinstance(sections, int) or sections <= 0:
+    if not isinstance(sections, (int, np.integer)) or sections <= 0:
         return array_split(ary, sections, axis)
-    x = _tensor(ary)
-    width, rest = divmod(x.value.shape[axis], sections)
+    x = as_tensor(ary)
+    width, rest = divmod(x.value.shape[normalize_axis_index(axis, x.value.ndim)], sections)
     if rest:
         raise ValueError(
             f"split: axis {axis} of shape {x.shape} does not divide into {sections} equal "
@@ -254,9 +260,9 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
     return list(apply(cut, (x,), {"at": at, "axis": axis}))
 
 
-def _splitting(function: Any, axis: int) -> Callable[..., list[Tensor]]:
+def _splitting(function: Any, axis: int, least: int) -> Callable[..., list[Tensor]]:
     def cut_along(ary: Any, indices_or_sections: Any) -> list[Tensor]:
-        if np.ndim(ary) <= axis and (np.ndim(ary), axis) != (1, 1):
+        if np.ndim(ary) < least:
             raise ValueError(f"{function.__name__}: {np.ndim(ary)} axes are too few")
         return split(ary, indices_or_sections, min(axis, np.ndim(ary) - 1))
 
@@ -266,48 +272,52 @@ def _splitting(function: Any, axis: int) -> Callable[..., list[Tensor]]:
 
 
 hsplit, vsplit, dsplit = (
-    _splitting(np.hsplit, 1),
-    _splitting(np.vsplit, 0),
-    _splitting(np.dsplit, 2),
+    _splitting(np.hsplit, 1, 1),
+    _splitting(np.vsplit, 0, 2),
+    _splitting(np.dsplit, 2, 3),
 )
 
 
 @operation(np.unstack, lambda r: [Case.of(r(2, 3)), Case.of(r(2, 3), axis=-1)])
 def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
     """Give the slices along `axis`; the cost of the gradient is linear in their number."""
-    t = _tensor(x)
-    at = (slice(None),) * (axis % t.ndim)
+    t = as_tensor(x)
+    axis = normalize_axis_index(axis, t.ndim)
+    at = (slice(None),) * axis
     return tuple([t[(*at, k)] for k in range(t.shape[axis])])
 
 
 # ---- turning and spreading -----------------------------------------------------------------------
 
 
-@operation(np.flipud, _cases({}))
+@operation(np.flipud, Case.each({}))
 def flipud(m: Any) -> Tensor:
     """Turn the first axis around."""
     return flip(m, 0)
 
 
-@operation(np.fliplr, _cases({}))
+@operation(np.fliplr, Case.each({}))
 def fliplr(m: Any) -> Tensor:
     """Turn the second axis around."""
     return flip(m, 1)
 
 
-@operation(np.rot90, _cases({}, {"k": 2}, {"k": -1, "axes": (1, 0)}))
+@operation(np.rot90, Case.each({}, {"k": 2}, {"k": -1, "axes": (1, 0)}))
 def rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
     """Turn by k right angles in the plane of two axes."""
+    first, second = normalize_axis_tuple(axes, np.ndim(m))
     for _ in range(k % 4):
-        m = swapaxes(flip(m, axes[1]), *axes)
-    return _tensor(m)
+        m = swapaxes(flip(m, second), first, second)
+    return as_tensor(m)
 
 
-@operation(np.rollaxis, _cases({"axis": 2}, {"axis": 0, "start": 2}, shape=(2, 1, 3)))
+@operation(np.rollaxis, Case.each({"axis": 2}, {"axis": 0, "start": 2}, shape=(2, 1, 3)))
 def rollaxis(a: Any, axis: int, start: int = 0) -> Tensor:
     """Move an axis back to before where `start` stands; `moveaxis` is clearer."""
     n = np.ndim(a)
-    axis, start = axis % n, start + n * (start < 0)
+    axis, start = normalize_axis_index(axis, n), start + n * (start < 0)
+    if not 0 <= start <= n:
+        raise np.exceptions.AxisError(f"rollaxis: start={start} for shape {np.shape(a)}")
     return moveaxis(a, axis, start - (axis < start))
 
 
@@ -345,11 +355,12 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
 @operation(np.full_like, lambda r: [Case.of(r(2, 3), r()), Case.of(r(2, 3), r(3))])
 def full_like(a: Any, fill_value: Any) -> Tensor:
     """Give the fill value in the shape and dtype of `a`; gradients flow to the fill value."""
-    return astype(broadcast_to(fill_value, np.shape(a)), _tensor(a).dtype)
+    return astype(broadcast_to(fill_value, np.shape(a)), as_tensor(a).dtype)
 
 
 def _linspace(start: Any, stop: Any, *, num: int = 50, endpoint: bool = True, axis: int = 0) -> Any:
     """Give `num` evenly spaced numbers from start to stop, along a new axis."""
+    axis = operator.index(axis)
     kind = np.result_type(start, stop, 1.0)  # to NumPy, Python's numbers are float64 here
     return np.linspace(start, stop, num, endpoint, dtype=kind, axis=axis)
 

@@ -13,7 +13,9 @@ SIAM J. Numer. Anal. 10, 1973 (pinv).
 from __future__ import annotations
 
 import math
+import operator
 import string
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,14 +29,8 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _regular(r: Any, *shape: int) -> Any:
-    """Draw matrices with singular values well apart and off zero, for samples."""
-    rows, columns = shape[-2:]
-    return 0.3 * r(*shape) + np.eye(rows, columns) * np.arange(2, 2 + columns)
-
-
 def _squares(r: Any) -> list[Case]:
-    return [Case.of(_regular(r, *s)) for s in ((3, 3), (2, 2, 2), (1, 1), (0, 3, 3), (0, 0))]
+    return [Case.of(r.regular(*s)) for s in ((3, 3), (2, 2, 2), (1, 1), (0, 3, 3), (0, 0))]
 
 
 inv = general(
@@ -112,7 +108,7 @@ solve = general(
     pushes=[_push_solve_a, lambda db, z, a, b: _solved(a, db, b)],
     key=np.linalg.solve,
     samples=lambda r: [
-        Case.of(_regular(r, *a), r(*b))
+        Case.of(r.regular(*a), r(*b))
         for a, b in (
             ((3, 3), (3,)), ((3, 3), (3, 2)), ((4, 2, 2), (2,)), ((4, 2, 2), (2, 3)),
             ((2, 2), (4, 2, 1)), ((3, 1, 2, 2), (2, 2, 2)), ((0, 0), (0,)),
@@ -124,8 +120,8 @@ solve = general(
 @operation(
     np.linalg.tensorsolve,
     lambda r: [
-        Case.of(_regular(r, 6, 6).reshape(2, 3, 6), r(2, 3)),
-        Case.of(_regular(r, 4, 4).reshape(2, 4, 2), r(4), axes=(0,)),
+        Case.of(r.regular(6, 6).reshape(2, 3, 6), r(2, 3)),
+        Case.of(r.regular(4, 4).reshape(2, 4, 2), r(4), axes=(0,)),
     ],
 )
 def tensorsolve(a: Any, b: Any, axes: Any = None) -> Tensor:
@@ -140,12 +136,14 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Tensor:
 @operation(
     np.linalg.tensorinv,
     lambda r: [
-        Case.of(_regular(r, 6, 6).reshape(2, 3, 3, 2)),
-        Case.of(_regular(r, 4, 4).reshape(4, 2, 2), ind=1),
+        Case.of(r.regular(6, 6).reshape(2, 3, 3, 2)),
+        Case.of(r.regular(4, 4).reshape(4, 2, 2), ind=1),
     ],
 )
 def tensorinv(a: Any, ind: int = 2) -> Tensor:
     """Invert `tensordot(a, ., ind)`; the first `ind` axes of a become the last of the result."""
+    if ind < 1:
+        raise ValueError(f"tensorinv: ind counts axes from 1, not {ind}")
     rows, columns = np.shape(a)[:ind], np.shape(a)[ind:]
     return inv(OPS[np.reshape](a, (math.prod(rows), -1))).reshape(columns + rows)
 
@@ -172,10 +170,10 @@ pinv = general(
     key=np.linalg.pinv,
     name="pinv",
     samples=lambda r: [
-        Case.of(_regular(r, 4, 2)),
-        Case.of(_regular(r, 2, 2, 3)),
-        Case.of(_regular(r, 3, 3), rcond=1e-10),
-        Case.of(_regular(r, 3, 2), rtol=1e-10),
+        Case.of(r.regular(4, 2)),
+        Case.of(r.regular(2, 2, 3)),
+        Case.of(r.regular(3, 3), rcond=1e-10),
+        Case.of(r.regular(3, 2), rtol=1e-10),
         Case.of(r(0, 2)),
     ],
 )
@@ -183,7 +181,7 @@ pinv = general(
 
 @operation(
     np.linalg.lstsq,
-    lambda r: [Case.of(_regular(r, 4, 2), r(4)), Case.of(_regular(r, 2, 3), r(2, 2))],
+    lambda r: [Case.of(r.regular(4, 2), r(4)), Case.of(r.regular(2, 3), r(2, 2))],
 )
 def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Least-squares solution of a x = b, of least norm: `(x, residuals, rank, singular values)`.
@@ -204,10 +202,13 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Tensor, Tensor, Tensor, Te
 
 
 @operation(
-    np.linalg.matrix_power, lambda r: [Case.of(_regular(r, 2, 2), n) for n in (0, 1, 2, 5, -3)]
+    np.linalg.matrix_power, lambda r: [Case.of(r.regular(2, 2), n) for n in (0, 1, 2, 5, -3)]
 )
 def matrix_power(a: Any, n: int) -> Tensor:
     """Product of n copies of a, by repeated squaring; of its inverse for negative n."""
+    if np.ndim(a) < 2 or np.shape(a)[-1] != np.shape(a)[-2]:
+        raise np.linalg.LinAlgError(f"matrix_power of shape {np.shape(a)}: not square")
+    n = operator.index(n)
     power = inv(a) if n < 0 else OPS[np.positive](a)
     eye = np.eye(power.shape[-1], dtype=power.dtype)
     z: Any = None if n else OPS[np.broadcast_to](eye, power.shape)
@@ -226,6 +227,17 @@ def matrix_power(a: Any, n: int) -> Tensor:
 )
 def multi_dot(arrays: Any) -> Tensor:
     """Product of matrices in a cheap order; the first and the last may be vectors."""
+    shapes = [np.shape(a) for a in arrays]
+    ends = [(s[0], s[-1]) for s in shapes if s]
+    if (
+        len(ends) < 2
+        or any(a[1] != b[0] for a, b in pairwise(ends))
+        or any(
+            len(s) != 2 and (len(s) != 1 or k not in (0, len(shapes) - 1))
+            for k, s in enumerate(shapes)
+        )
+    ):
+        raise np.linalg.LinAlgError(f"multi_dot: shapes {shapes} do not make a product")
     k = string.ascii_letters
     terms = [k[i : i + 2] for i in range(len(arrays))]
     terms[0], terms[-1] = terms[0][-np.ndim(arrays[0]) :], terms[-1][: np.ndim(arrays[-1])]

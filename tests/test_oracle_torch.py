@@ -13,10 +13,9 @@ from functools import cache
 
 import numpy as np
 import pytest
+from oracle import OPERATIONS, Tally, questions
 
-import minigrad as mg
 from minigrad import tree
-from minigrad.testing import Draw, operations
 
 pytestmark = pytest.mark.oracle
 torch = None
@@ -384,7 +383,7 @@ def oracles():
         "cbrt": lambda x: torch.sign(x) * abs(x) ** (1 / 3),
         "clip": named("clamp", a_min="min", a_max="max"),
         "conjugate": torch.positive,
-        "_copy": torch.positive,
+        "copy": torch.positive,
         "elu": f("elu"),
         "fabs": torch.abs,
         "fmod": lambda x, y: torch.fmod(torch.as_tensor(x), y),
@@ -450,6 +449,7 @@ def oracles():
         ),
         "pad": pad,
         "scatter": scattered,
+        "sliding_window_view": moved(np.lib.stride_tricks.sliding_window_view),
         # products
         "cross": cross,
         "dot": dot,
@@ -458,6 +458,7 @@ def oracles():
             torch.zeros(shape, dtype=torch.float64), a, offset, axis1, axis2
         ),
         "matvec": lambda a, x: (a @ x[..., None])[..., 0],
+        "vector_outer": torch.outer,
         "outer": lambda a, b: torch.outer(a.reshape(-1), b.reshape(-1)),
         "tensordot": lambda a, b, axes=2: torch.tensordot(
             a, b, dims=axes if isinstance(axes, int) else [[*np.atleast_1d(k)] for k in axes]
@@ -510,87 +511,43 @@ FIRST_ONLY = {
     ("sinc", 1): "the second derivative at 0, -pi^2 / 3, is NaN in PyTorch",
     ("det", 6): "the second derivative at a matrix of zeros is NaN in PyTorch",
 }
-"""Samples (by number) whose second derivatives PyTorch does not know, and why."""
+"""Samples (by number) whose second derivatives PyTorch does not know, and why. JAX knows them."""
 
 
 # ---- the comparison ------------------------------------------------------------------------------
 
-OPERATIONS = {  # those that other tests define are theirs
-    name: op
-    for name, op in operations().items()
-    if not op.__module__.rpartition(".")[2].startswith("test_")
-}
-COUNT = {"operations": 0, "samples": 0, "values": 0, "first": 0, "second": 0}
+TALLY = Tally()
 
 
-def close(ours, theirs, what):
-    theirs = theirs.numpy(force=True)
-    ours = np.asarray(ours)
-    assert ours.shape == theirs.shape, what
-    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9, err_msg=what)
+def plain(ts):
+    return [t.numpy(force=True) for t in ts]
 
 
-def is_real(x):
-    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
-
-
-def compare(op, oracle, case, first_only):
-    """Compare an operation with the oracle: f, the gradient of <u, f>, its Hessian times v."""
-    leaves, structure = tree.flatten(case.args)
-    at = [k for k, x in enumerate(leaves) if is_real(x)]
-    xs = [leaves[k] for k in at]
-    rng = np.random.default_rng(5)
-
-    def opened(f):
-        def of_arrays(*xs):
-            full = list(leaves)
-            for k, x in zip(at, xs, strict=True):
-                full[k] = x
-            return tree.flatten(f(*tree.unflatten(structure, full), **case.params))[0]
-
-        return of_arrays
-
-    ours, theirs = opened(op), opened(oracle)
-    ts = [torch.tensor(x, requires_grad=True) for x in xs]
-    zs, outs = ours(*xs), theirs(*ts)
-    assert len(zs) == len(outs)
-    for z, out in zip(zs, outs, strict=True):
-        close(z, out, "value")
-        COUNT["values"] += 1
-    real = [k for k, z in enumerate(zs) if z.dtype.kind == "f"]
-    us = [rng.uniform(-1, 1, zs[k].shape) for k in real]
-    vs = [rng.uniform(-1, 1, x.shape) for x in xs]
-
-    def scalar(*xs):
-        zs = ours(*xs)
-        return sum([(zs[k] * u).sum() for k, u in zip(real, us, strict=True)])
-
-    loss = sum([(outs[k] * torch.tensor(u)).sum() for k, u in zip(real, us, strict=True)])
+def compare(q, oracle):
+    ts = [torch.tensor(x, requires_grad=True) for x in q.xs]
+    outs = q.opened(oracle)(*ts)
+    TALLY.close("values", q.values, plain(outs), q)
+    loss = sum([(outs[k] * torch.tensor(u)).sum() for k, u in zip(q.real, q.us, strict=True)])
     first = torch.autograd.grad(loss, ts, create_graph=True, materialize_grads=True)
-    places = tuple(range(len(xs)))
-    for g, t in zip(mg.grad(scalar, argnums=places)(*xs), first, strict=True):
-        close(g, t, "first derivative")
-        COUNT["first"] += 1
-    COUNT["samples"] += 1
-    slope = sum([(g * torch.tensor(v)).sum() for g, v in zip(first, vs, strict=True)])
+    TALLY.close("first", q.first, plain(first), q)
+    TALLY.samples += 1
+    slope = sum([(g * torch.tensor(v)).sum() for g, v in zip(first, q.vs, strict=True)])
     second = [torch.zeros_like(t) for t in ts]
     if slope.requires_grad:
         second = torch.autograd.grad(slope, ts, materialize_grads=True)
-    if first_only:
+    if (q.name, q.k) in FIRST_ONLY:
         assert not all(torch.isfinite(h).all() for h in second), "PyTorch knows it: compare"
-        return
-    for h, t in zip(mg.hvp(scalar, xs, vs), second, strict=True):
-        close(h, t, "second derivative")
-        COUNT["second"] += 1
+    else:
+        TALLY.close("second", q.second, plain(second), q)
 
 
 @pytest.mark.parametrize("name", [n for n in OPERATIONS if n not in WITHOUT])
 def test_oracle(name):
     oracle = oracles().get(name)
     assert oracle, f"{name} has no entry in the table: how does PyTorch write it?"
-    COUNT["operations"] += 1
-    for k, case in enumerate(OPERATIONS[name].samples(Draw(0))):
-        compare(OPERATIONS[name], oracle, case, (name, k) in FIRST_ONLY)
+    TALLY.operations += 1
+    for q in questions(name):
+        compare(q, oracle)
 
 
 def test_the_tables_name_what_exists():
@@ -599,10 +556,9 @@ def test_the_tables_name_what_exists():
 
 
 def test_how_much_was_compared(capsys):
-    if COUNT["operations"] < len(OPERATIONS) - len(WITHOUT):
+    if TALLY.operations < len(OPERATIONS) - len(WITHOUT):
         pytest.skip("only some of the operations were selected")
-    samples = sum(len(OPERATIONS[n].samples(Draw(0))) for n in OPERATIONS if n not in WITHOUT)
-    assert COUNT["samples"] == samples
-    assert min(COUNT["values"], COUNT["first"]) >= samples
+    assert TALLY.samples == sum(len(questions(n)) for n in OPERATIONS if n not in WITHOUT)
+    assert min(TALLY.values, TALLY.first) >= TALLY.samples
     with capsys.disabled():
-        print(f"\noracle: {COUNT}")
+        print(f"\nPyTorch: {vars(TALLY)}")

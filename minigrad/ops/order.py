@@ -1,0 +1,90 @@
+"""By order: sorted, partitioned, and the quantiles."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from ..primitive import Case, operation
+from ..tensor import OPS, Tensor, as_floating, as_tensor, value_of
+
+__all__ = ["median", "partition", "percentile", "quantile", "sort"]
+
+
+def _sorts(r: Any) -> list[Case]:
+    return [
+        Case.of(r(4)), Case.of(r(2, 3), axis=0), Case.of(r(2, 3), axis=None),
+        Case.of(r(4, 3).T[::2], axis=-1), Case.of(r(0, 2), axis=0),
+    ]  # fmt: skip
+
+
+@operation(np.sort, _sorts)
+def sort(a: Any, axis: int | None = -1, *, stable: bool = True) -> Tensor:
+    """Give the elements in order along `axis` (None: of all); among equals the first stays first."""
+    t = as_tensor(a)
+    return OPS[np.take_along_axis](t, np.argsort(t.value, axis, kind="stable"), axis)  # type: ignore[no-any-return]
+
+
+@operation(np.partition, lambda r: [Case.of(r(5), 2), Case.of(r(2, 4), (0, -2), axis=0)])
+def partition(a: Any, kth: Any, axis: int | None = -1) -> Tensor:
+    """Put the kth element in its place in order, none greater before it, none smaller after."""
+    t = as_tensor(a)
+    return OPS[np.take_along_axis](t, np.argpartition(t.value, kth, axis), axis)  # type: ignore[no-any-return]
+
+
+Axes = int | tuple[int, ...] | None
+
+
+@operation(
+    np.quantile,
+    lambda r: [
+        Case.of(r(5), 0.3), Case.of(r(2, 4), np.array([0, 1]), axis=1),
+        Case.of(r(2, 3, 2), 0.6, axis=(0, -1), keepdims=True), Case.of(r(3, 2).T, 0.5, axis=0),
+    ],
+)  # fmt: skip
+def quantile(a: Any, q: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
+    """Give what a share q of the values lies below, linearly between the two neighbours in order.
+
+    Of the methods of `numpy.quantile` this is "linear"; q is constant. NaN gives NaN.
+    """
+    if isinstance(q, Tensor) and q.live:
+        raise TypeError("quantile: gradients do not flow through 'q'; detach() it")
+    t, q = as_floating(a), np.asarray(value_of(q))
+    if not ((q >= 0) & (q <= 1)).all():
+        raise ValueError(f"quantile: q is a share from 0 to 1, not {q}")
+    axes = normalize_axis_tuple(range(t.ndim) if axis is None else axis, t.ndim)
+    rest = tuple([k for k in range(t.ndim) if k not in axes])
+    kept = [1 if k in axes else n for k, n in enumerate(t.shape)]
+    count = math.prod([t.shape[k] for k in axes])
+    if not count:
+        raise ValueError(f"quantile: of no elements, along axis {axis} of shape {t.shape}")
+    ordered = sort(t.transpose(axes + rest).reshape(count, *[t.shape[k] for k in rest]), 0)
+    place = q * (len(ordered) - 1)
+    low, high = np.floor(place).astype(int), np.ceil(place).astype(int)
+    share = (place - low).astype(t.dtype).reshape(q.shape + (1,) * len(rest))
+    below, above = ordered[low], ordered[high]
+    u, v = below.value, above.value
+    far = (u == np.inf) | ((u == -np.inf) & (v < np.inf))  # then on the way is where it starts
+    z = below + (np.where(far, 0, above) - np.where(far, 0, below)) * share
+    z = OPS[np.where](np.isnan(ordered.value[-1]), np.nan, z)
+    return z.reshape(q.shape + tuple(kept)) if keepdims else z  # type: ignore[no-any-return]
+
+
+@operation(np.percentile, lambda r: [Case.of(r(5), 30), Case.of(r(2, 3), 70, axis=0)])
+def percentile(a: Any, q: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
+    """Give what q percent of the values lie below: see `quantile`."""
+    return quantile(
+        a, (q if isinstance(q, Tensor) else np.asarray(q)) / 100, axis, keepdims=keepdims
+    )
+
+
+@operation(
+    np.median,
+    lambda r: [Case.of(r(5)), Case.of(r(2, 4), axis=-1), Case.of(r(2, 3), axis=(0, 1), keepdims=True)],
+)  # fmt: skip
+def median(a: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
+    """Middle of the values in order; of an even number, the mean of the two in the middle."""
+    return quantile(a, 0.5, axis, keepdims=keepdims)

@@ -1,0 +1,277 @@
+"""Along one axis: cumulative sums and products, differences, integrals, convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+
+from ..primitive import Case, Primitive, general, linear, multilinear, operation
+from ..tensor import OPS, Tensor, as_floating, as_tensor
+
+__all__ = [
+    "convolve", "correlate", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "diff",
+    "gradient", "trapezoid",
+]  # fmt: skip
+
+
+# ---- cumulative sums and products: a product's derivative is that of the others, among zeros too ---
+
+
+def _scans(r: Any) -> list[Case]:
+    return [
+        Case.of(r(2, 3)), Case.of(r(2, 3), axis=0), Case.of(r(4, 3).T[::2], axis=-1),
+        Case.of(r(0, 2), axis=0), Case.of(r()),
+    ]  # fmt: skip
+
+
+def _cumsum(a: Any, *, axis: int | None = None) -> Any:
+    return a.cumsum(axis)
+
+
+def _pull_cumsum(g: Any, z: Any, a: Any, axis: int | None = None) -> Any:
+    along = 0 if axis is None else axis
+    return np.flip(np.cumsum(np.flip(g, along), axis=along), along).reshape(a.shape)
+
+
+cumsum = linear(_cumsum, _pull_cumsum, key=np.cumsum, name="cumsum", samples=_scans)
+
+
+def _cumprod(a: Any, *, axis: int | None = None) -> Any:
+    return a.cumprod(axis)
+
+
+def _shifted(rows: Any, first: Any) -> Any:
+    """Give `first` and then all rows but the last."""
+    return np.concatenate([first(rows[:1]), rows[:-1]])
+
+
+def _before(rows: Any) -> Any:
+    """Multiply, for each row, the rows before it; no division, so zeros are safe."""
+    return np.cumprod(_shifted(rows, np.ones_like), axis=0)
+
+
+def _recurrence(a: Any, b: Any) -> Any:
+    """Solve z[k] = a[k] z[k-1] + b[k] along the first axis, from z[-1] = 0."""
+    z = np.array(b)
+    for k in range(1, len(z)):
+        z[k] += a[k] * z[k - 1]
+    return z
+
+
+def _pull_recurrence(g: Any, a: Any) -> Any:
+    """Solve the same backward: u[k] = a[k+1] u[k+1] + g[k]."""
+    return np.flip(recurrence.like_numpy(np.roll(np.flip(a, 0), 1, 0), np.flip(g, 0)), 0)
+
+
+def _rows(a: Any, axis: int | None) -> Any:
+    return a.reshape(-1) if axis is None or not a.ndim else np.moveaxis(a, axis, 0)
+
+
+def _columns(rows: Any, like: Any, axis: int | None) -> Any:
+    return rows.reshape(like.shape) if axis is None or not like.ndim else np.moveaxis(rows, 0, axis)
+
+
+def _pull_cumprod(g: Any, z: Any, a: Any, axis: int | None = None) -> Any:
+    rows = _rows(a, axis)
+    ga = _before(rows) * _pull_recurrence(_rows(g, axis), rows)
+    return _columns(ga, a, axis)
+
+
+def _push_cumprod(da: Any, z: Any, a: Any, axis: int | None = None) -> Any:
+    rows = _rows(a, axis)
+    dz = recurrence.like_numpy(rows, _before(rows) * _rows(da, axis))
+    return _columns(dz, z, axis)
+
+
+cumprod = general(
+    _cumprod, key=np.cumprod, name="cumprod", pulls=[_pull_cumprod], pushes=[_push_cumprod],
+    samples=lambda r: [*_scans(r), Case.of(np.array([2.0, 0.0, 3.0])), Case.of(np.zeros((2, 2)))],
+)  # fmt: skip
+recurrence: Primitive = general(
+    _recurrence,
+    name="recurrence",
+    pulls=[
+        lambda g, z, a, b: _pull_recurrence(g, a) * _shifted(z, np.zeros_like),
+        lambda g, z, a, b: _pull_recurrence(g, a),
+    ],
+    pushes=[
+        lambda da, z, a, b: recurrence.like_numpy(a, da * _shifted(z, np.zeros_like)),
+        lambda db, z, a, b: recurrence.like_numpy(a, db),
+    ],
+    samples=lambda r: [Case.of(r(4), r(4)), Case.of(r(3, 2), r(3, 2)), Case.of(r(0), r(0))],
+)
+
+
+def _cumulative(function: Any, base: Any, unit: int) -> Callable[..., Tensor]:
+    def cumulative(x: Any, *, axis: int | None = None, include_initial: bool = False) -> Tensor:
+        t = as_tensor(x) if np.ndim(x) else as_tensor(x).reshape(1)
+        if axis is None and t.ndim > 1:
+            raise ValueError(f"{function.__name__}: give an axis for an array of shape {t.shape}")
+        axis = normalize_axis_index(axis or 0, t.ndim)
+        if include_initial:
+            shape = [1 if k == axis else n for k, n in enumerate(t.shape)]
+            t = OPS[np.concatenate]([np.full(shape, unit, t.dtype), t], axis)
+        return OPS[base](t, axis=axis)  # type: ignore[no-any-return]
+
+    cumulative.__name__ = function.__name__
+    samples = lambda r: [Case.of(r(3)), Case.of(r(2, 3), axis=-1, include_initial=True)]
+    return operation(function, samples)(cumulative)
+
+
+cumulative_sum = _cumulative(np.cumulative_sum, np.cumsum, 0)
+cumulative_prod = _cumulative(np.cumulative_prod, np.cumprod, 1)
+
+
+# ---- differences ---------------------------------------------------------------------------------
+
+
+def _along(axis: int, ndim: int, *parts: slice) -> list[tuple[slice, ...]]:
+    """Make indices that take these parts of one axis."""
+    return [(slice(None),) * normalize_axis_index(axis, ndim) + (part,) for part in parts]
+
+
+@operation(
+    np.diff,
+    lambda r: [
+        Case.of(r(4)), Case.of(r(2, 4), n=2), Case.of(r(3, 2), axis=0, prepend=0.0),
+        Case.of(r(3, 2), 1, 1, r(3, 1), r(3, 2)), Case.of(r(2), n=0),
+    ],
+)  # fmt: skip
+def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Tensor:
+    """Differences of neighbours along `axis`, n times."""
+    t = as_tensor(a)
+    if n < 0:
+        raise ValueError(f"diff: n says how often, and must not be negative: {n}")
+    if n == 0:
+        return t
+    axis = normalize_axis_index(axis, t.ndim)
+    one = [1 if k == axis else m for k, m in enumerate(t.shape)]
+
+    def end(e: Any) -> Any:
+        """Give one number the shape of one slice; Python's are weak."""
+        if np.ndim(e):
+            return e
+        weak = isinstance(e, (int, float))
+        return OPS[np.broadcast_to](np.asarray(e, np.result_type(t.dtype, e)) if weak else e, one)
+
+    joined = [end(e) for e in (prepend, t, append) if e is not None]
+    if len(joined) > 1:
+        t = OPS[np.concatenate](joined, axis)
+    after, before = _along(axis, t.ndim, slice(1, None), slice(None, -1))
+    for _ in range(n):
+        t = t[after] - t[before]
+    return t
+
+
+@operation(
+    np.trapezoid,
+    lambda r: [
+        Case.of(r(4)), Case.of(r(4, 2), dx=0.5, axis=0), Case.of(r(2, 4), r(4)),
+        Case.of(r(2, 4), r(2, 4), axis=1),
+    ],
+)  # fmt: skip
+def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
+    """Integral along `axis` by the trapezoidal rule; gradients flow through `x` too."""
+    t = as_tensor(y)
+    after, before = _along(axis, t.ndim, slice(1, None), slice(None, -1))
+    if x is not None:
+        x = as_tensor(x)
+        dx = diff(x, axis=axis if x.ndim > 1 else -1)
+        if x.ndim == 1:
+            axis = normalize_axis_index(axis, t.ndim)
+            dx = dx.reshape([-1 if k == axis else 1 for k in range(t.ndim)])
+    return (dx * (t[after] + t[before]) * 0.5).sum(axis=axis)  # type: ignore[no-any-return]
+
+
+@operation(
+    np.gradient,
+    lambda r: [
+        Case.of(r(4)), Case.of(r(3, 4), 0.5, axis=1, edge_order=2), Case.of(r(3, 4), 0.5, r(domain=(0.5, 1.0))),
+        Case.of(r(2, 4), np.array([0.0, 1.0, 1.5, 3.0]), axis=(1,), edge_order=2),
+    ],
+)  # fmt: skip
+def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
+    """Derivative along each axis by second-order differences, as `numpy.gradient`.
+
+    The spacing is a number, or the coordinates along the axis as an array; gradients flow through
+    it too. One axis gives a Tensor, several give a tuple of them.
+    """
+    t = as_floating(f)
+    axes = normalize_axis_tuple(range(t.ndim) if axis is None else axis, t.ndim)
+    spacings = varargs or (1.0,)
+    if len(spacings) == 1 and not np.ndim(spacings[0]):
+        spacings *= len(axes)
+    if len(spacings) != len(axes) or edge_order not in (1, 2):
+        raise ValueError(
+            f"gradient: {len(spacings)} spacings for {len(axes)} axes, edge_order={edge_order}; "
+            "give one spacing for each axis, or one number, and an edge_order of 1 or 2"
+        )
+    found = [_slope(t, h, k, edge_order) for h, k in zip(spacings, axes, strict=True)]
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def _slope(t: Tensor, spacing: Any, axis: int, edge_order: int) -> Tensor:
+    """Derive along one axis; h are the steps between neighbours."""
+    n = t.shape[axis]
+    if n < edge_order + 1:
+        raise ValueError(f"gradient: axis {axis} of shape {t.shape} is too short for its edges")
+    if np.ndim(spacing) and np.shape(spacing) != (n,):
+        raise ValueError(
+            f"gradient: coordinates of shape {np.shape(spacing)} for axis {axis} of {t.shape}"
+        )
+    h = np.diff(spacing) if np.ndim(spacing) else spacing * np.ones(n - 1, t.dtype)
+    h = h.astype(t.dtype).reshape([-1 if k == axis else 1 for k in range(t.ndim)])
+
+    def part(x: Any, start: int, stop: int | None) -> Any:
+        return x[_along(axis, t.ndim, slice(start, stop))[0]]
+
+    a, b = part(h, 0, -1), part(h, 1, None)
+    left, middle, right = part(t, 0, -2), part(t, 1, -1), part(t, 2, None)
+    inside = ((right - middle) * (a / b) + (middle - left) * (b / a)) / (a + b)
+    steps = (part(t, 1, None) - part(t, 0, -1)) / h
+    first, last = part(steps, 0, 1), part(steps, -1, None)
+    if edge_order == 2:  # go on along the parabola through the three points at the edge
+        first = 2 * first - part(inside, 0, 1)
+        last = 2 * last - part(inside, -1, None)
+    return OPS[np.concatenate]([first, inside, last], axis)  # type: ignore[no-any-return]
+
+
+# ---- convolution ---------------------------------------------------------------------------------
+
+
+def _convolve(a: Any, v: Any, *, mode: str = "full") -> Any:
+    """Products of two sequences, one of them turned around, summed at every overlap."""
+    return np.convolve(a, v, mode)  # type: ignore[call-overload]
+
+
+def _pull_convolve(g: Any, a: Any, v: Any, mode: str = "full") -> Any:
+    """Put g in its place among all overlaps, and slide v along, not turned around."""
+    n, m = np.size(a), np.size(v)
+    short = n if n < m else m
+    start = {"full": 0, "same": (short - 1) // 2, "valid": short - 1}[mode]
+    whole = np.pad(g, (start, n + m - 1 - start - g.shape[0]))
+    return np.convolve(whole, np.flip(v), "valid")
+
+
+def _sequences(r: Any) -> list[Case]:
+    modes = [{"mode": mode} for mode in ("full", "same", "valid")]
+    return [Case.of(r(n), r(m), **mode) for n, m in ((5, 2), (3, 4), (1, 3)) for mode in modes]
+
+
+convolve = multilinear(
+    _convolve,
+    lambda g, z, a, v, **mode: _pull_convolve(g, a, v, **mode),
+    lambda g, z, a, v, **mode: _pull_convolve(g, v, a, **mode),
+    key=np.convolve, name="convolve", samples=_sequences,
+)  # fmt: skip
+
+
+@operation(np.correlate, _sequences)
+def correlate(a: Any, v: Any, mode: str = "valid") -> Tensor:
+    """Products of two sequences summed at every overlap: `convolve` with v turned around."""
+    if np.ndim(a) != 1 or np.ndim(v) != 1:
+        raise ValueError(f"correlate: takes sequences, not shapes {np.shape(a)}, {np.shape(v)}")
+    return convolve(a, as_tensor(v)[::-1], mode=mode)
