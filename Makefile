@@ -22,7 +22,10 @@ bench: .venv
 mutants: .venv
 	$(PYTHON) tests/mutants.py
 
+mistakes: .venv
+	$(PYTHON) -m tests.mistakes
+
 quickstart: .venv
 	$(PYTHON) examples/quickstart.py
 
-.PHONY: test lint format bench mutants quickstart
+.PHONY: test lint format bench mutants mistakes quickstart

@@ -2,13 +2,13 @@
 
     python examples/wrong_backward.py
 
-An LSTM in plain NumPy, as it is written from scratch in many places, and backpropagation through time
-beside it. One line is wrong, in a way that does not stop the training: nothing crashes, the loss goes
-down, only slower. `mg.compare_backward` runs the forward pass on Tensors, holds the gradients against
-the automatic ones, and searches for the mistake that gives exactly these numbers.
+An LSTM in plain NumPy, as it is written from scratch in many places, and backpropagation through
+time beside it. One line is wrong, in a way that does not stop the training: nothing crashes, the
+loss goes down, only slower. `mg.compare_backward` runs the forward pass on Tensors, holds the
+gradients against the automatic ones, and searches for the mistake that gives just these numbers.
 
-It writes wrong_backward.html, the graph with every operation coloured by how far off its gradient is,
-and wrong_backward.dot (and .svg, where Graphviz is installed).
+It writes wrong_backward.html, the graph with every operation coloured by how far off its gradient
+is, and wrong_backward.dot (and .svg, where Graphviz is installed).
 """
 
 from __future__ import annotations

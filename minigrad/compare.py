@@ -126,7 +126,7 @@ class Report:
             raise GradientMismatch(f"{self}{why}")
 
     def explain(self, seconds: float = 20.0) -> Explanations:
-        """Say which mistake in the backward pass gives the manual numbers: explanations, best first.
+        """Say which mistakes in the backward pass give the manual numbers, the likeliest first.
 
         The search ends after some `seconds`. An empty list if everything agrees; ValueError for a
         report that knows no graph, because two containers of numbers were compared.
@@ -138,7 +138,7 @@ class Report:
 
     @property
     def first_divergence(self) -> Divergence | None:
-        """The first wrong gradient, coming from the loss, if gradients of intermediates were given."""
+        """The first wrong gradient, coming from the loss, if some of intermediates were given."""
         wrong = [row.name for row in self.rows if row.verdict in ("differs", "shape", "non-finite")]
         return self._case("first_divergence").divergence(wrong)
 

@@ -50,7 +50,7 @@ class Place(NamedTuple):
 
 
 def caller(walk: Any) -> tuple[Place, Any]:
-    """Find the user's expression that is being evaluated, and the `node` of a walk that is running."""
+    """Find the user's expression that is being evaluated, and the `node` of a running walk."""
     frame, node, inside = sys._getframe(2), None, list[Any]()
     while frame.f_code.co_filename.startswith((HERE, NUMPY)):
         if frame.f_code is walk and node is None:

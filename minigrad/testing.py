@@ -23,7 +23,8 @@ from .tape import Outputs, Pending, pulled, recorded_inputs
 from .tensor import OPS, Tensor, tensor, value_of
 
 __all__ = [
-    "LAWS", "assert_same_gradients", "check_grads", "check_primitive", "directional", "numerical_grad", "operations",
+    "LAWS", "assert_same_gradients", "check_grads", "check_primitive", "directional",
+    "numerical_grad", "operations",
 ]  # fmt: skip
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -183,9 +184,9 @@ def _dot(us: Any, vs: Any) -> float:
 def assert_same_gradients(manual: Any, automatic: Any, inputs: Any = None) -> None:
     """Assert that gradients derived by hand are right: one line in somebody's tests.
 
-    Give what `compare` takes (gradients and a loss, or two containers); or `forward`, `backward` and
-    `inputs`, as `compare_backward` takes them. GradientMismatch, an AssertionError, has the table and
-    the best explanation in its message.
+    Give what `compare` takes (gradients and a loss, or two containers); or `forward`, `backward`
+    and `inputs`, as `compare_backward` takes them. GradientMismatch, an AssertionError, has the
+    table and the best explanation in its message.
 
     >>> def forward(p):
     ...     return np.sum(np.sin(p["x"]))

@@ -1,7 +1,7 @@
 """A recorded backward pass, to be walked again with some of its lines changed.
 
 An *edge* (k, j) is the j-th input of node k on the tape. What the rule there makes of the node's
-cotangent g is its *contribution* c to the cotangent of that input. An *edit* puts another one in its
+cotangent g is its *contribution* c to the cotangent of that input. An *edit* puts another in its
 place. Rules are linear in the cotangent, so only what changes has to be walked.
 
 A *site* is a place in the program: all nodes that one expression made, in order of time. Where the
@@ -43,7 +43,7 @@ class Site:
 
 
 class _Step:
-    """What an edge does to a change: it is multiplied, then put at an index or given to a function."""
+    """What an edge does to a change: multiply it, then put it at an index or apply a function."""
 
     __slots__ = ("factor", "function", "index", "input", "shape", "source")
 
@@ -155,7 +155,7 @@ class Backward:
         return s > before and self.step(s) < self.step(k)
 
     def chain(self, k: int) -> list[int]:
-        """Follow elementwise functions of one variable from node k down, as in 1 / (1 + exp(-x))."""
+        """Follow elementwise functions of one variable down from node k: 1 / (1 + exp(-x))."""
         links: list[int] = []
         while (
             len(self.edges[k]) == 1
@@ -178,7 +178,7 @@ class Backward:
     def pulled(
         self, k: int, g: Any, j: int | None = None, xs: Any = None, z: Any = None
     ) -> dict[int, Any]:
-        """Apply the rules of a node to a cotangent: for all edges, or one; perhaps to other values."""
+        """Apply the rules of a node to a cotangent, all or one, perhaps on other values."""
         node, edges = self.nodes[k], self.edges[k]
         xs, z = self.xs[k] if xs is None else xs, self.z[k] if z is None else z
         wanted = [i in edges and j in (None, i) for i in range(len(xs))]
@@ -312,7 +312,7 @@ class Backward:
         return _Step(j, s, None, apply)
 
     def noise(self, eps: float) -> dict[int, float]:
-        """Say how far rounding by `eps` moves every cotangent at most: each contribution is shaken."""
+        """Say how far every cotangent moves at most if every contribution is rounded by `eps`."""
         rng = np.random.default_rng(0)
         moved = {self.end: self.cots[self.end]}
         for k in range(self.end, -1, -1):

@@ -1,4 +1,4 @@
-"""Mistakes with the parts of an array: gates in each other's blocks, slices assigned and not added."""
+"""Mistakes with the parts of an array: gates in each other's blocks, slices not added up."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _swaps(n: int) -> Iterator[list[int]]:
 
 
 def assigned(walk: Backward, words: Words) -> Iterator[Mistake]:
-    """Parts that overlap are assigned and not added: the last one written wins. Or all go to one."""
+    """Parts that overlap are assigned and not added: the last one wins. Or all go to one place."""
     for parts in _parts(walk):
         names = [words.value(part[-1]) for part in parts]
         whole = words.marked(parts[0][-1], 0)

@@ -20,7 +20,7 @@ __all__ = ["Case", "Divergence"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 PRECISION = {2: 2e-2, 4: 3e-4, 8: 1e-8}
-"""To how much of its largest element an explanation must reproduce an entry, by bytes of its dtype."""
+"""How far off an explanation may be, of the largest element of an entry, by the dtype's bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Divergence:
 class Case:
     """The graph behind a report: what the manual gradients are gradients of.
 
-    `loss` is a Tensor of one element; `manual` has arrays by the names of leaves, of parameters, and
-    of intermediates by scope path and name ("lstm/step[7].c") or an end of it that is unique.
+    `loss` is a Tensor of one element; `manual` has arrays by the names of leaves, of parameters
+    and of intermediates by scope path and name ("lstm/step[7].c") or an end of it that is unique.
     ValueError for a name that nothing has, or several have.
     """
 
@@ -90,7 +90,7 @@ class Case:
     def opinion(self, name: str, at: tuple[int, ...], manual: float, automatic: float) -> str:
         """Say whom central differences confirm, which differentiate the loss by one element.
 
-        In float64, and only for leaves: the derivative by an intermediate is not defined by the loss.
+        In float64, and only for leaves: an intermediate cannot be moved by itself. Else empty.
         """
         k = self.keys[name]
         if k not in self.walk.leaves:
@@ -148,7 +148,7 @@ class Case:
         return None
 
     def explained(self, shapes: Iterable[str], seconds: float) -> Explanations:
-        """Search for the mistake; entries in `shapes` have the wrong one, and are explained by it."""
+        """Search for the mistake. Entries in `shapes` have the wrong one, which explains them."""
         wrong = Explanations([self._shape(name) for name in shapes if name in self.keys])
         if wrong:
             return wrong

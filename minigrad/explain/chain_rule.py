@@ -1,4 +1,4 @@
-"""The chain rule, written out: every local derivative with its number, and the product along each path.
+"""The chain rule, written out: local derivatives with their numbers, multiplied along each path.
 
 For small graphs, to read: on larger ones there are too many paths.
 """
@@ -56,10 +56,8 @@ class ChainRule:
         top, wrt = _latex(self._end()), _latex(self.wrt)
         rows = [rf"\frac{{\partial {top}}}{{\partial {wrt}}}"]
         for n, (edges, product) in enumerate(self.paths):
-            chain = r" \, ".join([
-                rf"\frac{{\partial {_latex(self.factors[e][0])}}}{{\partial {_latex(self.factors[e][1])}}}"
-                for e in edges
-            ])  # fmt: skip
+            ends = [(_latex(a), _latex(b)) for a, b, _, _ in map(self.factors.__getitem__, edges)]
+            chain = r" \, ".join([rf"\frac{{\partial {a}}}{{\partial {b}}}" for a, b in ends])
             values = [self.factors[e][3] for e in edges]
             numbers = ""
             if _multiply(values):
@@ -80,8 +78,8 @@ class ChainRule:
 def chain_rule(loss: Tensor, wrt: Tensor) -> ChainRule:
     """Derive the gradient of a scalar `loss` with respect to one tensor behind it, step by step.
 
-    ValueError for a graph with more than 32 paths from one to the other, or with arrays of more than
-    12 elements: nobody would read that.
+    ValueError for a graph with more than 32 paths from one to the other, or with arrays of more
+    than 12 elements: nobody would read that.
 
     >>> from minigrad.tensor import tensor
     >>> w = tensor(np.array(0.5), requires_grad=True, name="w")
@@ -144,8 +142,8 @@ def _paths(walk: Backward, start: int, on_way: list[bool]) -> list[list[Edge]]:
             found.append(path)
         if len(found) + len(stack) > MAX_PATHS:
             raise ValueError(
-                f"chain_rule: there are more than {MAX_PATHS} paths from the loss to that tensor, too "
-                "many to read; choose a tensor nearer to the loss"
+                f"chain_rule: there are more than {MAX_PATHS} paths from the loss to that tensor, "
+                "too many to read; choose a tensor nearer to the loss"
             )
         steps = [(s, [*path, (k, j)]) for j, s in walk.edges[k].items() if on_way[s]]
         stack += reversed(steps)

@@ -16,7 +16,7 @@ __all__ = ["chains", "composed"]
 
 
 def composed(walk: Backward, words: Words) -> list[tuple[Any, dict[int, int]]]:
-    """List the chains: their operations, and by the last node of each the first, in order of time."""
+    """List the chains: their operations, and by the last node of each the first, step by step."""
     whole: list[tuple[Any, dict[int, int]]] = []
     for site in walk.sites:
         links = [walk.chain(k) for k in site.members]
@@ -38,7 +38,7 @@ def chains(walk: Backward, words: Words) -> Iterator[Mistake]:
 
 
 def _one_thought(words: Words, part: list[int], links: list[int]) -> bool:
-    """Whether a part of a chain is all that a helper function computes, or stands outside of any."""
+    """Whether a part of a chain is all that a helper function computes, or outside of any."""
     call = words.expressions.get(part[0], (None, True))[0]
     same = [k for k in links if words.expressions.get(k, (None, True))[0] == call]
     if words.inner(part[0]):
@@ -68,10 +68,9 @@ def _replaced(walk: Backward, words: Words, top: dict[int, int]) -> Iterator[Mis
     sigmoid = _right(walk.z[first], x0, "")  # whose minus nobody thinks of
     forms += [(text, None, 1.15 if sigmoid and by < 0 else 0.95) for text, by in scales.items()]
     for text, form, cost in forms:
+        by = scales.get(text)
 
-        def edit(
-            e: Edge, g: Any, c: Any, now: Any, form: Any = form, by: Any = scales.get(text)
-        ) -> Any:
+        def edit(e: Edge, g: Any, c: Any, now: Any, form: Any = form, by: Any = by) -> Any:
             m = top[e[0]]
             return c * by if form is None else now(m) * form(walk.z[m], walk.xs[e[0]][e[1]])
 

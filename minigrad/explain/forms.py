@@ -61,7 +61,7 @@ FORMS: list[tuple[str, Form, float]] = [
     ("sin({x})", lambda z, x: np.sin(x), 1.5),
     ("cos({x})", lambda z, x: np.cos(x), 1.5),
 ]
-"""Of a function of one variable: what its derivative is taken for, from the output z and the input x."""
+"""What the derivative of a function of one variable is taken for: output z, input x."""
 
 BASIS: list[tuple[str, Form]] = [
     ("", lambda z, x: np.ones(np.shape(x))),
@@ -77,7 +77,7 @@ BASIS: list[tuple[str, Form]] = [
     ("{z}**3", lambda z, x: z**3 + 0 * x),
     ("({x} > 0)", lambda z, x: (x > 0) * 1.0),
 ]
-"""What other wrong derivatives are made of: one of these, or the sum of two, times simple numbers."""
+"""What other wrong derivatives are made of: one of these or a sum of two, times simple numbers."""
 
 QUOTIENTS: dict[int, list[tuple[str, Callable[[Any, Any], Any]]]] = {
     0: [

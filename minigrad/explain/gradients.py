@@ -12,7 +12,7 @@ import numpy as np
 from ..tape import Outputs
 from .backward import Backward, Edge
 from .local import fit
-from .pool import Values, mark
+from .pool import Values, constantly, mark
 from .spot import Group, Mistake, Spot
 from .words import Words
 
@@ -57,8 +57,8 @@ def gradients(spot: Spot) -> Iterator[Mistake]:
             if i is None and above:
                 yield spot.mistake(
                     "derivative left out", 1.25, edit,
-                    "the derivative of {other} by {here} is left out: the gradient of {other} is used "
-                    "where that of {here} belongs", ms[-1], other=other,
+                    "the derivative of {other} by {here} is left out: the gradient of {other} is "
+                    "used where that of {here} belongs", ms[-1], other=other,
                 )  # fmt: skip
                 continue
             text = "{passes} is made from the gradient of {other}, where that of {here} belongs"
@@ -106,12 +106,11 @@ def overwritten(walk: Backward, words: Words) -> Iterator[Mistake]:
                         new = walk.pulled(k, new, j)[j]
                     return walk.pulled(e[0], fit(new, g), e[1])[e[1]]
 
-                said = f"already multiplied as for {words.marked(*terms[-1][i])}"
-                yield Mistake(
-                    "overwritten", 1.28, dict.fromkeys(by, edit),
-                    lambda k=k0, said=said: f"the gradient of {words.value(k)} is overwritten: it is "  # type: ignore[misc]
-                    f"{said} when the others use it", at=k0,
-                )  # fmt: skip
+                said = constantly(
+                    f"the gradient of {words.value(k0)} is overwritten: it is already multiplied "
+                    f"as for {words.marked(*terms[-1][i])} when the others use it"
+                )
+                yield Mistake("overwritten", 1.28, dict.fromkeys(by, edit), said, at=k0)
 
 
 def mixed(walk: Backward, words: Words) -> Iterator[Mistake]:
@@ -129,12 +128,11 @@ def mixed(walk: Backward, words: Words) -> Iterator[Mistake]:
                 k, j = by[e]
                 return walk.pulled(k, now(k), j)[j]
 
-            yield Mistake(
-                "swapped operand", 1.15, dict.fromkeys(by, edit),
-                lambda one=one, two=two: f"the gradients of {words.marked(*one)} and "  # type: ignore[misc]
-                f"{words.marked(*two)}, from {words.value(one[0])} and {words.value(two[0])}, are "
-                "exchanged",
-            )  # fmt: skip
+            said = constantly(
+                f"the gradients of {words.marked(*one)} and {words.marked(*two)}, from "
+                f"{words.value(one[0])} and {words.value(two[0])}, are exchanged"
+            )
+            yield Mistake("swapped operand", 1.15, dict.fromkeys(by, edit), said)
 
 
 def _all_terms(walk: Backward) -> Iterator[tuple[list[list[Edge]], int]]:
@@ -194,8 +192,7 @@ def crossed(walk: Backward, words: Words) -> Iterator[Mistake]:
             def edit(e: Edge, g: Any, c: Any, now: Any, by: dict[int, int] = by) -> Any:
                 return walk.pulled(e[0], now(by[e[0]]), e[1])[e[1]]
 
-            yield Mistake(
-                "permuted", 1.1, {(k, j): edit for k in by for j in walk.edges[k]},
-                lambda a=one.members[-1], b=two.members[-1]: f"the gradients of {words.value(a)} and "  # type: ignore[misc]
-                f"{words.value(b)} are exchanged",
-            )  # fmt: skip
+            names = f"{words.value(one.members[-1])} and {words.value(two.members[-1])}"
+            said = constantly(f"the gradients of {names} are exchanged")
+            edits = {(k, j): edit for k in by for j in walk.edges[k]}
+            yield Mistake("permuted", 1.1, edits, said)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .backward import Backward
+from .pool import constantly
 from .spot import Mistake
 from .words import Words
 
@@ -64,19 +65,20 @@ def _others(walk: Backward, words: Words, leaf: int, initial: set[int]) -> Itera
         kind = "permuted" if other else "swapped operand"
         yield (
             "initial state" if start and not other else kind, 1.0 if other or start else 1.5,
-            walk.cots[k], lambda k=k: f"the gradient of {words.value(k)} is returned as that of {name}",  # type: ignore[misc]
+            walk.cots[k],
+            constantly(f"the gradient of {words.value(k)} is returned as that of {name}"),
             k,
         )  # fmt: skip
     for axis in range(np.ndim(right)):
         said = f"the gradient of {name} is reversed along axis {axis}"
-        yield "permuted", 1.3, np.flip(right, axis), lambda said=said: said, None  # type: ignore[misc]
+        yield "permuted", 1.3, np.flip(right, axis), constantly(said), None
         for by in (1, -1):
             said = f"the gradient of {name} is moved by {by} along axis {axis}"
-            yield "wrong step", 1.3, np.roll(right, by, axis), lambda said=said: said, None  # type: ignore[misc]
+            yield "wrong step", 1.3, np.roll(right, by, axis), constantly(said), None
         for n in (2, 3, 4):
             if right.shape[axis] % n == 0 and right.shape[axis] > n:
                 blocks = np.split(right, n, axis)
                 for order in list(permutations(range(n)))[1:]:
                     said = f"the {n} blocks of the gradient of {name} are in the order {[*order]}"
                     new = np.concatenate([blocks[i] for i in order], axis)
-                    yield "permuted", 1.1, new, lambda said=said: said, None  # type: ignore[misc]
+                    yield "permuted", 1.1, new, constantly(said), None

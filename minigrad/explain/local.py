@@ -35,12 +35,13 @@ def plain(spot: Spot) -> Iterator[Mistake]:
     if _may_be_left_out(spot):
         yield spot.mistake(
             "derivative left out", 0.9, lambda e, g, c, now: fit(g, c),
-            "the derivative of {here} is left out: its gradient is passed to {what} as it is; {right}",
+            "the derivative of {here} is left out: its gradient is passed to {what} as it is; "
+            "{right}",
         )  # fmt: skip
         yield spot.mistake(
             "counted twice", 1.4, lambda e, g, c, now: fit(g, c) + c,
-            "the gradient of {here} is passed to {what} as it is, in addition to what belongs there; "
-            "{right}",
+            "the gradient of {here} is passed to {what} as it is, in addition to what belongs "
+            "there; {right}",
         )  # fmt: skip
 
 

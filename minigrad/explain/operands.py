@@ -20,7 +20,7 @@ __all__ = ["aliased", "factors", "operands"]
 
 
 def operands(spot: Spot, pool: Pool) -> Iterator[Mistake]:
-    """Another value for an input, or for the output where the derivative is written with it (-1)."""
+    """Another value for an input, or for the output (-1) if the derivative is written with it."""
     walk, j = spot.walk, spot.j
     parts = spot.spots if isinstance(spot, Group) else [spot]
     once = all(len({k for k, _ in part.edges}) == len(part.edges) for part in parts)
@@ -43,7 +43,8 @@ def operands(spot: Spot, pool: Pool) -> Iterator[Mistake]:
                     "wrong derivative"  # taken at the output instead of the input, or the reverse
                 )
             yield spot.mistake(
-                kind, cost, _replaced(walk, by), "{passes} uses {other} where {old} belongs; {right}",
+                kind, cost, _replaced(walk, by),
+                "{passes} uses {other} where {old} belongs; {right}",
                 other=says, old=spot.here if i < 0 else spot.words.marked(spot.k, i),
             )  # fmt: skip
 

@@ -52,7 +52,7 @@ class Pool:
             self._add(lambda k=last: words.value(k), [walk.z[k] for k in ks])  # type: ignore[misc]
             self.makers.setdefault(mark([walk.z[k] for k in ks]), ks)
             for i in range(len(walk.xs[last])):
-                said = lambda k=last, i=i: words.marked(k, i)  # noqa: E731
+                said = lambda k=last, i=i: words.marked(k, i)
                 self._add(said, [walk.xs[k][i] for k in ks])
         for k in sorted(walk.leaves):
             self._add(lambda k=k: words.value(k), [walk.z[k]])  # type: ignore[misc]
@@ -67,7 +67,7 @@ class Pool:
             self.series.append((says, values))
 
     def _states(self) -> dict[int, tuple[list[Any], int]]:
-        """Collect, by its mark, what a state is before and after all steps, and where the series begins."""
+        """Collect what a state is before and after all steps, by the mark of either series."""
         found: dict[int, tuple[list[Any], int]] = {}
         for _, before in self.series:
             marks = [mark([v]) for v in before]
@@ -79,7 +79,7 @@ class Pool:
         return found
 
     def moved(self, now: Values, by: int) -> Iterator[Values]:
-        """Give the values of another step: as an index that wraps does, held at the ends, or zero."""
+        """Give the values of another step: as an index that wraps, held at the ends, or zero."""
         n = len(now)
         states, start = self.states.get(mark(now), (list(now), 0))
         yield [states[(t + start + by) % len(states)] for t in range(n)]
@@ -87,7 +87,7 @@ class Pool:
         yield [now[t + by] if 0 <= t + by < n else 0 * now[t] for t in range(n)]
 
     def instead(self, now: Values, turned: bool = False, deep: bool = True) -> Iterator[Other]:
-        """List other values for `now`: of another step, or another quantity; `turned`: transposed."""
+        """List other values for `now`: of another step, or another quantity, perhaps transposed."""
         n, shape, seen = len(now), np.shape(now[-1]), {mark(now)}
 
         def new(values: Values) -> bool:

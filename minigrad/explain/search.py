@@ -21,8 +21,8 @@ from ..tape import Outputs
 from .backward import Backward, Edge, Edit, times
 from .blocks import assigned, exchanged, masked, misplaced
 from .chains import chains, composed
-from .gradients import crossed, gradients, mixed, overwritten
 from .forms import BASIS
+from .gradients import crossed, gradients, mixed, overwritten
 from .leaves import returned
 from .local import derivatives, fit, plain, scaled, switched
 from .operands import aliased, factors, operands
@@ -64,7 +64,7 @@ class Explanation:
 
 
 class Explanations(list[Explanation]):
-    """Explanations, best first. Those after the first give the same numbers: nothing tells them apart.
+    """Explanations, best first. The others give the same numbers: nothing tells them apart.
 
     Printed, their sentences.
     """
@@ -139,7 +139,7 @@ class Search:
             return self.vector(delta)
 
     def tried(self, mistake: Mistake) -> tuple[float, Array]:
-        """Give how much of the error is left, at most, and the change; infinity if shapes do not fit."""
+        """Give how much of the error is left at most, and the change; inf if shapes do not fit."""
         try:
             change = self.change(mistake)
         except ValueError:  # shapes that do not go together: nobody can have made this mistake
@@ -164,12 +164,12 @@ class Search:
             bits |= self.reach[k]
         return bits
 
-    # ---- what is tried -----------------------------------------------------------------------------
+    # ---- what is tried ---------------------------------------------------------------------------
 
     def mistakes(self) -> list[Mistake]:
         """List the mistakes that may explain the numbers, the ordinary first.
 
-        A mistake has to touch every wrong gradient, or, as one of two, some of these and no right one.
+        It has to touch every wrong gradient or, as one of two, some of these and no right one.
         """
         walk, words = self.walk, self.words
         every, pool = spots(walk, words), Pool(walk, words)
@@ -255,13 +255,14 @@ class Search:
                 p = round(factor * q)
                 yield spot.mistake(
                     "factor", 1.3, lambda e, g, c, now: times(c, p / q),
-                    "{passes} has a factor {factor} too much", factor=f"{p}/{q}" if q > 1 else f"{p}",
+                    "{passes} has a factor {factor} too much",
+                    factor=f"{p}/{q}" if q > 1 else f"{p}",
                 )  # fmt: skip
         if spot.unary and spot.family == "elementwise" and not spot.inside:
             yield from self._combined((k, j), k)
 
     def _combined(self, edge: Edge, top: int) -> Iterator[Mistake]:
-        """Make a wrong derivative of the output z of node `top` by the input x of an edge behind it."""
+        """Make a wrong derivative of the output z of node `top` by the input x of an edge."""
         walk, words = self.walk, self.words
         z, x = walk.z[top], walk.xs[edge[0]][edge[1]]
         with np.errstate(all="ignore"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -60,7 +61,7 @@ def transposes(spot: Spot) -> Iterator[Mistake]:
             other=name,
         )  # fmt: skip
     for axis in range(np.ndim(y)) if np.ndim(y) > 1 else ():
-        flipped = _with(walk, other, lambda x, axis=axis: np.flip(x, axis))
+        flipped = _with(walk, other, functools.partial(np.flip, axis=axis))
         text = "{other} is reversed along axis {axis} in {passes}"
         yield spot.mistake("permuted", 1.35, flipped, text, other=name, axis=axis)
     if _square(spot.g):
@@ -87,14 +88,15 @@ def reductions(spot: Spot) -> Iterator[Mistake]:
     for axis, at in itertools.product(axes, (0, -1)):
         yield spot.mistake(
             "not accumulated" if summed else "broadcast", 1.2,
-            _of(walk, lambda g, axis=axis, at=at: _only(g, (slice(None),) * axis + (at,))),
+            _of(walk, functools.partial(_only, index=(slice(None),) * axis + (at,))),
             "{passes} takes only the {which} of axis {axis}: sum over it (+= where = stands)",
             which="last" if at else "first", axis=axis,
         )  # fmt: skip
     if (shared or (spot.leaf and not spot.carried)) and np.size(c) > 1:
         yield spot.mistake(
             "broadcast", 1.1, lambda e, g, c, now: np.full_like(c, c.sum()),
-            "{passes} is summed over all axes, to one number for the shape {shape}", shape=np.shape(c),
+            "{passes} is summed over all axes, to one number for the shape {shape}",
+            shape=np.shape(c),
         )  # fmt: skip
     if shared and _square(g):
         yield spot.mistake(
@@ -137,7 +139,7 @@ def _wrong_axes(spot: Spot) -> Iterator[Mistake]:
 
 
 def reordered(spot: Spot) -> Iterator[Mistake]:
-    """The elements of a gradient in another order: a reshape where a transpose belongs, or flipped."""
+    """The elements of a gradient in another order: a reshape where a transpose belongs."""
     shape = np.shape(spot.c)
     if spot.several or not 2 <= len(shape) <= 4 or not (spot.leaf or spot.family == "linear"):
         return
@@ -149,8 +151,8 @@ def reordered(spot: Spot) -> Iterator[Mistake]:
         ):
             yield spot.mistake(
                 "permuted", 1.2, edit,
-                "the elements of {passes} are in another order, as of axes {order}: a reshape stands "
-                "where a transpose belongs, or the reverse", order=order,
+                "the elements of {passes} are in another order, as of axes {order}: a reshape "
+                "stands where a transpose belongs, or the reverse", order=order,
             )  # fmt: skip
     for axis in range(len(shape)):
         yield spot.mistake(

@@ -141,7 +141,7 @@ def _dropped(e: Edge, g: Any, c: Any, now: Any) -> Any:
 
 
 def shortened(walk: Backward, words: Words, wrong: set[int]) -> Iterator[Mistake]:
-    """The loop backwards leaves out its last steps or its first; the state's gradient ends there."""
+    """The loop backwards leaves out its last steps or its first; the state ends there."""
     if walk.length < 2:
         return
     loop = {

@@ -48,8 +48,8 @@ class Mistake:
 class Spot:
     """Some edges, in order of time. The last stands for all.
 
-    k is its node and j the input, g the cotangent, c what it contributes, xs the inputs, x the j-th,
-    z the output, `source` the node that x comes from.
+    k is its node and j the input, g the cotangent, c what it contributes, xs the inputs, x the
+    j-th, z the output, `source` the node that x comes from.
     """
 
     kind = "one"

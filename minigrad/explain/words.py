@@ -44,12 +44,12 @@ RIGHT: dict[tuple[str, int | None], str] = {
     ("sum", 0): "g, at every element that was summed",
     ("mean", 0): "g / n, at every element of the n that were averaged",
 }
-"""The right contribution to the gradient of each input, by operation and position: g is the gradient
-of the output z; x and y are the inputs."""
+"""The right contribution to the gradient of each input, by operation and position: g is the
+gradient of the output z; x and y are the inputs."""
 
 
 def stated(op: str, j: int, z: str, inputs: Sequence[str]) -> str:
-    """State the right contribution to the j-th input of an operation, with names for z and inputs."""
+    """State the right contribution to the j-th input of an operation, by names for z and inputs."""
     if op == "power" and j == 0 and inputs[1].lstrip("-").replace(".", "", 1).isdigit():
         p = float(inputs[1])
         return f"{p:g} * g * {inputs[0]}" + (f"**{p - 1:g}" if p != 2 else "")
@@ -82,7 +82,7 @@ class Words:
         """Give every operation an expression of the forward pass.
 
         In a helper function, one that is called from several places, that is the call of it; the
-        second says whether the operation is what the call returns, which is the last one made in it.
+        second says whether the operation is what the call returns: the last one made in it.
         """
         places = {k: p for k in range(len(self.walk.nodes)) if (p := self.walk.place(k))}
         calls: dict[int, set[Any]] = defaultdict(set)
@@ -111,7 +111,7 @@ class Words:
         return found
 
     def _interior(self) -> set[int]:
-        """Collect the operations inside what is one thought: a helper function, 1 / (1 + exp(-x))."""
+        """Collect the operations in what is one thought: a helper function, 1 / (1 + exp(-x))."""
         found = {k for k in self.expressions if self.inner(k) and not self.result(k)}
         for k in range(len(self.walk.nodes)):
             links = self.walk.chain(k)

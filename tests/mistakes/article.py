@@ -73,7 +73,7 @@ u = np.tanh(a[t + 1]) -> u = a[t + 1] | wrong derivative, swapped operand | u = 
 do = dh * u -> do = dh * hs[t + 1] | swapped operand | hs.append
 dc = da + dh * o -> dc = dh * o | missing term, truncated | c = f or @ a + or a = c
 dc = da + dh * o * (1 - u**2) -> dc = da + dh * o | derivative left out | u =
-dc = da + dh * o * (1 - u**2) -> dc = (da + dh * o) * (1 - u**2) | wrong derivative | u = or a = c or c = f
+dh * o * (1 - u**2) -> dh * o; dc *= 1 - u**2 | wrong derivative | u = or a = c or c = f
 dc = da + dh * o * (1 - u**2) -> dc = da - dh * o * (1 - u**2) | sign | u = or hs.append
 dc = da + dh * o * (1 - u**2) -> dc = da + dh * u * (1 - u**2) | swapped operand | hs.append
 (1 - u**2) -> (1 - np.tanh(u) ** 2) | wrong derivative | u =

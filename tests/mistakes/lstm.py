@@ -91,7 +91,7 @@ dc = dc_next + dh * o * (1 - u**2) -> dc = dc_next | missing term | u = or h = o
 dc_next + dh * o * (1 - u**2) -> dc_next + dh * o | derivative left out | u =
 dc_next + dh * o * (1 - u**2) -> (dc_next + dh * o) * (1 - u**2) | wrong derivative | c = f or u =
 dc_next + dh * o * (1 - u**2) -> dc_next + dh * (1 - u**2) | derivative left out | h = o
-dc_next + dh * o * (1 - u**2) -> dc_next + de * o * (1 - u**2) | missing term, swapped operand | a = or h = o or u =
+dh * o * (1 - u**2) -> de * o * (1 - u**2) | missing term, swapped operand | a = or h = o or u =
 (1 - u**2) -> (1 - np.tanh(u) ** 2) | wrong derivative | u =
 (1 - u**2) -> (1 - cs[t + 1] ** 2) | wrong derivative | u =
 (1 - u**2) -> (1 - np.tanh(cs[t]) ** 2) | wrong step, wrong derivative | u =
