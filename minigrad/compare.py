@@ -27,7 +27,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from . import tree
+from . import tree, viz
 from .debug import located
 from .explain import Case, Divergence, Explanations
 from .tensor import Tensor
@@ -141,6 +141,24 @@ class Report:
         """The first wrong gradient, coming from the loss, if some of intermediates were given."""
         wrong = [row.name for row in self.rows if row.verdict in ("differs", "shape", "non-finite")]
         return self._case("first_divergence").divergence(wrong)
+
+    def draw(self, **options: Any) -> Any:
+        """Draw the graph, every operation coloured by how far off its gradient is: see `viz.draw`.
+
+        Where an explanation reproduces the manual numbers, the gradients of all operations are
+        known to be those that it leads to; else only those that were compared.
+        """
+        case = self._case("draw")
+        return viz.draw(case.loss, agreement=self._agreement(), **options)
+
+    def show(self, path: Any = None, **options: Any) -> Any:
+        """Make an interactive page of what `draw` draws, written to `path`: see `viz.show`."""
+        case = self._case("show")
+        return viz.show(case.loss, path, agreement=self._agreement(), **options)
+
+    def _agreement(self) -> dict[Any, tuple[float, str]]:
+        errors = {row.name: (row.max_rel, row.cells()[-1]) for row in self.rows}
+        return self._case("draw").agreement(errors, next(iter(self.explain()), None))
 
     def _case(self, what: str) -> Case:
         if self.case is None:

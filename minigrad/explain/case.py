@@ -191,24 +191,24 @@ class Case:
         place = f" [{where}]" if str(where) else ""
         return Explanation(f"{text}{place}.", kind, where, None, math.inf)
 
-    def agreement(self, errors: Mapping[str, float], best: Explanation | None) -> dict[Any, float]:
-        """Give the relative error of the gradient of every node that is known, by Tensor.
+    def agreement(
+        self, compared: Mapping[str, tuple[float, str]], best: Explanation | None
+    ) -> dict[Tensor, tuple[float, str]]:
+        """Give the relative error of the gradient of every node that is known, and a text with it.
 
-        Known are the manual ones; and all others, if an explanation reproduces these.
+        Known are those that were `compared`, by name; and all others, if an explanation reproduces
+        the numbers: then they are what the mistake leads to.
         """
-        found: dict[Any, float] = {}
+        found: dict[Tensor, tuple[float, str]] = {}
         if best is not None and best.mistake is not None and best.kind != "nearest":
-            search = self._search()
-            with np.errstate(all="ignore"):
-                delta = self.walk.walk({**search.idle, **best.mistake.edits}, best.mistake.moves)
-            for k, g in self.walk.cots.items():
-                if not isinstance(g, tuple):
-                    size = float(abs(g).max(initial=0)) or 1.0
-                    change = delta.get(k, 0.0)
-                    found[self.walk.nodes[k]] = float(np.max(abs(change), initial=0.0)) / size
-        for name, error in errors.items():
+            for k, error in self._search().errors_everywhere(best.mistake).items():
+                found[self.walk.nodes[k]] = error, "as the explanation has it"
+            for k in {k for k, _ in best.mistake.edits}:
+                error, _ = found.get(self.walk.nodes[k], (0.0, ""))
+                found[self.walk.nodes[k]] = error, best.sentence
+        for name, pair in compared.items():
             if name in self.keys:
-                found[self.walk.nodes[self.keys[name]]] = error
+                found[self.walk.nodes[self.keys[name]]] = pair
         return found
 
 

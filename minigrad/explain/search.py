@@ -138,6 +138,19 @@ class Search:
                 delta[k] = g - self.walk.cots[k]
             return self.vector(delta)
 
+    def errors_everywhere(self, mistake: Mistake) -> dict[int, float]:
+        """Give the relative error that a mistake leads to, of the gradient of every node."""
+        self.walk.compile(range(len(self.walk.nodes)))  # no jumps: every node is asked for
+        with np.errstate(all="ignore"):
+            delta = self.walk.walk({**self.idle, **mistake.edits}, mistake.moves)
+        found = {}
+        for k, g in self.walk.cots.items():
+            if not isinstance(g, Outputs):
+                g = mistake.gives.get(k, g + delta.get(k, 0.0))
+                size = max(_size(g), _size(self.walk.cots[k]))
+                found[k] = _size(g - self.walk.cots[k]) / size if size else 0.0
+        return found
+
     def tried(self, mistake: Mistake) -> tuple[float, Array]:
         """Give how much of the error is left at most, and the change; inf if shapes do not fit."""
         try:
