@@ -363,7 +363,7 @@ def options(params: dict[str, Any] | None) -> tuple[str, list[Any]]:
 
     def write(value: Any) -> str:
         if isinstance(value, (tuple, list)):
-            return f"({', '.join([write(v) for v in value])})"
+            return f"({', '.join([write(v) for v in value])}{',' * (len(value) == 1)})"
         if isinstance(value, slice):
             ends = [value.start, value.stop, *([value.step] if value.step is not None else [])]
             return ":".join(["" if end is None else write(end) for end in ends])
@@ -377,5 +377,5 @@ def options(params: dict[str, Any] | None) -> tuple[str, list[Any]]:
     given = {k: write(v) for k, v in params.items() if v is not None} if params else {}
     if list(given) == ["index"]:
         text = given["index"]
-        return f"[{text[1:-1] if text[0] == '(' else text}]", holes
+        return f"[{text[1:-1].rstrip(',') if text[0] == '(' else text}]", holes
     return f"({', '.join([f'{k}={v}' for k, v in given.items()])})" if given else "", holes

@@ -16,6 +16,7 @@ LAYERS = [
     ["ops"],
     ["autodiff", "fold", "linalg"],
     ["graph"],
+    ["stats"],
     ["debug", "scan", "testing", "viz"],
     ["compare"],
     ["custom"],
