@@ -42,7 +42,7 @@ class Wire(NamedTuple):
     @property
     def label(self) -> str:
         """Say which repetitions it leaves and, if it sets a state, which it enters: `t=76`."""
-        parts = []
+        parts = list[str]()
         for level in zip(*self.times, strict=True):
             fold, repetitions = level[0][0], sorted({r for _, r in level})
             some = [str(fold.moments[r]) for r in repetitions[:3]] + ["…"] * (len(repetitions) > 3)
@@ -101,8 +101,9 @@ class Graph:
                 edges.append((u, v, j, copy, carrier, p, q))
         leaving = {(fold, state) for (fold, _, _), state in states.items()}
         found: dict[tuple[End, End, int], tuple[int, set[Path]]] = {}
+        ends = [End(k) for k in range(len(self.nodes))]
         for u, v, j, copy, carrier, p, q in edges:
-            source, target = End(u), End(v)
+            source, target = ends[u], ends[v]
             if p or q:
                 source = next((End(u, "out", f) for f, _ in p if (f, u) in leaving), source)
                 ports = [End(states[f, v, j], "in", f) for f, _ in q if (f, v, j) in states]

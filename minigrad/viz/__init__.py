@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from .dot import GraphTooLarge, draw, drawing_classes
+from .dot import draw, drawing_classes
+from .export import to_json, to_mermaid
+from .fit import GraphTooLarge
 
-__all__ = ["DotNotFound", "GraphTooLarge", "draw"]
+__all__ = ["DotNotFound", "GraphTooLarge", "draw", "to_json", "to_mermaid"]
 
 
 def __getattr__(name: str) -> Any:

@@ -25,16 +25,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..fold import Cluster
-from ..graph import Graph
-from ..stats import Measured
 from . import colours, words
+from .fit import fitted
 from .scene import Agreement, Box, Line, Scene
 from .words import Run, clean
 
 if TYPE_CHECKING:
     import graphviz
 
-__all__ = ["GraphTooLarge", "draw", "drawing_classes"]
+__all__ = ["draw", "drawing_classes"]
 
 GREY, PURPLE, ORANGE, FRAME = "#64748b", "#6d28d9", "#c2410c", "#94a3b8"
 FONT = 'fontname="Helvetica,Arial,sans-serif"'
@@ -45,13 +44,6 @@ PAGE = f"""\
 height=0.3 {FONT} fontsize=11]
 \tedge [color="{GREY}" arrowsize=0.6 {FONT} fontsize=9 labeldistance=1.5 labelangle=-40]
 """
-TOO_LARGE = (
-    "laying this graph out would cost at least {:,}, above max_cost={:,} (`dot` does some 1,000 "
-    "per second). Look at it with mg.viz.show(loss, 'graph.html'), which has room for all; draw a "
-    "part, as in draw(h) of an intermediate tensor; leave fold=True, and put every repetition into "
-    '`with mg.scope("step", t):`, so that it is drawn once, and other operations into scopes, '
-    "which are drawn as single boxes where there is no room; or raise max_cost"
-)
 NO_DOT = (
     "Graphviz's program `dot` is not installed; the Python package graphviz does not include it. "
     "Install it with `apt-get install graphviz`, `brew install graphviz` or `conda install -c "
@@ -74,10 +66,6 @@ KEY = {  # what the legend says, of what there is in the picture
     "view": "no box: another view of its input",
     "port": "dashed: state passed on from step to step",
 }
-
-
-class GraphTooLarge(ValueError):  # noqa: N818 (it reads as what happened)
-    """Laying the graph out would take too long."""
 
 
 def draw(
@@ -105,20 +93,8 @@ def draw(
     GraphTooLarge (a ValueError) if boxes and the ranks that arrows cross exceed `max_cost` even
     with every scope shut; RuntimeError for a tensor without a graph.
     """
-    graph = Graph(outputs, fold)
-    levels = _boxes_by_depth(graph)
-    if depth is not None and depth < 1:
-        raise ValueError(f"draw: depth is the number of scopes to look into, at least 1: {depth}")
-    depths = range(min(depth or len(levels), len(levels)), 0, -1)
-    fitting = [d for d in depths if levels[d - 1] <= max_cost]
-    if not fitting:  # known without looking at the arrows
-        raise GraphTooLarge(TOO_LARGE.format(levels[0], max_cost))
-    measured = Measured(graph, grads)
-    for d in fitting:
-        scene = Scene(graph, measured, agreement, d)
-        if (cost := _cost(scene)) <= max_cost:
-            return drawing_classes()[0](name="minigrad", body=write(scene))
-    raise GraphTooLarge(TOO_LARGE.format(cost, max_cost))
+    scene = fitted(outputs, fold, depth, grads, agreement, max_cost)
+    return drawing_classes()[0](name="minigrad", body=write(scene))
 
 
 @functools.cache
@@ -153,43 +129,6 @@ def drawing_classes() -> tuple[Any, Any]:
                 return {"text/plain": f"{self!r}\n{NO_DOT}"}
 
     return Drawing, DotNotFound
-
-
-def _boxes_by_depth(graph: Graph) -> list[int]:
-    """Count the boxes of the pictures of depth 1, 2 ... until nothing is shut."""
-    operations, scopes, stack = [0], [0], [(graph.root, 0)]
-    while stack:
-        cluster, level = stack.pop()
-        if level == len(scopes):
-            operations.append(0)
-            scopes.append(0)
-        scopes[level] += 1
-        for item in cluster.items:
-            if isinstance(item, Cluster):
-                stack.append((item, level + 1))
-            else:
-                operations[level] += graph.nodes[item].op not in ("transpose", "pick")
-    scopes.append(0)
-    return [sum(operations[:d]) + scopes[d] for d in range(1, len(scopes))]
-
-
-def _cost(scene: Scene) -> int:
-    """Count the boxes, and the ranks that arrows cross if every box stands as low as it can."""
-    above: dict[str, list[str]] = defaultdict(list)
-    waiting, height = dict.fromkeys(scene.boxes, 0), dict.fromkeys(scene.boxes, 0)
-    for line in scene.lines:
-        above[line.target].append(line.source)
-        waiting[line.source] += 1
-    stack = [key for key, n in waiting.items() if n == 0]
-    while stack:
-        key = stack.pop()
-        for source in above[key]:
-            height[source] = max(height[source], height[key] + 1)
-            waiting[source] -= 1
-            if waiting[source] == 0:
-                stack.append(source)
-    ranks = [height[line.source] - height[line.target] for line in scene.lines]
-    return len(scene.boxes) + sum([max(n - 1, 0) for n in ranks])
 
 
 # ---- the text ------------------------------------------------------------------------------------

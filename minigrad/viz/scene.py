@@ -84,12 +84,14 @@ class Scene:
         for k, u in enumerate(shown):
             self.members[u].append(k)
         self.errors, self.texts = _agreement(graph, agreement)
+        self.compared = agreement is not None
         self.usual = _usual_dtype(self.shown)
         self.scalar = len(self.shown) <= SCALAR_NODES and all(
             n.value.shape == () for n in self.shown
         )
         self.outputs = _outputs(graph)
         self.written = {} if self.scalar else _written(graph, self.shown, self.outputs)
+        self._keys: dict[End, str] = {}
         self._names: dict[int, dict[Any, str]] = {}  # by id of a module: parameter -> name
         self.homes: dict[int, Cluster] = {}  # of the operations that are shown
         self.parents: dict[Cluster, Cluster] = {}
@@ -97,7 +99,7 @@ class Scene:
         self._place(depth)
         self._wire(graph.wires())
         self.boxes = self._boxes()
-        self.scale = self._scale(agreement is not None)
+        self.scale = self._scale()
 
     # ---- wires -----------------------------------------------------------------------------------
 
@@ -107,7 +109,7 @@ class Scene:
         self.wired: dict[int, set[int]] = defaultdict(set)  # node -> positions with an arrow
         self.starts: dict[End, str] = {}  # what a state is at first, if no arrow says it
         picks = self._picks(wires)
-        drawn: list[tuple[Wire, str]] = []
+        drawn: list[tuple[Wire, str]] = []  # with its label
         self.uses: dict[int, list[int]] = defaultdict(list)  # node -> parameters written in it
         for wire in wires:
             source, target = nodes[wire.source.node], nodes[wire.target.node]
@@ -183,10 +185,11 @@ class Scene:
 
     def key(self, end: End) -> str:
         """Name the box that an end of a wire is in: `n12`, the port `n12_out3`, the scope `c3`."""
-        home = self._home(end)
-        if home in self.shut:
-            return f"c{self.shut[home].number}"
-        return f"n{end.node}" + (f"_{end.port}{end.fold.number}" if end.fold else "")
+        if end not in self._keys:
+            home, port = self._home(end), f"_{end.port}{end.fold.number}" if end.fold else ""
+            shut = self.shut.get(home)
+            self._keys[end] = f"n{end.node}{port}" if shut is None else f"c{shut.number}"
+        return self._keys[end]
 
     def _home(self, end: End) -> Cluster:
         if end.fold:
@@ -241,8 +244,8 @@ class Scene:
 
     def runs(self, k: int) -> list[Run]:
         """Write a node, with the parameters that it uses."""
-        args = [arg for arg in self.graph.nodes[k].args if arg in self.written]
-        inside = {int(arg): self.write(int(arg), k) for arg in args}
+        args = self.graph.nodes[k].args if self.written else ()
+        inside = {int(arg): self.write(int(arg), k) for arg in args if arg in self.written}
         return words.operation(self.graph, k, inside, self.wired.get(k, ()))
 
     def _scope(self, key: str, cluster: Cluster) -> Box:
@@ -278,9 +281,9 @@ class Scene:
 
     # ---- numbers ---------------------------------------------------------------------------------
 
-    def _scale(self, agreement: bool) -> colours.Scale | None:
+    def _scale(self) -> colours.Scale | None:
         """Make the scale that colours the picture; None if there are no numbers for it."""
-        if agreement:
+        if self.compared:
             return colours.agreement(self.errors)
         if self.measured.grads is None:
             return None

@@ -71,6 +71,8 @@ def operation(
     node = graph.nodes[k]
     if not node.op:
         return [Run(clean(node.name or ARRAY.get(node.kind, node.kind)), "name")]
+    if not (node.name or node.params or inside or str in map(type, node.args)):
+        return [Run(clean(node.op), "name")]  # as most are, in a graph that is large
     options = clean(TRIVIAL.sub("", graph.options(k)).replace("(, ", "(").replace("()", ""))
     inputs = [Run("·")] * len(node.args)
     for j, arg in enumerate(node.args):
