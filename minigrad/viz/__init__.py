@@ -5,8 +5,9 @@ from typing import Any
 from .dot import draw, drawing_classes
 from .export import to_json, to_mermaid
 from .fit import GraphTooLarge
+from .html import show
 
-__all__ = ["DotNotFound", "GraphTooLarge", "draw", "to_json", "to_mermaid"]
+__all__ = ["DotNotFound", "GraphTooLarge", "draw", "show", "to_json", "to_mermaid"]
 
 
 def __getattr__(name: str) -> Any:

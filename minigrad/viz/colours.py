@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from .words import number
 
-__all__ = ["BAD", "Cell", "Scale", "agreement", "gradient"]
+__all__ = ["BAD", "Cell", "Scale", "agreement", "magnitude"]
 
-GRADIENT = ["#392d7d", "#2c4b95", "#0269a4", "#1385a2", "#179e9e", "#0ab98f", "#6ecc73", "#b6d85b"]
-GRADIENT += ["#f7e04f"]
+MAGNITUDE = ["#392d7d", "#2c4b95", "#0269a4", "#1385a2", "#179e9e", "#0ab98f", "#6ecc73", "#b6d85b"]
+MAGNITUDE += ["#f7e04f"]
 ERROR = ["#caf3e0", "#c3eab7", "#d3da83", "#e6bf50", "#e79c26", "#e4780c", "#cd571b", "#ae3823"]
 ERROR += ["#8d1925"]
 ZERO, BAD, NONE = "#ffffff", "#d100d1", "#e2e8f0"
@@ -87,16 +87,16 @@ class Scale(NamedTuple):
         return [self.cell(values[a:b]) for a, b in itertools.pairwise(cuts)]
 
 
-def gradient(
-    values: Mapping[int, float | None], span: Iterable[int], shown: Iterable[int]
+def magnitude(
+    name: str, values: Mapping[int, float | None], span: Iterable[int], shown: Iterable[int]
 ) -> Scale:
-    """Make the scale of gradients, from the smallest to the largest of those in `span`."""
+    """Make a scale of magnitudes, from the smallest to the largest of those in `span`."""
     logs = _logs(values, span)
     low, high = math.floor(min(logs, default=-1.0)), math.ceil(max(logs, default=0.0))
     high, every = max(high, low + 1), _logs(values, shown)
     beyond = min(every, default=low) < low, max(every, default=high) > high
     signs = {"0": "zero", "!": "not finite"}
-    return Scale("rms gradient", values, GRADIENT, low, high, signs, *beyond)
+    return Scale(name, values, MAGNITUDE, low, high, signs, *beyond)
 
 
 def agreement(values: Mapping[int, float | None]) -> Scale:

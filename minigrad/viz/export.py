@@ -18,10 +18,12 @@ The JSON is one object; what the page of `mg.viz.show` reads is the same:
     histograms  null, or {values, grads}: by node [low, high, counts], or null
     agreement   null, or {errors, texts}: by number of node, as text; an error is null if it is nan
     scopes      {key, title, parent, items}, of a fold also {when, letter, moments, detected}, of a
-                module its {line}: items are keys of boxes and scopes, in order
+                module its {line}: items are keys of boxes and scopes, in order; where they are
+                very many, they stand in scopes that are a {part}
     boxes       what is drawn, by key: {kind, title, home, fact, notes, node, members, written,
                 output}, without what is empty: a title is a list of [text, style], home is a scope,
                 members are the nodes that it stands for by repetition, written its parameters
+    inside      the key of the box that shows a node which has none, by number of node, as text
     wires       [source, target, label, position, state, folds, times]: keys of boxes; the folds
                 that it leaves, and a list of the repetitions where it does, or null for all
 """
@@ -50,6 +52,7 @@ from .words import clean
 __all__ = ["data", "dumps", "to_json", "to_mermaid"]
 
 FORMAT = "minigrad-graph 1"
+PART = 250  # items of a scope
 HERE = frozenset([()])  # of a wire that leaves no fold
 
 
@@ -96,6 +99,10 @@ def data(scene: Scene) -> dict[str, Any]:
     if scene.compared:
         errors = dict(zip(scene.errors, _rounded([*scene.errors.values()]), strict=True))
         agreement = {"errors": errors, "texts": scene.texts}
+    scopes = _in_parts(_scopes(scene))
+    homes = {key: scope["key"] for scope in scopes for key in scope["items"]}
+    for scope in scopes:
+        scope["parent"] = homes.get(scope["key"])
     return {
         "format": FORMAT,
         "title": words.plain(scene.runs(graph.shown[graph.outputs[0]])) if graph.outputs else "",
@@ -107,8 +114,9 @@ def data(scene: Scene) -> dict[str, Any]:
         "grads": measured.grads and _columns(measured.grads),
         "histograms": histograms,
         "agreement": agreement,
-        "scopes": _scopes(scene),
-        "boxes": {box.key: _box(box) for box in scene.boxes.values()},
+        "scopes": scopes,
+        "boxes": {box.key: _box(box, homes[box.key]) for box in scene.boxes.values()},
+        "inside": _inside(scene),
         "wires": [_wire(line) for line in scene.lines],
     }
 
@@ -164,12 +172,12 @@ def _scopes(scene: Scene) -> list[dict[str, Any]]:
         items = [f"c{i.number}" if isinstance(i, Cluster) else f"n{i}" for i in cluster.items]
         keys = [key for key in items if key[0] == "c" or key in scene.boxes]
         frame: Any = cluster.frame
-        parent = scene.parents.get(cluster)
+        after = [key for key in inside[cluster] if "_out" in key]
+        before = [key for key in inside[cluster] if "_out" not in key]
         scope: dict[str, Any] = {
             "key": f"c{cluster.number}",
             "title": words.title(cluster) if frame else "",
-            "parent": parent and f"c{parent.number}",
-            "items": inside[cluster] + keys,
+            "items": before + keys + after,
         }
         if cluster.moments:
             scope |= {"when": words.when(cluster), "letter": clean(cluster.letter)}
@@ -180,17 +188,47 @@ def _scopes(scene: Scene) -> list[dict[str, Any]]:
     return found
 
 
+def _in_parts(scopes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Cut scopes with very many items into parts, and these again, so that some can be shut."""
+    found, stack = list[dict[str, Any]](), [(scope, 0) for scope in reversed(scopes)]
+    while stack:
+        scope, first = stack.pop()
+        found.append(scope)
+        items, parts = scope["items"], list[str]()
+        step = max(40, -(-len(items) // 40))
+        for start in range(0, len(items), step) if len(items) > PART else ():
+            title = f"{first + start + 1:,} … {first + min(start + step, len(items)):,}"
+            part = {"key": f"{scope['key']}/{start}", "title": title, "part": True}
+            stack.append((part | {"items": items[start : start + step]}, first + start))
+            parts.append(str(part["key"]))
+        scope["items"] = parts or items
+    return found
+
+
+def _inside(scene: Scene) -> dict[int, str]:
+    """Say which box shows a node that has none: a parameter, a view of one, what picks an output."""
+    keys = {k: box.key for box in scene.boxes.values() for k in box.written}
+    for k, users in scene.uses.items():
+        keys |= {p: f"n{k}" for p in users if p not in keys}
+    for k in sorted(scene.hidden):
+        node = scene.graph.nodes[k]
+        if node.op and isinstance(node.args[0], int):
+            source = scene.graph.shown[node.args[0]]
+            keys[k] = keys.get(source, f"n{source}")
+    return {k: key for k, key in keys.items() if key in scene.boxes and f"n{k}" not in scene.boxes}
+
+
 def _defined(module: Any) -> str:
     """Say where the forward method of a module stands."""
     code = getattr(getattr(type(module), "forward", None), "__code__", None)
     return f"{os.path.basename(code.co_filename)}, line {code.co_firstlineno}" if code else ""
 
 
-def _box(box: Box) -> dict[str, Any]:
+def _box(box: Box, home: str) -> dict[str, Any]:
     content = {
         "kind": box.kind,
         "title": [list(run) for run in box.runs],
-        "home": f"c{box.home.number}",
+        "home": home,
         "fact": box.fact,
         "notes": box.notes,
         "node": box.node,
@@ -262,11 +300,11 @@ def _nested(scene: Scene) -> Iterator[str]:
             yield f"{indent}end\n"
         elif key in content:
             scope = content[key]
-            if scope["parent"]:
+            if scope["title"]:
                 title = " · ".join([scope[part] for part in ("title", "when") if part in scope])
                 yield f'{indent}subgraph {key}["{_mermaid_text(title)}"]\n'
                 stack.append(("end", level))
-            inner = level + bool(scope["parent"])
+            inner = level + bool(scope["title"])
             stack += [(item, inner) for item in reversed(scope["items"])]
 
 

@@ -17,7 +17,7 @@ from ..graph import Graph
 from ..stats import Measured
 from .scene import Agreement, Scene
 
-__all__ = ["GraphTooLarge", "fitted", "keeping"]
+__all__ = ["GraphTooLarge", "boxes_by_depth", "fitted", "keeping"]
 
 TOO_LARGE = (
     "laying this graph out would cost at least {:,}, above max_cost={:,} (`dot` does some 1,000 "
@@ -63,7 +63,7 @@ def fitted(
     if depth is not None and depth < 1:
         raise ValueError(f"depth is the number of scopes to look into, at least 1, not {depth}")
     graph = Graph(outputs, fold)
-    levels = _boxes_by_depth(graph)
+    levels = boxes_by_depth(graph)
     depths = range(min(depth or len(levels), len(levels)), 0, -1)
     fitting = [d for d in depths if levels[d - 1] <= max_cost]
     if not fitting:  # known without looking at the arrows
@@ -76,7 +76,7 @@ def fitted(
     raise GraphTooLarge(TOO_LARGE.format(cost, max_cost))
 
 
-def _boxes_by_depth(graph: Graph) -> list[int]:
+def boxes_by_depth(graph: Graph) -> list[int]:
     """Count the boxes of the pictures of depth 1, 2 ... until nothing is shut."""
     operations, scopes, stack = [0], [0], [(graph.root, 0)]
     while stack:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..fold import Cluster
 from ..graph import End, Graph, Node, Wire
-from ..stats import Measured
+from ..stats import Measured, Stats
 from ..tape import Outputs
 from ..tensor import Tensor
 from . import colours, words
@@ -99,7 +99,8 @@ class Scene:
         self._place(depth)
         self._wire(graph.wires())
         self.boxes = self._boxes()
-        self.scale = self._scale()
+        scales = self.scales()
+        self.scale = scales.get("errors", scales.get("grads"))  # if there is anything to show
 
     # ---- wires -----------------------------------------------------------------------------------
 
@@ -281,19 +282,22 @@ class Scene:
 
     # ---- numbers ---------------------------------------------------------------------------------
 
-    def _scale(self) -> colours.Scale | None:
-        """Make the scale that colours the picture; None if there are no numbers for it."""
+    def scales(self) -> dict[str, colours.Scale]:
+        """Make the scales that can colour the picture, by what they show, best first."""
+        found: dict[str, colours.Scale] = {}
         if self.compared:
-            return colours.agreement(self.errors)
-        if self.measured.grads is None:
-            return None
-        sizes = {
-            k: None if s is None or not s.size else math.nan if s.bad else s.rms
-            for k, s in enumerate(self.measured.grads)
-        }
+            found["errors"] = colours.agreement(self.errors)
         shown = [k for box in self.boxes.values() for k in [*box.members, *box.written]]
-        folded = [k for k in shown if self.graph.paths[k]]
-        return colours.gradient(sizes, folded or shown, shown)  # time is what to see
+        folded = [k for k in shown if self.graph.paths[k]]  # where there is time, it is what to see
+        for key, name in (("grads", "rms gradient"), ("values", "rms value")):
+            stats: Sequence[Stats | None] | None = getattr(self.measured, key)
+            if stats is not None:
+                sizes = {
+                    k: None if s is None or not s.size else math.nan if s.bad else s.rms
+                    for k, s in enumerate(stats)
+                }
+                found[key] = colours.magnitude(name, sizes, folded or shown, shown)
+        return found
 
     def size(self, numbers: Sequence[int], signed: bool = False) -> str:
         """Write what the scale shows of some nodes: `|g| 1e−18 … 1e−4`, `error 3e−12`, or nothing.
