@@ -75,7 +75,10 @@ class Graph:
 
     def options(self, number: int) -> str:
         """Write the metadata of an operation: `[:, 0:4]`, `[t]`, `(axis=0)`; empty without any."""
-        text, holes = options(self.nodes[number].params)
+        params = self.nodes[number].params
+        if not params:
+            return ""
+        text, holes = options(params)
         for k, hole in enumerate(holes):
             fixed = getattr(hole, "__name__", str(hole))
             text = text.replace(HOLE, self._moving.get((number, k), fixed), 1)

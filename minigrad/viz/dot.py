@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import functools
 import html
-import math
 import shutil
 import textwrap
 from collections import defaultdict
@@ -237,9 +236,8 @@ def _legend(scene: Scene) -> str:
     lines = [_small(line, limit=200) for line in textwrap.wrap("; ".join(key), 78)]
     worst = scene.worst()
     lines += [_small("worst first:")] * bool(worst)
-    for name, error, text in worst:
-        size = "not compared" if math.isnan(error) else words.number(error)
-        lines.append(f"{_safe(name)} {_small(f'{size} {text}'.strip(), limit=80)}")
+    for k, error, why in worst:
+        lines.append(f"{_safe(scene.label(k))} {_small(f'{error} {why}'.strip(), limit=80)}")
     text = "".join([f'{line}<br align="left"/>' for line in lines])
     rows.append(f'<td colspan="4" align="left" balign="left">{text}</td>')
     body = "".join([f"<tr>{row}</tr>" for row in rows])

@@ -115,7 +115,13 @@ def _look(scene: Scene) -> dict[str, Any]:
     levels = boxes_by_depth(scene.graph)
     fitting = [d for d, boxes in enumerate(levels) if boxes <= ROOM]
     level = len(levels) if levels[-1] <= ROOM else max(fitting, default=0)
-    return {"scales": scales, "zero": colours.ZERO, "bad": colours.BAD, "level": level}
+    lists = {  # text, number, node, name of the node
+        "first": [(what, size, k, scene.label(k)) for what, size, k in scene.findings()],
+        "broken": [(f"{kind} of", "", k, scene.label(k)) for kind, k in scene.broken()[:30]],
+        "worst": [(error, text, k, scene.label(k)) for k, error, text in scene.worst(50)],
+    }
+    ink = {"zero": colours.ZERO, "bad": colours.BAD}
+    return {"scales": scales, "level": level} | ink | lists
 
 
 @functools.cache
@@ -124,14 +130,15 @@ def _parts() -> tuple[str, ...]:
     style, script, body = [
         (PARTS / f"page.{kind}").read_text("utf-8") for kind in ("css", "js", "html")
     ]
-    style = re.sub(r"\s*([{};:,])\s*", r"\1", " ".join(style.split()))
+    style = re.sub(r"\s*([{};:,])\s*", r"\1", " ".join(style.split())).replace(";}", "}")
     return style, squeezed(script), body.strip()
 
 
 def squeezed(script: str) -> str:
-    """Take comments, indents and spaces around signs out of the script, which is written for it.
+    """Take out of the script what only people need: comments, indents, spaces around signs.
 
-    Strings, templates and regular expressions stay as they are; every statement ends in `;` or `}`.
+    It is written for this: every statement ends in `;` or `}`, templates do not nest, and strings,
+    templates and regular expressions stay as they are.
     """
     kept: list[str] = []
 
@@ -141,7 +148,12 @@ def squeezed(script: str) -> str:
             return "\0"
         return " "
 
-    text = re.sub(r" ?([{}()\[\];,=+*<>?:&|!/-]) ?", r"\1", TOKEN.sub(word, script))
+    text = re.sub(" +", " ", TOKEN.sub(word, script))
+    text = re.sub(r" ?([{}()\[\];,=+*<>?:&|!/-]) ?", r"\1", text)
+    text = re.sub(r"\((\w+)\)=>", r"\1=>", text.replace(";}", "}"))
+    declarations = 1
+    while declarations:  # const a=1;const b=2;
+        text, declarations = re.subn(r"(?<![(\w])const ([^;]*);const\b ?", r"const \1,", text)
     rest = iter(kept)
     return re.sub("\0", lambda _: next(rest), text)
 

@@ -24,7 +24,6 @@ const text = (x, y, cls, ...kids) => el("text", {x: r(x), y: r(y), class: cls}, 
 const r = (x) => round(x * 10) / 10;
 const plain = (box) => box.title.map((t) => t[0]).join("");
 const plural = (n, what) => `${n.toLocaleString("en")} ${what}${n === 1 ? "" : "s"}`;
-const product = (list) => list.reduce((a, b) => a * b, 1);
 const pen = el("canvas").getContext("2d");
 
 function width(words, size, bold) {
@@ -65,10 +64,7 @@ function blend(palette, x) {
 // the mean of several: geometric, or the largest error; nan if one is
 function mean(values) {
   const known = values.filter((x) => x !== null), logs = known.filter(good).map(log);
-  if (!known.length) return null;
-  if (!known.every(Number.isFinite)) return NaN;
-  if (!logs.length) return 0;
-  return 10 ** (mode === "errors" ? most(logs) : logs.reduce((a, b) => a + b) / logs.length);
+  return !known.length ? null : !known.every(Number.isFinite) ? NaN : !logs.length ? 0 : 10 ** (mode === "errors" ? most(logs) : logs.reduce((a, b) => a + b) / logs.length);
 }
 
 function cell(values) {
@@ -123,15 +119,11 @@ class Item {
   }
 }
 
-function folds(key) { // around a box, or this and those around it; outermost first
-  const s = SCOPES.get(key);
-  return !s ? [] : [...folds(s.parent), ...(s.moments ? [s] : [])];
-}
-
 function chain(key) { // the scopes from the outermost to this one
   const s = SCOPES.get(key);
   return s.parent ? [...chain(s.parent), s] : [];
 }
+const folds = (key) => chain(key).filter((s) => s.moments);
 
 function repetitions(box, k) { // the k-th member of a box: fold -> repetition
   const reps = {};
@@ -144,9 +136,7 @@ function repetitions(box, k) { // the k-th member of a box: fold -> repetition
 
 function members(box, reps) { // of some repetitions only
   const all = box?.members || [], some = Object.entries(reps);
-  const many = some.length && all.length > 1
-    && product(folds(box.home).map((f) => f.moments.length)) === all.length;
-  return !many ? all : all.filter((_, k) => {
+  return all.length < 2 || !some.length ? all : all.filter((_, k) => {
     const own = repetitions(box, k);
     return some.every(([f, x]) => !(f in own) || own[f] === x);
   });
@@ -212,11 +202,9 @@ function connect() {
 
 function pass(item) { // from every repetition to the next
   item.kids.forEach(pass);
-  if (!item.row) return;
-  const names = item.scope.items.filter((k) => /_out/.test(k)).map((k) =>
-    plain(BOXES[k]).replace(/\[.*/, ""));
-  item.kids.slice(1).forEach((to, k) => names.length && add(item, item.kids[k], to,
-    {from: item.kids[k], to, label: k ? "" : names.join(", "), state: true, last: true, flat: true}));
+  if (!item.row || !item.scope.items.some((k) => /_out/.test(k))) return;
+  item.kids.slice(1).forEach((to, k) => add(item, item.kids[k], to,
+    {from: item.kids[k], to, label: "", state: true, last: true, flat: true}));
 }
 
 // an edge between kids or lanes of an item; one for all wires that run there
@@ -229,12 +217,10 @@ function add(item, a, b, edge) {
   }
 }
 
-function lane(item, side, source) { // where wires of one source come in or go out
-  const lanes = item[side];
-  if (!lanes.has(source.id)) {
-    lanes.set(source.id, {id: `${side}<${source.id}`, lane: true, item, w: 6, h: 0});
-  }
-  return lanes.get(source.id);
+function lane(item, side, {id}) { // where wires of one source come in or go out
+  const lane = item[side].get(id) || {id: `${side}<${id}`, lane: true, item, w: 6, h: 0};
+  item[side].set(id, lane);
+  return lane;
 }
 
 function join(from, to, label, state) {
@@ -521,9 +507,9 @@ function build() {
 function draw(item, x, y, frames, lines, boxes) {
   Object.assign(item, {left: x, top: y});
   if (item.up) places.set(item.id, item);
-  if (!item.kids.length) return boxes.append(drawBox(item));
-  if (item.up) frames.append(drawFrame(item));
-  item.edges.forEach((e) => lines.append(...drawEdge(e, x, y)));
+  if (!item.kids.length) return boxes.append(item.node = drawBox(item));
+  if (item.up) frames.append(item.node = drawFrame(item));
+  item.edges.forEach((e) => lines.append(...drawEdge(e, x, y).filter(Boolean)));
   for (const k of item.kids) draw(k, x + k.x - k.w / 2, y + k.y, frames, lines, boxes);
 }
 
@@ -533,7 +519,6 @@ function drawBox(item) {
   const round = /leaf|constant|parameter/.test(kind) ? 0 : 6, step = (w - 16) / cells.length;
   return el("g", {class: `box ${kind} ${box?.output ? "output" : ""}`, tabindex: 0, role: "button",
     "data-id": item.id, "aria-label": said, "aria-expanded": box ? null : "false"},
-  box?.output && rect(x - 3, y - 3, w + 6, h + 6, "ring", {rx: 8}),
   rect(x, y, w, h, item.bare ? "bare" : "frame", {rx: round}),
   lines.map((l, k) => text(x + w / 2, y + 14 * k + (item.bare ? 12 : 14), l.size < 12 ? "small mid"
     : "mid", l.runs.map(([t, s]) => el("tspan", {class: s}, t)))),
@@ -579,8 +564,7 @@ function drawEdge(e, x, y) {
   }
   e.path = el("path", {d: `M${r(start[0])} ${r(start[1])}${d}`, class: ["wire", e.state && "state",
     e.last && "last"].filter(Boolean).join(" ")});
-  const [a, b] = e.flat ? [at[0] + 22, at[1] - 5] : [(near[0] + v) / 2 + 4, (near[1] + at[1]) / 2 + 3];
-  return [e.path, ...(e.label ? [text(a, b, `small ${e.flat && "mid"}`, e.label)] : [])];
+  return [e.path, e.label && text((near[0] + v) / 2 + 4, (near[1] + at[1]) / 2 + 3, "small", e.label)];
 }
 
 // ---- pan and zoom -------------------------------------------------------------------------------
@@ -596,8 +580,8 @@ function moved(change) {
 }
 
 function fit() { // all of it, or of what is much taller than the window a readable beginning
-  const {width: w, height: h} = frame(), whole = min((w - 32) / view.w, (h - 32) / view.h, 1.25);
-  const k = max(0.02, whole < 0.5 ? max(whole, min((w - 32) / view.w, 0.85)) : whole);
+  const {width: w, height: h} = frame(), wide = min((w - 32) / view.w, 1.25);
+  const whole = min(wide, (h - 32) / view.h), k = max(0.02, whole < 0.5 ? min(wide, 0.85) : whole);
   moved({k, fitted: true, x: view.w / 2 - w / 2 / k,
     y: view.h * k > h ? -16 / k : view.h / 2 - h / 2 / k});
 }
@@ -608,11 +592,11 @@ function zoomAt(factor, px = frame().width / 2, py = frame().height / 2) {
 }
 
 function reveal(item) {
-  const {width: w, height: h} = frame(), k = zoom.k < 0.5 ? 0.9 : zoom.k;
-  const [x, y] = [(item.left - zoom.x) * zoom.k, (item.top - zoom.y) * zoom.k];
-  if (zoom.k === k && min(x, y, w - x - item.w * k, h - y - item.h * k) > 8) return;
-  moved({k, fitted: false, x: item.left + item.w / 2 - w / 2 / k,
-    y: item.top + min(item.h / 2, h / 3 / k) - h / 2 / k});
+  const {width: w, height: h} = frame(), k = max(zoom.k, 0.5), x = item.left + item.w / 2;
+  const y = item.top + min(item.h / 2, h / 3 / k), far = (a, b) => Math.abs(a) > b / 2 - 40;
+  if (far((x - zoom.x) * k - w / 2, w) || far((y - zoom.y) * k - h / 2, h) || k > zoom.k) {
+    moved({k, fitted: false, x: x - w / 2 / k, y: y - h / 2 / k});
+  }
 }
 
 function again(id) { // and keep what was touched where it is
@@ -624,9 +608,7 @@ function again(id) { // and keep what was touched where it is
   focus(id);
 }
 
-function focus(id = "") {
-  document.querySelector(`[data-id="${CSS.escape(id)}"]`)?.focus({preventScroll: true});
-}
+const focus = (id) => places.get(id)?.node.focus({preventScroll: true});
 
 function flip(item) {
   if (!flipped.delete(item.id)) flipped.add(item.id);
@@ -653,22 +635,19 @@ function select(id) {
 }
 
 function mark() { // what is selected and its wires, what was found and what not
-  for (const e of $("graph").querySelectorAll("[data-id]")) {
-    const item = places.get(e.dataset.id), {box, shut, scope} = item;
-    const has = (b) => [b.key, ...(b.written || [])].some((k) => hits.has(k));
-    const hit = hits && (box ? has(box) : shut && scope && boxesIn(scope).some(has));
-    e.classList.toggle("selected", item.id === selected);
-    e.classList.toggle("hit", Boolean(hit));
-    e.classList.toggle("miss", Boolean(hits && !hit && !item.kids.length));
-  }
-  for (const item of [view, ...places.values()]) {
-    item.edges.forEach((e) => e.path.classList.toggle("near", e.from.id === selected
-      || e.ends.has(selected)));
+  const has = (b) => [b.key, ...(b.written || [])].some((k) => hits.has(k));
+  for (const {id, node, box, shut, scope, kids, edges} of [view, ...places.values()]) {
+    const hit = hits && (box ? has(box) : shut && boxesIn(scope).some(has));
+    const turn = (name, on) => node?.classList.toggle(name, Boolean(on));
+    turn("selected", id === selected);
+    turn("hit", hit);
+    turn("miss", hits && !hit && !kids.length);
+    edges.forEach((e) => e.path.classList.toggle("near", e.from.id === selected || e.ends.has(selected)));
   }
 }
 
 function goTo(key, k) { // open what is around a box, and select it, perhaps in one repetition
-  const reps = k >= 0 ? repetitions(BOXES[key], k) : {};
+  const reps = k >= 0 && BOXES[key].members.length > 1 ? repetitions(BOXES[key], k) : {};
   Object.assign(moment, reps);
   for (const f of folds(BOXES[key].home)) {
     if (rows.has(f.key)) rows.set(f.key, reps[f.key] ??= rows.get(f.key));
@@ -689,20 +668,20 @@ function goTo(key, k) { // open what is around a box, and select it, perhaps in 
 
 const owner = (k) => BOXES[`n${D.nodes.shown[k]}`] || BOXES[D.inside[D.nodes.shown[k]]];
 
+const formOf = (k) => D.forms[D.nodes.form[k]];
+const shapeOf = (k) => `(${(formOf(k).shape || []).join(", ")})`;
+
 function nameOf(k) {
-  const box = owner(k), f = D.forms[D.nodes.form[k]], at = box?.members?.indexOf(k);
-  if (!box || box.node !== D.nodes.shown[k]) return f.name || [f.op, box && plain(box)].join(": ");
-  const where = chain(box.home).map((s) => s.title.replace(/:.*| ×.*/g, "")).join("/");
-  const reps = box.members.length > 1 ? repetitions(box, at) : {};
-  return [(where && `${where}: `) + plain(box), ...folds(box.home).filter((s) => s.key in reps).map((s) =>
+  const box = owner(k), f = formOf(k), many = box?.members?.length > 1;
+  if (!box || box.node !== D.nodes.shown[k]) return f.name || f.op;
+  const reps = many ? repetitions(box, box.members.indexOf(k)) : {};
+  return [plain(box), ...folds(box.home).filter((s) => s.key in reps).map((s) =>
     `${s.letter}=${s.moments[reps[s.key]]}`)].join(", ");
 }
 
-const button = (words, onclick, cls) => el("button", {onclick, class: cls}, words);
-const link = (k, words = nameOf(k)) => {
-  const box = owner(k), at = box?.members?.length > 1 ? box.members.indexOf(k) : -1;
-  return box ? button(words, () => goTo(box.key, at), "link") : words;
-};
+const goToNode = (k) => goTo(owner(k).key, owner(k).members?.indexOf(k));
+const link = (k, name = nameOf(k)) => (owner(k) ? el("button", {class: "link", onclick: () =>
+  goToNode(k)}, name) : name);
 const table = (...lines) => el("table", {}, lines.map((row) => el("tr", {}, row.map((c) =>
   el("td", {}, c)))));
 const p = (words, cls) => words && el("p", {class: cls}, words);
@@ -715,34 +694,22 @@ function inspect() {
 }
 
 function overview() {
-  const lines = [], bad = [], by = (x) => x ?? 1e999;
-  for (const what of ["grads", "values"].filter((m) => D[m])) {
-    const name = what === "grads" ? "gradient" : "value", all = D.nodes.form.map((_, k) => k);
-    const some = all.filter((k) => size(k, what) > 0).sort((a, b) => size(a, what) - size(b, what));
-    all.forEach((k) => Number.isNaN(size(k, what)) && bad.push([k, name]));
-    for (const [word, k] of [["smallest", some[0]], ["largest", some.at(-1)]]) {
-      if (k >= 0) lines.push([`${word} ${name}`, num(size(k, what), 3), link(k)]);
-    }
-    lines.push([`${name} all zero`, all.filter((k) => size(k, what) === 0).length]);
-  }
-  const worst = Object.entries(D.agreement?.errors || {}).sort(([, a], [, b]) => by(b) - by(a));
-  return [el("h2", {}, D.title), p(`${plural(N, "node")} on the tape, ${plural(Object.keys(BOXES)
-    .length, "box").replace("xs", "xes")} in the picture.`),
+  const list = (title, lines, cls) => lines.length && [h3(title, cls), table(...lines.map(
+    ([a, b, k, name]) => [a, b, link(k, name)]))];
+  return [el("h2", {}, D.title), p(`${plural(N, "node")} on the tape, ${
+    Object.keys(BOXES).length} boxes in the picture.`),
   !D.grads && p("Gradients are not computed: run backward() first, or show with grads=True.", "bad"),
-  bad.length && [h3(`not finite: ${plural(bad.length, "array")}`, "bad"), el("ol", {}, bad.slice(0, 30)
-    .map(([k, name]) => el("li", {}, name, " of ", link(k))))],
-  table(...lines), worst.length && [h3("worst first"), table(...worst.slice(0, 50).map(([k, x]) => [
-    link(+k), x === null ? "not compared" : num(x, 3), D.agreement.texts[k]]))],
-  p("Select a box to see its numbers; press ? for the keys.", "note")];
+  list("not finite", LOOK.broken, "bad"), list("worst first", LOOK.worst), list("", LOOK.first),
+  p("Select a box for its numbers; press ? for the keys.", "note")].flat();
 }
 
 const path = (key) => chain(key).map((s) => s.title).join(" › ");
 
 function boxFacts({box, members: all, key}) {
-  const head = [el("h2", {}, plain(box)), p(path(box.home), "note")], form = D.forms[D.nodes.form[box.node]];
+  const head = [el("h2", {}, plain(box)), p(path(box.home), "note")], form = formOf(box.node);
   if (box.kind === "port") {
-    return [...head, p(/_in/.test(key) ? "The state from the repetition before."
-      : "The state for the next repetition."), ...(box.notes || []).map((n) => p(n))];
+    return [...head, p(/_in/.test(key) ? "from the repetition before"
+      : "to the next repetition"), ...(box.notes || []).map((n) => p(n))];
   }
   const f = folds(box.home).at(-1), many = f && all.length === f.moments.length && all.length > 1;
   const at = many ? moment[f.key] ?? -1 : -1, nodes = at < 0 ? all : [all[at]];
@@ -754,12 +721,12 @@ function boxFacts({box, members: all, key}) {
       $("side").querySelector("input").focus();
     }}), el("output", {}, at < 0 ? "all" : `= ${f.moments[at]}`));
   const errors = D.agreement && nodes.map((k) => D.agreement.texts[k]).filter(Boolean).slice(0, 3);
-  return [...head, p([form.op || form.kind, box.kind === "view" ? "(a view)" : "", form.shape
-    ? `(${form.shape.join(", ")})` : box.fact, form.dtype].filter(Boolean).join(" ")), slide,
+  return [...head, p([form.op || form.kind, box.kind === "view" ? "(a view)" : "", form.shape ? shapeOf(box.node) : box.fact,
+  form.dtype].filter(Boolean).join(" ")), slide,
   numbers(nodes), errors && [p(`relative error: ${range(nodes, "errors") || "not compared"}`),
     ...errors.map((t) => p(t, "note"))], all.length > 1 && chart(all, at),
-  nodes.length === 1 && bars(nodes[0]), (box.written || []).map((k) => [h3(`${nameOf(k)} (${
-    D.forms[D.nodes.form[k]].shape.join(", ")})`, "parameter"), numbers([k]), bars(k)]).flat(),
+  nodes.length === 1 && bars(nodes[0]), (box.written || []).map((k) => [h3(`${nameOf(k)} ${
+    shapeOf(k)}`, "parameter"), numbers([k]), bars(k)]).flat(),
   form.line && [h3("source"), p(form.line, "code")]].flat();
 }
 
@@ -782,8 +749,8 @@ function chart(all, at) { // rms through the repetitions, on a log scale
   const low = Math.floor(least(logs)), high = max(low + 1, Math.ceil(most(logs)));
   const x = (k) => r(38 + 206 * k / (all.length - 1)), y = (v) => r(8 + 64 * (high - v) / (high - low));
   return el("svg", {viewBox: "0 0 250 80", class: "chart"}, [low, high].map((v) => [
-    text(34, y(v) + 3, "small end", num(10 ** v)), el("path", {d: `M38 ${y(v)}H244`, class: "axis"})])
-    .flat(), series.map(([m, xs]) => el("path", {class: `series ${m}`, d: xs.map((v, k) => (good(v)
+    text(34, y(v) + 3, "small end", num(10 ** v)), el("path", {d: `M38 ${y(v)}H244`})])
+    .flat(), series.map(([m, xs]) => el("path", {class: m, d: xs.map((v, k) => (good(v)
     ? `${good(xs[k - 1]) ? "L" : "M"}${x(k)} ${y(log(v))}` : "")).join("")})),
   at >= 0 && el("path", {d: `M${x(at)} 4V76`, class: "now"}));
 }
@@ -800,12 +767,9 @@ function bars(k) {
 
 function scopeFacts(item) {
   const s = item.scope, {name, when, facts} = about(item), weights = weightsIn(boxesIn(s));
-  return [el("h2", {}, name), s.parent && p(path(s.parent), "note"), p(when), p(facts), s.detected
-    && p("A loop without scopes, found by the period of the tape; fold=False keeps it apart.", "note"),
-  button(item.shut ? "open" : "close", () => toggle(item)), s.moments && item.kind === "scope"
-    && button(rows.has(s.key) ? "roll up" : "unroll", () => roll(s.key)),
+  return [el("h2", {}, name), s.parent && p(path(s.parent), "note"), p(when), p(facts),
   s.line && [h3("source"), p(s.line, "code")], weights.length && [h3("parameters"),
-    table(...weights.slice(0, 60).map((k) => [link(k), `(${D.forms[D.nodes.form[k]].shape.join(", ")})`,
+    table(...weights.slice(0, 60).map((k) => [link(k), shapeOf(k),
       D.grads && `|g| ${num(size(k, "grads"))}`]))]].flat();
 }
 
@@ -850,13 +814,12 @@ function lookFor(query) {
 function nextHit(step) {
   if (!found.length) return;
   turn = (turn + step + found.length) % found.length;
-  const box = owner(found[turn]);
-  goTo(box.key, box.members?.length > 1 ? box.members.indexOf(found[turn]) : -1);
+  goToNode(found[turn]);
 }
 
 // ---- the heat map: operations by repetition -----------------------------------------------------
 
-const heat = {at: {row: 0, rep: -1}};
+const heat = {at: {row: 0, rep: 0}};
 const heatFolds = () => D.scopes.filter((s) => s.moments && !folds(s.parent).length);
 
 function heatRow(box) {
@@ -874,16 +837,15 @@ function drawHeat() {
   const all = heatFolds(), canvas = $("heatmap"), here = places.get(selected);
   if (!all.length || $("heat").hidden) return;
   const around = here && folds(here.box ? here.box.home : here.key)[0];
-  const most = (a, b) => (boxesIn(b).length * b.moments.length > boxesIn(a).length * a.moments.length
-    ? b : a);
-  heat.fold = around || heat.fold || all.reduce(most);
+  const cells = (f) => boxesIn(f).length * f.moments.length;
+  heat.fold = around || heat.fold || all.reduce((a, b) => (cells(b) > cells(a) ? b : a));
   const {letter, moments, key} = heat.fold, n = moments.length, high = 13;
   heat.rows = boxesIn(heat.fold).filter((b) => b.kind === "operation").map(heatRow);
   $("heattitle").textContent = `${look().name}, operation by ${letter}, in ${path(key)}`;
   const room = max(320, $("heat").clientWidth - 26), left = 140, ratio = devicePixelRatio || 1;
   const wide = max(0.5, (room - left - 190) / n), c = canvas.getContext("2d");
-  const tall = heat.rows.length * high, cells = min(n, max(1, Math.floor(wide * n)));
-  Object.assign(heat, {left, high, wide, n});
+  const tall = heat.rows.length * high, some = min(n, max(1, Math.floor(wide * n)));
+  Object.assign(heat, {left, high, wide});
   [canvas.width, canvas.height] = [room * ratio, (tall + 14) * ratio];
   [canvas.style.width, canvas.style.height] = [`${room}px`, `${tall + 14}px`];
   const ink0 = getComputedStyle(document.body).color;
@@ -894,13 +856,13 @@ function drawHeat() {
   };
   c.scale(ratio, ratio);
   heat.rows.forEach((row, j) => {
-    const y = j * high, step = wide * n / cells;
+    const y = j * high, step = wide * n / some;
     put(plain(row.box).slice(0, 26), left - 6, y + 10, "right");
-    columns(row.values, cells).forEach(({colour, sign}, k) => {
+    columns(row.values, some).forEach(({colour, sign}, k) => {
       if (colour === "none") return;
       c.fillStyle = colour;
       c.fillRect(left + k * step, y, step + 0.5, high - 1);
-      put(sign, left + (k + 0.5) * step, y + 9.5, "center", sign ? ink(colour) : colour, "bold");
+      if (sign) put(sign, left + (k + 0.5) * step, y + 9.5, "center", ink(colour), "bold");
     });
     if (row.word) put(`${row.word} ${row.factor}`, left + n * wide + 8, y + 10, "left");
   });
@@ -911,20 +873,20 @@ function drawHeat() {
 }
 
 function heatAt(e) {
-  const row = Math.floor(e.offsetY / heat.high), rep = Math.floor((e.offsetX - heat.left) / heat.wide);
-  return heat.rows[row] && rep >= 0 && rep < heat.n ? {row, rep} : null;
+  return {row: e.offsetY / heat.high | 0, rep: Math.floor((e.offsetX - heat.left) / heat.wide)};
 }
 
-function heatSay(at) {
-  const row = at && heat.rows[at.row], x = row?.values[at.rep], {letter, moments} = heat.fold;
-  $("heatsay").textContent = row ? [plain(row.box), `${letter} = ${moments[at.rep]}`,
-    Number.isNaN(x) ? "not finite" : num(x, 3), row.factor].filter(Boolean).join(", ") : "";
+function heatSay({row, rep}) {
+  const {box, values, factor} = heat.rows[row] || {}, x = values?.[rep], {letter, moments} = heat.fold;
+  $("heatsay").textContent = x === undefined ? "" : [plain(box), `${letter} = ${moments[rep]}`,
+    Number.isNaN(x) ? "not finite" : num(x, 3), factor].filter(Boolean).join(", ");
 }
 
 function heatGo(at) {
-  if (!at) return;
+  const row = heat.rows[at.row];
+  if (!row || !(at.rep in row.values)) return;
   heat.at = at;
-  goTo(heat.rows[at.row].box.key, at.rep * heat.rows[at.row].each);
+  goTo(row.box.key, at.rep * row.each);
   heatSay(at);
 }
 
@@ -952,8 +914,7 @@ function openTo(depth) {
 }
 
 function beside(step) { // the box before or after, in order of execution
-  const all = [...places.values()].filter((i) => !i.kids.length || i === places.get(selected));
-  const at = all.indexOf(places.get(selected)), item = all[at < 0 ? 0 : at + step];
+  const all = [...places.values()], at = all.indexOf(places.get(selected)), item = all[at + step];
   if (!item) return;
   select(item.id);
   reveal(item);
@@ -963,19 +924,18 @@ function beside(step) { // the box before or after, in order of execution
 function showHeat(shown) {
   $("heat").hidden = !shown || !heatFolds().length;
   $("heatkey").hidden = !heatFolds().length;
-  $("heatkey").setAttribute("aria-pressed", String(!$("heat").hidden));
   drawHeat();
 }
 
+let dark = matchMedia("(prefers-color-scheme: dark)").matches;
 function theme() {
-  const html = document.documentElement, dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  html.dataset.theme = (html.dataset.theme || (dark ? "dark" : "light")) === "dark" ? "light" : "dark";
+  dark = !dark;
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
   drawHeat();
 }
 
 const ACTIONS = {
-  ArrowUp: () => beside(-1), ArrowDown: () => beside(1), ArrowLeft: () => beside(-1),
-  ArrowRight: () => beside(1), "+": () => zoomAt(1.25), "=": () => zoomAt(1.25),
+  ArrowUp: () => beside(-1), ArrowDown: () => beside(1), "+": () => zoomAt(1.25), "=": () => zoomAt(1.25),
   "-": () => zoomAt(0.8), 0: fit, "/": () => $("search").focus(), h: () => showHeat($("heat").hidden),
   e: () => openTo(Infinity), c: () => openTo(0), n: () => nextHit(1), p: () => nextHit(-1), t: theme,
   "?": () => { $("help").hidden = !$("help").hidden; },
@@ -998,8 +958,7 @@ function listen() {
   on(window, "pointerup", () => { held = null; });
   on(window, "pointermove", (e) => {
     const [dx, dy] = held ? [e.clientX - held[0], e.clientY - held[1]] : [0, 0];
-    if (!dragged && Math.abs(dx) + Math.abs(dy) < 4) return;
-    if (!held) return;
+    if (!held || (!dragged && Math.abs(dx) + Math.abs(dy) < 4)) return;
     [held, dragged] = [[e.clientX, e.clientY], true];
     moved({x: zoom.x - dx / zoom.k, y: zoom.y - dy / zoom.k, fitted: false});
   });
@@ -1021,12 +980,11 @@ function listen() {
     else if (!dragged) press(e.target);
   });
   on(window, "keydown", (e) => {
-    const typing = /INPUT|SELECT/.test(e.target.tagName);
-    if (e.ctrlKey || e.metaKey || e.altKey || (typing && e.key !== "Escape")) return;
+    if (e.ctrlKey || e.metaKey || e.altKey) return;
+    if (/INPUT|SELECT/.test(e.target.tagName) && e.key !== "Escape") return;
     const step = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]}[e.key];
     if (e.target === canvas && step) {
-      const to = (x, n) => max(0, min(n - 1, x));
-      heatGo({row: to(heat.at.row + step[0], heat.rows.length), rep: to(heat.at.rep + step[1], heat.n)});
+      heatGo({row: heat.at.row + step[0], rep: heat.at.rep + step[1]});
       canvas.focus();
     } else if (e.key === "Enter" && svg.contains(e.target)) press(e.target, true);
     else if (ACTIONS[e.key]) ACTIONS[e.key]();
@@ -1047,8 +1005,7 @@ function listen() {
   on(window, "beforeprint", () => svg.setAttribute("viewBox", `-8 -8 ${view.w + 16} ${view.h + 16}`));
   on(window, "afterprint", () => moved());
   new ResizeObserver(() => {
-    if (zoom.fitted) fit();
-    else moved();
+    (zoom.fitted ? fit : moved)();
     drawHeat();
   }).observe(svg);
 }
