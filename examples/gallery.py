@@ -1,9 +1,11 @@
 """Draw computation graphs: a recurrent net, a transformer, a convolutional net, an MLP, numbers.
 
-    python examples/gallery.py                  pages, and pictures where Graphviz is installed
-    python examples/gallery.py --pictures       the pictures of the README, examples/pictures
+    python examples/gallery.py                  all of them, into the folder gallery
+    python examples/gallery.py lstm mlp         some
+    python examples/gallery.py --pictures       those of the README, into examples/pictures
 
-Each graph is written three ways: a picture (SVG), a page to explore (HTML), and text.
+Each graph is written three ways: a picture (SVG, where Graphviz is installed, and its DOT text), a
+page to explore (HTML), and a tree of text.
 """
 
 from __future__ import annotations
@@ -179,8 +181,16 @@ def main(argv: list[str] | None = None) -> int:
         result = computed(name)
         picture = mg.viz.draw(result)
         picture.save(out / f"{name}.dot")
+        if not options.pictures:
+            mg.viz.show(result, out / f"{name}.html")
+            text = mg.viz.summary(result, width=100, color=False, ascii=False)
+            (out / f"{name}.txt").write_text(text + "\n", encoding="utf-8")
         if shutil.which("dot"):
-            print(picture.render(outfile=out / f"{name}.svg", cleanup=True))
+            picture.render(outfile=out / f"{name}.svg", cleanup=True)
+    kinds = sorted({path.suffix for path in out.iterdir()})
+    print(f"{len(names)} graphs in {out}: {', '.join(kinds)}")
+    if ".svg" not in kinds:
+        print("install Graphviz to draw the .dot files: apt-get install graphviz")
     return 0
 
 

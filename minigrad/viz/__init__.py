@@ -5,9 +5,15 @@ from typing import Any
 from .dot import draw, drawing_classes
 from .export import to_json, to_mermaid
 from .fit import GraphTooLarge
+from .flow import gradient_flow
 from .html import show
+from .model import model
+from .text import summary
 
-__all__ = ["DotNotFound", "GraphTooLarge", "draw", "show", "to_json", "to_mermaid"]
+__all__ = [
+    "DotNotFound", "GraphTooLarge", "draw", "gradient_flow", "model", "show", "summary", "to_json",
+    "to_mermaid",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

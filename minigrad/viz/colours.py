@@ -23,10 +23,11 @@ ZERO, BAD, NONE = "#ffffff", "#d100d1", "#e2e8f0"
 
 
 class Cell(NamedTuple):
-    """One cell of a strip: its colour and its sign, if it has no magnitude."""
+    """One cell of a strip: its colour, its sign if it has no magnitude, its place on the scale."""
 
     colour: str
     sign: str = ""
+    place: float = 0.0
 
 
 class Scale(NamedTuple):
@@ -55,11 +56,6 @@ class Scale(NamedTuple):
         low, high = number(10.0**self.low), number(10.0**self.high)
         return f"≤ {low}" if self.below else low, f"≥ {high}" if self.above else high
 
-    def colour(self, log: float) -> str:
-        """Give the colour of 10**log."""
-        place = (log - self.low) / (self.high - self.low)
-        return blend(self.palette, min(1.0, max(0.0, place)))
-
     def cell(self, values: Iterable[float | None]) -> Cell:
         """Give one cell for several values, and the worst sign among them.
 
@@ -73,9 +69,10 @@ class Scale(NamedTuple):
             return Cell(BAD, bad)
         if not logs:
             return Cell(ZERO, zero)
-        if self.is_error:
-            return Cell(self.colour(max(logs)))
-        return Cell(self.colour(sum(logs) / len(logs)), zero if 0.0 in known else "")
+        log = max(logs) if self.is_error else sum(logs) / len(logs)
+        place = min(1.0, max(0.0, (log - self.low) / (self.high - self.low)))
+        sign = zero if 0.0 in known and not self.is_error else ""
+        return Cell(blend(self.palette, place), sign, place)
 
     def strip(self, numbers: Sequence[int], width: int = 16) -> list[Cell]:
         """Give the cells for a node through its repetitions, several in each if there are many."""

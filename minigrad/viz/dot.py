@@ -16,15 +16,15 @@ text is the same for the same computation, and needs no `dot`; only pictures do.
 from __future__ import annotations
 
 import functools
-import html
+import html as markup
 import shutil
 import textwrap
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..fold import Cluster
-from . import colours, words
+from . import colours, html, text, words
 from .fit import fitted
 from .scene import Agreement, Box, Line, Scene
 from .words import Run, clean
@@ -32,7 +32,7 @@ from .words import Run, clean
 if TYPE_CHECKING:
     import graphviz
 
-__all__ = ["draw", "drawing_classes"]
+__all__ = ["draw", "drawing", "drawing_classes", "escaped", "small"]
 
 GREY, PURPLE, ORANGE, FRAME = "#64748b", "#6d28d9", "#c2410c", "#94a3b8"
 FONT = 'fontname="Helvetica,Arial,sans-serif"'
@@ -93,7 +93,13 @@ def draw(
     with every scope shut; RuntimeError for a tensor without a graph.
     """
     scene = fitted(outputs, fold, depth, grads, agreement, max_cost)
-    return drawing_classes()[0](name="minigrad", body=write(scene))
+    if shutil.which("dot"):
+        return drawing(write(scene))
+    whole = Scene(scene.graph, scene.measured, agreement)
+    page = html.Page(html.written(whole))
+    return drawing(
+        write(scene), {"text/html": page._repr_html_(), "text/plain": text.written(scene)}
+    )
 
 
 @functools.cache
@@ -111,7 +117,9 @@ def drawing_classes() -> tuple[Any, Any]:
             raise DotNotFound(NO_DOT)
 
     class Drawing(graphviz.Digraph):  # type: ignore[misc]
-        """A picture of a computation graph."""
+        """A picture of a computation graph; `instead` is what a notebook shows without `dot`."""
+
+        instead: Mapping[str, str] = {}
 
         def render(self, *args: Any, **kwargs: Any) -> Any:
             require_dot()
@@ -125,9 +133,16 @@ def drawing_classes() -> tuple[Any, Any]:
             try:
                 return super()._repr_mimebundle_(*args, **kwargs)
             except DotNotFound:
-                return {"text/plain": f"{self!r}\n{NO_DOT}"}
+                return {"text/plain": f"{self!r}\n{NO_DOT}", **self.instead}
 
     return Drawing, DotNotFound
+
+
+def drawing(body: list[str], instead: Mapping[str, str] | None = None) -> graphviz.Digraph:
+    """Make a drawing of DOT text."""
+    made = drawing_classes()[0](name="minigrad", body=body)
+    made.instead = instead or {}
+    return made
 
 
 # ---- the text ------------------------------------------------------------------------------------
@@ -168,10 +183,10 @@ def _box(scene: Scene, box: Box) -> str:
     facts = [box.fact, size] if box.node < 0 or scene.scalar else [f"{box.fact}  {size}".strip()]
     if scene.scalar and not size and box.kind in ("leaf", "parameter"):
         facts.append("grad not computed")
-    text = _runs(box.runs)
+    title = _runs(box.runs)
     if box.kind == "view":
-        text = f'<font point-size="9">{text}</font>'
-    lines = [text, *[_small(fact, color) for fact in [*facts, *box.notes] if fact]]
+        title = f'<font point-size="9">{title}</font>'
+    lines = [title, *[small(fact, color) for fact in [*facts, *box.notes] if fact]]
     if scene.scale and box.kind != "scope":
         lines += [_parameter(scene, k, box.node) for k in box.written if scene.size([k])]
     label = "<br/>".join(lines)
@@ -212,8 +227,8 @@ def _parameter(scene: Scene, k: int, user: int) -> str:
     """Write a parameter of an operation, with a square in the colour of its gradient."""
     cell = scene.scale.strip([k])[0] if scene.scale else colours.Cell(GREY)
     square = cell.sign or f'<font color="{cell.colour}">■</font>'
-    name = f'<font color="{PURPLE}"><i>{_escaped(scene.write(k, user))}</i></font>'
-    return f'<font point-size="9">{square} {name}</font> {_small(scene.size([k]))}'
+    name = f'<font color="{PURPLE}"><i>{escaped(scene.write(k, user))}</i></font>'
+    return f'<font point-size="9">{square} {name}</font> {small(scene.size([k]))}'
 
 
 def _legend(scene: Scene) -> str:
@@ -224,7 +239,7 @@ def _legend(scene: Scene) -> str:
         colors = [colours.blend(scale.palette, k / 23) for k in range(24)]
         bar = _row([colours.Cell(color) for color in colors], 6)
         signs = [f"{sign} {meaning}" for sign, meaning in scale.signs.items()]
-        cells = [_small(f"{scale.name}  {low}"), bar, _small(high), _small(",  ".join(signs))]
+        cells = [small(f"{scale.name}  {low}"), bar, small(high), small(",  ".join(signs))]
         rows.append("".join([f"<td>{cell}</td>" for cell in cells]))
     key = [KEY[kind] for kind in KEY if kind in kinds]
     if scene.written:
@@ -233,13 +248,13 @@ def _legend(scene: Scene) -> str:
         key.append(f"{scene.usual} unless marked")
     if not scale:
         key.append("gradients not computed: run backward() first, or draw with grads=True")
-    lines = [_small(line, limit=200) for line in textwrap.wrap("; ".join(key), 78)]
+    lines = [small(line, limit=200) for line in textwrap.wrap("; ".join(key), 78)]
     worst = scene.worst()
-    lines += [_small("worst first:")] * bool(worst)
+    lines += [small("worst first:")] * bool(worst)
     for k, error, why in worst:
-        lines.append(f"{_safe(scene.label(k))} {_small(f'{error} {why}'.strip(), limit=80)}")
-    text = "".join([f'{line}<br align="left"/>' for line in lines])
-    rows.append(f'<td colspan="4" align="left" balign="left">{text}</td>')
+        lines.append(f"{_safe(scene.label(k))} {small(f'{error} {why}'.strip(), limit=80)}")
+    body = "".join([f'{line}<br align="left"/>' for line in lines])
+    rows.append(f'<td colspan="4" align="left" balign="left">{body}</td>')
     body = "".join([f"<tr>{row}</tr>" for row in rows])
     return f'<table border="0" cellspacing="0" cellpadding="2">{body}</table>'
 
@@ -247,19 +262,19 @@ def _legend(scene: Scene) -> str:
 def _arrow(line: Line) -> str:
     attributes = []
     if line.label:
-        attributes.append(f"label=<&#8194;{_small(line.label)}>")
+        attributes.append(f"label=<&#8194;{small(line.label)}>")
     if line.position:
-        attributes.append(f"headlabel=<{_small(line.position)}>")
+        attributes.append(f"headlabel=<{small(line.position)}>")
     if line.is_state:
         attributes.append(f'color="{ORANGE}"')
-    text = f" [{' '.join(attributes)}]" if attributes else ""
-    return f"\t{line.source} -> {line.target}{text}\n"
+    given = f" [{' '.join(attributes)}]" if attributes else ""
+    return f"\t{line.source} -> {line.target}{given}\n"
 
 
 def _frame(cluster: Cluster) -> str:
     title, fold = _safe(words.title(cluster)), bool(cluster.moments)
     if fold:
-        title = f"<b>{title}</b>&#8195;{_small(words.when(cluster))}"
+        title = f"<b>{title}</b>&#8195;{small(words.when(cluster))}"
     fill, width = ("#f1f5f9", 2) if fold else ("#ffffff", 1)
     style = f'style="rounded,filled" color="{FRAME}" fillcolor="{fill}" penwidth={width}'
     return f"graph [label=<{title}> labelloc=t labeljust=l {style}]"
@@ -271,17 +286,19 @@ def _runs(runs: list[Run]) -> str:
         "name": "<b>{}</b>",
         "parameter": f'<i><font color="{PURPLE}">{{}}</font></i>',
     }
-    return "".join([styles[run.style].format(_escaped(run.text)) for run in runs])
+    return "".join([styles[run.style].format(escaped(run.text)) for run in runs])
 
 
-def _small(text: str, color: str = GREY, limit: int = words.LIMIT) -> str:
-    return f'<font point-size="9" color="{color}">{_safe(text, limit)}</font>'
+def small(content: str, color: str = GREY, limit: int = words.LIMIT) -> str:
+    """Write text small, in another colour."""
+    return f'<font point-size="9" color="{color}">{_safe(content, limit)}</font>'
 
 
-def _safe(text: Any, limit: int = words.LIMIT) -> str:
+def _safe(content: Any, limit: int = words.LIMIT) -> str:
     """Make any text safe in an HTML-like label, on one line, and short."""
-    return _escaped(clean(text, limit))
+    return escaped(clean(content, limit))
 
 
-def _escaped(text: str) -> str:
-    return html.escape(text).replace("\\", "&#92;&#92;")  # `dot` expands \N, even in HTML
+def escaped(content: str) -> str:
+    """Make clean text safe in an HTML-like label."""
+    return markup.escape(content).replace("\\", "&#92;&#92;")  # `dot` expands \N, even in HTML

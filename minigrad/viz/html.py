@@ -23,7 +23,7 @@ from .export import data, dumps
 from .fit import boxes_by_depth, keeping
 from .scene import Agreement, Scene
 
-__all__ = ["Page", "show"]
+__all__ = ["Page", "show", "written"]
 
 HISTOGRAMS = 2000  # up to so many nodes, the page has histograms
 TOKEN = re.compile(
@@ -77,14 +77,14 @@ def show(
         graph = Graph(outputs, fold)
         if histograms is None:
             histograms = len(graph.nodes) <= HISTOGRAMS
-        scene = Scene(graph, Measured(graph, grads, histograms), agreement)
-        page = Page(_page(scene))
+        page = Page(written(Scene(graph, Measured(graph, grads, histograms), agreement)))
     if path is not None:
         page.save(path)
     return page
 
 
-def _page(scene: Scene) -> str:
+def written(scene: Scene) -> str:
+    """Write a scene as a page."""
     style, script, body = _parts()
     content = dumps({"graph": data(scene), "look": _look(scene)})
     return "\n".join(

@@ -243,6 +243,10 @@ class Scene:
             box.is_output, box.notes = True, self.outputs[k]
         return box
 
+    def parameters(self, cluster: Cluster) -> list[int]:
+        """List the parameters that are used in a scope."""
+        return sorted({p for k in cluster.numbers for p in self.uses.get(k, ())})
+
     def runs(self, k: int) -> list[Run]:
         """Write a node, with the parameters that it uses."""
         args = self.graph.nodes[k].args if self.written else ()
@@ -252,12 +256,12 @@ class Scene:
     def _scope(self, key: str, cluster: Cluster) -> Box:
         home = self.parents[cluster]
         inside = [k for k in cluster.numbers if self.graph.shown[k] == k and k not in self.hidden]
-        n, used = len(inside), {p for k in cluster.numbers for p in self.uses.get(k, ())}
+        n, used = len(inside), self.parameters(cluster)
         size = sum([self.graph.nodes[p].value.size for p in used])
         box = Box(key, "scope", [Run(words.title(cluster), "name")], home, cluster=cluster)
         box.fact = f"{n} operation{'s' * (n != 1)}" + (f", {size:,} parameters" if size else "")
         box.notes = [words.when(cluster)] if cluster.moments else []
-        box.written = sorted(used)
+        box.written = used
         box.members = self.members[inside[-1]] if inside else []
         if self.errors:  # what is worst in it, where gradients are those of its result
             box.members = sorted({*cluster.numbers, *[m for k in inside for m in self.members[k]]})
