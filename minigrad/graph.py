@@ -121,6 +121,8 @@ class Graph:
 def _with_graphs(outputs: Any) -> list[Tensor]:
     """List the tensors of a container; RuntimeError for one that nothing was recorded for."""
     leaves, structure = tree.flatten(outputs)
+    if not leaves:
+        raise ValueError("a graph is read from one or more tensors; this container is empty")
     for t, path in zip(leaves, tree.names(structure), strict=True):
         if not isinstance(t, Tensor):
             raise TypeError(f"a graph is read from tensors; {path or 'this'} is {type(t).__name__}")

@@ -50,8 +50,10 @@ class Histogram(NamedTuple):
 def measure(value: Any) -> Stats:
     """Take the statistics of an array, a number, or the several outputs of a primitive.
 
-    >>> measure(np.array([0.0, 3.0, -4.0, np.nan]))
-    Stats(size=4, rms=2.8867513459481287, min=-4.0, max=3.0, zeros=1, bad=1)
+    >>> measure(np.array([0.0, 0.0, 3.0, 3.0, np.nan]))._replace(rms=None)
+    Stats(size=5, rms=None, min=0.0, max=3.0, zeros=2, bad=1)
+    >>> round(measure(np.array([0.0, 3.0, -4.0])).rms, 4)
+    2.8868
     """
     x = _array(value)
     size = x.size

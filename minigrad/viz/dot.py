@@ -102,6 +102,12 @@ def draw(
     )
 
 
+def __getattr__(name: str) -> Any:
+    if name == "DotNotFound":  # a class of graphviz's, which is imported only when drawing
+        return drawing_classes()[1]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 @functools.cache
 def drawing_classes() -> tuple[Any, Any]:
     """Make the classes of a drawing and its error, out of graphviz, which nothing else imports."""
@@ -157,7 +163,9 @@ def write(scene: Scene) -> list[str]:
             operations[box.node] = box
         elif box.kind != "scope":
             inside[box.home].append(box)
-    out, stack = [PAGE, f"\tgraph [label=<{_legend(scene)}>]\n"], list[Any]([scene.graph.root])
+    legend = _legend(scene)
+    out, stack = [PAGE, f"\tgraph [label=<{legend}>]\n"] if legend else [PAGE], list[Any]()
+    stack.append(scene.graph.root)
     while stack:
         item = stack.pop()
         if isinstance(item, str):
@@ -203,7 +211,8 @@ def _box(scene: Scene, box: Box) -> str:
 
 def _strip(scene: Scene, numbers: list[int], is_one: bool) -> str:
     """Draw what the scale shows of a node through its repetitions, as a row of cells."""
-    cells = scene.scale.strip(numbers) if scene.scale and not scene.scalar else []
+    written = scene.scalar and len(numbers) == 1  # as a number
+    cells = scene.scale.strip(numbers) if scene.scale and not written else []
     if cells and is_one and scene.scale:
         cells = [scene.scale.cell([scene.scale.values.get(k) for k in numbers])]
     return _row(cells, STRIP // len(cells)) if cells else ""
@@ -234,7 +243,7 @@ def _parameter(scene: Scene, k: int, user: int) -> str:
 def _legend(scene: Scene) -> str:
     """Say what colours and shapes mean, of those that there are."""
     rows, scale, kinds = list[str](), scene.scale, {box.kind for box in scene.boxes.values()}
-    if scale and not scene.scalar:
+    if scale and (not scene.scalar or any(len(box.members) > 1 for box in scene.boxes.values())):
         low, high = scale.ends
         colors = [colours.blend(scale.palette, k / 23) for k in range(24)]
         bar = _row([colours.Cell(color) for color in colors], 6)
@@ -254,9 +263,10 @@ def _legend(scene: Scene) -> str:
     for k, error, why in worst:
         lines.append(f"{_safe(scene.label(k))} {small(f'{error} {why}'.strip(), limit=80)}")
     body = "".join([f'{line}<br align="left"/>' for line in lines])
-    rows.append(f'<td colspan="4" align="left" balign="left">{body}</td>')
-    body = "".join([f"<tr>{row}</tr>" for row in rows])
-    return f'<table border="0" cellspacing="0" cellpadding="2">{body}</table>'
+    if lines:
+        rows.append(f'<td colspan="4" align="left" balign="left">{body}</td>')
+    table = "".join([f"<tr>{row}</tr>" for row in rows])
+    return f'<table border="0" cellspacing="0" cellpadding="2">{table}</table>' if rows else ""
 
 
 def _arrow(line: Line) -> str:

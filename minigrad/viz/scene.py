@@ -259,7 +259,7 @@ class Scene:
         n, used = len(inside), self.parameters(cluster)
         size = sum([self.graph.nodes[p].value.size for p in used])
         box = Box(key, "scope", [Run(words.title(cluster), "name")], home, cluster=cluster)
-        box.fact = f"{n} operation{'s' * (n != 1)}" + (f", {size:,} parameters" if size else "")
+        box.fact = f"{n:,} operation{'s' * (n != 1)}" + (f", {size:,} parameters" if size else "")
         box.notes = [words.when(cluster)] if cluster.moments else []
         box.written = used
         box.members = self.members[inside[-1]] if inside else []
