@@ -236,7 +236,7 @@ def _box(box: Box, home: str) -> dict[str, Any]:
         "written": box.written,
         "output": box.is_output,
     }
-    return {key: value for key, value in content.items() if value not in ("", [], False)}
+    return {key: value for key, value in content.items() if value or key == "node"}
 
 
 def _wire(line: Line) -> list[Any]:

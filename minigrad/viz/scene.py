@@ -239,8 +239,12 @@ class Scene:
         box.fact = words.kind_of(node.value, self.usual)
         if self.scalar and not graph.paths[k]:
             box.fact = f"value {words.number(node.value.item(), 4)}"
+        values = [self.measured.values[m] for m in box.members]
+        if bad := sum([s.bad for s in values]):
+            size = sum([s.size for s in values])
+            box.notes.append(f"! value: {bad:,} of {size:,} not finite")
         if k in self.outputs:
-            box.is_output, box.notes = True, self.outputs[k]
+            box.is_output, box.notes = True, box.notes + self.outputs[k]
         return box
 
     def parameters(self, cluster: Cluster) -> list[int]:
