@@ -208,6 +208,7 @@ def _in_parts(scopes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _inside(scene: Scene) -> dict[int, str]:
     """Say which box shows a node that has none: a parameter, a view of one, an output picked."""
     keys = {k: box.key for box in scene.boxes.values() for k in box.written}
+    keys |= {k: scene.key(end) for k, end in scene.begun.items()}
     for k, users in scene.uses.items():
         keys |= {p: f"n{k}" for p in users if p not in keys}
     for k in sorted(scene.hidden):

@@ -59,6 +59,9 @@ def gradient_flow(outputs: Any, *, fold: bool = True, grads: Any = True) -> Figu
             [(m, x) for _, moments, sizes in lines for m, x in zip(moments, sizes, strict=True)],
         )
         axis.set(yscale="log", xlabel="time step", ylabel="rms gradient", title="through time")
+        if not any(0 < x < math.inf for _, _, sizes in lines for x in sizes):
+            axis.set_ylim(0.1, 1)  # a logarithmic axis of nothing has no limits of its own
+            axis.set_xlim(lines[0][1][0], lines[0][1][-1])
         axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
         axis.grid(True, alpha=0.3)
     if bars:
@@ -67,8 +70,10 @@ def gradient_flow(outputs: Any, *, fold: bool = True, grads: Any = True) -> Figu
         good = [x if 0 < x < math.inf else math.nan for x in sizes]
         axis.barh(range(len(bars)), good)
         axis.set(xscale="log", xlabel="rms gradient", title="by parameter")
+        if not any(0 < x < math.inf for x in sizes):
+            axis.set_xlim(0.1, 1)
         axis.set_yticks(range(len(bars)), names, fontsize="small")
-        axis.invert_yaxis()
+        axis.set_ylim(len(bars) - 0.5, -0.5)  # the first on top
         axis.grid(True, axis="x", alpha=0.3)
         for k, x in enumerate(sizes):
             if not 0 < x < math.inf:

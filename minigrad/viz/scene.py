@@ -108,6 +108,7 @@ class Scene:
         """Sort the wires: drawn, written into an operation, or said at a port."""
         nodes = self.graph.nodes
         self.wired: dict[int, set[int]] = defaultdict(set)  # node -> positions with an arrow
+        self.begun: dict[int, End] = {}  # node -> the port where it is said that it begins there
         self.starts: dict[End, str] = {}  # what a state is at first, if no arrow says it
         picks = self._picks(wires)
         drawn: list[tuple[Wire, str]] = []  # with its label
@@ -120,6 +121,7 @@ class Scene:
                 text = "constant" if np.any(source.value) else "zeros"
             if text and wire.target.port == "in":
                 text = self.write(source.number, wire.target.node) if "@" in text else text
+                self.begun[source.number] = wire.target
                 self.starts[wire.target] = f"{wire.label}: {text}"
             elif text:
                 self.uses[target.number].append(self._parameter(source.number))

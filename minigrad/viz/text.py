@@ -146,7 +146,7 @@ def _line(scene: Scene, box: Box, indent: list[tuple[str, str]], bars: str) -> R
     graph, measured = scene.graph, scene.measured
     shape = words.kind_of(graph.nodes[box.node].value, scene.usual) if box.node >= 0 else ""
     if box.cluster:
-        name.append((f"  {box.fact.partition(',')[0]}", DIM))
+        name.append((f"  {box.fact.partition(', ')[0]}", DIM))
     members = box.members
     value = words.magnitude([measured.values[k] for k in members]) if box.node >= 0 else ""
     if scene.scalar and len(members) == 1:
@@ -181,7 +181,8 @@ def _table(rows: Sequence[Row], width: int, color: bool, ascii: bool) -> list[st
 
     cells = [[written(cell) for cell in row.cells] for row in rows]
     names = [[(written(text), code) for text, code in row.name] for row in rows]
-    widths = [max([len(row[k]) for row in cells if row], default=0) for k in range(4)]
+    widths = [max([len(row[k]) for row in cells[1:] if row], default=0) for k in range(4)]
+    widths = [w and max(w, len(head)) for w, head in zip(widths, cells[0], strict=True)]
     longest = max([sum([len(text) for text, _ in name]) for name in names])
     strip = max([len(row.strip) for row in rows])
     order = [3, 0, 2, 1]  # gradients are what to see, then shapes, values, parameters
