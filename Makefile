@@ -17,6 +17,7 @@ bench: .venv
 	$(PYTHON) benchmarks/bench_ops.py
 	$(PYTHON) benchmarks/bench_lstm.py
 	$(PYTHON) benchmarks/bench_checkpoint.py
+	$(PYTHON) benchmarks/bench_viz.py
 
 mutants: .venv
 	$(PYTHON) tests/mutants.py
@@ -24,4 +25,7 @@ mutants: .venv
 quickstart: .venv
 	$(PYTHON) examples/quickstart.py
 
-.PHONY: test lint format bench mutants quickstart
+gallery: .venv
+	$(PYTHON) examples/gallery.py --pictures
+
+.PHONY: test lint format bench mutants quickstart gallery

@@ -162,8 +162,10 @@ class Folding:
             return items
         tokens, found = np.array([self._token(item) for item in items]), list[Any]()
         taken = np.zeros(len(items), bool)
+        sizes = [len(item.numbers) if isinstance(item, Cluster) else 1 for item in items]
+        before = np.cumsum([0, *sizes])  # operations
         for start, stop, period in _periods(tokens):
-            if taken[start:stop].any():
+            if before[stop] - before[start] < OPERATIONS or taken[start:stop].any():
                 continue
             if period == 1 and isinstance(items[start], Cluster):  # calls: are folded as they are
                 taken[start:stop] = True

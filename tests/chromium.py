@@ -56,7 +56,9 @@ class Chromium:
         while b"\0" not in self._rest:
             if not select.select([self._in], [], [], max(0, end - time.monotonic()))[0]:
                 raise TimeoutError("Chromium does not answer")
-            self._rest += os.read(self._in, 1 << 20)
+            if not (more := os.read(self._in, 1 << 20)):
+                raise EOFError("Chromium has ended")
+            self._rest += more
         message, _, self._rest = self._rest.partition(b"\0")
         return json.loads(message)
 

@@ -39,7 +39,7 @@ def legend(*texts):
 
 def lines(drawing):
     """The text with what a reader sees of every label, and without colours; the legend last."""
-    text = drawing.source.replace("&#8195;", " ").replace("&#8194;", "")
+    text = drawing.source.replace("&#8195;", " ").replace("&#160;", " ").replace("&#8194;", "")
     strips = re.compile(f"{STRIP}(.*?)</tr></table>".replace("(", "(").replace("<tr>(", "<tr>("))
     text = strips.sub(lambda m: "[" + "|".join(re.findall("<td.*?>(.*?)</td>", m[1])) + "]", text)
     text = re.sub("<br[^>]*/>|</td><td>|</tr><tr>", " | ", text)
@@ -102,8 +102,10 @@ def test_golden_scalars():
 	n0 [label=<<b>a</b><br/>{SMALL}value 2</font>{not_computed}> {leaf}]
 	n1 [label=<<b>b</b><br/>{SMALL}value −3</font>{not_computed}> {leaf}]
 	n2 [label=<<b>multiply</b><br/>{SMALL}value −6</font>>]
-	n3 [label=<<b>add</b>(·, 5.5)<br/>{SMALL}value −0.5</font>>]
-	n4 [label=<<b>y</b> = tanh<br/>{SMALL}value −0.4621</font>> peripheries=2 fillcolor="#fef3c7"]
+	n3 [label=<<b>add</b>(·,&#160;5.5)<br/>{SMALL}value −0.5</font>>]
+	n4 [label=<<b>y</b>&#160;=&#160;tanh<br/>{
+        SMALL
+    }value −0.4621</font>> peripheries=2 fillcolor="#fef3c7"]
 	n0 -> n2
 	n1 -> n2
 	n2 -> n3
@@ -144,13 +146,13 @@ def test_golden_loop():
 		graph [label=<<b>step ×3</b>&#8195;{SMALL}t = 0 … 2</font>> {frame}="#f1f5f9" penwidth=2]
 	n7_in2 [label=<h[t−1]<br/><font point-size="9" color="#c2410c">t=0: zeros</font>> {state}]
 	n7_out2 [label=<h[t]> {state}]
-	n4 [label=<<b>matmul</b> · <i><font color="#6d28d9">weightᵀ</font></i>{shape}>]
+	n4 [label=<<b>matmul</b>&#160;·&#160;<i><font color="#6d28d9">weightᵀ</font></i>{shape}>]
 	n5 [label=<<font point-size="9"><b>[t]</b></font>{shape}> {view}]
 	n6 [label=<<b>subtract</b>{shape}>]
-	n7 [label=<<b>h</b> = tanh{shape}>]
+	n7 [label=<<b>h</b>&#160;=&#160;tanh{shape}>]
 	}}
 	}}
-	n18 [label=<<b>divide</b>(2, ·){shape}>]
+	n18 [label=<<b>divide</b>(2,&#160;·){shape}>]
 	n19 [label=<<b>sum</b><br/>{SMALL}()</font>> peripheries=2 fillcolor="#fef3c7"]
 	n0 -> n5
 	n4 -> n6 [headlabel=<{SMALL}1</font>>]
@@ -175,8 +177,8 @@ def test_golden_strip():
     colours = ("#f7e04f", "#179e9e", "#392d7d")
     cells = "".join(f'<td width="37" height="8" bgcolor="{c}"></td>' for c in colours)
     assert re.search(r"^\tn1 .*$", drawing.source, re.M)[0] == (
-        f"\tn1 [label=<{TABLE.format(1)}<tr><td><b>multiply</b>(·, 100)<br/>{SMALL}(2,) |g| 10 … "
-        f"1e5</font></td></tr><tr><td>{STRIP}{cells}</tr></table></td></tr></table>>]"
+        f"\tn1 [label=<{TABLE.format(1)}<tr><td><b>multiply</b>(·,&#160;100)<br/>{SMALL}(2,) "
+        f"|g| 10 … 1e5</font></td></tr><tr><td>{STRIP}{cells}</tr></table></td></tr></table>>]"
     )
 
 
@@ -450,7 +452,8 @@ def test_any_name_is_safe(name):
     assert "\\" not in source
     assert len(source) < 4000
     if shutil.which("dot"):
-        titles = "".join(ET.fromstring(viz.draw(y).pipe("svg", encoding="utf-8")).itertext())
+        svg = ET.fromstring(viz.draw(y).pipe("svg", encoding="utf-8"))
+        titles = "".join(svg.itertext()).replace("\xa0", " ")
         shown = " ".join(re.sub("[\0\a\ud800]", "\ufffd", name).split())[:59]
         assert titles.count(shown) >= 5  # four frames and two boxes
 
@@ -554,7 +557,7 @@ def test_the_picture_shows_every_operation(layers):
     svg = ET.fromstring(drawing.pipe("svg", encoding="utf-8"))
     titles = {element.text for element in svg.iter("{http://www.w3.org/2000/svg}title")}
     assert set(boxes(drawing)) <= titles
-    text = "".join(svg.itertext())
+    text = "".join(svg.itertext()).replace("\xa0", " ")
     for word in ("sigmoid", "tanh", "matmul", "step ×77", "h[t−1]", "c[t]", "loss", "t=76"):
         assert word in text
 

@@ -229,7 +229,7 @@ def _row(cells: Sequence[colours.Cell], width: int) -> str:
 
 def _sign(cell: colours.Cell) -> str:
     ink = colours.ink(cell.colour)
-    return f'<font point-size="7" color="{ink}"><b>{cell.sign}</b></font>' if cell.sign else ""
+    return f'<font point-size="6" color="{ink}">{cell.sign}</font>' if cell.sign else ""
 
 
 def _parameter(scene: Scene, k: int, user: int) -> str:
@@ -296,7 +296,12 @@ def _runs(runs: list[Run]) -> str:
         "name": "<b>{}</b>",
         "parameter": f'<i><font color="{PURPLE}">{{}}</font></i>',
     }
-    return "".join([styles[run.style].format(escaped(run.text)) for run in runs])
+    return "".join([styles[run.style].format(_fixed(run.text)) for run in runs])
+
+
+def _fixed(content: str) -> str:
+    """Keep the spaces at the ends of a piece of text, which a browser takes for none."""
+    return escaped(content).replace(" ", "&#160;")
 
 
 def small(content: str, color: str = GREY, limit: int = words.LIMIT) -> str:

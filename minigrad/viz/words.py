@@ -107,7 +107,9 @@ def is_view(node: Node) -> bool:
     """Whether an operation only looks at its input another way, as indexing does."""
     if node.op == "pick":
         return True
-    xs = node.tensor.xs if isinstance(node.value, np.ndarray) else ()
+    if getattr(node.value, "base", None) is None:  # it owns its memory
+        return False
+    xs = node.tensor.xs
     return any(isinstance(x, np.ndarray) and np.may_share_memory(x, node.value) for x in xs)
 
 
