@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..fold import Cluster
 from . import colours, html, text, words
+from .findings import label, worst
 from .fit import fitted
 from .scene import Agreement, Box, Line, Scene
 from .words import Run, clean
@@ -197,16 +198,16 @@ def _box(scene: Scene, box: Box) -> str:
     lines = [title, *[small(fact, color) for fact in [*facts, *box.notes] if fact]]
     if scene.scale and box.kind != "scope":
         lines += [_parameter(scene, k, box.node) for k in box.written if scene.size([k])]
-    label = "<br/>".join(lines)
+    content = "<br/>".join(lines)
     is_one = box.kind == "scope" and bool(scene.errors)
     strip = _strip(scene, box.members, is_one) if box.kind not in ("port", "view") else ""
     if strip:
-        label = (
+        content = (
             '<table border="0" cellspacing="0" cellpadding="1">'
-            f"<tr><td>{label}</td></tr><tr><td>{strip}</td></tr></table>"
+            f"<tr><td>{content}</td></tr><tr><td>{strip}</td></tr></table>"
         )
     style = STYLE[box.kind] + OUTPUT * box.is_output
-    return f"\t{box.key} [label=<{label}>{style}]\n"
+    return f"\t{box.key} [label=<{content}>{style}]\n"
 
 
 def _strip(scene: Scene, numbers: list[int], is_one: bool) -> str:
@@ -258,10 +259,10 @@ def _legend(scene: Scene) -> str:
     if not scale:
         key.append("gradients not computed: run backward() first, or draw with grads=True")
     lines = [small(line, limit=200) for line in textwrap.wrap("; ".join(key), 78)]
-    worst = scene.worst()
-    lines += [small("worst first:")] * bool(worst)
-    for k, error, why in worst:
-        lines.append(f"{_safe(scene.label(k))} {small(f'{error} {why}'.strip(), limit=80)}")
+    least = worst(scene)
+    lines += [small("worst first:")] * bool(least)
+    for k, error, why in least:
+        lines.append(f"{_safe(label(scene, k))} {small(f'{error} {why}'.strip(), limit=80)}")
     body = "".join([f'{line}<br align="left"/>' for line in lines])
     if lines:
         rows.append(f'<td colspan="4" align="left" balign="left">{body}</td>')

@@ -10,6 +10,7 @@ from ..fold import Cluster
 from ..graph import Graph
 from ..stats import Measured
 from . import words
+from .findings import label
 from .fit import keeping
 from .scene import Scene
 
@@ -52,8 +53,8 @@ def gradient_flow(outputs: Any, *, fold: bool = True, grads: Any = True) -> Figu
     row = list(axes[0])
     if lines:
         axis = row.pop(0)
-        for label, moments, sizes in lines:
-            _series(axis, label, moments, sizes)
+        for name, moments, sizes in lines:
+            _series(axis, name, moments, sizes)
         _edge(
             axis,
             [(m, x) for _, moments, sizes in lines for m, x in zip(moments, sizes, strict=True)],
@@ -97,9 +98,9 @@ def _lines(scene: Scene) -> list[tuple[str, list[int], list[float]]]:
             nodes = scene.members[graph.shown[k]]
             each = len(nodes) // len(cluster.moments)
             last = nodes[each - 1 :: each]  # what a repetition ends with
-            node, where = graph.nodes[k], scene.label(k).partition(": ")[0].rpartition("/")[0]
-            label = f"{where or 'loop'}: {words.clean(node.name or node.op)}"
-            found.append((label, cluster.moments, [_size(scene, n) for n in last]))
+            node, where = graph.nodes[k], label(scene, k).partition(": ")[0].rpartition("/")[0]
+            name = f"{where or 'loop'}: {words.clean(node.name or node.op)}"
+            found.append((name, cluster.moments, [_size(scene, n) for n in last]))
     return found
 
 

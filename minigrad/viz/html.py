@@ -20,6 +20,7 @@ from ..graph import Graph
 from ..stats import Measured
 from . import colours
 from .export import data, dumps
+from .findings import broken, findings, label, worst
 from .fit import boxes_by_depth, keeping
 from .scene import Agreement, Scene
 
@@ -32,6 +33,7 @@ TOKEN = re.compile(
     r"""|//[^\n]*|\s+"""
 )
 PARTS = Path(__file__).parent / "page"
+SCRIPTS = ("numbers", "view", "layout", "drawing", "panels", "page")  # one after the other
 ROOM = 150  # boxes; scopes are shut until so many are left
 SHORT = {"errors": "error", "grads": "|g|", "values": "rms"}
 
@@ -116,9 +118,9 @@ def _look(scene: Scene) -> dict[str, Any]:
     fitting = [d for d, boxes in enumerate(levels) if boxes <= ROOM]
     level = len(levels) if levels[-1] <= ROOM else max(fitting, default=0)
     lists = {  # text, number, node, name of the node
-        "first": [(what, size, k, scene.label(k)) for what, size, k in scene.findings()],
-        "broken": [(f"{kind} of", "", k, scene.label(k)) for kind, k in scene.broken()[:30]],
-        "worst": [(error, text, k, scene.label(k)) for k, error, text in scene.worst(50)],
+        "first": [(what, size, k, label(scene, k)) for what, size, k in findings(scene)],
+        "broken": [(f"{kind} of", "", k, label(scene, k)) for kind, k in broken(scene)[:30]],
+        "worst": [(error, text, k, label(scene, k)) for k, error, text in worst(scene, 50)],
     }
     ink = {"zero": colours.ZERO, "bad": colours.BAD}
     return {"scales": scales, "level": level} | ink | lists
@@ -127,9 +129,8 @@ def _look(scene: Scene) -> dict[str, Any]:
 @functools.cache
 def _parts() -> tuple[str, ...]:
     """Read style, script and body of the page, without what only people need."""
-    style, script, body = [
-        (PARTS / f"page.{kind}").read_text("utf-8") for kind in ("css", "js", "html")
-    ]
+    style, body = [(PARTS / name).read_text("utf-8") for name in ("page.css", "page.html")]
+    script = "\n".join([(PARTS / f"{name}.js").read_text("utf-8") for name in SCRIPTS])
     style = re.sub(r"\s*([{};:,])\s*", r"\1", " ".join(style.split())).replace(";}", "}")
     return style, squeezed(script), body.strip()
 

@@ -329,46 +329,6 @@ class Scene:
         text = words.magnitude(stats)
         return f"|g| {text}" if text else ""
 
-    def findings(self) -> list[tuple[str, str, int]]:
-        """List what to look at first, as (what it is, how large, node): extremes of gradients."""
-        grads = self.measured.grads or []
-        sizes = [(s.rms, k) for k, s in enumerate(grads) if s is not None and s.rms > 0]
-        if not sizes:
-            return []
-        ends = (("smallest gradient", min(sizes)), ("largest gradient", max(sizes)))
-        found = [(what, words.number(x, 3), k) for what, (x, k) in ends]
-        zero = [k for k, s in enumerate(grads) if s is not None and s.is_zero]
-        return found + [
-            ("gradient all zero", f"{len(zero):,} of {len(grads):,}", k) for k in zero[:1]
-        ]
-
-    def broken(self) -> list[tuple[str, int]]:
-        """List the nodes with elements that are not finite: `value` or `gradient`, and which."""
-        kinds = (("value", self.measured.values), ("gradient", self.measured.grads or []))
-        return [(kind, k) for kind, all in kinds for k, s in enumerate(all) if s and s.bad]
-
-    def worst(self, n: int = 10) -> list[tuple[int, str, str]]:
-        """List the nodes that agree least, worst first: node, error, text."""
-        errors = sorted(
-            [(k, x) for k, x in self.errors.items() if x is not None],
-            key=lambda row: (-math.inf if math.isnan(row[1]) else -row[1], row[0]),
-        )
-        return [
-            (k, "not compared" if math.isnan(x) else words.number(x), self.texts.get(k, ""))
-            for k, x in errors[:n]
-        ]
-
-    def label(self, k: int) -> str:
-        """Say which node this is, and when: `lstm/step: f = sigmoid, t=7`."""
-        graph, u = self.graph, self.graph.shown[k]
-        path, home = [], self.homes.get(u)
-        while home is not None and home.frame is not None:
-            path.append(words.title(home).partition(":")[0].partition(" ×")[0])
-            home = self.parents.get(home)
-        text = words.plain(self.runs(u))
-        when = [f"{fold.letter}={fold.moments[r]}" for fold, r in graph.paths[k]]
-        return ", ".join([f"{'/'.join(reversed(path))}: {text}" if path else text, *when])
-
 
 def _agreement(
     graph: Graph, given: Agreement | None

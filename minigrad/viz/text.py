@@ -21,6 +21,7 @@ from ..graph import Graph
 from ..stats import Measured
 from . import words
 from .colours import Scale
+from .findings import broken, findings, label, worst
 from .fit import boxes_by_depth, keeping
 from .scene import Agreement, Box, Scene
 
@@ -226,11 +227,11 @@ def _foot(scene: Scene, ascii: bool) -> list[str]:
     else:
         signs = ", ".join([f"{sign} {meaning}" for sign, meaning in scale.signs.items()])
         lines.append(f"bars: {scale.name}, {' to '.join(scale.ends)}; {signs}")
-    lines += [f"{what} {x}: {scene.label(k)}" for what, x, k in scene.findings()]
-    lines += [f"not finite: {kind} of {scene.label(k)}" for kind, k in scene.broken()[:10]]
-    worst = scene.worst()
-    lines += ["worst first:"] * bool(worst)
-    lines += [f"  {error}  {scene.label(k)}  {text}".rstrip() for k, error, text in worst]
+    lines += [f"{what} {x}: {label(scene, k)}" for what, x, k in findings(scene)]
+    lines += [f"not finite: {kind} of {label(scene, k)}" for kind, k in broken(scene)[:10]]
+    least = worst(scene)
+    lines += ["worst first:"] * bool(least)
+    lines += [f"  {error}  {label(scene, k)}  {text}".rstrip() for k, error, text in least]
     if ascii:
         table = {ord(c): text for c, text in ASCII.items()}
         lines = [line.translate(table).encode("ascii", "replace").decode() for line in lines]
