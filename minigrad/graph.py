@@ -2,7 +2,7 @@
 
 nodes   the operations behind some outputs and what these take in, in order of creation
 root    the tree of scopes: in which module, which call, which step each operation stands
-fold    what repeats itself, kept once, with its number (see `minigrad.fold`)
+fold    what repeats itself, kept once, with its number (see `minigrad.folding`)
 wires   the edges that are left, each saying which repetitions it stands for
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from . import tree
-from .fold import HOLE, Cluster, Folding, Node, Path, options
+from .folding import HOLE, Cluster, Folding, Node, Path, options
 from .tensor import Tensor
 
 __all__ = ["Cluster", "End", "Graph", "Node", "Wire"]

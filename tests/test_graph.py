@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import fold
+from minigrad import folding
 from minigrad.graph import Cluster, Graph
 
 
@@ -569,7 +569,7 @@ def test_fold_false_switches_detection_off():
 
 def test_scopes_are_not_marked_as_detected():
     graph = Graph(lstm_loss(7))
-    assert not any(c.detected for c in fold.clusters(graph.root))
+    assert not any(c.detected for c in folding.clusters(graph.root))
 
 
 def test_a_loop_begins_where_the_fewest_values_are_passed_on():

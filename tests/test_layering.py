@@ -14,7 +14,7 @@ LAYERS = [
     ["tensor"],
     ["primitive"],
     ["ops"],
-    ["autodiff", "fold", "linalg"],
+    ["autodiff", "folding", "linalg"],
     ["graph"],
     ["stats"],
     ["debug", "scan", "testing", "viz"],

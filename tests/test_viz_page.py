@@ -105,6 +105,9 @@ def opened(browser, tmp_path):
         page = viz.show(outputs, tmp_path / "graph.html", **options)
         browser.send("Emulation.setEmulatedMedia", media="", features=[])
         browser.open(page.path)
+        browser.js(
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
         return data(page)["graph"]
 
     yield open_page
@@ -129,6 +132,12 @@ def box(graph, title):
 
 def at(key):
     return f'#graph [data-id="{key}"]'
+
+
+def touch(browser, key):
+    """Bring a box into the window, and click on it."""
+    browser.js(f"reveal(places.get({json.dumps(key)}))")
+    browser.click(at(key))
 
 
 @needs_browser
@@ -179,10 +188,10 @@ def test_scopes_open_and_close_by_mouse_and_key(opened, browser):
     scopes = {s["title"]: s["key"] for s in graph["scopes"]}
     lstm, step = scopes["lstm: LSTM(2→3)"], scopes["step ×77"]
     before = ids(browser)
-    browser.click(at(lstm))  # selects
+    touch(browser, lstm)  # selects
     assert words(browser, "#side h2") == "lstm: LSTM(2→3)"
     assert "84 parameters" in words(browser, "#side")
-    browser.click(at(lstm))  # closes
+    touch(browser, lstm)  # closes
     assert step not in ids(browser)
     assert "▸ lstm: LSTM(2→3)" in words(browser, at(lstm))
     assert (
@@ -201,6 +210,7 @@ def test_scopes_open_and_close_by_mouse_and_key(opened, browser):
 def test_steps_are_unrolled_and_opened_one_by_one(opened, browser):
     graph = opened(lstm_loss())
     step = next(s["key"] for s in graph["scopes"] if s["title"] == "step ×77")
+    browser.js("fit()")
     browser.click(f'[data-roll="{step}"]')
     steps = [i for i in ids(browser) if i.startswith(f"{step}@")]
     assert [s.rpartition(":")[2] for s in steps] == ["0", "1", "2", "3", "73", "74", "75", "76"]
@@ -208,13 +218,14 @@ def test_steps_are_unrolled_and_opened_one_by_one(opened, browser):
     assert "step[0]" in shown
     assert "70 more" in shown
     assert browser.js("document.querySelectorAll('.wire.state.last').length") == 7
-    browser.click(at(f"{step}@{step}:76"))
+    touch(browser, f"{step}@{step}:76")
     sigmoid = box(graph, "f = sigmoid")
     inside = at(f"{sigmoid}@{step}:76")
     members, grads = graph["boxes"][sigmoid]["members"], graph["grads"]["rms"]
     assert browser.js(f"num({grads[members[76]]})") in words(browser, inside)
-    browser.click(at(f"{step}@{step}:3"))  # the gap: looks at its middle
+    touch(browser, f"{step}@{step}:3")  # the gap: looks at its middle
     assert f"{step}@{step}:38" in ids(browser)
+    browser.js("fit()")
     browser.click(f'[data-roll="{step}"]')
     assert not any("@" in i for i in ids(browser))
 
@@ -251,7 +262,7 @@ def test_the_inspector_shows_the_numbers(opened, browser):
         loss = lstm_loss()
     graph = opened(loss)
     key = box(graph, "f = sigmoid")
-    browser.click(at(key))
+    touch(browser, key)
     side = words(browser, "#side")
     assert "lstm: LSTM(2→3) › step ×77" in side
     assert "sigmoid (4, 3) float32" in side
@@ -277,7 +288,7 @@ def test_the_inspector_shows_the_numbers(opened, browser):
 @needs_browser
 def test_parameters_are_in_the_inspector(opened, browser):
     graph = opened(lstm_loss(5))
-    browser.click(at(box(graph, "matmul · weight_hh_l0ᵀ")))
+    touch(browser, box(graph, "matmul · weight_hh_l0ᵀ"))
     assert "weight_hh_l0 (12, 3)" in words(browser, "#side")
 
 
@@ -407,7 +418,7 @@ def test_exploding_gradients_are_named(opened, browser):
 def test_before_backward_gradients_are_not_computed(opened, browser):
     graph = opened(lstm_loss(5), grads=None)
     assert "Gradients are not computed" in words(browser, "#side")
-    browser.click(at(box(graph, "g = tanh")))
+    touch(browser, box(graph, "g = tanh"))
     assert "not computed" in words(browser, "#side table")
     assert browser.js("[...document.querySelectorAll('#mode option')].map(o => o.value)") == [
         "values"
@@ -569,7 +580,7 @@ def test_large_graphs_open_at_once_and_part_by_part(opened, browser):
     shown = ids(browser)
     assert len(shown) < 60
     assert "▸ 1 … 126" in words(browser, at(shown[0]))
-    browser.click(at(shown[1]))
+    touch(browser, shown[1])
     assert len(ids(browser)) > len(shown)
     browser.js("lookFor('tanh'); nextHit(1)")
     assert graph["boxes"][browser.js("selected")]["title"] == [["tanh", "name"]]

@@ -23,7 +23,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..fold import Cluster
+from ..folding import Cluster
 from . import colours, html, text, words
 from .findings import label, worst
 from .fit import fitted

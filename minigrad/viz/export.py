@@ -40,7 +40,7 @@ from typing import Any
 
 import numpy as np
 
-from ..fold import Cluster, Node, clusters
+from ..folding import Cluster, Node, clusters
 from ..graph import Graph
 from ..stats import Histogram, Measured, Stats
 from ..tape import Outputs

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..fold import Cluster
+from ..folding import Cluster
 from ..graph import Graph
 from ..stats import Measured
 from .scene import Agreement, Scene

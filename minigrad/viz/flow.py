@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..fold import Cluster
+from ..folding import Cluster
 from ..graph import Graph
 from ..stats import Measured
 from . import words

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..fold import Cluster
+from ..folding import Cluster
 from ..graph import End, Graph, Node, Wire
 from ..stats import Measured, Stats
 from ..tape import Outputs

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..fold import Cluster
+from ..folding import Cluster
 from ..graph import Graph
 from ..stats import Measured
 from . import words

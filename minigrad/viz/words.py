@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..fold import Cluster, Node
+from ..folding import Cluster, Node
 from ..graph import Graph
 from ..stats import Stats
 from ..tape import Outputs
