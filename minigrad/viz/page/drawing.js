@@ -11,8 +11,10 @@ function measure(item) {
   else if (box) {
     const numbers = view || box.kind === "port" ? "" : range(nodes);
     if (numbers) item.cells = columns(nodes.map((k) => size(k)), LANES);
-    lines = [line(box.title, view ? 10 : 12), note([box.fact, numbers && `${look().short} ${
-      numbers}`].filter(Boolean).join("  ")), ...(Object.values(item.reps).some((x) => x) ? [] : box.notes || []).map(note)];
+    const fact = [box.fact, numbers && `${look().short} ${numbers}`].filter(Boolean).join("  ");
+    const later = Object.values(item.reps).some((x) => x); // what begins a loop is said at first
+    const notes = later ? [] : box.notes || [];
+    lines = [line(box.title, view ? 10 : 12), note(fact), ...notes.map(note)];
   } else {
     const {name, when, facts, result} = about(item), s = item.scope;
     nodes = mode === "errors" ? everything(s, item.reps) : result;
@@ -22,7 +24,8 @@ function measure(item) {
       note(numbers && `${look().short} ${numbers}`)];
   }
   item.lines = lines.filter((l) => l.width);
-  item.w = max(24, ...item.lines.map((l) => l.width), item.cells.length ? 100 : 0) + (item.bare ? 8 : 18);
+  item.w = max(24, item.cells.length ? 100 : 0, ...item.lines.map((l) => l.width));
+  item.w += item.bare ? 8 : 18;
   item.h = item.lines.length * 14 + (item.bare ? 4 : 8) + (item.cells.length ? 10 : 0);
 }
 
@@ -46,8 +49,9 @@ function about(item) { // a scope, or a step of one
 function heading(item) {
   const {name, when} = about(item), fold = item.kind === "scope" && item.scope.moments;
   const button = fold ? (item.row ? "roll up" : "unroll") : "";
-  return {name, when: when && `  ${when}`, button, width: 20 + width(name, 12, true) + width(when, 10)
-    + (button ? width(button, 10) + 30 : 0)};
+  const title = 20 + width(name, 12, true) + width(when, 10);
+  return {name, when: when && `  ${when}`, button,
+    width: title + (button ? width(button, 10) + 30 : 0)};
 }
 
 // ---- drawing ------------------------------------------------------------------------------------
@@ -123,7 +127,8 @@ function drawEdge(e, x, y) {
   }
   e.path = el("path", {d: `M${r(start[0])} ${r(start[1])}${d}`, class: ["wire", e.state && "state",
     e.last && "last"].filter(Boolean).join(" ")});
-  return [e.path, e.label && text((near[0] + v) / 2 + 4, (near[1] + at[1]) / 2 + 3, "small", e.label)];
+  return [e.path,
+    e.label && text((near[0] + v) / 2 + 4, (near[1] + at[1]) / 2 + 3, "small", e.label)];
 }
 
 // ---- pan and zoom -------------------------------------------------------------------------------
@@ -201,7 +206,8 @@ function mark() { // what is selected and its wires, what was found and what not
     turn("selected", id === selected);
     turn("hit", hit);
     turn("miss", hits && !hit && !kids.length);
-    edges.forEach((e) => e.path.classList.toggle("near", e.from.id === selected || e.ends.has(selected)));
+    edges.forEach((e) => e.path.classList.toggle("near",
+      e.from.id === selected || e.ends.has(selected)));
   }
 }
 

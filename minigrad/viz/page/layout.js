@@ -54,7 +54,8 @@ function inLayers(nodes, ins, outs, edges) { // what is tall stands in several l
     const free = !above || (users.length === down.get(n).length && above < users.length);
     if (users.length && free) n.rank = max(n.rank, least(users.map((x) => x.rank)) - n.span);
   }
-  const last = most(kids.map((n) => n.rank + n.span)), gap = RANK + (edges.some((e) => e.label) ? 8 : 0);
+  const last = most(kids.map((n) => n.rank + n.span));
+  const gap = RANK + (edges.some((e) => e.label) ? 8 : 0);
   outs.forEach((n) => { n.rank = last; });
   let ranks = Array.from({length: last + 1}, () => []), budget = 6000;
   const link = (a, b, atA, atB, weight) => {
@@ -168,8 +169,9 @@ function straighten(e, ranks) { // a long edge: as few and as long lines as ther
   };
   for (const b of e.points) {
     const rank = ranks[b.rank], from = clear(rank[b.k - 1], 1), to = clear(rank[b.k + 1], -1);
-    if (run.length && max(low, from) <= min(high, to)) [low, high] = [max(low, from), min(high, to)];
-    else {
+    if (run.length && max(low, from) <= min(high, to)) {
+      [low, high] = [max(low, from), min(high, to)];
+    } else {
       lay();
       [run, low, high] = [[], from, to];
     }

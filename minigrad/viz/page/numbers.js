@@ -31,7 +31,8 @@ const rect = (x, y, w, h, cls, more) => el("rect", {x: r(x), y: r(y), width: r(w
 const text = (x, y, cls, ...kids) => el("text", {x: r(x), y: r(y), class: cls}, ...kids);
 const r = (x) => round(x * 10) / 10;
 const plain = (box) => box.title.map((t) => t[0]).join("");
-const plural = (n, what) => `${n.toLocaleString("en")} ${what}${n === 1 ? "" : "s"}`;
+const big = (n) => n.toLocaleString("en");
+const plural = (n, what) => `${big(n)} ${what}${n === 1 ? "" : "s"}`;
 const pen = el("canvas").getContext("2d");
 
 function width(words, size, bold) {
@@ -72,7 +73,9 @@ function blend(palette, x) {
 // the mean of several: geometric, or the largest error; nan if one is
 function mean(values) {
   const known = values.filter((x) => x !== null), logs = known.filter(good).map(log);
-  return !known.length ? null : !known.every(Number.isFinite) ? NaN : !logs.length ? 0 : 10 ** (mode === "errors" ? most(logs) : logs.reduce((a, b) => a + b) / logs.length);
+  if (!known.length) return null;
+  return !known.every(Number.isFinite) ? NaN : !logs.length ? 0
+    : 10 ** (mode === "errors" ? most(logs) : logs.reduce((a, b) => a + b) / logs.length);
 }
 
 function cell(values) {

@@ -4,13 +4,14 @@ function drawLegend() {
   const m = look(), kinds = new Set(Object.values(BOXES).map((b) => b.kind));
   const key = (...parts) => el("span", {class: "key"}, ...parts);
   const swatch = (kind, words) => kinds.has(kind) && key(el("svg", {viewBox: "0 0 22 12",
-    class: `swatch box ${kind}`}, rect(1, 1, 20, 10, "frame", {rx: kind === "port" ? 5 : 0})), words);
-  $("legend").replaceChildren(...[key(`${m.name} ${m.ends[0]}`, el("svg", {viewBox:
-    `0 0 ${m.palette.length} 1`, preserveAspectRatio: "none", class: "ramp"}, m.palette.map((fill, k) =>
-    rect(k, 0, 1.1, 1, "", {fill}))), m.ends[1]), key(m.meaning),
-  swatch("leaf", "takes a gradient"), swatch("constant", "constant"), swatch("port",
-    "state, from step to step"), key(el("i", {class: "parameter"}, "parameter")),
-  D.dtype && key(`${D.dtype} unless marked`)].filter(Boolean));
+    class: `swatch box ${kind}`}, rect(1, 1, 20, 10, "frame", {rx: kind === "port" ? 5 : 0})),
+  words);
+  const ramp = el("svg", {viewBox: `0 0 ${m.palette.length} 1`, preserveAspectRatio: "none",
+    class: "ramp"}, m.palette.map((fill, k) => rect(k, 0, 1.1, 1, "", {fill})));
+  $("legend").replaceChildren(...[key(`${m.name} ${m.ends[0]}`, ramp, m.ends[1]), key(m.meaning),
+    swatch("leaf", "takes a gradient"), swatch("constant", "constant"),
+    swatch("port", "state, from step to step"), key(el("i", {class: "parameter"}, "parameter")),
+    D.dtype && key(`${D.dtype} unless marked`)].filter(Boolean));
 }
 
 function openTo(depth) {
@@ -43,12 +44,14 @@ function theme() {
 }
 
 const ACTIONS = {
-  ArrowUp: () => beside(-1), ArrowDown: () => beside(1), "+": () => zoomAt(1.25), "=": () => zoomAt(1.25),
-  "-": () => zoomAt(0.8), 0: fit, "/": () => $("search").focus(), h: () => showHeat($("heat").hidden),
-  e: () => openTo(Infinity), c: () => openTo(0), n: () => nextHit(1), p: () => nextHit(-1), t: theme,
+  ArrowUp: () => beside(-1), ArrowDown: () => beside(1), "/": () => $("search").focus(),
+  "+": () => zoomAt(1.25), "=": () => zoomAt(1.25), "-": () => zoomAt(0.8), 0: fit,
+  e: () => openTo(Infinity), c: () => openTo(0), n: () => nextHit(1), p: () => nextHit(-1),
+  h: () => showHeat($("heat").hidden), t: theme,
   "?": () => { $("help").hidden = !$("help").hidden; },
   u: () => {
-    const item = places.get(selected), f = item && folds(item.box ? item.box.home : item.key).at(-1);
+    const item = places.get(selected);
+    const f = item && folds(item.box ? item.box.home : item.key).at(-1);
     if (f) roll(f.key);
   },
   Escape: () => {
@@ -60,7 +63,8 @@ const ACTIONS = {
 };
 
 function listen() {
-  const svg = $("graph"), canvas = $("heatmap"), on = (e, what, f, how) => e.addEventListener(what, f, how);
+  const svg = $("graph"), canvas = $("heatmap");
+  const on = (e, what, f, how) => e.addEventListener(what, f, how);
   let held = null, dragged = false;
   on(svg, "pointerdown", (e) => { [held, dragged] = [[e.clientX, e.clientY], false]; });
   on(window, "pointerup", () => { held = null; });
@@ -90,7 +94,8 @@ function listen() {
   on(window, "keydown", (e) => {
     if (e.ctrlKey || e.metaKey || e.altKey) return;
     if (/INPUT|SELECT/.test(e.target.tagName) && e.key !== "Escape") return;
-    const step = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]}[e.key];
+    const step = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1],
+      ArrowRight: [0, 1]}[e.key];
     if (e.target === canvas && step) {
       heatGo({row: heat.at.row + step[0], rep: heat.at.rep + step[1]});
       canvas.focus();
@@ -110,7 +115,8 @@ function listen() {
     select(selected);
   });
   for (const b of document.querySelectorAll("[data-key]")) on(b, "click", ACTIONS[b.dataset.key]);
-  on(window, "beforeprint", () => svg.setAttribute("viewBox", `-8 -8 ${view.w + 16} ${view.h + 16}`));
+  on(window, "beforeprint", () => svg.setAttribute("viewBox",
+    `-8 -8 ${view.w + 16} ${view.h + 16}`));
   on(window, "afterprint", () => moved());
   new ResizeObserver(() => {
     (zoom.fitted ? fit : moved)();

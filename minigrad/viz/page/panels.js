@@ -30,11 +30,12 @@ function inspect() {
 function overview() {
   const list = (title, lines, cls) => lines.length && [h3(title, cls), table(...lines.map(
     ([a, b, k, name]) => [a, b, link(k, name)]))];
-  return [el("h2", {}, D.title), p(`${plural(N, "node")} on the tape, ${
-    Object.keys(BOXES).length} boxes in the picture.`),
-  !D.grads && p("Gradients are not computed: run backward() first, or show with grads=True.", "bad"),
+  const boxes = big(Object.keys(BOXES).length);
+  return [el("h2", {}, D.title), p(`${plural(N, "node")} on the tape, ${boxes} boxes here`),
+  !D.grads && p("Gradients are not computed: run backward() first, or show with grads=True.",
+    "bad"),
   list("not finite", LOOK.broken, "bad"), list("worst first", LOOK.worst), list("", LOOK.first),
-  p("Select a box for its numbers; press ? for the keys.", "note")].flat();
+  p("Select a box for its numbers, press ? for keys", "note")].flat();
 }
 
 const path = (key) => chain(key).map((s) => s.title).join(" › ");
@@ -55,8 +56,8 @@ function boxFacts({box, members: all, key}) {
       $("side").querySelector("input").focus();
     }}), el("output", {}, at < 0 ? "all" : `= ${f.moments[at]}`));
   const errors = D.agreement && nodes.map((k) => D.agreement.texts[k]).filter(Boolean).slice(0, 3);
-  return [...head, p([form.op || form.kind, box.kind === "view" ? "(a view)" : "", form.shape ? shapeOf(box.node) : box.fact,
-  form.dtype].filter(Boolean).join(" ")), slide,
+  return [...head, p([form.op || form.kind, box.kind === "view" ? "(a view)" : "",
+    form.shape ? shapeOf(box.node) : box.fact, form.dtype].filter(Boolean).join(" ")), slide,
   numbers(nodes), errors && [p(`relative error: ${range(nodes, "errors") || "not compared"}`),
     ...errors.map((t) => p(t, "note"))], all.length > 1 && chart(all, at),
   nodes.length === 1 && bars(nodes[0]), (box.written || []).map((k) => [h3(`${nameOf(k)} ${
@@ -64,24 +65,28 @@ function boxFacts({box, members: all, key}) {
   form.line && [h3("source"), p(form.line, "code")]].flat();
 }
 
+const KINDS = ["values", "grads"];
+
 function numbers(nodes) {
-  const line = (field) => [field === "bad" ? "not finite" : field, ...["values", "grads"].map((m) => {
+  const fields = ["rms", "min", "max", "zeros", "bad", "size"];
+  const line = (field) => [field === "bad" ? "not finite" : field, ...KINDS.map((m) => {
     const c = D[m], own = c ? nodes.filter((k) => c.size[k] !== null) : [];
     const xs = own.map((k) => c[field][k]).filter((x) => x !== null);
     if (!xs.length) return c ? "–" : "not computed";
-    if (field === "zeros" || field === "bad") return xs.reduce((a, b) => a + b).toLocaleString("en");
+    if (/zeros|bad/.test(field)) return big(xs.reduce((a, b) => a + b));
     const [a, b] = [least, most].map((end) => num(end(xs), 4));
     return field === "min" ? a : field === "max" || a === b ? b : `${a} … ${b}`;
   })];
-  return table(["", "value", "gradient"], ...["rms", "min", "max", "zeros", "bad", "size"].map(line));
+  return table(["", "value", "gradient"], ...fields.map(line));
 }
 
 function chart(all, at) { // rms through the repetitions, on a log scale
-  const series = ["values", "grads"].filter((m) => D[m]).map((m) => [m, all.map((k) => size(k, m))]);
+  const series = KINDS.filter((m) => D[m]).map((m) => [m, all.map((k) => size(k, m))]);
   const logs = series.flatMap(([, xs]) => xs.filter(good).map(log));
   if (!logs.length) return null;
   const low = Math.floor(least(logs)), high = max(low + 1, Math.ceil(most(logs)));
-  const x = (k) => r(38 + 206 * k / (all.length - 1)), y = (v) => r(8 + 64 * (high - v) / (high - low));
+  const x = (k) => r(38 + 206 * k / (all.length - 1));
+  const y = (v) => r(8 + 64 * (high - v) / (high - low));
   return el("svg", {viewBox: "0 0 250 80", class: "chart"}, [low, high].map((v) => [
     text(34, y(v) + 3, "small end", num(10 ** v)), el("path", {d: `M38 ${y(v)}H244`})])
     .flat(), series.map(([m, xs]) => el("path", {class: m, d: xs.map((v, k) => (good(v)
@@ -90,7 +95,7 @@ function chart(all, at) { // rms through the repetitions, on a log scale
 }
 
 function bars(k) {
-  return ["values", "grads"].filter((m) => D.histograms?.[m]?.[k]).map((m) => {
+  return KINDS.filter((m) => D.histograms?.[m]?.[k]).map((m) => {
     const [a, b, counts] = D.histograms[m][k], w = 240 / counts.length, top = max(...counts);
     return el("svg", {viewBox: "0 0 250 56", class: "chart"}, counts.map((c, j) => rect(5 + j * w,
       44 - 40 * c / top, w - 1, r(40 * c / top), m)), text(5, 54, "small", num(a, 3)),
@@ -113,17 +118,21 @@ let found = [], turn = -1;
 
 function search(query) { // words that must be in the text of a node, and conditions on its numbers
   const tests = [], what = {grad: "grads", value: "values", error: "errors"};
-  let words = query.toLowerCase().replace(/(grad|value|error)\s*(<=?|>=?|=)\s*([-+.\de]+)/g, (_, a, op, x) => {
+  const condition = (_, a, op, x) => {
     tests.push((k) => LOOK.scales[what[a]] && size(k, what[a]) !== null
       && op.includes("<=>"[Math.sign(size(k, what[a]) - x) + 1]));
     return "";
-  }).replace(/\b(non-?finite|nan|inf|zero)\b/g, (flag) => {
-    tests.push(flag === "zero" ? (k) => size(k) === 0 : (k) => D.values.bad[k] > 0 || D.grads?.bad[k] > 0);
+  };
+  let words = query.toLowerCase().replace(/(grad|value|error)\s*(<=?|>=?|=)\s*([-+.\de]+)/g,
+    condition).replace(/\b(non-?finite|zero)\b/g, (flag) => {
+    tests.push(flag === "zero" ? (k) => size(k) === 0
+      : (k) => D.values.bad[k] > 0 || D.grads?.bad[k] > 0);
     return "";
   });
   words = words.split(/\s+(?![^(]*\))/).filter(Boolean);
-  const fits = D.forms.map((f) => [f.kind, f.op, f.name, f.options, f.shape && `(${f.shape.join(", ")})`,
-    f.dtype].join(" ").toLowerCase()).map((t) => words.every((w) => t.includes(w)));
+  const fits = D.forms.map((f) => [f.kind, f.op, f.name, f.options,
+    f.shape && `(${f.shape.join(", ")})`, f.dtype].join(" ").toLowerCase()).map((t) =>
+    words.every((w) => t.includes(w)));
   return D.nodes.form.flatMap((f, k) => (fits[f] && tests.every((t) => t(k)) ? [k] : []));
 }
 
@@ -138,7 +147,7 @@ function lookFor(query) {
   if (query.trim()) {
     hits = new Set(nodes.map((k) => D.nodes.shown[k]).concat([...groups.keys()].map((b) => b.key)));
   }
-  $("count").textContent = hits ? `${nodes.length.toLocaleString("en")} of ${N.toLocaleString("en")}` : "";
+  $("count").textContent = hits ? `${big(nodes.length)} of ${big(N)}` : "";
   mark();
   if (!hits) return inspect();
   $("side").replaceChildren(el("h2", {}, `${plural(nodes.length, "node")} found`), el("ol", {},
@@ -211,7 +220,8 @@ function heatAt(e) {
 }
 
 function heatSay({row, rep}) {
-  const {box, values, factor} = heat.rows[row] || {}, x = values?.[rep], {letter, moments} = heat.fold;
+  const {box, values, factor} = heat.rows[row] || {}, x = values?.[rep];
+  const {letter, moments} = heat.fold;
   $("heatsay").textContent = x === undefined ? "" : [plain(box), `${letter} = ${moments[rep]}`,
     Number.isNaN(x) ? "not finite" : num(x, 3), factor].filter(Boolean).join(", ");
 }
