@@ -500,15 +500,16 @@ def test_dark_light_and_print(opened, browser):
     browser.press("t")
     assert browser.js(back) == "rgb(248, 250, 252)"
     browser.js("dispatchEvent(new Event('beforeprint'))")
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    browser.js("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     x, y, w, h = map(
         float, browser.js("document.querySelector('#graph').getAttribute('viewBox')").split()
     )
     assert x <= 0
     assert y <= 0
     assert [w, h] >= browser.js("[view.w, view.h]")
-    assert len(browser.send("Page.printToPDF")["data"]) > 10_000
-    browser.send("Emulation.setEmulatedMedia", media="print")
     assert browser.js("getComputedStyle(document.querySelector('#side')).display") == "none"
+    assert len(browser.send("Page.printToPDF")["data"]) > 10_000
 
 
 @needs_browser

@@ -11,7 +11,7 @@ function measure(item) {
   else if (box) {
     const numbers = view || box.kind === "port" ? "" : range(nodes);
     if (numbers) item.cells = columns(nodes.map((k) => size(k)), LANES);
-    const fact = [box.fact, numbers && `${look().short} ${numbers}`].filter(Boolean).join("  ");
+    const fact = said([box.fact, numbers && `${look().short} ${numbers}`], "  ");
     const later = Object.values(item.reps).some((x) => x); // what begins a loop is said at first
     const notes = later ? [] : box.notes || [];
     lines = [line(box.title, view ? 10 : 12), note(fact), ...notes.map(note)];
@@ -40,8 +40,8 @@ function about(item) { // a scope, or a step of one
   return {
     name: step ? `${s.title.replace(/ ×\d+$/, "")}[${s.moments[reps[s.key]]}]` : s.title,
     when: step ? "" : s.when || "",
-    facts: step ? "" : [plural(inside.filter((b) => b.kind === "operation").length, "operation"),
-      weights && plural(weights, "parameter")].filter(Boolean).join(", "),
+    facts: step ? "" : said([plural(inside.filter((b) => b.kind === "operation").length,
+      "operation"), weights && plural(weights, "parameter")], ", "),
     result: members(inside.filter((b) => b.members && b.kind !== "constant").at(-1), reps),
   };
 }
@@ -78,17 +78,17 @@ function draw(item, x, y, frames, lines, boxes) {
 
 function drawBox(item) {
   const {left: x, top: y, w, h, cells, box, lines} = item, kind = box?.kind || item.kind;
-  const said = lines.map((l) => plain({title: l.runs}).replace("▸ ", "")).join(", ");
+  const title = lines.map((l) => plain({title: l.runs}).replace("▸ ", "")).join(", ");
   const round = /leaf|constant|parameter/.test(kind) ? 0 : 6, step = (w - 16) / cells.length;
   return el("g", {class: `box ${kind} ${box?.output ? "output" : ""}`, tabindex: 0, role: "button",
-    "data-id": item.id, "aria-label": said, "aria-expanded": box ? null : "false"},
+    "data-id": item.id, "aria-label": title, "aria-expanded": box ? null : "false"},
   rect(x, y, w, h, item.bare ? "bare" : "frame", {rx: round}),
   lines.map((l, k) => text(x + w / 2, y + 14 * k + (item.bare ? 12 : 14), l.size < 12 ? "small mid"
     : "mid", l.runs.map(([t, s]) => el("tspan", {class: s}, t)))),
   cells.map((c, k) => [rect(x + 8 + k * step, y + h - 11, step + 0.3, 7, "cell", {fill: c.colour}),
     c.sign && el("text", {x: r(x + 8 + (k + 0.5) * step), y: y + h - 5, class: "sign mid",
       fill: ink(c.colour)}, c.sign)]).flat(),
-  el("title", {}, said));
+  el("title", {}, title));
 }
 
 function drawFrame(item) {
@@ -125,8 +125,8 @@ function drawEdge(e, x, y) {
     to(v, y + (nb.lane ? nb.y : nb.above));
     if (!nb.lane) to(v, y + nb.y, true);
   }
-  e.path = el("path", {d: `M${r(start[0])} ${r(start[1])}${d}`, class: ["wire", e.state && "state",
-    e.last && "last"].filter(Boolean).join(" ")});
+  e.path = el("path", {d: `M${r(start[0])} ${r(start[1])}${d}`,
+    class: said(["wire", e.state && "state", e.last && "last"])});
   return [e.path,
     e.label && text((near[0] + v) / 2 + 4, (near[1] + at[1]) / 2 + 3, "small", e.label)];
 }
@@ -139,13 +139,13 @@ const frame = () => $("graph").getBoundingClientRect();
 function moved(change) {
   Object.assign(zoom, change);
   const {width: w, height: h} = frame();
-  $("graph").setAttribute("viewBox", [zoom.x, zoom.y, max(1, w) / zoom.k, max(1, h) / zoom.k].map(r)
-    .join(" "));
+  $("graph").setAttribute("viewBox", (zoom.print ? [-8, -8, view.w + 16, view.h + 16]
+    : [zoom.x, zoom.y, max(1, w) / zoom.k, max(1, h) / zoom.k]).map(r).join(" "));
 }
 
 function fit() { // all of it, or of what is much taller than the window a readable beginning
   const {width: w, height: h} = frame(), wide = min((w - 32) / view.w, 1.25);
-  const whole = min(wide, (h - 32) / view.h), k = max(0.02, whole < 0.5 ? min(wide, 0.85) : whole);
+  const whole = min(wide, (h - 32) / view.h), k = max(0.02, whole < 0.65 ? min(wide, 0.85) : whole);
   moved({k, fitted: true, x: view.w / 2 - w / 2 / k,
     y: view.h * k > h ? -16 / k : view.h / 2 - h / 2 / k});
 }

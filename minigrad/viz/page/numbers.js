@@ -30,6 +30,7 @@ const rect = (x, y, w, h, cls, more) => el("rect", {x: r(x), y: r(y), width: r(w
   class: cls, ...more});
 const text = (x, y, cls, ...kids) => el("text", {x: r(x), y: r(y), class: cls}, ...kids);
 const r = (x) => round(x * 10) / 10;
+const said = (parts, between = " ") => parts.filter(Boolean).join(between); // what there is
 const plain = (box) => box.title.map((t) => t[0]).join("");
 const big = (n) => n.toLocaleString("en");
 const plural = (n, what) => `${big(n)} ${what}${n === 1 ? "" : "s"}`;

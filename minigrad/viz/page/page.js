@@ -36,10 +36,10 @@ function showHeat(shown) {
   drawHeat();
 }
 
-let dark = matchMedia("(prefers-color-scheme: dark)").matches;
+const night = matchMedia("(prefers-color-scheme: dark)");
 function theme() {
-  dark = !dark;
-  document.documentElement.dataset.theme = dark ? "dark" : "light";
+  const data = document.documentElement.dataset, now = data.theme || (night.matches ? "dark" : "");
+  data.theme = now === "dark" ? "light" : "dark";
   drawHeat();
 }
 
@@ -115,9 +115,9 @@ function listen() {
     select(selected);
   });
   for (const b of document.querySelectorAll("[data-key]")) on(b, "click", ACTIONS[b.dataset.key]);
-  on(window, "beforeprint", () => svg.setAttribute("viewBox",
-    `-8 -8 ${view.w + 16} ${view.h + 16}`));
-  on(window, "afterprint", () => moved());
+  on(window, "beforeprint", () => moved({print: true}));
+  on(window, "afterprint", () => moved({print: false}));
+  on(night, "change", drawHeat);
   new ResizeObserver(() => {
     (zoom.fitted ? fit : moved)();
     drawHeat();

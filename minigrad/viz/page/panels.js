@@ -29,7 +29,7 @@ function inspect() {
 
 function overview() {
   const list = (title, lines, cls) => lines.length && [h3(title, cls), table(...lines.map(
-    ([a, b, k, name]) => [a, b, link(k, name)]))];
+    ([a, b, k, name]) => [a, [link(k, name), " ", b]]))];
   const boxes = big(Object.keys(BOXES).length);
   return [el("h2", {}, D.title), p(`${plural(N, "node")} on the tape, ${boxes} boxes here`),
   !D.grads && p("Gradients are not computed: run backward() first, or show with grads=True.",
@@ -56,8 +56,8 @@ function boxFacts({box, members: all, key}) {
       $("side").querySelector("input").focus();
     }}), el("output", {}, at < 0 ? "all" : `= ${f.moments[at]}`));
   const errors = D.agreement && nodes.map((k) => D.agreement.texts[k]).filter(Boolean).slice(0, 3);
-  return [...head, p([form.op || form.kind, box.kind === "view" ? "(a view)" : "",
-    form.shape ? shapeOf(box.node) : box.fact, form.dtype].filter(Boolean).join(" ")), slide,
+  return [...head, p(said([form.op || form.kind, box.kind === "view" && "(a view)",
+    form.shape ? shapeOf(box.node) : box.fact, form.dtype])), slide,
   numbers(nodes), errors && [p(`relative error: ${range(nodes, "errors") || "not compared"}`),
     ...errors.map((t) => p(t, "note"))], all.length > 1 && chart(all, at),
   nodes.length === 1 && bars(nodes[0]), (box.written || []).map((k) => [h3(`${nameOf(k)} ${
@@ -222,8 +222,8 @@ function heatAt(e) {
 function heatSay({row, rep}) {
   const {box, values, factor} = heat.rows[row] || {}, x = values?.[rep];
   const {letter, moments} = heat.fold;
-  $("heatsay").textContent = x === undefined ? "" : [plain(box), `${letter} = ${moments[rep]}`,
-    Number.isNaN(x) ? "not finite" : num(x, 3), factor].filter(Boolean).join(", ");
+  $("heatsay").textContent = x === undefined ? "" : said([plain(box),
+    `${letter} = ${moments[rep]}`, Number.isNaN(x) ? "not finite" : num(x, 3), factor], ", ");
 }
 
 function heatGo(at) {

@@ -94,7 +94,7 @@ function connect() {
       if (f === into) reps = [0]; // a state is set once
       every = every.flatMap((all) => reps.map((x) => ({...all, [f.key]: x})));
     }
-    const words = [label, position && `(${position})`].filter(Boolean).join(" ");
+    const words = said([label, position && `(${position})`]);
     for (const reps of every) join(find(source, reps), find(target, reps), words, state);
   }
   pass(view);
