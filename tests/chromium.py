@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +22,15 @@ FLAGS = [
 ]  # fmt: skip
 
 
+START = """\
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 10) for fd in sys.argv[1:3]]
+os.dup2(ends[0], 3)  # it reads 3 and writes 4
+os.dup2(ends[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
 class Chromium:
     """A browser with one page; `js` evaluates an expression in it, `problems` is what it said."""
 
@@ -29,18 +39,13 @@ class Chromium:
         to_it, self._out = os.pipe()
         self._in, from_it = os.pipe()
 
-        def pipes() -> None:  # it reads 3 and writes 4
-            a, b = os.dup(to_it), os.dup(from_it)
-            os.dup2(a, 3)
-            os.dup2(b, 4)
-
         self.process = subprocess.Popen(
-            [str(PATH), f"--user-data-dir={self.profile}", *FLAGS],
-            preexec_fn=pipes,
-            close_fds=False,
+            [sys.executable, "-c", START, str(to_it), str(from_it), str(PATH),
+             f"--user-data-dir={self.profile}", *FLAGS],
+            pass_fds=(to_it, from_it),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-        )
+        )  # fmt: skip
         os.close(to_it)
         os.close(from_it)
         self._numbers, self._rest, self.session = itertools.count(1), b"", None

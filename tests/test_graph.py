@@ -227,6 +227,28 @@ def test_layers_stay_apart_and_fold_each():
     assert "h.out -> stack all t" in edges(graph)
 
 
+def test_both_directions_of_a_bidirectional_net_fold():
+    ahead, back = mg.nn.LSTM(2, 3, rng=0), mg.nn.LSTM(2, 3, rng=1)
+    x = leaf(5, 1, 2).astype(np.float32)
+    graph = Graph(mg.concatenate([ahead(x)[0], back(x[::-1])[0][::-1]], axis=-1))
+    assert clusters(graph) == [
+        ("lstm", 1),
+        ("lstm/step[0]", 5),
+        ("lstm", 1),
+        ("lstm/step[0]", 5),
+    ]
+
+
+def test_two_cells_that_share_their_weights_stay_two():
+    first, second, state = mg.nn.GRUCell(2, 3, rng=0), mg.nn.GRUCell(2, 3, rng=1), None
+    for name, p in first.named_parameters():
+        setattr(second, name, p)
+    for t in range(6):
+        state = (second if t % 2 else first)(np.ones((4, 2), np.float32), state)
+    graph = Graph(state)
+    assert clusters(graph) == [("loop[0]", 3), ("loop[0]/grucell", 1), ("loop[0]/grucell", 1)]
+
+
 def loop(steps, body, state=None):
     """Unroll `state = body(t, state)` in scopes."""
     for t in steps:
