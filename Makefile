@@ -18,6 +18,7 @@ bench: .venv
 	$(PYTHON) benchmarks/bench_lstm.py
 	$(PYTHON) benchmarks/bench_checkpoint.py
 	$(PYTHON) benchmarks/bench_conv.py
+	$(PYTHON) benchmarks/bench_viz.py
 
 mutants: .venv
 	$(PYTHON) tests/mutants.py
@@ -28,4 +29,7 @@ mistakes: .venv
 quickstart: .venv
 	$(PYTHON) examples/quickstart.py
 
-.PHONY: test lint format bench mutants mistakes quickstart
+gallery: .venv
+	$(PYTHON) examples/gallery.py --pictures
+
+.PHONY: test lint format bench mutants mistakes quickstart gallery

@@ -12,7 +12,7 @@ Everything the library is for, on real data, in under a minute:
    years by heart;
 3. the test error beside two baselines, persistence and a linear autoregression;
 4. the automatic gradient of every parameter against the analytic BPTT and central differences;
-5. the computation graph, time steps folded to one cell.
+5. the computation graph, time steps folded to one cell, as a picture and as a page to explore.
 """
 
 from __future__ import annotations
@@ -226,7 +226,8 @@ def main(argv: list[str] | None = None) -> int:
     loss.backward()
     picture = mg.viz.draw(loss)
     dot = picture.save(options.out / "lstm.dot")
-    print(f"\nthe computation graph, {WINDOW} steps folded to one cell: {dot}")
+    page = mg.viz.show(loss, options.out / "lstm.html").path
+    print(f"\nthe computation graph, {WINDOW} steps folded to one cell: {dot}, {page}")
     if shutil.which("dot"):
         print(f"drawn: {picture.render(outfile=options.out / 'lstm.svg', cleanup=True)}")
     else:

@@ -140,13 +140,14 @@ def pull(
     cotangents: Sequence[Any],
     wrt: Sequence[Node] = (),
     on_tensors: bool = False,
+    watch: Any = None,
 ) -> dict[Node, Any]:
-    watch = None
-    if _on.get():
+    checks = _on.get() and watch is None  # who watches wants to see what is broken, too
+    if checks:
         _unchanged(path)
         watch = _watch
     found: dict[Node, Any] = _plain["pull"](path, outputs, cotangents, wrt, on_tensors, watch)
-    for t, g in found.items() if watch else ():
+    for t, g in found.items() if checks else ():
         if bad := _broken(g):
             raise _error(f"the cotangent of {_name(t, t.value)}, summed up, holds {bad}", [])
     return found

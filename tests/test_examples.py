@@ -1,6 +1,8 @@
 """The examples run, and what they claim holds."""
 
 import importlib.util
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,7 @@ def test_the_quickstart_trains_compares_and_draws(tmp_path, capsys):
     assert "persistence by a factor" in said
     assert (tmp_path / "lstm.npz").exists()
     assert "step ×11" in (tmp_path / "lstm.dot").read_text(encoding="utf-8")
+    assert "step \\u00d711" in (tmp_path / "lstm.html").read_text(encoding="utf-8")
 
 
 def test_the_quickstart_names_a_line_that_is_not_data(tmp_path):
@@ -63,3 +66,36 @@ def test_the_quickstart_names_a_line_that_is_not_data(tmp_path):
     bad.write_text("YEAR,SUNACTIVITY\n" + "".join(rows))
     with pytest.raises(ValueError, match=r"not finite, the first at position 7"):
         quickstart.splits(*quickstart.load(bad))
+
+
+# --- gallery.py -----------------------------------------------------------------------------------
+
+
+def test_the_gallery_writes_every_graph(tmp_path, capsys):
+    gallery = load("gallery")
+    assert gallery.main(["--out", str(tmp_path)]) == 0
+    kinds = [".dot", ".html", ".txt"] + [".svg"] * bool(shutil.which("dot"))
+    assert {p.name for p in tmp_path.iterdir()} == {n + k for n in gallery.GRAPHS for k in kinds}
+    assert f"{len(gallery.GRAPHS)} graphs in " in capsys.readouterr().out
+    lstm = (tmp_path / "lstm.dot").read_text(encoding="utf-8")
+    assert lstm.count("step ×100") == 4
+    assert lstm.count("Bidirectional") == 2
+    with pytest.raises(SystemExit):
+        gallery.main(["nothing"])
+
+
+def test_the_pictures_in_the_readme_are_current():
+    """`make gallery` writes them anew. Colours and gradients may differ in their last digits."""
+    gallery = load("gallery")
+
+    def without_numbers(text):
+        numbers = r'#[0-9a-f]{6}"|(\|g\||value|grad|gradient) [^<]*|>[≤≥ ]*[\d.e−]+<'
+        return re.sub(numbers, "", text)
+
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    for name in gallery.KEPT:
+        kept = (gallery.PICTURES / f"{name}.dot").read_text(encoding="utf-8")
+        drawn = gallery.mg.viz.draw(gallery.computed(name)).source
+        assert without_numbers(kept) == without_numbers(drawn)
+        assert f"examples/pictures/{name}.svg" in readme
+        assert "<svg" in (gallery.PICTURES / f"{name}.svg").read_text(encoding="utf-8")

@@ -1,11 +1,13 @@
 """The frozen graph: what is in it, what is folded, and above all what is not."""
 
 import re
+import time
 
 import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad import folding
 from minigrad.graph import Cluster, Graph
 
 
@@ -144,16 +146,19 @@ def test_a_hundred_thousand_operations():
     x = y = leaf()
     for _ in range(100_000):
         y = y + x
-    graph = Graph(y)
+    graph = Graph(y, fold=False)
     assert len(graph.nodes) == 100_001
     assert len(graph.wires()) == 200_000
+    graph = Graph(y)
+    assert folds(graph) == [100_000]
+    assert len(graph.wires()) == 5
 
 
 def test_shared_parts_are_read_once():
     y = leaf(2)
     for _ in range(60):
         y = y + y
-    graph = Graph(y)
+    graph = Graph(y, fold=False)
     assert sum(bool(n.op) for n in graph.nodes) == 60
     assert len(graph.wires()) == 120  # both arguments have a wire
 
@@ -220,6 +225,28 @@ def test_layers_stay_apart_and_fold_each():
         ("lstm/layer[1]/step[0]", 7),
     ]
     assert "h.out -> stack all t" in edges(graph)
+
+
+def test_both_directions_of_a_bidirectional_net_fold():
+    ahead, back = mg.nn.LSTM(2, 3, rng=0), mg.nn.LSTM(2, 3, rng=1)
+    x = leaf(5, 1, 2).astype(np.float32)
+    graph = Graph(mg.concatenate([ahead(x)[0], back(x[::-1])[0][::-1]], axis=-1))
+    assert clusters(graph) == [
+        ("lstm", 1),
+        ("lstm/step[0]", 5),
+        ("lstm", 1),
+        ("lstm/step[0]", 5),
+    ]
+
+
+def test_two_cells_that_share_their_weights_stay_two():
+    first, second, state = mg.nn.GRUCell(2, 3, rng=0), mg.nn.GRUCell(2, 3, rng=1), None
+    for name, p in first.named_parameters():
+        setattr(second, name, p)
+    for t in range(6):
+        state = (second if t % 2 else first)(np.ones((4, 2), np.float32), state)
+    graph = Graph(state)
+    assert clusters(graph) == [("loop[0]", 3), ("loop[0]/grucell", 1), ("loop[0]/grucell", 1)]
 
 
 def loop(steps, body, state=None):
@@ -516,6 +543,164 @@ def test_primitives_with_several_outputs():
         del OPS[halves]
     assert graph.nodes[1].op == "halves"
     assert [graph.options(n.number) for n in graph.nodes if n.op == "pick"] == ["(k=0)", "(k=1)"]
+
+
+# ---- loops without scopes ------------------------------------------------------------------------
+
+
+def rnn(steps, x, w, b, h):
+    for t in range(steps):
+        h = mg.tanh(x[t] + h * w + b)
+    return h
+
+
+def shown(graph):
+    """The operations that are shown, with their metadata."""
+    return [
+        n.op + graph.options(n.number)
+        for n in graph.nodes
+        if n.op and graph.shown[n.number] == n.number
+    ]
+
+
+@pytest.mark.parametrize("steps", [3, 4, 77])
+def test_a_loop_without_scopes_is_found(steps):
+    graph = Graph(rnn(steps, leaf(77, 3), leaf(3), leaf(3), np.zeros(3)).sum())
+    assert clusters(graph) == [("loop[0]", steps)]
+    assert shown(graph) == ["getitem[t]", "multiply", "add", "add", "tanh", "sum"]
+    assert "constant -> tanh.in t=0" in edges(graph)
+    assert f"tanh.out -> sum t={steps - 1}" in edges(graph)
+    (loop,) = [item for item in graph.root.items if isinstance(item, Cluster)]
+    assert (loop.detected, loop.letter, loop.moments) == (True, "t", list(range(steps)))
+
+
+def test_two_rounds_are_no_loop_and_few_operations_neither():
+    assert folds(Graph(rnn(2, leaf(2, 3), leaf(3), leaf(3), np.zeros(3)))) == []
+    x = y = leaf(3)
+    for _ in range(11):
+        y = y * x
+    assert folds(Graph(y)) == []
+    assert folds(Graph(y * x)) == [12]
+
+
+def test_fold_false_switches_detection_off():
+    graph = Graph(rnn(9, leaf(9, 3), leaf(3), leaf(3), np.zeros(3)), fold=False)
+    assert clusters(graph) == []
+    assert len(shown(graph)) == 45
+
+
+def test_scopes_are_not_marked_as_detected():
+    graph = Graph(lstm_loss(7))
+    assert not any(c.detected for c in folding.clusters(graph.root))
+
+
+def test_a_loop_begins_where_the_fewest_values_are_passed_on():
+    x, w, b = leaf(9, 3), leaf(3), leaf(3)
+    h = mg.tanh(leaf(3))  # looks like the end of a round
+    graph = Graph(mg.tanh(rnn(9, x, w, b, h) * w))  # and this like the middle of one
+    assert folds(graph) == [9]
+    assert shown(graph)[1:6] == ["getitem[t]", "multiply", "add", "add", "tanh"]
+
+
+def test_loops_within_a_loop():
+    w, x, h = leaf(3, name="w"), leaf(4, 3, name="x"), leaf(3)
+    for _ in range(5):
+        for t in range(4):
+            h = mg.tanh(h * w + x[t])
+        h = mg.exp(h)
+    graph = Graph(h)
+    assert clusters(graph) == [("loop[0]", 5), ("loop[0]/loop[0]", 4)]
+    assert shown(graph) == ["multiply", "getitem[t]", "add", "tanh", "exp"]
+
+
+def test_where_rounds_of_the_outer_loop_differ_the_inner_ones_are_found():
+    w, x, h = leaf(3, name="w"), leaf(9, 3, name="x"), leaf(3)
+    for scale in (0.5, 0.4, 0.2):
+        for t in range(9):
+            h = mg.tanh(h * w + x[t])
+        h = mg.exp(h) * scale
+    assert folds(Graph(h)) == [9, 9, 9]
+
+
+def test_modules_called_in_a_loop_without_scopes():
+    cell, state = mg.nn.LSTMCell(2, 3, rng=0), None
+    x = leaf(6, 4, 2)
+    for t in range(6):
+        state = cell(x[t], state)
+    graph = Graph(state[0])
+    assert clusters(graph) == [("loop[0]", 6), ("loop[0]/lstmcell", 1)]
+    assert shown(graph)[0] == "getitem[t]"
+
+
+def test_calls_in_a_row_need_no_loop_around_them():
+    block, h = Block(), np.ones(3)
+    for _ in range(30):
+        h = block(h)
+    assert clusters(Graph(h)) == [("block", 30)]
+
+
+def test_integers_may_go_up_and_down_by_any_step():
+    x, h = leaf(40, 3), leaf(3)
+    for t in range(9):
+        h = mg.tanh(h * x[2 * t + 1] + x[39 - t]) - x[t : t + 2].sum(axis=0) + x[-1 - t]
+    graph = Graph(h)
+    assert folds(graph) == [9]
+    texts = [text for text in shown(graph) if text.startswith("getitem")]
+    assert texts == ["getitem[2t+1]", "getitem[39−t]", "getitem[t:t+2]", "getitem[-1−t]"]
+
+
+def test_a_loop_with_one_odd_round_folds_on_both_sides_of_it():
+    x, w, b, h = leaf(20, 3), leaf(3), leaf(3), leaf(3)
+    for t in range(20):
+        h = mg.tanh(x[t] + h * w + (b if t != 7 else w))
+    graph = Graph(h)
+    assert folds(graph) == [7, 12]
+    assert shown(graph)[5:10] == ["getitem[7]", "multiply", "add", "add", "tanh"]
+
+
+def test_rounds_that_only_look_alike_are_not_folded():
+    x, h = leaf(40, 3), leaf(3)
+    weights = [leaf(3) for _ in range(9)]
+    for w in weights:  # a network of nine layers, each with its own weight
+        h = mg.tanh(h * w) + 1.0
+    assert folds(Graph(h)) == []
+    h = leaf(3)
+    for t in np.random.default_rng(0).permutation(20):
+        h = mg.tanh(h * x[int(t)])
+    assert folds(Graph(h)) == []
+    a = b = leaf(3)
+    rounds = []
+    for _ in range(12):  # reaches two rounds back, and one if a round is cut before the sum
+        a, b = mg.tanh(a + b), a
+        rounds.append(a)
+    assert folds(Graph(rounds[-1])) == [11]
+    c = rounds[0]
+    for k in range(12):  # reaches back by 0, 1, 4, 9 ... rounds
+        c = mg.tanh(c * rounds[(k * k) % 12])
+    assert folds(Graph([c, rounds[-1]])) == [11]
+
+
+def test_a_loop_inside_a_module():
+    class Net(mg.nn.Module):
+        def __init__(self):
+            self.w, self.b = leaf(3), leaf(3)
+
+        def forward(self, x):
+            return rnn(len(x), x, self.w, self.b, np.zeros(3))
+
+    graph = Graph(Net()(leaf(8, 3)))
+    assert clusters(graph) == [("net", 1), ("net/loop[0]", 8)]
+
+
+def test_random_operations_take_linear_time():
+    rng, x = np.random.default_rng(0), leaf(name="x")
+    y = x
+    for k in rng.integers(4, size=20_000):
+        y = (y * x, y + x, mg.tanh(y), -y)[k]
+    start = time.perf_counter()
+    graph = Graph(y)
+    assert time.perf_counter() - start < 10  # 0.2 s
+    assert sum(folds(graph)) < 1000
 
 
 # ---- the law of folding --------------------------------------------------------------------------

@@ -14,7 +14,9 @@ LAYERS = [
     ["tensor"],
     ["primitive"],
     ["ops"],
-    ["autodiff", "graph", "linalg"],
+    ["autodiff", "folding", "linalg"],
+    ["graph"],
+    ["stats"],
     ["debug", "scan", "viz"],
     ["explain.backward", "explain.forms"],
     ["explain.words"],
@@ -54,7 +56,9 @@ def _room(name):
 def _imports(path):
     """Every module of the package that a file imports, and whether it does so at the top."""
     tree = ast.parse(path.read_text())
-    top = {id(node) for node in tree.body}
+    typing = [node for node in tree.body if isinstance(node, ast.If)]  # if TYPE_CHECKING:
+    assert all(ast.unparse(node.test) == "TYPE_CHECKING" for node in typing if _imports_us(node))
+    top = {id(node) for body in [tree.body, *[node.body for node in typing]] for node in body}
     package = _name(path) if path.name == "__init__.py" else _name(path).rpartition(".")[0]
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -75,6 +79,10 @@ def _imports(path):
             assert not any(n.split(".")[0] == "minigrad" for n in names), (
                 f"{path.name}: relative please"
             )
+
+
+def _imports_us(node):
+    return any(isinstance(child, ast.ImportFrom) and child.level for child in ast.walk(node))
 
 
 def _is_package(base):

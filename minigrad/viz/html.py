@@ -1,0 +1,163 @@
+"""The interactive page: one file, which needs no network and no other program.
+
+The graph stands in the page as the JSON of `minigrad.viz.export`; the script beside this file lays
+it out. A content-security policy lets this script run, and nothing else: no names in the graph can
+become code, and nothing is loaded or sent.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import html
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from ..graph import Graph
+from ..stats import Measured
+from . import colours
+from .export import data, dumps
+from .findings import broken, findings, label, worst
+from .fit import boxes_by_depth, keeping
+from .scene import Agreement, Scene
+
+__all__ = ["Page", "show", "written"]
+
+HISTOGRAMS = 2000  # up to so many nodes, the page has histograms
+TOKEN = re.compile(
+    r"""("(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`"""  # strings and templates
+    r"""|(?<=[(,=:])\s*/(?:[^/\\\n\[]|\\.|\[(?:[^\]\\]|\\.)*\])+/[gim]*)"""  # regular expressions
+    r"""|//[^\n]*|\s+"""
+)
+PARTS = Path(__file__).parent / "page"
+SCRIPTS = ("numbers", "view", "layout", "drawing", "panels", "page")  # one after the other
+ROOM = 150  # boxes; scopes are shut until so many are left
+SHORT = {"errors": "error", "grads": "|g|", "values": "rms"}
+
+
+class Page:
+    """A page with a graph; a notebook shows it in a frame of its own, `text` is the HTML."""
+
+    def __init__(self, text: str, path: Path | None = None) -> None:
+        self.text, self.path = text, path
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the page to a file, and give its path."""
+        self.path = Path(path)
+        self.path.write_text(self.text, encoding="utf-8")
+        return self.path
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<iframe srcdoc="{html.escape(self.text)}" sandbox="allow-scripts" '
+            'style="width:100%;height:640px;border:1px solid #cbd5e1"></iframe>'
+        )
+
+    def __repr__(self) -> str:
+        where = f" in {self.path}" if self.path else ", not saved: page.save('graph.html')"
+        return f"<graph page, {len(self.text) / 1000:,.0f} kB{where}>"
+
+
+def show(
+    outputs: Any,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    fold: bool = True,
+    grads: Any = None,
+    agreement: Agreement | None = None,
+    histograms: bool | None = None,
+) -> Page:
+    """Make an interactive page of the graph behind a Tensor, or a container of them.
+
+    It is written to `path`, if there is one, and a notebook shows it. `fold`, `grads` and
+    `agreement` are as in `draw`. Histograms are for up to 2,000 nodes unless said otherwise.
+    """
+    with keeping():
+        graph = Graph(outputs, fold)
+        if histograms is None:
+            histograms = len(graph.nodes) <= HISTOGRAMS
+        page = Page(written(Scene(graph, Measured(graph, grads, histograms), agreement)))
+    if path is not None:
+        page.save(path)
+    return page
+
+
+def written(scene: Scene) -> str:
+    """Write a scene as a page."""
+    style, script, body = _parts()
+    content = dumps({"graph": data(scene), "look": _look(scene)})
+    return "\n".join(
+        [
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+            f"script-src 'sha256-{_digest(script)}'; style-src 'sha256-{_digest(style)}'; "
+            "base-uri 'none'; form-action 'none'\">",
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>graph</title><style>{style}</style></head><body>",
+            body,
+            f'<script type="application/json" id="data">{content}</script>',
+            f"<script>{script}</script></body></html>",
+        ]
+    )
+
+
+def _look(scene: Scene) -> dict[str, Any]:
+    """Say how the page colours, and how deep it is open at first."""
+    scales = {
+        key: {
+            "name": scale.name, "short": SHORT[key], "palette": scale.palette, "low": scale.low,
+            "high": scale.high, "ends": scale.ends, "signs": "".join(scale.signs),
+            "meaning": ", ".join([f"{sign} {words}" for sign, words in scale.signs.items()]),
+        }
+        for key, scale in scene.scales().items()
+    }  # fmt: skip
+    levels = boxes_by_depth(scene.graph)
+    fitting = [d for d, boxes in enumerate(levels) if boxes <= ROOM]
+    level = len(levels) if levels[-1] <= ROOM else max(fitting, default=0)
+    lists = {  # text, number, node, name of the node
+        "first": [(what, size, k, label(scene, k)) for what, size, k in findings(scene)],
+        "broken": [(f"{kind} of", "", k, label(scene, k)) for kind, k in broken(scene)[:30]],
+        "worst": [(error, text, k, label(scene, k)) for k, error, text in worst(scene, 50)],
+    }
+    ink = {"zero": colours.ZERO, "bad": colours.BAD}
+    return {"scales": scales, "level": level} | ink | lists
+
+
+@functools.cache
+def _parts() -> tuple[str, ...]:
+    """Read style, script and body of the page, without what only people need."""
+    style, body = [(PARTS / name).read_text("utf-8") for name in ("page.css", "page.html")]
+    script = "\n".join([(PARTS / f"{name}.js").read_text("utf-8") for name in SCRIPTS])
+    style = re.sub(r"\s*([{};:,])\s*", r"\1", " ".join(style.split())).replace(";}", "}")
+    return style, squeezed(script), body.strip()
+
+
+def squeezed(script: str) -> str:
+    """Take out of the script what only people need: comments, indents, spaces around signs.
+
+    It is written for this: every statement ends in `;` or `}`, templates do not nest, and strings,
+    templates and regular expressions stay as they are.
+    """
+    kept: list[str] = []
+
+    def word(match: re.Match[str]) -> str:
+        if match[1]:
+            kept.append(match[1].strip())
+            return "\0"
+        return " "
+
+    text = re.sub(" +", " ", TOKEN.sub(word, script))
+    text = re.sub(r" ?([{}()\[\];,=+*<>?:&|!/-]) ?", r"\1", text)
+    text = re.sub(r"\((\w+)\)=>", r"\1=>", text.replace(";}", "}"))
+    declarations = 1
+    while declarations:  # const a=1;const b=2;
+        text, declarations = re.subn(r"(?<![(\w])const ([^;]*);const\b ?", r"const \1,", text)
+    rest = iter(kept)
+    return re.sub("\0", lambda _: next(rest), text)
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,230 @@
+// ---- what is written in a box -------------------------------------------------------------------
+
+function measure(item) {
+  const {box} = item, view = box?.kind === "view", line = (runs, size = 10) => ({runs, size,
+    width: runs.reduce((w, [t, s]) => w + width(t, size, s === "name"), 0)});
+  const note = (words) => line([[words, ""]]);
+  let nodes = item.members, lines;
+  item.cells = [];
+  item.bare = view || item.kind === "gap";
+  if (item.kind === "gap") lines = [note("…"), note(`${item.to - item.from + 1} more`)];
+  else if (box) {
+    const numbers = view || box.kind === "port" ? "" : range(nodes);
+    if (numbers) item.cells = columns(nodes.map((k) => size(k)), LANES);
+    const fact = said([box.fact, numbers && `${look().short} ${numbers}`], "  ");
+    const later = Object.values(item.reps).some((x) => x); // what begins a loop is said at first
+    const notes = later ? [] : box.notes || [];
+    lines = [line(box.title, view ? 10 : 12), note(fact), ...notes.map(note)];
+  } else {
+    const {name, when, facts, result} = about(item), s = item.scope;
+    nodes = mode === "errors" ? everything(s, item.reps) : result;
+    const numbers = range(nodes), sizes = nodes.map((k) => size(k));
+    if (numbers) item.cells = mode === "errors" ? [cell(sizes)] : columns(sizes, LANES);
+    lines = [line([["▸ ", ""], [name, "name"]], 12), note(facts), note(when),
+      note(numbers && `${look().short} ${numbers}`)];
+  }
+  item.lines = lines.filter((l) => l.width);
+  item.w = max(24, item.cells.length ? 100 : 0, ...item.lines.map((l) => l.width));
+  item.w += item.bare ? 8 : 18;
+  item.h = item.lines.length * 14 + (item.bare ? 4 : 8) + (item.cells.length ? 10 : 0);
+}
+
+const boxesIn = (s) => s.items.flatMap((k) => (BOXES[k] ? [BOXES[k]] : boxesIn(SCOPES.get(k))));
+const weightsIn = (boxes) => [...new Set(boxes.flatMap((b) => b.written || []))];
+const everything = (s, reps) => [...boxesIn(s).flatMap((b) => members(b, reps)),
+  ...weightsIn(boxesIn(s))];
+
+function about(item) { // a scope, or a step of one
+  const {scope: s, reps} = item, inside = boxesIn(s), step = item.kind === "step";
+  const weights = weightsIn(inside).reduce((n, k) => n + D.values.size[k], 0);
+  return {
+    name: step ? `${s.title.replace(/ ×\d+$/, "")}[${s.moments[reps[s.key]]}]` : s.title,
+    when: step ? "" : s.when || "",
+    facts: step ? "" : said([plural(inside.filter((b) => b.kind === "operation").length,
+      "operation"), weights && plural(weights, "parameter")], ", "),
+    result: members(inside.filter((b) => b.members && b.kind !== "constant").at(-1), reps),
+  };
+}
+
+function heading(item) {
+  const {name, when} = about(item), fold = item.kind === "scope" && item.scope.moments;
+  const button = fold ? (item.row ? "roll up" : "unroll") : "";
+  const title = 20 + width(name, 12, true) + width(when, 10);
+  return {name, when: when && `  ${when}`, button,
+    width: title + (button ? width(button, 10) + 30 : 0)};
+}
+
+// ---- drawing ------------------------------------------------------------------------------------
+
+function build() {
+  const layers = [el("g"), el("g"), el("g")];
+  view = grow(new Item(null, D.scopes[0].key, "scope", {}));
+  connect();
+  layout(view);
+  places.clear();
+  draw(view, 0, 0, ...layers);
+  $("graph").replaceChildren(...layers);
+  mark();
+}
+
+function draw(item, x, y, frames, lines, boxes) {
+  Object.assign(item, {left: x, top: y});
+  if (item.up) places.set(item.id, item);
+  if (!item.kids.length) return boxes.append(item.node = drawBox(item));
+  if (item.up) frames.append(item.node = drawFrame(item));
+  item.edges.forEach((e) => lines.append(...drawEdge(e, x, y).filter(Boolean)));
+  for (const k of item.kids) draw(k, x + k.x - k.w / 2, y + k.y, frames, lines, boxes);
+}
+
+function drawBox(item) {
+  const {left: x, top: y, w, h, cells, box, lines} = item, kind = box?.kind || item.kind;
+  const title = lines.map((l) => plain({title: l.runs}).replace("▸ ", "")).join(", ");
+  const round = /leaf|constant|parameter/.test(kind) ? 0 : 6, step = (w - 16) / cells.length;
+  return el("g", {class: `box ${kind} ${box?.output ? "output" : ""}`, tabindex: 0, role: "button",
+    "data-id": item.id, "aria-label": title, "aria-expanded": box ? null : "false"},
+  rect(x, y, w, h, item.bare ? "bare" : "frame", {rx: round}),
+  lines.map((l, k) => text(x + w / 2, y + 14 * k + (item.bare ? 12 : 14), l.size < 12 ? "small mid"
+    : "mid", l.runs.map(([t, s]) => el("tspan", {class: s}, t)))),
+  cells.map((c, k) => [rect(x + 8 + k * step, y + h - 11, step + 0.3, 7, "cell", {fill: c.colour}),
+    c.sign && el("text", {x: r(x + 8 + (k + 0.5) * step), y: y + h - 5, class: "sign mid",
+      fill: ink(c.colour)}, c.sign)]).flat(),
+  el("title", {}, title));
+}
+
+function drawFrame(item) {
+  const {left: x, top: y, w, h, scope} = item, {name, when, button} = heading(item);
+  const b = width(button, 10) + 12, left = x + w - b - 6;
+  return el("g", {class: `open ${button && "fold"}`, tabindex: 0, role: "button",
+    "data-id": item.id, "aria-expanded": "true", "aria-label": name + when},
+  rect(x, y, w, h, "frame", {rx: 8}),
+  text(x + PAD, y + 16, "", "▾ ", el("tspan", {class: "name"}, name),
+    el("tspan", {class: "small"}, when)),
+  button && el("g", {class: "roll", "data-roll": scope.key}, rect(left, y + 5, b, 15, "", {rx: 7}),
+    text(left + b / 2, y + 16, "small mid", button)));
+}
+
+function drawEdge(e, x, y) {
+  const {na, nb} = e, u = x + na.x + e.atA, v = x + nb.x + e.atB;
+  let at = [u, y + na.y + (na.lane ? 0 : na.h)], d = "", near = at;
+  const to = (a, b, straight) => {
+    const c = r((at[1] + b) / 2);
+    if (straight && b <= at[1]) return;
+    d += straight ? `L${r(a)} ${r(b)}` : `C${r(at[0])} ${c} ${r(a)} ${c} ${r(a)} ${r(b)}`;
+    [near, at] = [straight ? near : at, [a, b]];
+  };
+  if (e.flat) {
+    at = near = [x + na.x + na.w / 2, y + na.y + na.h / 2];
+    d = `L${r(x + nb.x - nb.w / 2)} ${r(at[1])}`;
+  } else if (!na.lane) to(u, y + na.below, true); // past what stands beside it
+  const start = e.flat ? at : [u, y + na.y + (na.lane ? 0 : na.h)];
+  for (const p of e.points) {
+    to(x + p.x, y + p.y);
+    to(x + p.x, y + p.y + p.h, true);
+  }
+  if (!e.flat) {
+    to(v, y + (nb.lane ? nb.y : nb.above));
+    if (!nb.lane) to(v, y + nb.y, true);
+  }
+  e.path = el("path", {d: `M${r(start[0])} ${r(start[1])}${d}`,
+    class: said(["wire", e.state && "state", e.last && "last"])});
+  return [e.path,
+    e.label && text((near[0] + v) / 2 + 4, (near[1] + at[1]) / 2 + 3, "small", e.label)];
+}
+
+// ---- pan and zoom -------------------------------------------------------------------------------
+
+const zoom = {x: 0, y: 0, k: 1, fitted: true};
+const frame = () => $("graph").getBoundingClientRect();
+
+function moved(change) {
+  Object.assign(zoom, change);
+  const {width: w, height: h} = frame();
+  $("graph").setAttribute("viewBox", (zoom.print ? [-8, -8, view.w + 16, view.h + 16]
+    : [zoom.x, zoom.y, max(1, w) / zoom.k, max(1, h) / zoom.k]).map(r).join(" "));
+}
+
+function fit() { // all of it, or of what is much taller than the window a readable beginning
+  const {width: w, height: h} = frame(), wide = min((w - 32) / view.w, 1.25);
+  const whole = min(wide, (h - 32) / view.h), k = max(0.02, whole < 0.65 ? min(wide, 0.85) : whole);
+  moved({k, fitted: true, x: view.w / 2 - w / 2 / k,
+    y: view.h * k > h ? -16 / k : view.h / 2 - h / 2 / k});
+}
+
+function zoomAt(factor, px = frame().width / 2, py = frame().height / 2) {
+  const k = min(8, max(0.02, zoom.k * factor));
+  moved({k, fitted: false, x: zoom.x + px / zoom.k - px / k, y: zoom.y + py / zoom.k - py / k});
+}
+
+function reveal(item) {
+  const {width: w, height: h} = frame(), k = max(zoom.k, 0.5), x = item.left + item.w / 2;
+  const y = item.top + min(item.h / 2, h / 3 / k), far = (a, b) => Math.abs(a) > b / 2 - 40;
+  if (far((x - zoom.x) * k - w / 2, w) || far((y - zoom.y) * k - h / 2, h) || k > zoom.k) {
+    moved({k, fitted: false, x: x - w / 2 / k, y: y - h / 2 / k});
+  }
+}
+
+function again(id) { // and keep what was touched where it is
+  const old = places.get(id), {fitted} = zoom;
+  build();
+  const item = places.get(id);
+  if (fitted || !old || !item) fit();
+  else moved({x: zoom.x + item.left - old.left, y: zoom.y + item.top - old.top});
+  focus(id);
+}
+
+const focus = (id) => places.get(id)?.node.focus({preventScroll: true});
+
+function flip(item) {
+  if (!flipped.delete(item.id)) flipped.add(item.id);
+}
+
+function toggle(item) {
+  if (item.kind === "gap") rows.set(item.key, item.from + item.to >> 1);
+  else flip(item);
+  again(item.kind === "gap" ? item.up.id : item.id);
+}
+
+function roll(key) {
+  if (!rows.delete(key)) rows.set(key, moment[key] ?? SCOPES.get(key).moments.length - 1);
+  again([...places.values()].find((i) => i.key === key && i.kind === "scope")?.id);
+}
+
+// ---- selection ----------------------------------------------------------------------------------
+
+function select(id) {
+  selected = id;
+  mark();
+  inspect();
+  drawHeat();
+}
+
+function mark() { // what is selected and its wires, what was found and what not
+  const has = (b) => [b.key, ...(b.written || [])].some((k) => hits.has(k));
+  for (const {id, node, box, shut, scope, kids, edges} of [view, ...places.values()]) {
+    const hit = hits && (box ? has(box) : shut && boxesIn(scope).some(has));
+    const turn = (name, on) => node?.classList.toggle(name, Boolean(on));
+    turn("selected", id === selected);
+    turn("hit", hit);
+    turn("miss", hits && !hit && !kids.length);
+    edges.forEach((e) => e.path.classList.toggle("near",
+      e.from.id === selected || e.ends.has(selected)));
+  }
+}
+
+function goTo(key, k) { // open what is around a box, and select it, perhaps in one repetition
+  const reps = k >= 0 && BOXES[key].members.length > 1 ? repetitions(BOXES[key], k) : {};
+  Object.assign(moment, reps);
+  for (const f of folds(BOXES[key].home)) {
+    if (rows.has(f.key)) rows.set(f.key, reps[f.key] ??= rows.get(f.key));
+  }
+  for (let tries = 0; tries < 99; tries++) {
+    build();
+    const item = find(key, reps);
+    if (item && !item.box) flip(item);
+    else {
+      select(item?.id);
+      if (item) reveal(item);
+      return;
+    }
+  }
+}

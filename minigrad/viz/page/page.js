@@ -1,0 +1,134 @@
+// ---- legend, keys, beginning --------------------------------------------------------------------
+
+function drawLegend() {
+  const m = look(), kinds = new Set(Object.values(BOXES).map((b) => b.kind));
+  const key = (...parts) => el("span", {class: "key"}, ...parts);
+  const swatch = (kind, words) => kinds.has(kind) && key(el("svg", {viewBox: "0 0 22 12",
+    class: `swatch box ${kind}`}, rect(1, 1, 20, 10, "frame", {rx: kind === "port" ? 5 : 0})),
+  words);
+  const ramp = el("svg", {viewBox: `0 0 ${m.palette.length} 1`, preserveAspectRatio: "none",
+    class: "ramp"}, m.palette.map((fill, k) => rect(k, 0, 1.1, 1, "", {fill})));
+  $("legend").replaceChildren(...[key(`${m.name} ${m.ends[0]}`, ramp, m.ends[1]), key(m.meaning),
+    swatch("leaf", "takes a gradient"), swatch("constant", "constant"),
+    swatch("port", "state, from step to step"), key(el("i", {class: "parameter"}, "parameter")),
+    D.dtype && key(`${D.dtype} unless marked`)].filter(Boolean));
+}
+
+function openTo(depth) {
+  flipped.clear();
+  rows.clear();
+  level = depth;
+  build();
+  fit();
+}
+
+function beside(step) { // the box before or after, in order of execution
+  const all = [...places.values()], at = all.indexOf(places.get(selected)), item = all[at + step];
+  if (!item) return;
+  select(item.id);
+  reveal(item);
+  focus(item.id);
+}
+
+function showHeat(shown) {
+  $("heat").hidden = !shown || !heatFolds().length;
+  $("heatkey").hidden = !heatFolds().length;
+  drawHeat();
+}
+
+const night = matchMedia("(prefers-color-scheme: dark)");
+function theme() {
+  const data = document.documentElement.dataset, now = data.theme || (night.matches ? "dark" : "");
+  data.theme = now === "dark" ? "light" : "dark";
+  drawHeat();
+}
+
+const ACTIONS = {
+  ArrowUp: () => beside(-1), ArrowDown: () => beside(1), "/": () => $("search").focus(),
+  "+": () => zoomAt(1.25), "=": () => zoomAt(1.25), "-": () => zoomAt(0.8), 0: fit,
+  e: () => openTo(Infinity), c: () => openTo(0), n: () => nextHit(1), p: () => nextHit(-1),
+  h: () => showHeat($("heat").hidden), t: theme,
+  "?": () => { $("help").hidden = !$("help").hidden; },
+  u: () => {
+    const item = places.get(selected);
+    const f = item && folds(item.box ? item.box.home : item.key).at(-1);
+    if (f) roll(f.key);
+  },
+  Escape: () => {
+    $("help").hidden = true;
+    $("search").value = "";
+    lookFor("");
+    select(null);
+  },
+};
+
+function listen() {
+  const svg = $("graph"), canvas = $("heatmap");
+  const on = (e, what, f, how) => e.addEventListener(what, f, how);
+  let held = null, dragged = false;
+  on(svg, "pointerdown", (e) => { [held, dragged] = [[e.clientX, e.clientY], false]; });
+  on(window, "pointerup", () => { held = null; });
+  on(window, "pointermove", (e) => {
+    const [dx, dy] = held ? [e.clientX - held[0], e.clientY - held[1]] : [0, 0];
+    if (!held || (!dragged && Math.abs(dx) + Math.abs(dy) < 4)) return;
+    [held, dragged] = [[e.clientX, e.clientY], true];
+    moved({x: zoom.x - dx / zoom.k, y: zoom.y - dy / zoom.k, fitted: false});
+  });
+  on(svg, "wheel", (e) => {
+    e.preventDefault();
+    const box = frame(), by = Math.exp(-max(-100, min(100, e.deltaY)) * 0.002);
+    zoomAt(by, e.clientX - box.left, e.clientY - box.top);
+  }, {passive: false});
+  const press = (target, keyed) => {
+    const item = places.get(target.closest("[data-id]")?.dataset.id);
+    const now = item && !item.box && (item.shut || keyed || selected === item.id);
+    selected = item ? item.id : null;
+    if (now) toggle(item);
+    select(selected);
+  };
+  on(svg, "click", (e) => {
+    const key = e.target.closest("[data-roll]")?.dataset.roll;
+    if (key) roll(key);
+    else if (!dragged) press(e.target);
+  });
+  on(window, "keydown", (e) => {
+    if (e.ctrlKey || e.metaKey || e.altKey) return;
+    if (/INPUT|SELECT/.test(e.target.tagName) && e.key !== "Escape") return;
+    const step = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1],
+      ArrowRight: [0, 1]}[e.key];
+    if (e.target === canvas && step) {
+      heatGo({row: heat.at.row + step[0], rep: heat.at.rep + step[1]});
+      canvas.focus();
+    } else if (e.key === "Enter" && svg.contains(e.target)) press(e.target, true);
+    else if (ACTIONS[e.key]) ACTIONS[e.key]();
+    else return;
+    e.preventDefault();
+  });
+  on($("search"), "input", (e) => lookFor(e.target.value));
+  on($("search"), "keydown", (e) => e.key === "Enter" && nextHit(e.shiftKey ? -1 : 1));
+  on(canvas, "mousemove", (e) => heatSay(heatAt(e)));
+  on(canvas, "click", (e) => heatGo(heatAt(e)));
+  on($("mode"), "change", () => {
+    mode = $("mode").value;
+    again(selected);
+    drawLegend();
+    select(selected);
+  });
+  for (const b of document.querySelectorAll("[data-key]")) on(b, "click", ACTIONS[b.dataset.key]);
+  on(window, "beforeprint", () => moved({print: true}));
+  on(window, "afterprint", () => moved({print: false}));
+  on(night, "change", drawHeat);
+  new ResizeObserver(() => {
+    (zoom.fitted ? fit : moved)();
+    drawHeat();
+  }).observe(svg);
+}
+
+document.title = $("title").textContent = D.title || "graph";
+$("mode").append(...Object.entries(LOOK.scales).map(([value, m]) => el("option", {value}, m.name)));
+build();
+fit();
+listen();
+drawLegend();
+inspect();
+showHeat(innerHeight > 600);

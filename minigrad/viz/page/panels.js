@@ -1,0 +1,235 @@
+// ---- the inspector ------------------------------------------------------------------------------
+
+const owner = (k) => BOXES[`n${D.nodes.shown[k]}`] || BOXES[D.inside[D.nodes.shown[k]]];
+
+const formOf = (k) => D.forms[D.nodes.form[k]];
+const shapeOf = (k) => `(${(formOf(k).shape || []).join(", ")})`;
+
+function nameOf(k) {
+  const box = owner(k), f = formOf(k), many = box?.members?.length > 1;
+  if (!box || box.node !== D.nodes.shown[k]) return f.name || f.op;
+  const reps = many ? repetitions(box, box.members.indexOf(k)) : {};
+  return [plain(box), ...folds(box.home).filter((s) => s.key in reps).map((s) =>
+    `${s.letter}=${s.moments[reps[s.key]]}`)].join(", ");
+}
+
+const goToNode = (k) => goTo(owner(k).key, owner(k).members?.indexOf(k));
+const link = (k, name = nameOf(k)) => (owner(k) ? el("button", {class: "link", onclick: () =>
+  goToNode(k)}, name) : name);
+const table = (...lines) => el("table", {}, lines.map((row) => el("tr", {}, row.map((c) =>
+  el("td", {}, c)))));
+const p = (words, cls) => words && el("p", {class: cls}, words);
+const h3 = (words, cls) => el("h3", {class: cls}, words);
+
+function inspect() {
+  const item = places.get(selected);
+  $("side").replaceChildren(...(!item ? overview() : item.box ? boxFacts(item) : scopeFacts(item))
+    .flat().filter(Boolean));
+}
+
+function overview() {
+  const list = (title, lines, cls) => lines.length && [h3(title, cls), table(...lines.map(
+    ([a, b, k, name]) => [a, [link(k, name), " ", b]]))];
+  const boxes = big(Object.keys(BOXES).length);
+  return [el("h2", {}, D.title), p(`${plural(N, "node")} on the tape, ${boxes} boxes here`),
+  !D.grads && p("Gradients are not computed: run backward() first, or show with grads=True.",
+    "bad"),
+  list("not finite", LOOK.broken, "bad"), list("worst first", LOOK.worst), list("", LOOK.first),
+  p("Select a box for its numbers, press ? for keys", "note")].flat();
+}
+
+const path = (key) => chain(key).map((s) => s.title).join(" › ");
+
+function boxFacts({box, members: all, key}) {
+  const head = [el("h2", {}, plain(box)), p(path(box.home), "note")], form = formOf(box.node);
+  if (box.kind === "port") {
+    return [...head, p(/_in/.test(key) ? "from the repetition before"
+      : "to the next repetition"), ...(box.notes || []).map((n) => p(n))];
+  }
+  const f = folds(box.home).at(-1), many = f && all.length === f.moments.length && all.length > 1;
+  const at = many ? moment[f.key] ?? -1 : -1, nodes = at < 0 ? all : [all[at]];
+  const slide = many && el("label", {class: "slide"}, f.letter, el("input", {type: "range", min: -1,
+    max: all.length - 1, value: at, oninput: (e) => {
+      moment[f.key] = +e.target.value;
+      inspect();
+      drawHeat();
+      $("side").querySelector("input").focus();
+    }}), el("output", {}, at < 0 ? "all" : `= ${f.moments[at]}`));
+  const errors = D.agreement && nodes.map((k) => D.agreement.texts[k]).filter(Boolean).slice(0, 3);
+  return [...head, p(said([form.op || form.kind, box.kind === "view" && "(a view)",
+    form.shape ? shapeOf(box.node) : box.fact, form.dtype])), slide,
+  numbers(nodes), errors && [p(`relative error: ${range(nodes, "errors") || "not compared"}`),
+    ...errors.map((t) => p(t, "note"))], all.length > 1 && chart(all, at),
+  nodes.length === 1 && bars(nodes[0]), (box.written || []).map((k) => [h3(`${nameOf(k)} ${
+    shapeOf(k)}`, "parameter"), numbers([k]), bars(k)]).flat(),
+  form.line && [h3("source"), p(form.line, "code")]].flat();
+}
+
+const KINDS = ["values", "grads"];
+
+function numbers(nodes) {
+  const fields = ["rms", "min", "max", "zeros", "bad", "size"];
+  const line = (field) => [field === "bad" ? "not finite" : field, ...KINDS.map((m) => {
+    const c = D[m], own = c ? nodes.filter((k) => c.size[k] !== null) : [];
+    const xs = own.map((k) => c[field][k]).filter((x) => x !== null);
+    if (!xs.length) return c ? "–" : "not computed";
+    if (/zeros|bad/.test(field)) return big(xs.reduce((a, b) => a + b));
+    const [a, b] = [least, most].map((end) => num(end(xs), 4));
+    return field === "min" ? a : field === "max" || a === b ? b : `${a} … ${b}`;
+  })];
+  return table(["", "value", "gradient"], ...fields.map(line));
+}
+
+function chart(all, at) { // rms through the repetitions, on a log scale
+  const series = KINDS.filter((m) => D[m]).map((m) => [m, all.map((k) => size(k, m))]);
+  const logs = series.flatMap(([, xs]) => xs.filter(good).map(log));
+  if (!logs.length) return null;
+  const low = Math.floor(least(logs)), high = max(low + 1, Math.ceil(most(logs)));
+  const x = (k) => r(38 + 206 * k / (all.length - 1));
+  const y = (v) => r(8 + 64 * (high - v) / (high - low));
+  return el("svg", {viewBox: "0 0 250 80", class: "chart"}, [low, high].map((v) => [
+    text(34, y(v) + 3, "small end", num(10 ** v)), el("path", {d: `M38 ${y(v)}H244`})])
+    .flat(), series.map(([m, xs]) => el("path", {class: m, d: xs.map((v, k) => (good(v)
+    ? `${good(xs[k - 1]) ? "L" : "M"}${x(k)} ${y(log(v))}` : "")).join("")})),
+  at >= 0 && el("path", {d: `M${x(at)} 4V76`, class: "now"}));
+}
+
+function bars(k) {
+  return KINDS.filter((m) => D.histograms?.[m]?.[k]).map((m) => {
+    const [a, b, counts] = D.histograms[m][k], w = 240 / counts.length, top = max(...counts);
+    return el("svg", {viewBox: "0 0 250 56", class: "chart"}, counts.map((c, j) => rect(5 + j * w,
+      44 - 40 * c / top, w - 1, r(40 * c / top), m)), text(5, 54, "small", num(a, 3)),
+    text(125, 54, "small mid", m === "grads" ? "gradients" : "values"),
+    text(245, 54, "small end", num(b, 3)));
+  });
+}
+
+function scopeFacts(item) {
+  const s = item.scope, {name, when, facts} = about(item), weights = weightsIn(boxesIn(s));
+  return [el("h2", {}, name), s.parent && p(path(s.parent), "note"), p(when), p(facts),
+  s.line && [h3("source"), p(s.line, "code")], weights.length && [h3("parameters"),
+    table(...weights.slice(0, 60).map((k) => [link(k), shapeOf(k),
+      D.grads && `|g| ${num(size(k, "grads"))}`]))]].flat();
+}
+
+// ---- search -------------------------------------------------------------------------------------
+
+let found = [], turn = -1;
+
+function search(query) { // words that must be in the text of a node, and conditions on its numbers
+  const tests = [], what = {grad: "grads", value: "values", error: "errors"};
+  const condition = (_, a, op, x) => {
+    tests.push((k) => LOOK.scales[what[a]] && size(k, what[a]) !== null
+      && op.includes("<=>"[Math.sign(size(k, what[a]) - x) + 1]));
+    return "";
+  };
+  let words = query.toLowerCase().replace(/(grad|value|error)\s*(<=?|>=?|=)\s*([-+.\de]+)/g,
+    condition).replace(/\b(non-?finite|zero)\b/g, (flag) => {
+    tests.push(flag === "zero" ? (k) => size(k) === 0
+      : (k) => D.values.bad[k] > 0 || D.grads?.bad[k] > 0);
+    return "";
+  });
+  words = words.split(/\s+(?![^(]*\))/).filter(Boolean);
+  const fits = D.forms.map((f) => [f.kind, f.op, f.name, f.options,
+    f.shape && `(${f.shape.join(", ")})`, f.dtype].join(" ").toLowerCase()).map((t) =>
+    words.every((w) => t.includes(w)));
+  return D.nodes.form.flatMap((f, k) => (fits[f] && tests.every((t) => t(k)) ? [k] : []));
+}
+
+function lookFor(query) {
+  [hits, found, turn] = [null, [], -1];
+  const groups = new Map(), nodes = query.trim() ? search(query) : [];
+  for (const k of nodes) {
+    const box = owner(k);
+    if (box && !groups.has(box)) groups.set(box, k);
+  }
+  found = [...groups.values()];
+  if (query.trim()) {
+    hits = new Set(nodes.map((k) => D.nodes.shown[k]).concat([...groups.keys()].map((b) => b.key)));
+  }
+  $("count").textContent = hits ? `${big(nodes.length)} of ${big(N)}` : "";
+  mark();
+  if (!hits) return inspect();
+  $("side").replaceChildren(el("h2", {}, `${plural(nodes.length, "node")} found`), el("ol", {},
+    found.slice(0, 100).map((k) => el("li", {}, link(k)))));
+}
+
+function nextHit(step) {
+  if (!found.length) return;
+  turn = (turn + step + found.length) % found.length;
+  goToNode(found[turn]);
+}
+
+// ---- the heat map: operations by repetition -----------------------------------------------------
+
+const heat = {at: {row: 0, rep: 0}};
+const heatFolds = () => D.scopes.filter((s) => s.moments && !folds(s.parent).length);
+
+function heatRow(box) {
+  const n = heat.fold.moments.length, each = box.members.length / n;
+  const values = heat.fold.moments.map((_, k) =>
+    mean(box.members.slice(k * each, (k + 1) * each).map((m) => size(m))));
+  const known = values.map((x, k) => [x, k]).filter(([x]) => good(x));
+  if (mode !== "grads" || known.length < 4) return {box, values, each, word: "", factor: ""};
+  const [[first, a], [last, b]] = [known[0], known.at(-1)], all = first / last; // back through time
+  return {box, values, each, factor: `×${num(all ** (1 / (b - a)), 3)} per step back`,
+    word: all < 1e-3 ? "▼ vanishes" : all > 1e3 ? "▲ explodes" : ""};
+}
+
+function drawHeat() {
+  const all = heatFolds(), canvas = $("heatmap"), here = places.get(selected);
+  if (!all.length || $("heat").hidden) return;
+  const around = here && folds(here.box ? here.box.home : here.key)[0];
+  const cells = (f) => boxesIn(f).length * f.moments.length;
+  heat.fold = around || heat.fold || all.reduce((a, b) => (cells(b) > cells(a) ? b : a));
+  const {letter, moments, key} = heat.fold, n = moments.length, high = 13;
+  heat.rows = boxesIn(heat.fold).filter((b) => b.kind === "operation").map(heatRow);
+  $("heattitle").textContent = `${look().name}, operation by ${letter}, in ${path(key)}`;
+  const room = max(320, $("heat").clientWidth - 26), left = 140, ratio = devicePixelRatio || 1;
+  const wide = max(0.5, (room - left - 190) / n), c = canvas.getContext("2d");
+  const tall = heat.rows.length * high, some = min(n, max(1, Math.floor(wide * n)));
+  Object.assign(heat, {left, high, wide});
+  [canvas.width, canvas.height] = [room * ratio, (tall + 14) * ratio];
+  [canvas.style.width, canvas.style.height] = [`${room}px`, `${tall + 14}px`];
+  const ink0 = getComputedStyle(document.body).color;
+  const put = (words, x, y, align, colour = ink0, weight = "") => {
+    c.font = `${weight} 10px Helvetica, Arial, sans-serif`;
+    [c.textAlign, c.fillStyle] = [align, colour];
+    c.fillText(words, x, y);
+  };
+  c.scale(ratio, ratio);
+  heat.rows.forEach((row, j) => {
+    const y = j * high, step = wide * n / some;
+    put(plain(row.box).slice(0, 26), left - 6, y + 10, "right");
+    columns(row.values, some).forEach(({colour, sign}, k) => {
+      if (colour === "none") return;
+      c.fillStyle = colour;
+      c.fillRect(left + k * step, y, step + 0.5, high - 1);
+      if (sign) put(sign, left + (k + 0.5) * step, y + 9.5, "center", ink(colour), "bold");
+    });
+    if (row.word) put(`${row.word} ${row.factor}`, left + n * wide + 8, y + 10, "left");
+  });
+  put(`${letter} = ${moments[0]}`, left, tall + 10, "left");
+  put(moments.at(-1), left + n * wide, tall + 10, "right");
+  c.strokeStyle = ink0;
+  if (moment[key] >= 0) c.strokeRect(left + moment[key] * wide, 0.5, max(wide, 2), tall - 1);
+}
+
+function heatAt(e) {
+  return {row: e.offsetY / heat.high | 0, rep: Math.floor((e.offsetX - heat.left) / heat.wide)};
+}
+
+function heatSay({row, rep}) {
+  const {box, values, factor} = heat.rows[row] || {}, x = values?.[rep];
+  const {letter, moments} = heat.fold;
+  $("heatsay").textContent = x === undefined ? "" : said([plain(box),
+    `${letter} = ${moments[rep]}`, Number.isNaN(x) ? "not finite" : num(x, 3), factor], ", ");
+}
+
+function heatGo(at) {
+  const row = heat.rows[at.row];
+  if (!row || !(at.rep in row.values)) return;
+  heat.at = at;
+  goTo(row.box.key, at.rep * row.each);
+  heatSay(at);
+}

@@ -1,0 +1,238 @@
+"""The graph as text: a folded tree for the terminal, one line for each scope and operation.
+
+lstm: LSTM(8→16)                          1,664
+│ matmul · weight_ih_l0ᵀ   (77, 32, 64)     512   0.4    1.2e−4
+│ step ×77  t = 0 … 76                    1,024
+│ │ f = sigmoid            (32, 16)               0.51   0 … 1e−3   0▁▁▂▂▃▄▄▅▆▆█
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..folding import Cluster
+from ..graph import Graph
+from ..stats import Measured
+from . import words
+from .colours import Scale
+from .findings import broken, findings, label, worst
+from .fit import boxes_by_depth, keeping
+from .scene import Agreement, Box, Scene
+
+__all__ = ["Text", "summary", "written"]
+
+BARS, PLAIN_BARS, STRIP = "▁▂▃▄▅▆▇█", "_.:-=+*#", 12
+ROOM, LONGEST = 200, 60  # lines in all; operations of one scope
+ASCII = {"·": "*", "→": "->", "−": "-", "ᵀ": ".T", "×": "x", "…": "..", "│": "|", "←": "<-"}
+DIM, BOLD, PURPLE, RED = "2", "1", "35", "31"
+
+
+class Text(str):
+    """Text that shows itself as it is."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class Row(NamedTuple):
+    """A line: pieces of text with the codes of their colours, in columns."""
+
+    name: list[tuple[str, str]]
+    cells: tuple[str, ...] = ()  # shape, parameters, value, gradient
+    strip: list[tuple[str, str]] = []  # noqa: RUF012 (it stays empty)
+
+
+@keeping()
+def summary(
+    outputs: Any,
+    *,
+    fold: bool = True,
+    depth: int | None = None,
+    grads: Any = None,
+    agreement: Agreement | None = None,
+    width: int | None = None,
+    color: bool | None = None,
+    ascii: bool | None = None,
+) -> Text:
+    """Write the graph behind a Tensor, or a container of them, as a tree for the terminal.
+
+    For every operation: shape, number of its parameters, rms of its value and of its gradient, and
+    that through the repetitions as a row of bars, on one logarithmic scale. `fold`, `depth`,
+    `grads` and `agreement` are as in `draw`. The text is as wide as the terminal, has colours on
+    one unless NO_COLOR is set, and stays in ASCII where the terminal knows no more.
+    """
+    graph = Graph(outputs, fold)
+    levels = boxes_by_depth(graph)
+    fitting = [d for d, boxes in enumerate(levels, 1) if boxes <= ROOM]
+    scene = Scene(graph, Measured(graph, grads), agreement, depth or max(fitting, default=1))
+    return written(scene, width, color, ascii)
+
+
+def written(
+    scene: Scene, width: int | None = None, color: bool | None = None, ascii: bool | None = None
+) -> Text:
+    """Write a scene as text."""
+    on_terminal = sys.stdout.isatty()
+    if width is None:
+        width = shutil.get_terminal_size().columns if on_terminal else 100
+    if color is None:
+        color = on_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    if ascii is None:
+        ascii = not _can_write("".join(ASCII) + BARS, sys.stdout.encoding)
+    rows = [_head(scene), *_tree(scene, PLAIN_BARS if ascii else BARS)]
+    return Text("\n".join([*_table(rows, max(width, 40), color, ascii), *_foot(scene, ascii)]))
+
+
+def _can_write(text: str, encoding: str | None) -> bool:
+    try:
+        text.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _head(scene: Scene) -> Row:
+    size = scene.scale.name if scene.scale else "gradient"
+    return Row([("", "")], ("shape", "parameters", "value", size.replace("rms ", "")))
+
+
+def _tree(scene: Scene, bars: str) -> list[Row]:
+    inputs: dict[Cluster, list[Box]] = defaultdict(list)
+    boxes = {box.node: box for box in scene.boxes.values() if box.kind in ("operation", "view")}
+    for box in scene.boxes.values():
+        if box.kind in ("leaf", "parameter", "constant"):
+            inputs[box.home].append(box)
+    rows, stack = list[Row](), list[Any]([(scene.graph.root, 0)])
+    while stack:
+        item, level = stack.pop()
+        indent = [("│ " * level, DIM)]
+        if isinstance(item, Box):
+            rows.append(_line(scene, item, indent, bars))
+        elif isinstance(item, str):
+            rows.append(Row([*indent, (item, DIM)]))
+        elif item in scene.shut:
+            if (key := f"c{item.number}") in scene.boxes:
+                rows.append(_line(scene, scene.boxes[key], indent, bars))
+        else:
+            if item.frame:
+                rows.append(_scope(scene, item, indent))
+                level += 1
+            own: list[Any] = [boxes.get(i) if isinstance(i, int) else i for i in item.items]
+            below: list[Any] = [i for i in [*inputs[item], *own] if i is not None]
+            if len(below) > LONGEST:
+                half = LONGEST // 2
+                below[half:-half] = [f"… {len(below) - 2 * half:,} more"]
+            stack += [(i, level) for i in reversed(below)]
+    return rows
+
+
+def _scope(scene: Scene, cluster: Cluster, indent: list[tuple[str, str]]) -> Row:
+    name = [*indent, (words.title(cluster), BOLD)]
+    if cluster.moments:
+        name.append((f"  {words.when(cluster)}", DIM))
+    return Row(name, ("", _count(scene, scene.parameters(cluster)), "", ""))
+
+
+def _line(scene: Scene, box: Box, indent: list[tuple[str, str]], bars: str) -> Row:
+    codes = {"name": BOLD, "parameter": PURPLE, "": ""}
+    name = [*indent, *[(run.text, codes[run.style]) for run in box.runs]]
+    if box.is_output:
+        name.append((" ".join([" ← output", *box.notes]), DIM))
+    graph, measured = scene.graph, scene.measured
+    shape = words.kind_of(graph.nodes[box.node].value, scene.usual) if box.node >= 0 else ""
+    if box.cluster:
+        name.append((f"  {box.fact.partition(', ')[0]}", DIM))
+    members = box.members
+    value = words.magnitude([measured.values[k] for k in members]) if box.node >= 0 else ""
+    if scene.scalar and len(members) == 1:
+        value = words.number(graph.nodes[box.node].value.item(), 4)
+    size = re.sub(r"^(\|g\||error|grad) ", "", scene.size(members, scene.scalar))
+    strip = _bars(scene.scale, members, bars) if scene.scale and len(members) > 1 else []
+    return Row(name, (shape, _count(scene, box.written), value, size), strip)
+
+
+def _count(scene: Scene, parameters: Sequence[int]) -> str:
+    n = sum([scene.graph.nodes[k].value.size for k in parameters])
+    return f"{n:,}" if n else ""
+
+
+def _bars(scale: Scale, numbers: Sequence[int], bars: str) -> list[tuple[str, str]]:
+    """Draw what the scale shows through the repetitions, with a sign for what has no magnitude."""
+    row = list[tuple[str, str]]()
+    for cell in scale.strip(numbers, STRIP):
+        r, g, b = [int(cell.colour[i : i + 2], 16) for i in (1, 3, 5)]
+        height = min(int(cell.place * len(bars)), len(bars) - 1)
+        row.append((cell.sign or bars[height], f"38;2;{r};{g};{b}" if not cell.sign else RED))
+    return row
+
+
+def _table(rows: Sequence[Row], width: int, color: bool, ascii: bool) -> list[str]:
+    """Put rows into columns; where there is no room, the last ones are left out, names are cut."""
+
+    def written(text: str) -> str:
+        if not ascii:
+            return text
+        return "".join([ASCII.get(c, c) for c in text]).encode("ascii", "replace").decode()
+
+    cells = [[written(cell) for cell in row.cells] for row in rows]
+    names = [[(written(text), code) for text, code in row.name] for row in rows]
+    widths = [max([len(row[k]) for row in cells[1:] if row], default=0) for k in range(4)]
+    widths = [w and max(w, len(head)) for w, head in zip(widths, cells[0], strict=True)]
+    longest = max([sum([len(text) for text, _ in name]) for name in names])
+    strip = max([len(row.strip) for row in rows])
+    order = [3, 0, 2, 1]  # gradients are what to see, then shapes, values, parameters
+    room, shown = width - min(longest, max(24, width // 3)) - (strip and strip + 2), list[int]()
+    for k in order:
+        if widths[k] and room >= widths[k] + 2:
+            room -= widths[k] + 2
+            shown.append(k)
+    left = min(longest, width - sum([widths[k] + 2 for k in shown]) - (strip and strip + 2))
+
+    def paint(text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if color and code and text.strip() else text
+
+    lines = []
+    for row, name, line in zip(rows, names, cells, strict=True):
+        text, used = "", 0
+        for piece, code in name:
+            piece = piece if used + len(piece) <= left else piece[: max(0, left - used - 1)] + "~"
+            if used < left:
+                text += paint(piece, code)
+            used += len(piece)
+        text += " " * max(0, left - used)
+        for k in sorted(shown):
+            cell = line[k] if line else ""
+            text += "  " + paint(cell.rjust(widths[k]) if k == 1 else cell.ljust(widths[k]), "")
+        if row.strip:
+            text += "  " + "".join([paint(bar, code) for bar, code in row.strip])
+        lines.append(text.rstrip())
+    return lines
+
+
+def _foot(scene: Scene, ascii: bool) -> list[str]:
+    graph, scale, lines = scene.graph, scene.scale, [""]
+    parameters = {k for k, n in enumerate(graph.nodes) if n.kind == "parameter"}
+    size = sum([graph.nodes[k].value.size for k in parameters])
+    facts = [f"{len(graph.nodes):,} nodes", f"{size:,} parameters" * bool(size)]
+    facts.append(f"{scene.usual} unless marked" if scene.usual is not None else "")
+    lines.append("; ".join([fact for fact in facts if fact]))
+    if scale is None:
+        lines.append("gradients not computed: run backward() first, or pass grads=True")
+    else:
+        signs = ", ".join([f"{sign} {meaning}" for sign, meaning in scale.signs.items()])
+        lines.append(f"bars: {scale.name}, {' to '.join(scale.ends)}; {signs}")
+    lines += [f"{what} {x}: {label(scene, k)}" for what, x, k in findings(scene)]
+    lines += [f"not finite: {kind} of {label(scene, k)}" for kind, k in broken(scene)[:10]]
+    least = worst(scene)
+    lines += ["worst first:"] * bool(least)
+    lines += [f"  {error}  {label(scene, k)}  {text}".rstrip() for k, error, text in least]
+    if ascii:
+        table = {ord(c): text for c, text in ASCII.items()}
+        lines = [line.translate(table).encode("ascii", "replace").decode() for line in lines]
+    return lines

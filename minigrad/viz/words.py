@@ -1,0 +1,181 @@
+"""How a graph is put in words: operations, scopes, shapes and numbers, as every page says it.
+
+Text comes in runs, pieces with a style: `name` for what the reader looks for, `parameter` for what
+is learned, plain for the rest. It is cleaned of what no page can show, but not escaped: each page
+does that for its own language.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..folding import Cluster, Node
+from ..graph import Graph
+from ..stats import Stats
+from ..tape import Outputs
+
+__all__ = [
+    "Run",
+    "clean",
+    "is_view",
+    "kind_of",
+    "magnitude",
+    "number",
+    "operation",
+    "plain",
+    "title",
+    "when",
+]
+
+UNSAFE = re.compile("[^ -~\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # not for XML
+LIMIT = 60
+ARRAY = {"constant": "array", "leaf": "input"}  # what has no name
+SHAPED = {"reshape", "broadcast_to"}  # their options are the shape, which is written anyway
+TRIVIAL = re.compile(  # options of convolutions that change nothing
+    r"(, |(?<=\())(stride=(1|\(1(, 1)*,?\))|dilation=(1|\(1(, 1)*,?\))|groups=1"
+    r"|padding=(0|\(0(, 0)*,?\)))(?=[,)])"
+)
+
+
+class Run(NamedTuple):
+    """A piece of text in one style."""
+
+    text: str
+    style: str = ""
+
+
+def clean(text: Any, limit: int = LIMIT) -> str:
+    """Put any text on one line, without characters that a page cannot hold, and short."""
+    line = UNSAFE.sub("\ufffd", " ".join(str(text).split()))
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def plain(runs: Sequence[Run]) -> str:
+    """Give the text without styles."""
+    return "".join([run.text for run in runs])
+
+
+def operation(
+    graph: Graph, k: int, inside: Mapping[int, str], wired: Collection[int] = ()
+) -> list[Run]:
+    """Write a node: `f = sigmoid`, `matmul · weightᵀ`, `power(·, 2)`, `[t]`, or an input's name.
+
+    `inside` are the parameters that are written where they are used; `wired` are the positions of
+    arguments that come by a wire in some repetition.
+    """
+    node = graph.nodes[k]
+    if not node.op:
+        return [Run(clean(node.name or ARRAY.get(node.kind, node.kind)), "name")]
+    if not (node.name or node.params or inside or str in map(type, node.args)):
+        return [Run(clean(node.op), "name")]  # as most are, in a graph that is large
+    options = clean(TRIVIAL.sub("", graph.options(k)).replace("(, ", "(").replace("()", ""))
+    inputs = [Run("·")] * len(node.args)
+    for j, arg in enumerate(node.args):
+        if j in wired:
+            continue
+        if isinstance(arg, str):
+            inputs[j] = Run(_short(arg))
+        elif arg in inside:
+            inputs[j] = Run(clean(inside[arg]), "parameter")
+    what, written = clean(node.op), [run for run in inputs if run.text != "·"]
+    if what in SHAPED:
+        options = ""
+    if what == "getitem" and written:  # weight[rows]
+        body, written = [written[0], Run(options)], []
+    elif what == "pick":
+        body = [Run(f"[{(node.params or {}).get('k')}]")]
+    elif what == "getitem" and is_view(node):
+        body = [Run(options)]
+    else:
+        body = [Run(what), Run(options)]
+    if written and all(run.style for run in written) and inputs[-len(written) :] == written:
+        body += [Run(" · "), *_joined(written)]  # the wires come first
+    elif written:
+        body += [Run("("), *_joined(inputs), Run(")")]
+    if node.name:
+        return [Run(clean(node.name), "name"), Run(" = "), *[run for run in body if run.text]]
+    head = body[0] if body[0].style else body[0]._replace(style="name")
+    return [head, *[run for run in body[1:] if run.text]]
+
+
+def is_view(node: Node) -> bool:
+    """Whether an operation only looks at its input another way, as indexing does."""
+    if node.op == "pick":
+        return True
+    if getattr(node.value, "base", None) is None:  # it owns its memory
+        return False
+    xs = node.tensor.xs
+    return any(isinstance(x, np.ndarray) and np.may_share_memory(x, node.value) for x in xs)
+
+
+def _short(constant: str) -> str:
+    try:
+        return number(float(constant), 4)
+    except ValueError:
+        return clean(constant)
+
+
+def _joined(runs: Sequence[Run]) -> list[Run]:
+    return [part for run in runs for part in (Run(", "), run)][1:]
+
+
+def title(cluster: Cluster) -> str:
+    """Write the title of a scope: `lstm: LSTM(64→128)`, `step[3]`, `step ×77`."""
+    frame: Any = cluster.frame
+    text, owner = clean(frame.label), frame.owner
+    if owner is not None:
+        text += f": {clean(type(owner).__name__)}{sizes(owner)}"
+    if cluster.moments:
+        return f"{text} ×{len(cluster.moments)}"
+    return text if frame.index is None else f"{text}[{frame.index}]"
+
+
+def sizes(module: Any) -> str:
+    """Write what a module takes in and gives, where it says so: `(64→128)`."""
+    for a, b in (("input_size", "hidden_size"), ("in_features", "out_features")):
+        if hasattr(module, a) and hasattr(module, b):
+            return f"({clean(getattr(module, a))}→{clean(getattr(module, b))})"
+    return ""
+
+
+def when(cluster: Cluster) -> str:
+    """Say what a fold stands for: `t = 0 … 76`."""
+    span = f"{clean(cluster.letter)} = {cluster.moments[0]} … {cluster.moments[-1]}"
+    return span + ", detected" * cluster.detected
+
+
+def kind_of(value: Any, usual: Any = None) -> str:
+    """Write the shape and dtype of a value, without the dtype that is usual: `(4, 2) float64`."""
+    if isinstance(value, Outputs):
+        return f"{len(value)} outputs"
+    shape = str(np.shape(value))
+    return shape if value.dtype == usual else f"{shape} {value.dtype}"
+
+
+def number(x: float, digits: int = 2) -> str:
+    """Write a number in few digits: `0.25`, `1.2e−5`, `3e12`."""
+    text = f"{x:.{digits}g}"
+    if "e" not in text and 0 < abs(x) < 1e-2:
+        text = f"{x:.{digits - 1}e}"
+    head, e, power = text.partition("e")
+    head = head.rstrip("0").rstrip(".") if "." in head else head
+    return (f"{head}e{int(power)}" if e else head).replace("-", "−")
+
+
+def magnitude(stats: Sequence[Stats | None]) -> str:
+    """Write how large something is: an rms, or the range of several; and what is not finite."""
+    given = [s for s in stats if s is not None and s.size]
+    if not given:
+        return ""
+    bad, size = sum([s.bad for s in given]), sum([s.size for s in given])
+    sizes = [s.rms for s in given if not math.isnan(s.rms)]
+    text = ""
+    if sizes:
+        low, high = number(min(sizes)), number(max(sizes))
+        text = low if low == high else f"{low} … {high}"
+    return text if not bad else f"{text} ! {bad:,} of {size:,} not finite".strip()

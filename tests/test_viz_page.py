@@ -1,0 +1,587 @@
+"""The page: what is in the file, and what it does in a real browser."""
+
+import base64
+import hashlib
+import html
+import json
+import re
+
+import chromium
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import viz
+from minigrad.viz import colours
+
+needs_browser = pytest.mark.skipif(
+    chromium.PATH is None, reason=f"none of {', '.join(chromium.NAMES)} is installed"
+)
+HOSTILE = "</script><img src=x onerror=hacked=1><b>&amp;'\"\\`${hacked=1}\u2028"
+
+
+def lstm_loss(steps=77, size=3):
+    lstm = mg.nn.LSTM(2, size, rng=0)
+    x = mg.tensor(np.random.default_rng(0).normal(size=(steps, 4, 2)).astype(np.float32), name="x")
+    _, (h, _) = lstm(x)
+    loss = mg.nn.Linear(size, 1, rng=0)(h[-1]).sum()
+    mg.label(loss=loss)
+    return loss
+
+
+def data(page):
+    return json.loads(re.search(r'id="data">(.*?)</script>', page.text, re.S)[1])
+
+
+# ---- the file -----------------------------------------------------------------------------------
+
+
+def test_the_page_is_small_and_its_policy_lets_nothing_else_run():
+    page = viz.show(lstm_loss(3))
+    content = re.search(r'id="data">(.*?)</script>', page.text, re.S)[1]
+    assert len(page.text.encode()) - len(content) < 40_000
+    policy = re.search(r'Content-Security-Policy" content="(.*?)"', page.text)[1]
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+    for tag, kind in (("script", "script-src"), ("style", "style-src")):
+        text = re.findall(rf"<{tag}>(.*?)</{tag}>", page.text, re.S)
+        assert len(text) == 1
+        digest = base64.b64encode(hashlib.sha256(text[0].encode()).digest()).decode()
+        assert f"{kind} 'sha256-{digest}'" in policy
+    assert not re.search(r"(src|href)=|url\((?!#)|@import|https?://(?!www\.w3\.org/)", page.text)
+
+
+def test_it_is_written_where_it_is_said(tmp_path, capsys):
+    loss = lstm_loss(3)
+    page = viz.show(loss, tmp_path / "graph.html")
+    assert (tmp_path / "graph.html").read_text(encoding="utf-8") == page.text
+    assert re.fullmatch(r"<graph page, \d+ kB in .*graph\.html>", repr(page))
+    assert "not saved" in repr(viz.show(loss))
+    assert viz.show(loss).text == viz.show(loss).text
+    assert capsys.readouterr().out == ""
+
+
+def test_a_notebook_shows_it_in_a_sandbox():
+    page = viz.show(lstm_loss(3))
+    shown = page._repr_html_()
+    assert re.match(
+        r'<iframe srcdoc="[^"]*" sandbox="allow-scripts" style="[^"]*"></iframe>$', shown
+    )
+    assert html.unescape(re.search(r'srcdoc="([^"]*)"', shown)[1]) == page.text
+
+
+def test_histograms_are_for_small_graphs_or_on_request():
+    loss = lstm_loss(3)
+    assert data(viz.show(loss))["graph"]["histograms"]["grads"] is None
+    assert data(viz.show(loss, grads=True))["graph"]["histograms"]["grads"]
+    assert data(viz.show(loss, histograms=False))["graph"]["histograms"] is None
+    assert data(viz.show(lstm_loss(130)))["graph"]["histograms"] is None
+
+
+def test_without_a_graph_the_error_is_clear():
+    with pytest.raises(RuntimeError, match=r"mg\.no_grad\(\)"), mg.no_grad():
+        viz.show(lstm_loss(2))
+
+
+# ---- in the browser ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser():
+    try:
+        browser = chromium.Chromium()
+    except (OSError, EOFError) as error:  # a stub without a browser behind it
+        pytest.skip(f"{chromium.PATH} does not start: {error}")
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Open the page of a graph; afterwards, nothing must have gone wrong or been asked for."""
+
+    def open_page(outputs, **options):
+        options = {"grads": True, **options}
+        page = viz.show(outputs, tmp_path / "graph.html", **options)
+        browser.send("Emulation.setEmulatedMedia", media="", features=[])
+        browser.open(page.path)
+        browser.js(
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
+        return data(page)["graph"]
+
+    yield open_page
+    assert browser.problems() == []
+    assert [url for url in browser.requests() if not url.startswith("file:")] == []
+
+
+def ids(browser):
+    return browser.js("[...document.querySelectorAll('#graph [data-id]')].map(e => e.dataset.id)")
+
+
+def words(browser, selector):
+    return browser.js(f"document.querySelector({json.dumps(selector)}).textContent")
+
+
+def box(graph, title):
+    """The key of the box with this title."""
+    found = [k for k, b in graph["boxes"].items() if "".join(t for t, _ in b["title"]) == title]
+    assert len(found) == 1, (title, found)
+    return found[0]
+
+
+def at(key):
+    return f'#graph [data-id="{key}"]'
+
+
+def touch(browser, key):
+    """Bring a box into the window, and click on it."""
+    browser.js(f"reveal(places.get({json.dumps(key)}))")
+    browser.click(at(key))
+
+
+@needs_browser
+def test_it_opens_and_shows_every_box_and_none_covers_another(opened, browser):
+    graph = opened(lstm_loss())
+    assert browser.js("document.title") == "loss = sum"
+    assert set(graph["boxes"]) <= set(ids(browser))
+    scopes = [s["key"] for s in graph["scopes"][1:]]
+    assert set(ids(browser)) == set(graph["boxes"]) | set(scopes)
+    assert (
+        browser.js("""(() => {
+      const all = [...places.values()].filter((i) => !i.kids.length);
+      const bad = [];
+      const end = (i) => [i.left + i.w, i.top + i.h];
+      for (const a of all) for (const b of all) {
+        if (a !== b && a.left < end(b)[0] && b.left < end(a)[0]
+          && a.top < end(b)[1] && b.top < end(a)[1]) bad.push([a.id, b.id]);
+      }
+      for (const a of all) for (let f = a.up; f.up; f = f.up) {
+        if (a.left < f.left || a.top < f.top || end(a)[0] > end(f)[0] || end(a)[1] > end(f)[1])
+          bad.push([a.id, f.id]);
+      }
+      return bad;
+    })()""")
+        == []
+    )
+    shown = browser.js("document.querySelector('#graph').textContent")
+    for text in ("step ×77", "t = 0 … 76", "f = sigmoid", "h[t−1]", "t=0: zeros", "t=76", "[0]"):
+        assert text in shown
+    assert "1,3" in words(browser, "#side")  # nodes
+
+
+@needs_browser
+def test_arrows_go_down_and_states_are_marked(opened, browser):
+    graph = opened(lstm_loss())
+    assert browser.js("document.querySelectorAll('.wire.state').length") == 4
+    assert browser.js("document.querySelectorAll('.wire.last').length") == len(graph["wires"])
+    assert browser.js("""[...view.edges.values()].concat(...[...places.values()].map((i) =>
+      [...i.edges.values()])).filter((e) => !e.flat).every((e) => {
+        const n = e.path.getTotalLength();
+        return e.path.getPointAtLength(0).y < e.path.getPointAtLength(n).y;
+      })""")
+
+
+@needs_browser
+def test_scopes_open_and_close_by_mouse_and_key(opened, browser):
+    graph = opened(lstm_loss())
+    scopes = {s["title"]: s["key"] for s in graph["scopes"]}
+    lstm, step = scopes["lstm: LSTM(2→3)"], scopes["step ×77"]
+    before = ids(browser)
+    touch(browser, lstm)  # selects
+    assert words(browser, "#side h2") == "lstm: LSTM(2→3)"
+    assert "84 parameters" in words(browser, "#side")
+    touch(browser, lstm)  # closes
+    assert step not in ids(browser)
+    assert "▸ lstm: LSTM(2→3)" in words(browser, at(lstm))
+    assert (
+        browser.js(f"document.querySelector('{at(lstm)}').getAttribute('aria-expanded')") == "false"
+    )
+    assert browser.js("document.activeElement.dataset.id") == lstm
+    browser.press("Enter")
+    assert sorted(ids(browser)) == sorted(before)
+    browser.press("c")
+    assert step not in ids(browser)
+    browser.press("e")
+    assert sorted(ids(browser)) == sorted(before)
+
+
+@needs_browser
+def test_steps_are_unrolled_and_opened_one_by_one(opened, browser):
+    graph = opened(lstm_loss())
+    step = next(s["key"] for s in graph["scopes"] if s["title"] == "step ×77")
+    browser.js("fit()")
+    browser.click(f'[data-roll="{step}"]')
+    steps = [i for i in ids(browser) if i.startswith(f"{step}@")]
+    assert [s.rpartition(":")[2] for s in steps] == ["0", "1", "2", "3", "73", "74", "75", "76"]
+    shown = browser.js("document.querySelector('#graph').textContent")
+    assert "step[0]" in shown
+    assert "70 more" in shown
+    assert browser.js("document.querySelectorAll('.wire.state.last').length") == 7
+    touch(browser, f"{step}@{step}:76")
+    sigmoid = box(graph, "f = sigmoid")
+    inside = at(f"{sigmoid}@{step}:76")
+    members, grads = graph["boxes"][sigmoid]["members"], graph["grads"]["rms"]
+    assert browser.js(f"num({grads[members[76]]})") in words(browser, inside)
+    touch(browser, f"{step}@{step}:3")  # the gap: looks at its middle
+    assert f"{step}@{step}:38" in ids(browser)
+    browser.js("fit()")
+    browser.click(f'[data-roll="{step}"]')
+    assert not any("@" in i for i in ids(browser))
+
+
+@needs_browser
+def test_wires_of_an_unrolled_loop_lead_where_they_should(opened, browser):
+    w = mg.tensor(np.ones(3), requires_grad=True, name="w")
+    h, hs = np.zeros(3), []
+    for t in range(4):
+        with mg.scope("step", t):
+            h = mg.tanh(h * w)
+        hs.append(h)
+    graph = opened(mg.stack([hs[1], hs[3]]).sum())
+    step = graph["scopes"][1]["key"]
+    browser.js(f"roll('{step}')")
+    ends = browser.js("""[view, ...places.values()].flatMap((i) => [...i.edges.values()])
+      .filter((e) => e.last).map((e) => e.from.id + ' ' + e.to.id)""")
+    stack = box(graph, "stack(axis=0)")
+    one = lambda k: f"{step}@{step}:{k}"
+    assert sorted(e for e in ends if e.endswith(stack)) == [
+        f"{one(1)} {stack}",
+        f"{one(3)} {stack}",
+    ]
+    assert [e for e in ends if e.startswith(f"{step}@") and stack not in e] == [
+        f"{one(k)} {one(k + 1)}" for k in range(3)
+    ]
+    assert sum(e.startswith(box(graph, "w")) for e in ends) >= 1
+    assert len(browser.js(f"[...places.get('{step}').edges.values()].map(e => e.b.id)")) >= 7
+
+
+@needs_browser
+def test_the_inspector_shows_the_numbers(opened, browser):
+    with mg.debug():
+        loss = lstm_loss()
+    graph = opened(loss)
+    key = box(graph, "f = sigmoid")
+    touch(browser, key)
+    side = words(browser, "#side")
+    assert "lstm: LSTM(2→3) › step ×77" in side
+    assert "sigmoid (4, 3) float32" in side
+    assert "recurrent.py, line" in side or "test_viz_page.py, line" in side
+    nodes = graph["boxes"][key]["members"]
+    browser.js("(e => {e.value = 5; e.dispatchEvent(new Event('input'))})"
+               "(document.querySelector('#side input'))")  # fmt: skip
+    rows = browser.js("[...document.querySelectorAll('#side tr')].map(r => "
+                      "[...r.children].map(c => c.textContent))")  # fmt: skip
+    table = {row[0]: row[1:] for row in rows}
+    for name, field in (("rms", "rms"), ("min", "min"), ("max", "max")):
+        expected = [graph[m][field][nodes[5]] for m in ("values", "grads")]
+        assert table[name] == browser.js(f"[{expected[0]}, {expected[1]}].map(x => num(x, 4))")
+    assert table["zeros"] == ["0", "0"]
+    assert table["size"] == ["12", "12"]
+    assert browser.js("document.querySelectorAll('#side .chart').length") == 3  # time, histograms
+    counts = graph["histograms"]["values"][nodes[5]][2]
+    assert browser.js("document.querySelectorAll('#side rect.values').length") == len(counts)
+    assert words(browser, "#side output") == "= 5"
+    assert browser.js("moment[Object.keys(moment)[0]]") == 5
+
+
+@needs_browser
+def test_parameters_are_in_the_inspector(opened, browser):
+    graph = opened(lstm_loss(5))
+    touch(browser, box(graph, "matmul · weight_hh_l0ᵀ"))
+    assert "weight_hh_l0 (12, 3)" in words(browser, "#side")
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("query", "matches"),
+    [
+        ("tanh", lambda f, v, g: f["op"] == "tanh"),
+        ("SIGMOID", lambda f, v, g: f["op"] == "sigmoid"),
+        ("(4, 3)", lambda f, v, g: f["shape"] == [4, 3]),
+        ("weight_hh", lambda f, v, g: "weight_hh" in (f["name"] or "")),
+        ("grad < 1e-6", lambda f, v, g: g is not None and g < 1e-6),
+        ("tanh grad>=1e-6", lambda f, v, g: f["op"] == "tanh" and g >= 1e-6),
+        ("value > 0.5 value <= 0.6", lambda f, v, g: v is not None and 0.5 < v <= 0.6),
+        ("zero", lambda f, v, g: g == 0),
+        ("nonfinite", lambda f, v, g: False),
+        ("nothing has this name", lambda f, v, g: False),
+        ("error < 1", lambda f, v, g: False),
+    ],
+)  # fmt: skip
+def test_search(opened, browser, query, matches):
+    graph = opened(lstm_loss(20))
+    forms = [graph["forms"][k] for k in graph["nodes"]["form"]]
+    rows = zip(forms, graph["values"]["rms"], graph["grads"]["rms"], strict=True)
+    expected = sum(bool(matches(*row)) for row in rows)
+    browser.click("#search")
+    for letter in query:
+        browser.press(letter)
+    assert words(browser, "#count") == f"{expected} of {len(forms)}"
+    assert browser.js("document.querySelectorAll('.hit').length > 0") == (expected > 0)
+    browser.press("Enter")
+    if expected:
+        assert browser.js("places.get(selected).node.classList.contains('hit')")
+    browser.press("Escape")
+    assert browser.js("document.querySelectorAll('.hit, .miss').length") == 0
+    assert words(browser, "#count") == ""
+
+
+@needs_browser
+def test_a_hit_in_a_closed_scope_is_marked_and_found(opened, browser):
+    graph = opened(lstm_loss(20))
+    browser.press("c")
+    browser.press("/")
+    for letter in "tanh":
+        browser.press(letter)
+    assert browser.js("[...document.querySelectorAll('.hit')].map(e => e.dataset.id)") == ["c1"]
+    browser.press("Enter")
+    assert browser.js("selected") == box(graph, "g = tanh")
+
+
+@needs_browser
+def test_what_is_not_finite_is_listed_and_found(opened, browser):
+    x = mg.tensor([0.0, 1.0], requires_grad=True, name="x")
+    with np.errstate(all="ignore"):
+        loss = mg.log(x).sum()
+    graph = opened(loss)
+    assert "not finite" in words(browser, "#side")
+    assert "value of" in words(browser, "#side")
+    assert "! value: 1 of 2 not finite" in words(browser, at(box(graph, "log")))
+    browser.js("lookFor('nonfinite')")
+    assert words(browser, "#count") == "3 of 3"
+
+
+@needs_browser
+def test_the_heat_map(opened, browser):
+    graph = opened(lstm_loss())
+    assert words(browser, "#heattitle").startswith("rms gradient, operation by t, in lstm")
+    rows = browser.js("heat.rows.map(r => plain(r.box))")
+    assert "f = sigmoid" in rows
+    assert all(b["kind"] != "operation" or len(b["members"]) == 1
+               or "".join(t for t, _ in b["title"]) in rows
+               for b in graph["boxes"].values())  # fmt: skip
+    scale, points = browser.js("LOOK.scales.grads"), [("f = sigmoid", 0, 0.1)]
+    points += [("g = tanh", 0, 0.5), ("g = tanh", 40, 0.5), ("h = multiply", 76, 0.5)]
+    wanted = [colours.ZERO]
+    for title, t, _ in points[1:]:
+        rms = graph["grads"]["rms"][graph["boxes"][box(graph, title)]["members"][t]]
+        place = (np.log10(rms) - scale["low"]) / (scale["high"] - scale["low"])
+        wanted.append(colours.blend(scale["palette"], min(1, max(0, place))))
+    assert pixels(browser, [(rows.index(title), t + dx) for title, t, dx in points]) == wanted
+    assert browser.js("heat.rows.every(r => r.word === '▼ vanishes')")
+    browser.js("document.querySelector('#heatmap').scrollIntoView()")
+    x, y = browser.js(f"""(b => [b.x + heat.left + 12.5 * heat.wide,
+      b.y + ({rows.index("g = tanh")} + 0.5) * heat.high])(heatmap.getBoundingClientRect())""")
+    browser.mouse(x, y)
+    assert browser.js("selected") == box(graph, "g = tanh")
+    assert words(browser, "#side output") == "= 12"
+    assert "t = 12" in words(browser, "#heatsay")
+    browser.js("document.querySelector('#heatmap').focus()")
+    browser.press("ArrowRight")
+    browser.press("ArrowDown")
+    assert words(browser, "#side output") == "= 13"
+    assert browser.js("selected") == box(graph, rows[rows.index("g = tanh") + 1])
+    browser.press("Escape")
+    browser.js("document.activeElement.blur()")
+    browser.press("h")
+    assert browser.js("document.querySelector('#heat').hidden")
+
+
+def pixels(browser, points):
+    """The colours in the heat map at (row, repetition), a little below the upper edge."""
+    found = browser.js(f"""(() => {{
+      const c = document.querySelector('#heatmap'), d = c.getContext('2d').getImageData(0, 0,
+        c.width, c.height).data;
+      return {json.dumps(points)}.map(([row, at]) => {{
+        const x = (heat.left + at * heat.wide) * devicePixelRatio | 0;
+        const k = 4 * (((row * heat.high + 2) * devicePixelRatio | 0) * c.width + x);
+        return [...d.slice(k, k + 3)];
+      }});
+    }})()""")
+    return ["#" + "".join(f"{c:02x}" for c in colour) for colour in found]
+
+
+@needs_browser
+def test_exploding_gradients_are_named(opened, browser):
+    h = w = mg.tensor(np.full(3, 1.5), requires_grad=True, name="w")
+    for t in range(40):
+        with mg.scope("step", t):
+            h = h * w
+    opened(h.sum())
+    assert set(browser.js("heat.rows.map(r => r.word + ' ' + r.factor)")) == {
+        "▲ explodes ×1.5 per step back"
+    }
+
+
+@needs_browser
+def test_before_backward_gradients_are_not_computed(opened, browser):
+    graph = opened(lstm_loss(5), grads=None)
+    assert "Gradients are not computed" in words(browser, "#side")
+    touch(browser, box(graph, "g = tanh"))
+    assert "not computed" in words(browser, "#side table")
+    assert browser.js("[...document.querySelectorAll('#mode option')].map(o => o.value)") == [
+        "values"
+    ]
+
+
+@needs_browser
+def test_names_are_text_and_nothing_else(opened, browser):
+    x = mg.tensor(np.ones(3), requires_grad=True, name=HOSTILE)
+    with mg.scope(HOSTILE), mg.scope(HOSTILE, 1):
+        y = x * 2.0
+    for k in range(4):
+        with mg.scope(HOSTILE + "'", k):
+            y = mg.tanh(y)
+    y.name = HOSTILE
+    graph = opened({"a": y, "b": y.sum()}, grads=[np.ones(3), 1.0], agreement={y: (0.5, HOSTILE)})
+    for key in [s["key"] for s in graph["scopes"][1:]] + [*graph["boxes"]]:
+        browser.js(f"select('{key}')")
+    browser.js("select(null); lookFor('<b>'); drawHeat(); heatSay({row: 0, rep: 0})")
+    assert browser.js("typeof hacked") == "undefined"
+    assert browser.js("document.querySelectorAll('img, b:not(#heattitle)').length") == 0
+    shown = browser.js("document.querySelector('#graph').textContent")
+    assert shown.count("</script><img src=x onerror=hacked=1><b>&amp;'\"\\`${hacked") >= 4
+
+
+@needs_browser
+def test_the_policy_forbids_other_scripts_and_requests(browser, tmp_path):
+    browser.open(viz.show(lstm_loss(2), tmp_path / "graph.html").path)
+    browser.js("""(() => {
+      const s = document.createElement('script');
+      s.textContent = 'hacked = 1';
+      document.body.append(s);
+      document.body.setAttribute('onclick', 'hacked = 1'); document.body.click();
+      document.body.insertAdjacentHTML('beforeend', '<img src=x onerror="hacked = 1">');
+    })()""")
+    with pytest.raises(RuntimeError, match="Failed to fetch"):
+        browser.js("fetch('https://example.com/')")
+    assert browser.js("typeof hacked") == "undefined"
+    assert sum("Content Security Policy" in str(p) for p in browser.problems()) >= 3
+    assert [url for url in browser.requests() if url.startswith("http")] == []
+
+
+@needs_browser
+def test_in_a_sandboxed_frame(browser, tmp_path):
+    page = viz.show(lstm_loss(5), grads=True)
+    (tmp_path / "notebook.html").write_text(
+        f"<!doctype html><meta charset=utf-8><body>{page._repr_html_()}", encoding="utf-8"
+    )
+    browser.send(
+        "Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True
+    )
+    browser.open(tmp_path / "notebook.html")
+    attached = [e["params"] for e in browser.events if e["method"] == "Target.attachedToTarget"]
+    if attached:  # it has a process of its own
+        where = {"session": attached[-1]["sessionId"]}
+    else:
+        frames = browser.send("Page.getFrameTree")["frameTree"]["childFrames"]
+        world = browser.send("Page.createIsolatedWorld", frameId=frames[0]["frame"]["id"])
+        where = {"contextId": world["executionContextId"]}
+    assert "step ×5" in browser.js("document.querySelector('#graph').textContent", **where)
+    assert browser.js("document.querySelector('#graph').clientWidth", **where) > 300
+    assert browser.js("document.querySelector('#side h2').textContent", **where) == "loss = sum"
+    assert browser.problems() == []
+    browser.send(
+        "Target.setAutoAttach", autoAttach=False, waitForDebuggerOnStart=False, flatten=True
+    )
+
+
+@needs_browser
+def test_dark_light_and_print(opened, browser):
+    opened(lstm_loss(5))
+    back = "getComputedStyle(document.body).backgroundColor"
+    for scheme, colour in (("dark", "rgb(11, 17, 32)"), ("light", "rgb(248, 250, 252)")):
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        browser.send("Emulation.setEmulatedMedia", features=[feature])
+        assert browser.js(back) == colour
+    browser.press("t")
+    assert browser.js(back) == "rgb(11, 17, 32)"
+    browser.press("t")
+    assert browser.js(back) == "rgb(248, 250, 252)"
+    browser.js("dispatchEvent(new Event('beforeprint'))")
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    browser.js("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    x, y, w, h = map(
+        float, browser.js("document.querySelector('#graph').getAttribute('viewBox')").split()
+    )
+    assert x <= 0
+    assert y <= 0
+    assert [w, h] >= browser.js("[view.w, view.h]")
+    assert browser.js("getComputedStyle(document.querySelector('#side')).display") == "none"
+    assert len(browser.send("Page.printToPDF")["data"]) > 10_000
+
+
+@needs_browser
+def test_keys_pan_and_zoom(opened, browser):
+    graph = opened(lstm_loss(5))
+    before = browser.js("zoom.k")
+    browser.press("+")
+    assert browser.js("zoom.k") > before
+    browser.press("-")
+    browser.press("0")
+    assert browser.js("zoom.k") == before
+    browser.send("Input.dispatchMouseEvent", type="mouseWheel", x=400, y=300, deltaX=0, deltaY=-100)
+    browser.js("new Promise(requestAnimationFrame)")
+    assert browser.js("zoom.k") > before
+    x = browser.js("zoom.x")
+    for kind, at_x in (("mousePressed", 300), ("mouseMoved", 350), ("mouseReleased", 350)):
+        browser.send("Input.dispatchMouseEvent", type=kind, x=at_x, y=90, button="left", buttons=1)
+    assert browser.js("zoom.x") < x
+    browser.press("?")
+    assert not browser.js("document.querySelector('#help').hidden")
+    browser.press("Escape")
+    assert browser.js("document.querySelector('#help').hidden")
+    browser.press("ArrowDown")
+    first = browser.js("selected")
+    browser.press("ArrowDown")
+    assert browser.js("selected") != first
+    browser.press("ArrowUp")
+    assert browser.js("selected") == first
+    assert browser.js("document.activeElement.dataset.id") == first
+    assert first in graph["boxes"] or first.startswith("c")
+
+
+@needs_browser
+def test_agreement_worst_first(opened, browser):
+    loss = lstm_loss(6)
+    nodes = mg.Graph(loss).nodes
+    errors = {n.tensor: 1e-13 for n in nodes if n.op}
+    gates = [n.tensor for n in nodes if n.name == "f"]
+    errors[gates[3]] = 0.3, "the derivative of sigmoid is missing"
+    graph = opened(loss, agreement=errors)
+    assert words(browser, "#mode option") == "relative error"
+    side = words(browser, "#side")
+    assert side.index("worst first") < side.index("0.3") < side.index("1e−13")
+    browser.click("#side table .link")
+    key = box(graph, "f = sigmoid")
+    assert browser.js("selected") == key
+    assert words(browser, "#side output") == "= 3"
+    assert "the derivative of sigmoid is missing" in words(browser, "#side")
+    cells = browser.js(
+        f"[...document.querySelectorAll('{at(key)} .cell')].map(c => c.getAttribute('fill'))"
+    )
+    scale = browser.js("LOOK.scales.errors")
+    assert cells[3] == colours.blend(scale["palette"], (np.log10(0.3) + 16) / 16)
+    assert len(set(cells)) == 2
+    browser.js("document.querySelector('#mode').value = 'grads';"
+               "document.querySelector('#mode').dispatchEvent(new Event('change'))")  # fmt: skip
+    assert "rms gradient" in words(browser, "#legend")
+
+
+@needs_browser
+def test_large_graphs_open_at_once_and_part_by_part(opened, browser):
+    graph = opened(lstm_loss(590))
+    assert len(graph["nodes"]["form"]) > 10_000
+    assert browser.js("performance.now()") < 5000  # 0.3 s; wide, for busy machines
+    rng, y = np.random.default_rng(0), mg.tensor([1.0], requires_grad=True, name="x")
+    for k in rng.integers(3, size=5000):
+        y = (mg.tanh(y), mg.sin(y), y * 1.01)[k]
+    graph = opened(y, fold=False)
+    shown = ids(browser)
+    assert len(shown) < 60
+    assert "▸ 1 … 126" in words(browser, at(shown[0]))
+    touch(browser, shown[1])
+    assert len(ids(browser)) > len(shown)
+    browser.js("lookFor('tanh'); nextHit(1)")
+    assert graph["boxes"][browser.js("selected")]["title"] == [["tanh", "name"]]
