@@ -45,7 +45,7 @@ def forward(p: Dict) -> Any:
 
 
 def backward(p: Dict) -> Dict:
-    """The gradients of all parameters by backpropagation through time; one line is wrong."""
+    """The gradients of all inputs by backpropagation through time; one line is wrong."""
     x, W_ih, W_hh, b = p["x"], p["W_ih"], p["W_hh"], p["b"]
     T, H = len(x), W_hh.shape[0]
     hs, cs, gates = [p["h0"]], [p["c0"]], []
@@ -57,7 +57,7 @@ def backward(p: Dict) -> Dict:
         cs.append(f * cs[-1] + i * g)
         hs.append(o * np.tanh(cs[-1]))
 
-    dW_ih, dW_hh, db = np.zeros_like(W_ih), np.zeros_like(W_hh), np.zeros_like(b)
+    dx, dW_ih, dW_hh, db = (np.zeros_like(v) for v in (x, W_ih, W_hh, b))
     dh_next, dc_next = np.zeros_like(hs[0]), np.zeros_like(cs[0])
     for t in reversed(range(T)):
         i, f, g, o = gates[t]
@@ -69,12 +69,13 @@ def backward(p: Dict) -> Dict:
         da = np.concatenate(
             [di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)], axis=1
         )
+        dx[t] = da @ W_ih.T
         dW_ih += x[t].T @ da
         dW_hh += hs[t].T @ da
         db += da.sum(axis=0)
         dh_next = da @ W_hh.T
         dc_next = dc * f
-    return {"W_ih": dW_ih, "W_hh": dW_hh, "b": db, "h0": dh_next, "c0": dc_next}
+    return {"x": dx, "W_ih": dW_ih, "W_hh": dW_hh, "b": db, "h0": dh_next, "c0": dc_next}
 
 
 def draw(T: int = 12, B: int = 4, features: int = 3, H: int = 8) -> Dict:

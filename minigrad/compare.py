@@ -315,6 +315,8 @@ def compare_backward(
     report = _with_graph(*run(None), rtol)
     if not report.ok and any(x.dtype.kind == "f" and x.itemsize < 8 for x in arrays.values()):
         report = replace(report, case=_with_graph(*run(np.float64), rtol).case)
+    if report.case:
+        report.case.name_nodes()
     return report
 
 

@@ -69,6 +69,13 @@ class Case:
             + (f"names near it are {', '.join(map(repr, near))}" if near else "nothing has a name")
         )
 
+    def name_nodes(self) -> None:
+        """Name the operations as the variables of the program, for pictures."""
+        for k, (place, result) in self.words.expressions.items():
+            t = self.walk.nodes[k]
+            if result and place.target and t.name is None:
+                t.name = place.target
+
     def automatic(self) -> dict[str, Array]:
         """Give the automatic gradients of what manual names, and of all other named leaves."""
         names = dict(self.keys)
@@ -202,10 +209,10 @@ class Case:
         found: dict[Tensor, tuple[float, str]] = {}
         if best is not None and best.mistake is not None and best.kind != "nearest":
             for k, error in self._search().errors_everywhere(best.mistake).items():
-                found[self.walk.nodes[k]] = error, "as the explanation has it"
-            for k in {k for k, _ in best.mistake.edits}:
-                error, _ = found.get(self.walk.nodes[k], (0.0, ""))
-                found[self.walk.nodes[k]] = error, best.sentence
+                found[self.walk.nodes[k]] = error, ""
+            if best.mistake.edits:
+                t = self.walk.nodes[max(k for k, _ in best.mistake.edits)]
+                found[t] = found[t][0], best.sentence
         for name, pair in compared.items():
             if name in self.keys:
                 found[self.walk.nodes[self.keys[name]]] = pair

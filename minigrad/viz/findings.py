@@ -29,10 +29,10 @@ def broken(scene: Scene) -> list[tuple[str, int]]:
 
 
 def worst(scene: Scene, n: int = 10) -> list[tuple[int, str, str]]:
-    """List the nodes that agree least, worst first: node, error, text."""
+    """List the nodes that agree least, worst first, with a text before the others: node, error, text."""
     errors = sorted(
         [(k, x) for k, x in scene.errors.items() if x is not None],
-        key=lambda row: (-math.inf if math.isnan(row[1]) else -row[1], row[0]),
+        key=lambda row: (not math.isnan(row[1]), row[0] not in scene.texts, -row[1], row[0]),
     )
     return [
         (k, "not compared" if math.isnan(x) else words.number(x), scene.texts.get(k, ""))
