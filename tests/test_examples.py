@@ -26,6 +26,13 @@ def test_article_gradients_agree_and_planted_mistakes_show(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "all agree"
     assert sum("wrong, by" in line for line in lines) == 4
+    said = [line for line in lines if "[article.py:" in line]
+    assert "let through only where `mg.stack(hs)` is positive, as behind a relu" in said[0]
+    assert "is made from the gradient of `h = o * mg.tanh(c)`" in said[1]
+    assert (
+        "does not flow from `f * a` back to `c = f * a + i * c_new` of the step before" in said[2]
+    )
+    assert 'does not flow from `p["W_ca"] @ a` (and the like) back to `c`' in said[3]
 
 
 def test_article_notices_a_wrong_gradient():
@@ -99,3 +106,17 @@ def test_the_pictures_in_the_readme_are_current():
         assert without_numbers(kept) == without_numbers(drawn)
         assert f"examples/pictures/{name}.svg" in readme
         assert "<svg" in (gallery.PICTURES / f"{name}.svg").read_text(encoding="utf-8")
+
+
+# --- wrong_backward.py ----------------------------------------------------------------------------
+
+
+def test_the_wrong_backward_is_explained_and_drawn(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert load("wrong_backward").main() == 0
+    text = capsys.readouterr().out
+    assert (
+        "The gradient that `f * c` passes to `f` uses its value of the next step where `c`" in text
+    )
+    assert "it should be `g * c`" in text
+    assert {"wrong_backward.html", "wrong_backward.dot"} <= {p.name for p in tmp_path.iterdir()}

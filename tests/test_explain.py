@@ -1,6 +1,7 @@
 """Explanations of wrong gradients: planted mistakes, first divergence, no false alarms."""
 
 import importlib
+import re
 
 import numpy as np
 import pytest
@@ -231,6 +232,21 @@ def test_mistakes_that_give_the_same_numbers_are_all_listed():
     assert {e.kind for e in found} == {"factor"}
     assert len(found) > 1
     assert "nothing here tells them apart" in str(found)
+
+
+def test_a_report_is_drawn_and_shown(tmp_path):
+    report = wrong_report()
+    source = report.draw().source
+    assert "error" in source
+    assert "is taken as `1 - y`" in source
+    assert re.search(r"<b>y</b>[^\n]*tanh", source)  # the variable of the program
+    page = report.show(tmp_path / "wrong.html")
+    assert "is taken as `1 - y`" in (tmp_path / "wrong.html").read_text()
+    assert "wrong.html" in str(page)
+    right = compare_backward(tiny, tiny_backward, tiny_inputs())
+    assert "error" in right.draw().source
+    with pytest.raises(ValueError, match="knows no graph"):
+        compare({"w": np.ones(2)}, {"w": np.ones(2)}).draw()
 
 
 # ---- shapes and bad input ------------------------------------------------------------------------

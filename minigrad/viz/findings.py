@@ -29,7 +29,7 @@ def broken(scene: Scene) -> list[tuple[str, int]]:
 
 
 def worst(scene: Scene, n: int = 10) -> list[tuple[int, str, str]]:
-    """List the nodes that agree least, worst first, with a text before the others: node, error, text."""
+    """List the nodes that agree least: node, error, text; those with a text first."""
     errors = sorted(
         [(k, x) for k, x in scene.errors.items() if x is not None],
         key=lambda row: (not math.isnan(row[1]), row[0] not in scene.texts, -row[1], row[0]),
