@@ -262,10 +262,12 @@ def test_json_without_gradients_with_histograms_and_agreement():
 def test_the_lines_that_made_the_nodes_are_known_after_debug_mode():
     x = mg.tensor([1.0], requires_grad=True)
     with mg.debug():
-        y = mg.tanh(x)
+        y = mg.tanh(x) / 2  # a path ends with a slash, too
     lines = [form["line"] for form in json.loads(viz.to_json(y))["forms"]]
     assert lines[0] is None
-    assert re.fullmatch(r"test_viz_text\.py, line \d+, in test_the.*: y = mg\.tanh\(x\)", lines[1])
+    assert re.fullmatch(
+        r"test_viz_text\.py, line \d+, in test_the_lines.*: y = .* / 2 .*", lines[1]
+    )
 
 
 def test_very_many_operations_are_in_parts():
