@@ -117,6 +117,11 @@ def test_ascii_where_the_terminal_knows_no_more(monkeypatch):
     assert viz.summary(lstm_loss(3)).isascii()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
     assert not viz.summary(lstm_loss(3)).isascii()
+    for other in (io.StringIO(), None):
+        monkeypatch.setattr(sys, "stdout", other)
+        assert not viz.summary(lstm_loss(3)).isascii()
+    with pytest.raises(ValueError, match="at least 1, not -1"):
+        viz.summary(lstm_loss(3), depth=-1)
 
 
 def row_bars(text):
