@@ -256,6 +256,31 @@ def test_views_of_parameters_and_rows_of_them():
     assert written == ["weight[int64(3,)] | (3, 3)"]
 
 
+def test_numbers_in_operations():
+    x = mg.tensor(np.ones(3), requires_grad=True, name="x")
+    for y, words in [
+        (x * 12345678, "multiply(·, 12345678)"),
+        (x * 0.1234567, "multiply(·, 0.1235)"),
+        (x * 1e-12, "multiply(·, 1e-12)"),
+        (1 - x, "subtract(1, ·)"),
+        (x * np.float64("nan"), "multiply(·, nan)"),
+        (x**-2.0, "power(·, −2)"),
+    ]:
+        assert boxes(viz.draw(y))["n1"].startswith(words)
+
+
+def test_a_parameter_that_is_used_twice_is_named_once():
+    class Square(mg.nn.Module):
+        def __init__(self):
+            self.w = mg.tensor(np.ones((2, 2)), requires_grad=True)
+
+        def forward(self, x):
+            return (self.w * self.w) @ x
+
+    written = boxes(viz.draw(Square()(np.ones(2)), grads=np.ones(2)))
+    assert written["n1"] == "multiply · w, w | (2, 2) |g| 1 | ■ w |g| 2 | []"
+
+
 def test_a_learned_initial_state_is_named():
     class Net(mg.nn.Module):
         def __init__(self):

@@ -137,9 +137,8 @@ def _texts(form: tuple[Any, ...]) -> list[Any]:
 
 def _place(line: str) -> str:
     """Shorten `/home/me/work/net.py, line 3, in f: y = x` to the last part of the path."""
-    return clean(
-        line.rpartition(os.sep)[2] if os.sep in line.partition(", line ")[0] else line, 200
-    )
+    file, comma, rest = line.partition(", line ")
+    return clean(os.path.basename(file) + comma + rest, 200)
 
 
 def _columns(stats: Sequence[Stats | None]) -> dict[str, list[Any]]:

@@ -17,7 +17,7 @@ from ..graph import Graph
 from ..stats import Measured
 from .scene import Agreement, Scene
 
-__all__ = ["GraphTooLarge", "boxes_by_depth", "fitted", "keeping"]
+__all__ = ["GraphTooLarge", "boxes_by_depth", "check_depth", "fitted", "keeping"]
 
 TOO_LARGE = (
     "laying this graph out would cost at least {:,}, above max_cost={:,} (`dot` does some 1,000 "
@@ -60,8 +60,7 @@ def fitted(
 
     GraphTooLarge if it does with every scope shut; ValueError for a depth below 1.
     """
-    if depth is not None and depth < 1:
-        raise ValueError(f"depth is the number of scopes to look into, at least 1, not {depth}")
+    check_depth(depth)
     graph = Graph(outputs, fold)
     levels = boxes_by_depth(graph)
     depths = range(min(depth or len(levels), len(levels)), 0, -1)
@@ -74,6 +73,12 @@ def fitted(
         if (cost := _cost(scene)) <= max_cost:
             return scene
     raise GraphTooLarge(TOO_LARGE.format(cost, max_cost))
+
+
+def check_depth(depth: int | None) -> None:
+    """Raise ValueError for a depth that nothing can be drawn at."""
+    if depth is not None and depth < 1:
+        raise ValueError(f"depth is the number of scopes to look into, at least 1, not {depth}")
 
 
 def boxes_by_depth(graph: Graph) -> list[int]:

@@ -124,7 +124,8 @@ class Scene:
                 self.begun[source.number] = wire.target
                 self.starts[wire.target] = f"{wire.label}: {text}"
             elif text:
-                self.uses[target.number].append(self._parameter(source.number))
+                used = self._parameter(source.number)
+                self.uses[target.number] += [used] * (used not in self.uses[target.number])
             elif target.number not in picks:
                 label = wire.label
                 if source.number in picks and not wire.source.port:

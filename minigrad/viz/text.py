@@ -22,7 +22,7 @@ from ..stats import Measured
 from . import words
 from .colours import Scale
 from .findings import broken, findings, label, worst
-from .fit import boxes_by_depth, keeping
+from .fit import boxes_by_depth, check_depth, keeping
 from .scene import Agreement, Box, Scene
 
 __all__ = ["Text", "summary", "written"]
@@ -67,6 +67,7 @@ def summary(
     `grads` and `agreement` are as in `draw`. The text is as wide as the terminal, has colours on
     one unless NO_COLOR is set, and stays in ASCII where the terminal knows no more.
     """
+    check_depth(depth)
     graph = Graph(outputs, fold)
     levels = boxes_by_depth(graph)
     fitting = [d for d, boxes in enumerate(levels, 1) if boxes <= ROOM]
@@ -78,20 +79,21 @@ def written(
     scene: Scene, width: int | None = None, color: bool | None = None, ascii: bool | None = None
 ) -> Text:
     """Write a scene as text."""
-    on_terminal = sys.stdout.isatty()
+    out: Any = sys.stdout  # None in a program without a console
+    on_terminal = out is not None and out.isatty()
     if width is None:
         width = shutil.get_terminal_size().columns if on_terminal else 100
     if color is None:
         color = on_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     if ascii is None:
-        ascii = not _can_write("".join(ASCII) + BARS, sys.stdout.encoding)
+        ascii = not _can_write("".join(ASCII) + BARS, getattr(out, "encoding", None))
     rows = [_head(scene), *_tree(scene, PLAIN_BARS if ascii else BARS)]
     return Text("\n".join([*_table(rows, max(width, 40), color, ascii), *_foot(scene, ascii)]))
 
 
 def _can_write(text: str, encoding: str | None) -> bool:
     try:
-        text.encode(encoding or "ascii")
+        text.encode(encoding or "utf-8")
     except (UnicodeEncodeError, LookupError):
         return False
     return True

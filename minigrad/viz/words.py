@@ -20,17 +20,9 @@ from ..stats import Stats
 from ..tape import Outputs
 
 __all__ = [
-    "Run",
-    "clean",
-    "is_view",
-    "kind_of",
-    "magnitude",
-    "number",
-    "operation",
-    "plain",
-    "title",
-    "when",
-]
+    "Run", "clean", "is_view", "kind_of", "magnitude", "number", "operation", "plain", "sizes",
+    "title", "when",
+]  # fmt: skip
 
 UNSAFE = re.compile("[^ -~\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # not for XML
 LIMIT = 60
@@ -114,8 +106,9 @@ def is_view(node: Node) -> bool:
 
 
 def _short(constant: str) -> str:
+    """Write a number that stands in an operation: whole ones as they are."""
     try:
-        return number(float(constant), 4)
+        return number(float(constant), 4) if "." in constant else clean(constant)
     except ValueError:
         return clean(constant)
 
