@@ -38,6 +38,11 @@ class Place(NamedTuple):
     statement: str
     outer: Place | None = None
 
+    @property
+    def line_of_code(self) -> tuple[Any, ...]:
+        """What is the same for every call of the function that the expression is in."""
+        return self.site[: len(self.site) - len(self.outer.site if self.outer else ())]
+
     def __str__(self) -> str:
         text = f"{self.file}, line {self.line}, in {self.function}: {self.statement}"
         return text.rstrip(": ")

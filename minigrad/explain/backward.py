@@ -6,7 +6,7 @@ place. Rules are linear in the cotangent, so only what changes has to be walked.
 
 A *site* is a place in the program: all nodes that one expression made, in order of time. Where the
 lines were recorded, the expression is known exactly; else sites are told apart by the scope paths,
-or by the fold of the graph.
+or by the fold of the graph. What a loop within a step makes, for every gate say, are as many sites.
 """
 
 from __future__ import annotations
@@ -33,10 +33,15 @@ contribution would be c; `now(m)` is the cotangent of node m, as the edits have 
 
 
 class Site:
-    """The nodes made at one place of the program, in order of time."""
+    """The nodes made at one place of the program, in order of time.
 
-    def __init__(self, op: str, place: Place | None) -> None:
-        self.op, self.place, self.members = op, place, list[int]()
+    `part` is (1, n) to (n, n) for those that a loop within each step has made together.
+    """
+
+    def __init__(
+        self, op: str, place: Place | None, members: Iterable[int] = (), part: Any = (1, 1)
+    ) -> None:
+        self.op, self.place, self.members, self.part = op, place, list(members), part
 
     def __len__(self) -> int:
         return len(self.members)
@@ -153,6 +158,18 @@ class Backward:
             return any(self.carries(m, j) for m in later if self.edges[m].get(j) not in self.leaves)
         before = site.members[self.rank[k] - 1] if self.rank[k] else -1
         return s > before and self.step(s) < self.step(k)
+
+    def beside(self, k: int, m: int, other: int) -> int | None:
+        """Find what is to `other`, of another step or call of a function, as m is to node k."""
+        site, near, place = self.site_of.get(m), other + m - k, self.place(m)
+        if site is None:
+            return m
+        if self.site_of[other] is self.site_of[k]:
+            r = self.rank[other] + self.rank[m] - self.rank[k]
+            return m if len(site) == 1 else dict(enumerate(site.members)).get(r)
+        its = self.place(near) if near in self.site_of else None
+        same = its and place and its.line_of_code == place.line_of_code
+        return near if same and self.site_of[near].op == site.op else m
 
     def chain(self, k: int) -> list[int]:
         """Follow elementwise functions of one variable down from node k: 1 / (1 + exp(-x))."""
@@ -366,7 +383,32 @@ class Backward:
                 key = path, ranks[t.scope, t.primitive.name]
             key = key, t.primitive.name, tuple([np.shape(x) for x in t.xs])
             sites.setdefault(key, Site(t.primitive.name, place)).members.append(k)
-        return list(sites.values())
+        return self._apart(list(sites.values()))
+
+    def _apart(self, sites: list[Site]) -> list[Site]:
+        """Take apart what a loop within each step has made: a comprehension over the gates."""
+        found = list[Site]()
+        clocks = sorted({len(site): site for site in sites if len(site) > 1}.values(), key=len)
+        for site in sites:
+            n = next((n for c in reversed(clocks) if (n := self._per_step(site, c)) > 1), 1)
+            found += [Site(site.op, site.place, site.members[i::n], (i + 1, n)) for i in range(n)]
+        return found
+
+    def _per_step(self, site: Site, clock: Site) -> int:
+        """Count how many members of a site, none made from another, each step of a clock has."""
+        n, rest = divmod(len(site), len(clock))
+        if rest or n < 2:
+            return 1
+        ticks = np.searchsorted(clock.members, site.members)
+        steps = ticks.reshape(-1, n)
+        if np.any(steps != steps[:, :1]) or np.any(np.diff(steps[:, 0]) != 1):
+            return 1
+        some = site.members[-n:]
+        made = {some[0]}  # from the first of the last step
+        for k in range(some[0] + 1, some[-1] + 1):
+            if made.intersection(self.edges[k].values()):
+                made.add(k)
+        return 1 if made.intersection(some[1:]) else n
 
 
 def less(a: Any, b: Any) -> Any:

@@ -13,7 +13,7 @@ from .backward import Backward, Edge, Edit
 from .spot import Mistake, Spot
 from .words import Words
 
-__all__ = ["assigned", "exchanged", "masked", "misplaced"]
+__all__ = ["assigned", "exchanged", "masked", "misplaced", "repeated"]
 
 
 Parts = list[list[int]]  # for every part of an array, the nodes that cut it out, in order of time
@@ -113,6 +113,25 @@ def assigned(walk: Backward, words: Words) -> Iterator[Mistake]:
 def _placed(walk: Backward, by: dict[int, int]) -> dict[Edge, Edit]:
     """Put the gradient of every part where that of another belongs."""
     return {(k, 0): lambda e, g, c, now: walk.pulled(by[e[0]], g, 0)[0] for k in by}
+
+
+def repeated(spot: Spot) -> Iterator[Mistake]:
+    """What was taken several times, as the row of a word, gets its gradient from the last only."""
+    if spot.op != "getitem" or spot.several or spot.j:
+        return
+    walk = spot.walk
+
+    def edit(e: Edge, g: Any, c: Any, now: Any) -> Any:
+        put = np.zeros(np.shape(c))
+        put[walk.nodes[e[0]].params["index"]] = g
+        return put
+
+    if any(not np.allclose(edit(e, walk.cots[e[0]], walk.contributions[e], None), walk.contributions[e]) for e in spot.edges):
+        yield spot.mistake(
+            "not accumulated", 0.85, edit,
+            "elements of {what} are taken several times in {here}, and only the last one passes "
+            "its gradient: `d[index] += g` assigns, `np.add.at(d, index, g)` adds",
+        )  # fmt: skip
 
 
 def misplaced(spot: Spot) -> Iterator[Mistake]:

@@ -10,7 +10,7 @@ import numpy as np
 from .backward import Backward, Edge
 from .forms import FORMS
 from .spot import Mistake
-from .words import Words
+from .words import Words, factor
 
 __all__ = ["chains", "composed"]
 
@@ -57,7 +57,7 @@ def _bottom(walk: Backward, k: int) -> tuple[Edge, Any]:
 def _replaced(walk: Backward, words: Words, top: dict[int, int]) -> Iterator[Mistake]:
     last, first = list(top.items())[-1]
     (_, j), x0 = _bottom(walk, last)
-    names = {"z": words.short(first), "x": words.input(last, j)}
+    names = {"z": factor(words.short(first)), "x": factor(words.input(last, j))}
     forms: list[Any] = [("", lambda z, x: np.ones(np.shape(x)), 0.75), *FORMS]
     simple = ("negative", "multiply", "divide", "add", "subtract")
     if walk.chain(first).index(last) == 1 and walk.nodes[first].primitive.name in simple:
@@ -75,7 +75,7 @@ def _replaced(walk: Backward, words: Words, top: dict[int, int]) -> Iterator[Mis
             return c * by if form is None else now(m) * form(walk.z[m], walk.xs[e[0]][e[1]])
 
         def says(text: str = text) -> str:
-            whole = f"the derivative of {words.value(first)} by `{names['x']}` "
+            whole = f"the derivative of {words.value(first)} by {words.marked(last, j)} "
             wrong = f"is taken as `{text.format(**names)}`" if text else "is left out"
             wrong = text if text in scales else wrong
             return whole + wrong + _right(walk.z[first], x0, names["z"])
@@ -108,7 +108,7 @@ def _of_another(
         return now(m) * right[1](walk.z[partner[m]], walk.xs[e[0]][e[1]])
 
     def says() -> str:
-        z, other = words.short(first), words.short(partner[first])
+        z, other = factor(words.short(first)), factor(words.short(partner[first]))
         return (
             f"the derivative of {words.value(first)} is taken as `{right[0].format(z=other)}`, "
             f"that of `{other}`; it should be `{right[0].format(z=z)}`"

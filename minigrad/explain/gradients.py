@@ -42,6 +42,8 @@ def gradients(spot: Spot) -> Iterator[Mistake]:
             if (ms[-1], b) != (spot.k, spot.j):
                 chosen.append((b, [walk.contributions.get((m, b)) for m in ms]))
         for i, values in chosen:
+            if _reshaped(walk, spot.k) and np.size(values[-1]) == np.size(now[-1]):
+                values = [np.reshape(v, np.shape(g)) for v, g in zip(values, now, strict=True)]
             if any(np.shape(v) != np.shape(g) for v, g in zip(values, now, strict=True)):
                 continue
             if (number := mark([np.asarray(v) for v in values])) in seen:
@@ -50,8 +52,8 @@ def gradients(spot: Spot) -> Iterator[Mistake]:
 
             def edit(e: Edge, g: Any, c: Any, now: Any, i: Any = i, ms: list[int] = ms) -> Any:
                 m = ms[rank[walk.step(e[0])] if rank else ks.index(e[0])]
-                g = now(m) if i is None else walk.pulled(m, now(m), i)[i]
-                return walk.pulled(e[0], g, e[1])[e[1]]
+                new = now(m) if i is None else walk.pulled(m, now(m), i)[i]
+                return walk.pulled(e[0], np.reshape(new, np.shape(g)), e[1])[e[1]]
 
             other = words.value(ms[-1])
             if i is None and above:
@@ -70,6 +72,11 @@ def gradients(spot: Spot) -> Iterator[Mistake]:
             )
             kind = "overwritten" if same else "swapped operand"
             yield spot.mistake(kind, 1.45, edit, text, other=other)
+
+
+def _reshaped(walk: Backward, k: int) -> bool:
+    """Whether a node is only reshaped, as what a tensordot multiplies."""
+    return len(walk.uses[k]) == 1 and walk.site_of[walk.uses[k][0]].op == "reshape"
 
 
 def _leads_to(walk: Backward, k: int, m: int) -> bool:

@@ -13,6 +13,7 @@ from ..tape import unbroadcast
 from .backward import Edge, times
 from .forms import FORMS, QUOTIENTS
 from .spot import Mistake, Spot
+from .words import factor
 
 __all__ = ["derivatives", "fit", "plain", "scaled", "switched"]
 
@@ -38,11 +39,26 @@ def plain(spot: Spot) -> Iterator[Mistake]:
             "the derivative of {here} is left out: its gradient is passed to {what} as it is; "
             "{right}",
         )  # fmt: skip
+    if spot.op in ("max", "min", "prod") and not spot.several:
+        yield spot.mistake(
+            "derivative left out", 0.95, lambda e, g, c, now: _back(spot, g, c),
+            "the derivative of {here} is left out: its gradient is passed to all elements of "
+            "{what} as it is; {right}",
+        )  # fmt: skip
         yield spot.mistake(
             "counted twice", 1.4, lambda e, g, c, now: fit(g, c) + c,
             "the gradient of {here} is passed to {what} as it is, in addition to what belongs "
             "there; {right}",
         )  # fmt: skip
+
+
+def _back(spot: Spot, g: Any, c: Any) -> Any:
+    """Broadcast the gradient of a reduction back along the axes that it was made over."""
+    params = spot.walk.nodes[spot.k].params
+    axis = params.get("axis")
+    if axis is not None and not params.get("keepdims"):
+        g = np.expand_dims(g, axis)
+    return np.broadcast_to(g, np.shape(c))
 
 
 def _own_sign(spot: Spot) -> bool:
@@ -154,7 +170,7 @@ def derivatives(spot: Spot) -> Iterator[Mistake]:
                 "wrong derivative", cost, edit,
                 "the derivative of {here} is taken as `{taken}`; {right}",
                 taken=lambda text=text: text.format(
-                    z=spot.words.short(spot.k), x=spot.words.input(spot.k, spot.j)
+                    z=factor(spot.words.short(spot.k)), x=factor(spot.words.input(spot.k, spot.j))
                 ),
             )  # fmt: skip
     for text, quotient in QUOTIENTS[spot.j] if spot.op == "divide" and not spot.numbers else ():

@@ -50,15 +50,21 @@ def operands(spot: Spot, pool: Pool) -> Iterator[Mistake]:
 
 
 def _replaced(walk: Backward, by: dict[Edge, tuple[int, Any]]) -> Edit:
-    """Apply the rule of every edge to another value of input i, or of the output for i = -1."""
+    """Apply the rule of every edge to another value of input i, or of the output for i = -1.
+
+    With another input the output is computed again, so that it does not matter which of the two
+    the rule is written with.
+    """
 
     def edit(e: Edge, g: Any, c: Any, now: Any) -> Any:
         (k, j), (i, value) = e, by[e]
         if i < 0:
             return walk.pulled(k, g, j, None, value)[j]
-        xs = list(walk.xs[k])
+        xs, z, node = list(walk.xs[k]), None, walk.nodes[k]
         xs[i] = value
-        return walk.pulled(k, g, j, xs)[j]
+        if getattr(node.primitive, "family", "") == "elementwise":
+            z = node.primitive.forward(*xs, **node.params)
+        return walk.pulled(k, g, j, xs, z)[j]
 
     return edit
 
@@ -115,17 +121,15 @@ def factors(spot: Spot, pool: Pool) -> Iterator[Mistake]:
 
 def _scaled_by(spot: Spot, m: int, name: str, derived: bool) -> Iterator[Mistake]:
     walk = spot.walk
-    members = walk.site_of[m].members if m in walk.site_of else [m]
-    offset = walk.rank.get(m, 0) - walk.rank[spot.k]
 
     def scaled(change: Callable[[Any, Any], Any]) -> Edit:
         def edit(e: Edge, g: Any, c: Any, now: Any) -> Any:
-            r = walk.rank[e[0]] + offset if len(members) > 1 else 0
-            if not 0 <= r < len(members):
+            its = walk.beside(spot.k, m, e[0])
+            if its is None:
                 return c
-            v = walk.z[members[r]]
+            v = walk.z[its]
             if derived:
-                (v,) = walk.pulled(members[r], np.ones(np.shape(v))).values()
+                (v,) = walk.pulled(its, np.ones(np.shape(v))).values()
             return change(c, v)
 
         return edit

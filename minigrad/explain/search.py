@@ -19,7 +19,7 @@ import numpy as np
 
 from ..tape import Outputs
 from .backward import Backward, Edge, Edit, times
-from .blocks import assigned, exchanged, masked, misplaced
+from .blocks import assigned, exchanged, masked, misplaced, repeated
 from .chains import chains, composed
 from .forms import BASIS
 from .gradients import crossed, gradients, mixed, overwritten
@@ -30,7 +30,7 @@ from .pool import Pool
 from .shapes import reductions, reordered, transposes
 from .spans import accumulated, carried_on, kept, shortened, spans
 from .spot import Mistake, Spot, groups, spots
-from .words import Where, Words
+from .words import Where, Words, factor
 
 __all__ = ["Explanation", "Explanations", "explain"]
 
@@ -200,6 +200,7 @@ class Search:
             for make in (reordered, switched, masked):
                 add(make(spot))
             add(misplaced(spot))
+            add(repeated(spot))
             add(gradients(spot))
             add(operands(spot, pool))
             add(factors(spot, pool))
@@ -208,14 +209,15 @@ class Search:
         for group in groups(walk, words, every, set(wrong)):
             add(plain(group))
             add(scaled(group))
-            if group.kind == "siblings":
+            if group.kind in ("siblings", "calls"):
                 for make in (derivatives, transposes, reductions, gradients):
                     add(make(group))
                 add(operands(group, pool))
             else:
-                add(factors(group, pool))
                 add(accumulated(group))
                 add(kept(group, group.spots))
+            if group.kind != "siblings":
+                add(factors(group, pool))
             every.append(group)
         for spot in every:
             for mistake in plain(spot):
@@ -307,10 +309,10 @@ class Search:
 
             def says(terms: Any = terms) -> str:
                 text = " + ".join([_term(w, form) for w, form, _ in terms]).replace("+ -", "- ")
-                names = {"z": words.short(top), "x": words.input(*edge)}
+                names = {"z": factor(words.short(top)), "x": factor(words.input(*edge))}
                 right = f"; {words.right(*edge)}" if top == edge[0] else ""
                 return (
-                    f"the derivative of {words.value(top)} by `{names['x']}` is taken as "
+                    f"the derivative of {words.value(top)} by {words.marked(*edge)} is taken as "
                     f"`{text.format(**names)}`{right}"
                 )
 
@@ -395,7 +397,7 @@ def _two(search: Search, near: list[tuple[float, Mistake, Array]], until: float)
             )
             return Explanations([both])
     size, mistake, change = near[0]
-    share = max(0.0, 1 - size / float(np.linalg.norm(search.target)))
+    share = min(max(0.0, 1 - size / float(np.linalg.norm(search.target))), 0.99)
     explanation = _explanation(search, mistake, search.left(change))
     said = explanation.sentence[0].lower() + explanation.sentence[1:]
     sentence = (
@@ -416,7 +418,7 @@ def _different(found: list[Found]) -> list[Found]:
 
 def _explanation(search: Search, mistake: Mistake, left: float) -> Explanation:
     at = mistake.at if mistake.at is not None else max(k for k, _ in mistake.edits)
-    where = search.words.where(at)
+    where = search.words.where(at, not search.words.everywhere([k for k, _ in mistake.edits]))
     says = mistake.says()
     sentence = says[0].upper() + says[1:] + (f" [{where}]." if str(where) else ".")
     return Explanation(sentence, mistake.kind, where, mistake.steps, left, mistake)

@@ -115,26 +115,31 @@ def _only(g: Any, index: tuple[Any, ...]) -> Any:
 
 
 def _wrong_axes(spot: Spot) -> Iterator[Mistake]:
-    """The gradient of a sum or mean that is broadcast again is summed over another axis than it."""
+    """The gradient of a sum or mean that is broadcast again is summed over other axes than it.
+
+    Who derives a softmax as one may divide by the sum `first`, before summing, or afterwards.
+    """
     walk = spot.walk
     if spot.source in walk.leaves or walk.site_of[spot.source].op not in ("sum", "mean"):
         return
     above = {
         (s, next(iter(walk.edges[s]))): (k, j) for k, j in spot.edges for s in [walk.edges[k][j]]
     }
-    for axis in [a for a, n in enumerate(np.shape(spot.c)) if n > 1]:
+    axes = [(a,) for a, n in enumerate(np.shape(spot.c)) if n > 1]
+    for over, first in itertools.product([*axes, ()], (False, True)):
 
-        def edit(e: Edge, g: Any, c: Any, now: Any, axis: int = axis) -> Any:
-            k, j = above[e]
-            total = walk.raw(k, j, now(k)).sum(axis=axis, keepdims=True)
+        def edit(e: Edge, g: Any, c: Any, now: Any, over: Any = over, first: bool = first) -> Any:
+            (k, j), v = above[e], walk.xs[above[e][0]][above[e][1]] if first else 1.0
+            total = (walk.raw(k, j, now(k)) * v).sum(axis=over, keepdims=True) / v
             return total * walk.pulled(e[0], np.ones(np.shape(walk.z[e[0]])))[e[1]]
 
-        said = (
-            f"{spot.what} is broadcast in {spot.here}, and its gradient is summed over axis {axis}"
+        said = f"{spot.what} is broadcast in {spot.here}, and its gradient is "
+        said += f"summed over axis {over[0]}: the wrong one" if over else (
+            "not summed: what the other elements pass to it is missing"
         )
         yield Mistake(
-            "broadcast", 1.0, dict.fromkeys(above, edit),
-            lambda said=said: f"{said}: the wrong one", at=spot.k,  # type: ignore[misc]
+            "broadcast" if over else "missing term", 1.0 + 0.1 * first, dict.fromkeys(above, edit),
+            lambda said=said: said, at=spot.k,  # type: ignore[misc]
         )  # fmt: skip
 
 

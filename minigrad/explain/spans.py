@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .backward import Backward, Edge, Edit, times
+from .pool import constantly
 from .spot import Mistake, Spot
 from .words import Words
 
@@ -61,7 +62,7 @@ def _at(spot: Spot, mistake: Mistake, mode: str, steps: list[int]) -> Mistake:
         if mode == "first" and initial and state and mistake.kind != "sign":
             return replace(some, kind="initial state")
         return some
-    fixed = start == end or spot.kind == "siblings"
+    fixed = start == end or spot.kind in ("siblings", "calls")
     if spot.leaf and fixed and not state and mode in ("but last", "but first"):
         which = "last" if mode == "but last" else "first"
         return replace(
@@ -126,14 +127,36 @@ def accumulated(spot: Spot) -> Iterator[Mistake]:
 
 
 def kept(spot: Spot, parts: Sequence[Spot]) -> Iterator[Mistake]:
-    """Of all that flows into one quantity only one term is kept: each is assigned, not added."""
+    """Of all that flows into one quantity one term is kept: it is assigned and not added."""
+    walk = spot.walk
+    says = (
+        "of the gradients of {what} only what {here} passes {when}is kept: it is assigned where "
+        "it should be added (= where += belongs)"
+    )
     for part in parts:
-        edits = {e: _dropped for e in spot.edges if e not in part.edges}
-        yield Mistake(
-            "not accumulated", 1.05, edits,
-            lambda part=part: f"of the gradients of {spot.what} only what {part.here} passes is "  # type: ignore[misc]
-            "kept: they are assigned where they should be added (= where += belongs)",
-        )  # fmt: skip
+        first = min(part.edges)
+        for kept, when in (part.edges, ""), ([first], "at the first step "):
+            text = says.format(what=spot.what, here=part.here, when=when)
+            edits = {e: _dropped for e in spot.edges if e not in kept}
+            if kept == part.edges or (spot.leaf and len(part.edges) > 1):
+                yield Mistake("not accumulated", 1.05, edits, constantly(text))
+        whole = {walk.edges[k][j]: walk.contributions[k, j] for k, j in part.edges}
+        if not spot.several and all(np.any(c == 0) for c in whole.values()):
+            covered = {s: c != 0 for s, c in whole.items()}
+            yield Mistake(
+                "not accumulated", 1.1, _only_beside(spot, part, covered),
+                constantly(says.format(what=spot.what, here=part.here, when="")
+                .replace(" is kept", f" is kept, wherever that is not 0")),
+            )  # fmt: skip
+
+
+def _only_beside(spot: Spot, part: Spot, covered: Mapping[int, Any]) -> dict[Edge, Edit]:
+    """Keep what the other terms pass, but not where one of them is not 0."""
+
+    def edit(e: Edge, g: Any, c: Any, now: Any) -> Any:
+        return c * ~covered.get(spot.walk.edges[e[0]][e[1]], np.zeros(np.shape(c), bool))
+
+    return {e: edit for e in spot.edges if e not in part.edges}
 
 
 def _dropped(e: Edge, g: Any, c: Any, now: Any) -> Any:

@@ -4,6 +4,7 @@ A spot is what one term of a hand-written backward pass gives, at every time ste
 input of the operations of one site. Others are several of these that people write as one:
 
     siblings    the same operation on the same kind of input, as for every gate or tap
+    calls       one expression of a function that is called at several places
     a stack     the inputs of one operation that joins all time steps
     a total     all that flows into one quantity
     a carry     what flows into a quantity from the step after: `dh_next`
@@ -123,6 +124,10 @@ class Group(Spot):
 
     @property
     def here(self) -> str:
+        if self.kind == "calls":
+            place = self.walk.place(self.k)
+            assert place is not None
+            return f"`{place.expression}` in every call of `{place.function}`"
         like = self.kind == "siblings" and len(self.spots) > 1
         return super().here + " (and the like)" * like
 
@@ -155,6 +160,9 @@ def groups(walk: Backward, words: Words, some: Sequence[Spot], wrong: set[int]) 
         if spot.several or (leaf and spot.source not in wrong):
             continue
         site = walk.site_of.get(spot.source)
+        place = walk.place(spot.k)
+        if place and place.outer:
+            sets["calls", (place.line_of_code, spot.op, spot.j)].append(spot)
         if not spot.inside:
             alike = spot.op, spot.j, np.shape(spot.c), np.shape(spot.g), leaf, len(spot.edges)
             sets["siblings", alike].append(spot)
@@ -176,7 +184,7 @@ def groups(walk: Backward, words: Words, some: Sequence[Spot], wrong: set[int]) 
         if kind == "carry" and len({walk.site_of.get(spot.source) for spot in these}) > 1:
             yield Group(kind, these, "the states")
             continue
-        said = "" if kind == "siblings" else words.value(these[0].source)
+        said = "" if kind in ("siblings", "calls") else words.value(these[0].source)
         yield Group(kind, these, said + " of the step before" * (kind == "carry"))
 
 

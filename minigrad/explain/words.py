@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import numpy as np
 from ..places import Place
 from .backward import Backward
 
-__all__ = ["Where", "Words", "stated"]
+__all__ = ["Where", "Words", "factor", "stated"]
 
 RIGHT: dict[tuple[str, int | None], str] = {
     ("tanh", 0): "g * (1 - {z}**2)",
@@ -40,6 +41,8 @@ RIGHT: dict[tuple[str, int | None], str] = {
     ("relu", 0): "g * ({x} > 0)",
     ("maximum", 0): "g * ({x} > {y})",
     ("maximum", 1): "g * ({y} > {x})",
+    ("max", 0): "g * ({x} == {z})",
+    ("min", 0): "g * ({x} == {z})",
     ("softmax", 0): "{z} * (g - sum(g * {z}))",
     ("sum", 0): "g, at every element that was summed",
     ("mean", 0): "g / n, at every element of the n that were averaged",
@@ -55,6 +58,16 @@ def stated(op: str, j: int, z: str, inputs: Sequence[str]) -> str:
         return f"{p:g} * g * {inputs[0]}" + (f"**{p - 1:g}" if p != 2 else "")
     text = RIGHT.get((op, j)) or RIGHT.get((op, None)) or ""
     return text.format(z=z, **dict(zip("xy", inputs, strict=False)))
+
+
+def factor(text: str) -> str:
+    """Put an expression in brackets if it has to be, to be written into a formula."""
+    try:
+        whole = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return text
+    loose = (ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.Lambda)
+    return f"({text})" if isinstance(whole, loose) else text
 
 
 class Where(NamedTuple):
@@ -132,10 +145,16 @@ class Words:
                 inner = self.walk.place(k)
                 return f"`{inner.expression if inner else '?'}` in `{place.expression}`"
             target = f"{place.target} = " if place.target else ""
-            return f"`{target}{place.expression}`"
+            return f"`{target}{place.expression}`{self._which(k)}"
         if t.primitive is None:
             return f"`{t.name}`" if t.name else f"a leaf of shape {t.shape}"
         return f"{t.primitive.name} " + (f"`{t.name}`" if t.name else f"of shape {_shape(t)}")
+
+    def _which(self, k: int) -> str:
+        """Say which it is of those that a loop makes in every step."""
+        site = self.walk.site_of.get(k)
+        i, n = site.part if site else (1, 1)
+        return f" (number {i} of {n})" if n > 1 else ""
 
     def short(self, k: int) -> str:
         """Name a node by its variable where it has one, without marks."""
@@ -143,7 +162,7 @@ class Words:
         place, result = self.expressions.get(k, (None, True))
         if place is not None:
             inner = place if result else self.walk.place(k)
-            return (place.target if result else None) or (inner.expression if inner else "?")
+            return (inner.target or inner.expression) if inner else "?"
         return str(t.name or (t.primitive.name if t.primitive else "x"))
 
     def input(self, k: int, j: int) -> str:
@@ -164,8 +183,8 @@ class Words:
     def right(self, k: int, j: int) -> str:
         """Say what the contribution to the j-th input should be."""
         t = self.walk.nodes[k]
-        inputs = [self.input(k, i) for i in range(len(t.xs))]
-        written = stated(t.primitive.name, j, self.short(k), inputs)
+        inputs = [factor(self.input(k, i)) for i in range(len(t.xs))]
+        written = stated(t.primitive.name, j, factor(self.short(k)), inputs)
         if not written:
             return f"it should be the derivative of {t.primitive.name}"
         formula, comma, rest = written.rpartition(", at every")
@@ -179,10 +198,15 @@ class Words:
         """Whether a node is what the expression gives, not something inside a helper function."""
         return self.expressions.get(k, (None, True))[1]
 
-    def where(self, k: int) -> Where:
-        """Describe the place of a node."""
+    def everywhere(self, ks: Sequence[int]) -> bool:
+        """Whether nodes are one expression of a function, in several calls of it."""
+        lines = {place.line_of_code for k in ks if (place := self.walk.place(k))}
+        return len(lines) == 1 < len({self.expressions[k][0].site for k in ks})
+
+    def where(self, k: int, called: bool = True) -> Where:
+        """Describe the place of a node, in a function where that is called or in itself."""
         t = self.walk.nodes[k]
-        place, _ = self.expressions.get(k, (None, True))
+        place = self.expressions[k][0] if called and k in self.expressions else self.walk.place(k)
         line = f"{os.path.basename(place.file)}:{place.line}: {place.statement}" if place else ""
         op = t.primitive.name if t.primitive else "leaf"
         return Where(op, t.index, str(t.scope or ""), line, place.expression if place else "")
