@@ -7,6 +7,7 @@ Python keeps for every instruction the columns of the source it came from, so th
 from __future__ import annotations
 
 import ast
+import dis
 import functools
 import itertools
 import linecache
@@ -60,7 +61,7 @@ def caller(walk: Any) -> tuple[Place, Any]:
     while frame.f_code.co_filename.startswith((HERE, NUMPY)):
         if frame.f_code is walk and node is None:
             node = frame.f_locals["node"]
-        inside += [id(frame.f_code), frame.f_lasti]
+        inside += [id(frame.f_code), _instruction(frame)]
         if frame.f_back is None:
             break
         frame = frame.f_back
@@ -72,17 +73,34 @@ def caller(walk: Any) -> tuple[Place, Any]:
         for frame in frames[:0:-1]:
             outer = _placed(frame, (), outer)
     else:
-        inside += [(id(frame.f_code), frame.f_lasti) for frame in frames[1:]]
+        inside += [(id(frame.f_code), _instruction(frame)) for frame in frames[1:]]
     return _placed(frames[0], tuple(inside), outer), node
 
 
 def _placed(frame: Any, inside: tuple[Any, ...], outer: Place | None) -> Place:
-    code, at = frame.f_code, frame.f_lasti
+    code, at = frame.f_code, _instruction(frame)
     statement, expression = _source(code, at, code.co_filename, frame.f_lineno)
     site = (*inside, id(code), at, *(outer.site if outer else ()))
     return Place(
         site, id(code), code.co_filename, frame.f_lineno, code.co_name, expression, statement, outer
     )
+
+
+def _instruction(frame: Any) -> int:
+    """Say where in its code a frame is.
+
+    Python replaces a call by a faster form once it has run a few times. The frame is then at one of
+    the cache entries behind the call; they are counted back.
+    """
+    return _counted_back(frame.f_code, frame.f_lasti)
+
+
+@functools.lru_cache(maxsize=4096)
+def _counted_back(code: Any, at: int) -> int:
+    instructions = code.co_code
+    while at > 0 and instructions[at] == dis.opmap["CACHE"]:
+        at -= 2
+    return at
 
 
 @functools.lru_cache(maxsize=4096)
@@ -95,6 +113,8 @@ def _source(code: Any, at: int, file: str, line: int) -> tuple[str, str]:
     lines = [linecache.getline(file, k).encode() for k in range(first, last + 1)]
     if len(lines) == 1:
         return statement, lines[0][start:end].decode().strip()
+    if statement.startswith(("for ", "async for ")):
+        return statement, statement.rstrip(": ")
     text = b" ".join([lines[0][start:], *lines[1:-1], lines[-1][:end]]).decode()
     return statement, " ".join(text.split())
 

@@ -140,6 +140,10 @@ class Backward:
         self.rank = {k: r for site in self.sites for r, k in enumerate(site.members)}
         self.length = max([len(site) for site in self.sites], default=1)
 
+    def into(self, s: int) -> list[Edge]:
+        """List the edges that lead to a node."""
+        return [(k, j) for k in {*self.uses[s]} for j, t in self.edges[k].items() if t == s]
+
     def step(self, k: int) -> int:
         """Give the time step of a node: that of its scope, or its place among those of its site."""
         scope = self.nodes[k].scope
@@ -278,8 +282,10 @@ class Backward:
                 if moves and edge in moves:
                     _add(delta, moves[edge], new)
                     new = times(new, 0)
-                own.discard(step.source)
-                _add(delta, step.source, less(new, c))
+                change_here = less(new, c)
+                if isinstance(c, Outputs) or change_here.any():
+                    own.discard(step.source)
+                    _add(delta, step.source, change_here)
         return {k: _summed(d) for k, d in delta.items()}
 
     def compile(self, given: Iterable[int]) -> None:

@@ -126,7 +126,12 @@ def repeated(spot: Spot) -> Iterator[Mistake]:
         put[walk.nodes[e[0]].params["index"]] = g
         return put
 
-    if any(not np.allclose(edit(e, walk.cots[e[0]], walk.contributions[e], None), walk.contributions[e]) for e in spot.edges):
+    if any(
+        not np.allclose(
+            edit(e, walk.cots[e[0]], walk.contributions[e], None), walk.contributions[e]
+        )
+        for e in spot.edges
+    ):
         yield spot.mistake(
             "not accumulated", 0.85, edit,
             "elements of {what} are taken several times in {here}, and only the last one passes "

@@ -39,16 +39,16 @@ def plain(spot: Spot) -> Iterator[Mistake]:
             "the derivative of {here} is left out: its gradient is passed to {what} as it is; "
             "{right}",
         )  # fmt: skip
+        yield spot.mistake(
+            "counted twice", 1.4, lambda e, g, c, now: fit(g, c) + c,
+            "the gradient of {here} is passed to {what} as it is, in addition to what belongs "
+            "there; {right}",
+        )  # fmt: skip
     if spot.op in ("max", "min", "prod") and not spot.several:
         yield spot.mistake(
             "derivative left out", 0.95, lambda e, g, c, now: _back(spot, g, c),
             "the derivative of {here} is left out: its gradient is passed to all elements of "
             "{what} as it is; {right}",
-        )  # fmt: skip
-        yield spot.mistake(
-            "counted twice", 1.4, lambda e, g, c, now: fit(g, c) + c,
-            "the gradient of {here} is passed to {what} as it is, in addition to what belongs "
-            "there; {right}",
         )  # fmt: skip
 
 
@@ -83,12 +83,12 @@ def _may_be_left_out(spot: Spot) -> bool:
 def scaled(spot: Spot) -> Iterator[Mistake]:
     """A constant factor: one that the derivative has, or the length of something."""
     seen = [0.0, 1.0, -1.0]
-    for factor, cost, text in itertools.chain(_own_factors(spot), _lengths(spot)):
-        if factor and not any(math.isclose(factor, f, rel_tol=1e-9) for f in seen):
-            seen.append(factor)
+    for off, cost, text in itertools.chain(_own_factors(spot), _lengths(spot)):
+        if off and not any(math.isclose(off, f, rel_tol=1e-9) for f in seen):
+            seen.append(off)
 
-            def edit(e: Edge, g: Any, c: Any, now: Any, factor: float = factor) -> Any:
-                return times(c, factor)
+            def edit(e: Edge, g: Any, c: Any, now: Any, off: float = off) -> Any:
+                return times(c, off)
 
             yield spot.mistake("factor", cost, edit, "{passes} {is_off}", is_off=text)
 

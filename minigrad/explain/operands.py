@@ -61,10 +61,11 @@ def _replaced(walk: Backward, by: dict[Edge, tuple[int, Any]]) -> Edit:
         if i < 0:
             return walk.pulled(k, g, j, None, value)[j]
         xs, z, node = list(walk.xs[k]), None, walk.nodes[k]
-        xs[i] = value
-        if getattr(node.primitive, "family", "") == "elementwise":
-            z = node.primitive.forward(*xs, **node.params)
-        return walk.pulled(k, g, j, xs, z)[j]
+        xs[i] = np.asarray(value, xs[i].dtype)  # a mask may stand for a number, or a number for it
+        with np.errstate(all="ignore"):
+            if getattr(node.primitive, "family", "") == "elementwise":
+                z = node.primitive.forward(*xs, **node.params)
+            return walk.pulled(k, g, j, xs, z)[j]
 
     return edit
 

@@ -134,8 +134,10 @@ def _wrong_axes(spot: Spot) -> Iterator[Mistake]:
             return total * walk.pulled(e[0], np.ones(np.shape(walk.z[e[0]])))[e[1]]
 
         said = f"{spot.what} is broadcast in {spot.here}, and its gradient is "
-        said += f"summed over axis {over[0]}: the wrong one" if over else (
-            "not summed: what the other elements pass to it is missing"
+        said += (
+            f"summed over axis {over[0]}: the wrong one"
+            if over
+            else ("not summed: what the other elements pass to it is missing")
         )
         yield Mistake(
             "broadcast" if over else "missing term", 1.0 + 0.1 * first, dict.fromkeys(above, edit),

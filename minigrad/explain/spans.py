@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -103,14 +102,19 @@ def carried_on(spot: Spot, mistakes: Iterator[Mistake]) -> Iterator[Mistake]:
 
 
 def accumulated(spot: Spot) -> Iterator[Mistake]:
-    """The carry is added to what it was a step later, where it should take its place."""
+    """The carry is added to what it was a step later, where it should take its place.
+
+    So it is either with the carry alone, `dh_next += ...`, or with all that flows into the state.
+    """
     if not spot.carried or spot.several:
         return
-    sums: dict[int, Any] = {}
+    walk, sums = spot.walk, dict[int, Any]()
     last = max(map(spot.step, spot.edges))
     newest = max(e for e in spot.edges if spot.step(e) == last)
+    states = walk.site_of[spot.source].members if spot.source in walk.site_of else []
+    first = {spot.step(e): e for e in sorted(spot.edges, reverse=True)}
 
-    def edit(e: Edge, g: Any, c: Any, now: Any) -> Any:
+    def carry(e: Edge, g: Any, c: Any, now: Any) -> Any:
         t = spot.step(e)
         if e == newest:
             sums.clear()
@@ -119,11 +123,18 @@ def accumulated(spot: Spot) -> Iterator[Mistake]:
         sums[t] = sums.get(t, 0) + c
         return c
 
-    yield spot.mistake(
-        "counted twice", 1.1, edit,
-        "what {here} passes to {what} of the step before is added to what the steps after have "
-        "passed, so that these are counted twice (+= where = belongs)",
-    )  # fmt: skip
+    def whole(e: Edge, g: Any, c: Any, now: Any) -> Any:
+        after = next((m for m in states if m >= e[0]), None)
+        return c if after is None or e != first[spot.step(e)] else c + now(after)
+
+    into = {e for k, j in spot.edges for e in walk.into(walk.edges[k][j]) if walk.carries(*e)}
+    for edit in (carry, whole) if spot.kind != "total" and into <= {*spot.edges} else (carry,):
+        yield spot.mistake(
+            "counted twice", 1.1, edit,
+            "what {here} passes to {what}{before} is added to what the steps after have passed, so "
+            "that these are counted twice (+= where = belongs)",
+            before=constantly(" of the step before" * (spot.kind != "carry")),
+        )  # fmt: skip
 
 
 def kept(spot: Spot, parts: Sequence[Spot]) -> Iterator[Mistake]:
@@ -146,7 +157,7 @@ def kept(spot: Spot, parts: Sequence[Spot]) -> Iterator[Mistake]:
             yield Mistake(
                 "not accumulated", 1.1, _only_beside(spot, part, covered),
                 constantly(says.format(what=spot.what, here=part.here, when="")
-                .replace(" is kept", f" is kept, wherever that is not 0")),
+                .replace(" is kept", " is kept, wherever that is not 0")),
             )  # fmt: skip
 
 
@@ -171,21 +182,19 @@ def shortened(walk: Backward, words: Words, wrong: set[int]) -> Iterator[Mistake
         k: walk.step(k) for site in walk.sites if len(site) == walk.length for k in site.members
     }
     starts: dict[Any, int] = {}
-    into: dict[int, list[Edge]] = defaultdict(list)
     for k, j in walk.contributions:
         s = walk.edges[k][j]
         if s in walk.leaves and walk.carries(k, j) and len(walk.site_of[k]) > 1:
             later = walk.site_of[k].members[walk.rank[k] + 1]
             starts[walk.site_of[walk.edges[later][j]]] = s
-        into[s].append((k, j))
     steps = sorted(set(loop.values()))
     rows = _rows(walk, loop, len(steps), wrong)
     for cut in steps[1:]:
         for dropped in ({s for s in steps if s < cut}, {s for s in steps if s >= cut}):
             keep = np.array([s not in dropped for s in steps])
-            yield _without(walk, loop, starts, dropped, into, {})
+            yield _without(walk, loop, starts, dropped, {})
             if rows:
-                yield _without(walk, loop, starts, dropped, into, dict.fromkeys(rows, keep))
+                yield _without(walk, loop, starts, dropped, dict.fromkeys(rows, keep))
 
 
 def _rows(walk: Backward, loop: dict[int, int], n: int, wrong: set[int]) -> set[Edge]:
@@ -202,12 +211,12 @@ def _rows(walk: Backward, loop: dict[int, int], n: int, wrong: set[int]) -> set[
 
 def _without(
     walk: Backward, loop: dict[int, int], starts: dict[Any, int], dropped: set[int],
-    into: dict[int, list[Edge]], rows: dict[Edge, Any],
+    rows: dict[Edge, Any],
 ) -> Mistake:  # fmt: skip
     edits: dict[Edge, Edit] = {}
     moves: dict[Edge, int] = {}
     for s, step in loop.items():
-        for k, j in into[s] if step in dropped else ():
+        for k, j in walk.into(s) if step in dropped else ():
             if loop.get(k) in dropped:
                 continue
             initial = starts.get(walk.site_of[s])
