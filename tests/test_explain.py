@@ -9,6 +9,7 @@ import pytest
 import minigrad as mg
 from minigrad.compare import GradientMismatch, compare, compare_backward
 from minigrad.explain.backward import Backward
+from minigrad.explain.walks import Walks
 from minigrad.testing import assert_same_gradients
 from tests.mistakes.__main__ import PAGES, right, tried
 
@@ -320,21 +321,24 @@ def test_the_walk_of_changes_equals_a_whole_backward_pass(name):
     leaves = {k: mg.tensor(v, requires_grad=True, name=k) for k, v in inputs.items()}
     loss = page(name).forward(leaves)
     walk = Backward(loss)
-    walk.compile([walk.number[t] for t in leaves.values()])
+    walks = Walks(walk, [walk.number[t] for t in leaves.values()])
     rng = np.random.default_rng(1)
     edges = sorted(walk.contributions)
-    for _ in range(40):
-        chosen = {edges[i]: rng.uniform(-2, 2) for i in rng.integers(0, len(edges), 3)}
-        edits = {e: lambda e, g, c, now, f=f: c * f for e, f in chosen.items()}
-        delta = walk.walk(edits)
+    chosen = [
+        {edges[i]: rng.uniform(-2, 2) for i in rng.integers(0, len(edges), 3)} for _ in range(40)
+    ]
+    edits = [{e: lambda e, g, c, now, f=f: c * f for e, f in some.items()} for some in chosen]
+    delta, failed = walks([(some, {}) for some in edits])
+    assert not failed
+    for i, factors in enumerate(chosen):
         whole = {walk.end: walk.cots[walk.end]}
         for k in range(walk.end, -1, -1):
             for j, c in (walk.pulled(k, whole[k]) if k in whole else {}).items():
                 s = walk.edges[k][j]
-                whole[s] = whole.get(s, 0) + c * chosen.get((k, j), 1)
+                whole[s] = whole.get(s, 0) + c * factors.get((k, j), 1)
         for t in leaves.values():
             k = walk.number[t]
-            change = np.asarray(delta.get(k, 0.0)) + walk.cots[k]
+            change = (delta[k][i] if k in delta else 0.0) + walk.cots[k]
             np.testing.assert_allclose(change, whole[k], rtol=1e-9, atol=1e-12)
 
 

@@ -12,7 +12,7 @@ or by the fold of the graph. What a loop within a step makes, for every gate say
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -45,66 +45,6 @@ class Site:
 
     def __len__(self) -> int:
         return len(self.members)
-
-
-class _Step:
-    """What an edge does to a change: multiply it, then put it at an index or apply a function."""
-
-    __slots__ = ("factor", "function", "index", "input", "shape", "source")
-
-    def __init__(
-        self,
-        j: int,
-        source: int,
-        factor: Any,
-        function: Any = None,
-        index: Any = None,
-        shape: Any = None,
-    ) -> None:
-        self.input, self.source, self.factor = j, source, factor
-        self.function, self.index, self.shape = function, index, shape
-
-    @property
-    def plain(self) -> bool:
-        return self.function is None and self.shape is None
-
-    def apply(self, d: Any) -> Any:
-        if self.factor is not None:
-            d = d * self.factor
-        if self.function is not None:
-            return self.function(d)
-        if self.shape is None:
-            return d
-        out = np.zeros(self.shape)
-        out[self.index] = d
-        return out
-
-    def add(self, d: Any, delta: dict[int, Any], own: set[int]) -> None:
-        """Add what the edge makes of a change to that of its source; `own` are arrays made here."""
-        s = self.source
-        if s not in delta:
-            delta[s] = self.apply(d)
-            if self.shape is not None or (self.factor is not None and self.function is None):
-                own.add(s)
-        elif s not in own:
-            delta[s] = delta[s] + self.apply(d)
-        elif self.shape is not None:
-            delta[s][self.index] += d if self.factor is None else d * self.factor
-        else:
-            c = self.apply(d)
-            if type(c) is Pending or c.shape != delta[s].shape:
-                delta[s] = delta[s] + c
-                own.discard(s)
-            else:
-                delta[s] += c
-
-    def after(self, factor: Any, j: int) -> _Step:
-        """Give this step behind a multiplication, for input j of another node."""
-        if factor is None:
-            both = self.factor
-        else:
-            both = factor if self.factor is None else factor * self.factor
-        return _Step(j, self.source, both, self.function, self.index, self.shape)
 
 
 class Backward:
@@ -218,121 +158,6 @@ class Backward:
         """Give what a rule makes of a cotangent before it is summed over what was broadcast."""
         node = self.nodes[k]
         return node.primitive.pulls[j](g, self.z[k], *self.xs[k], **node.params)
-
-    def walk(
-        self, edits: Mapping[Edge, Edit], moves: Mapping[Edge, int] | None = None
-    ) -> dict[int, Any]:
-        """Give the change of every cotangent that the edits change, but of those in mid-chain.
-
-        What an edge in `moves` contributes goes to another node instead.
-        """
-        delta: dict[int, Any] = {}
-        own: set[int] = set()  # whose change is an array of our own, added to in place
-        edited: dict[int, list[tuple[int, Edit]]] = defaultdict(list)
-        for (k, j), edit in edits.items():
-            edited[k].append((j, edit))
-        slow = {self.tops[k] for k in edited if k in self.tops}
-
-        def change(m: int) -> Any:
-            """Find the change of a node, also in the middle of a chain that was jumped over."""
-            if m in delta or m not in self.tops or self.tops[m] in slow:
-                return delta.get(m)
-            (user,) = self.uses[m]
-            d = change(user)
-            step = next(step for step in self._steps[user] if step.source == m)
-            return None if d is None else step.apply(d)
-
-        def now(m: int) -> Any:
-            d = change(m)
-            return self.cots[m] if d is None else self.cots[m] + d
-
-        for k in range(max(edited, default=-1), -1, -1):
-            here = edited.get(k)
-            d = delta.get(k) if here is None else change(k)
-            if type(d) is Pending:
-                d = delta[k] = d.total()
-            if here is None:
-                if d is None:
-                    continue
-                if k in slow or k in self.tops:
-                    for step in self._steps[k]:
-                        step.add(d, delta, own)
-                    continue
-                for s, factor, other in self._jumps[k]:  # as step.add, for what is most of a search
-                    if other is not None:
-                        other.add(d, delta, own)
-                    elif s in own:
-                        delta[s] += d * factor
-                    else:
-                        delta[s] = delta[s] + d * factor if s in delta else d * factor
-                        own.add(s)
-                continue
-            if k not in self.cots:
-                continue
-            edits_here = dict(here)
-            for step in self._steps[k]:
-                edit_here = edits_here.get(step.input)
-                if edit_here is None:
-                    if d is not None:
-                        step.add(d, delta, own)
-                    continue
-                edge = k, step.input
-                c = self.contributions[edge]
-                new = edit_here(edge, now(k), c if d is None else c + _summed(step.apply(d)), now)
-                if moves and edge in moves:
-                    _add(delta, moves[edge], new)
-                    new = times(new, 0)
-                change_here = less(new, c)
-                if isinstance(c, Outputs) or change_here.any():
-                    own.discard(step.source)
-                    _add(delta, step.source, change_here)
-        return {k: _summed(d) for k, d in delta.items()}
-
-    def compile(self, given: Iterable[int]) -> None:
-        """Prepare the walks of a search: chains are jumped over, but for the `given` nodes."""
-        self._steps: list[list[_Step]] = [
-            [self._step(k, j, s) for j, s in edges.items()] for k, edges in enumerate(self.edges)
-        ]
-        kept = {*given, *self.leaves, self.end}
-        self.tops: dict[int, int] = {}  # of every node that is jumped over, where the jump begins
-        for k in range(self.end, -1, -1):
-            if len(self.uses[k]) == 1 and k not in kept and k in self.cots:
-                (user,) = self.uses[k]
-                if all(step.plain for step in self._steps[user] if step.source == k):
-                    self.tops[k] = self.tops.get(user, user)
-        jumps: list[list[_Step]] = []
-        for steps in self._steps:  # what is jumped over comes before, so that it is there already
-            jumps.append([])
-            for step in steps:
-                if step.source in self.tops:
-                    jumps[-1] += [s.after(step.factor, step.input) for s in jumps[step.source]]
-                else:
-                    jumps[-1].append(step)
-        self._jumps = [
-            [(s.source, s.factor, None if s.plain and s.factor is not None else s) for s in steps]
-            for steps in jumps
-        ]
-
-    def _step(self, k: int, j: int, s: int) -> _Step:
-        node, xs, z = self.nodes[k], self.xs[k], self.z[k]
-        rules, params, shape = node.primitive.pulls, node.params, np.shape(node.xs[j])
-        name, family = node.primitive.name, getattr(node.primitive, "family", "")
-        if callable(rules) or isinstance(xs[j], Outputs) or isinstance(z, Outputs):
-            return _Step(j, s, None, lambda g: self.pulled(k, g, j)[j])
-        if family == "elementwise" and shape == np.shape(z):
-            with np.errstate(all="ignore"):
-                factor = rules[j](np.ones(shape), z, *xs, **params)
-            if np.shape(factor) == shape:
-                return _Step(j, s, None if np.all(factor == 1) else factor)
-        if name == "getitem" and _basic(params["index"]):
-            return _Step(j, s, None, None, params["index"], shape)
-        rule = rules[j]
-
-        def apply(g: Any) -> Any:
-            c = rule(g, z, *xs, **params)
-            return c if type(c) is Pending or c.shape == shape else unbroadcast(c, shape)
-
-        return _Step(j, s, None, apply)
 
     def noise(self, eps: float) -> dict[int, float]:
         """Say how far every cotangent moves at most if every contribution is rounded by `eps`."""

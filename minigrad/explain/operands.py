@@ -80,12 +80,9 @@ def _together(
         return
     for by, when in SHIFTS:
         for moved in zip(*[pool.moved(values, by) for values in now], strict=True):
-            yield (
-                "wrong step",
-                1.1 + 0.1 * (abs(by) > 1),
-                constantly(f"its value of {when}"),
-                [*moved],
-            )
+            if any(mark(a) != mark(b) for a, b in zip(moved, now, strict=True)):
+                cost = 1.1 + 0.1 * (abs(by) > 1)
+                yield "wrong step", cost, constantly(f"its value of {when}"), [*moved]
     if len({len(values) for values in now}) > 1:
         return
     if len({np.shape(v) for values in now for v in values}) == 1 and len(now) <= 9:
@@ -160,7 +157,8 @@ def aliased(walk: Backward, words: Words, pool: Pool) -> Iterator[Mistake]:
                 users[id(x)].append(((k, j), i))
         if len(walk.xs[k]) == 1 and elementwise:
             users[id(walk.z[k])].append(((k, j), -1))
-    for name, values in pool.series:
+    distinct = {tuple(map(id, values)): (name, values) for name, values in reversed(pool.series)}
+    for name, values in distinct.values():
         places = [users.get(id(v), []) for v in values]
         if sum(map(len, places)) <= len(values) or not all(places):
             continue

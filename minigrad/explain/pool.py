@@ -69,13 +69,16 @@ class Pool:
     def _states(self) -> dict[int, tuple[list[Any], int]]:
         """Collect what a state is before and after all steps, by the mark of either series."""
         found: dict[int, tuple[list[Any], int]] = {}
-        for _, before in self.series:
-            marks = [mark([v]) for v in before]
-            for _, after in self.series:
-                if len(after) == len(before) > 1 and marks[1:] == [mark([v]) for v in after[:-1]]:
-                    states = [*before, after[-1]]
-                    found[mark(before)] = states, 0
-                    found.setdefault(mark(after), (states, 1))
+        longer = [(values, [mark([v]) for v in values]) for _, values in self.series]
+        later: dict[Any, list[Values]] = defaultdict(list)
+        for after, marks in longer:
+            if len(after) > 1:
+                later[tuple(marks[:-1])].append(after)
+        for before, marks in longer:
+            for after in later.get(tuple(marks[1:]), ()):
+                states = [*before, after[-1]]
+                found[mark(before)] = states, 0
+                found.setdefault(mark(after), (states, 1))
         return found
 
     def moved(self, now: Values, by: int) -> Iterator[Values]:

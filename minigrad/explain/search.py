@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, combinations
+from itertools import chain, combinations, islice
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from .pool import Pool
 from .shapes import reductions, reordered, transposes
 from .spans import accumulated, carried_on, kept, shortened, spans
 from .spot import Mistake, Spot, groups, spots
+from .walks import Walks
 from .words import Where, Words, factor
 
 __all__ = ["Explanation", "Explanations", "explain"]
@@ -99,21 +100,21 @@ class Search:
         right = {k: walk.cots.get(k, np.zeros(np.shape(m))) for k, m in given.items()}
         self.errors = {k: np.asarray(m, np.float64) - right[k] for k, m in given.items()}
         self.scales = {k: max(_size(m), _size(right[k]), 1e-300) for k, m in given.items()}
-        self.target = self.vector(self.errors)
+        self.target = self.vectors({k: e[None] for k, e in self.errors.items()})[0]
         self.reach = walk.behind(given)
-        walk.compile(given)
+        self.walks = Walks(walk, given)
         self.wrong = 0
         for bit, (k, error) in enumerate(self.errors.items()):
             self.wrong |= (_size(error) > rtol * self.scales[k]) << bit
         self.idle = self._idle()
 
-    def vector(self, change: Mapping[int, Any]) -> Array:
-        """Put the changes of the given gradients in a row, in units of their scales."""
+    def vectors(self, changes: Mapping[int, Any], n: int = 1) -> Array:
+        """Put n changes of the given gradients in rows, in units of their scales."""
         parts = [
-            np.broadcast_to(change.get(k, 0.0) / self.scales[k], error.shape).ravel()
+            np.broadcast_to(changes.get(k, 0.0) / self.scales[k], (n, *error.shape)).reshape(n, -1)
             for k, error in self.errors.items()
         ]
-        return np.concatenate(parts) if parts else np.zeros(0)
+        return np.concatenate(parts, 1) if parts else np.zeros((n, 0))
 
     def _idle(self) -> dict[Edge, Edit]:
         """Collect the edges where what flows cancels out: a maximum taken off before exp, say.
@@ -129,35 +130,42 @@ class Search:
                 found[k, j] = lambda e, g, c, now: times(c, 0)
         return found
 
-    def change(self, mistake: Mistake | None = None, **more: Any) -> Array:
-        """Give the change of the given gradients that a mistake leads to."""
-        edits, moves = (mistake.edits, mistake.moves) if mistake else ({}, {})
+    def changes(self, edits: Sequence[Mapping[Edge, Edit]], moves: Any = None) -> Array:
+        """Give the changes of the given gradients that edits lead to, in rows; nan where they fail.
+
+        They fail if shapes do not go together: then nobody can have made this mistake.
+        """
+        moves = moves or [{}] * len(edits)
+        some = [({**self.idle, **e}, m) for e, m in zip(edits, moves, strict=True)]
         with np.errstate(all="ignore"):
-            delta = self.walk.walk({**self.idle, **edits, **more.get("edits", {})}, moves)
-            for k, g in (mistake.gives if mistake else {}).items():
-                delta[k] = g - self.walk.cots[k]
-            return self.vector(delta)
+            delta, failed = self.walks(some)
+            rows = self.vectors(delta, len(edits))
+        rows[failed] = math.nan
+        return rows
+
+    def tried(self, mistakes: Iterable[Mistake]) -> Iterator[tuple[Mistake, float, Array]]:
+        """Try mistakes: how much of the error is left, and the change; inf if shapes do not fit."""
+        rest = iter(mistakes)
+        while some := list(islice(rest, self.walks.at_once)):
+            rows = self.changes([m.edits for m in some], [m.moves for m in some])
+            for mistake, row in zip(some, rows, strict=True):
+                if mistake.gives:
+                    given = {k: (g - self.walk.cots[k])[None] for k, g in mistake.gives.items()}
+                    row = self.vectors(given)[0]
+                yield mistake, self.left(row), row
 
     def errors_everywhere(self, mistake: Mistake) -> dict[int, float]:
         """Give the relative error that a mistake leads to, of the gradient of every node."""
-        self.walk.compile(range(len(self.walk.nodes)))  # no jumps: every node is asked for
+        walks = Walks(self.walk, range(len(self.walk.nodes)))  # no jumps: every node is asked for
         with np.errstate(all="ignore"):
-            delta = self.walk.walk({**self.idle, **mistake.edits}, mistake.moves)
+            delta, _ = walks([({**self.idle, **mistake.edits}, mistake.moves)])
         found = {}
         for k, g in self.walk.cots.items():
             if not isinstance(g, Outputs):
-                g = mistake.gives.get(k, g + delta.get(k, 0.0))
+                g = mistake.gives.get(k, g + delta[k][0] if k in delta else g)
                 size = max(_size(g), _size(self.walk.cots[k]))
                 found[k] = _size(g - self.walk.cots[k]) / size if size else 0.0
         return found
-
-    def tried(self, mistake: Mistake) -> tuple[float, Array]:
-        """Give how much of the error is left at most, and the change; inf if shapes do not fit."""
-        try:
-            change = self.change(mistake)
-        except ValueError:  # shapes that do not go together: nobody can have made this mistake
-            return math.inf, np.zeros(0)
-        return self.left(change), change
 
     def left(self, change: Array) -> float:
         """Say how much of the error is left, at most."""
@@ -261,10 +269,10 @@ class Search:
         if len(spot.edges) > 1:
             return
         k, j = spot.edges[0]
-        missing = self.change(edits={(k, j): lambda e, g, c, now: times(c, 0)})
-        drop = self.change() - missing
+        idle, missing = self.changes([{}, {(k, j): lambda e, g, c, now: times(c, 0)}])
+        drop = idle - missing
         if drop @ drop and np.count_nonzero(drop) > 2:
-            factor = 1 + float((self.target - self.change()) @ drop / (drop @ drop))
+            factor = 1 + float((self.target - idle) @ drop / (drop @ drop))
             q = next((q for q in range(1, 500) if abs(factor * q - round(factor * q)) < 1e-7), 0)
             if q and factor and (q, round(factor)) not in ((1, -1), (1, 0), (1, 1), (1, 2)):
                 p = round(factor * q)
@@ -283,15 +291,13 @@ class Search:
         with np.errstate(all="ignore"):
             values = [form(z, x) for _, form in BASIS]
         kept = [i for i, v in enumerate(values) if np.isfinite(v).all()]
-        idle = self.change()
-        columns = [
-            self.change(edits={edge: lambda e, g, c, now, v=values[i]: c + fit(now(top) * v, c)})
+        edits: list[dict[Edge, Edit]] = [
+            {edge: lambda e, g, c, now, v=values[i]: c + fit(now(top) * v, c)}  # type: ignore[misc]
             for i in kept
         ]
-        if not columns:
-            return
-        wanted = self.target - self.change(edits={edge: lambda e, g, c, now: times(c, 0)})
-        table = np.array(columns) - idle
+        edits += [{edge: lambda e, g, c, now: times(c, 0)}, {}]
+        *columns, missing, idle = self.changes(edits)
+        wanted, table = self.target - missing, np.array(columns) - idle
         for chosen in chain(((a,) for a in range(len(kept))), combinations(range(len(kept)), 2)):
             some = table[list(chosen)]
             if not some.any(axis=1).all():
@@ -335,10 +341,9 @@ def explain(search: Search, seconds: float) -> Explanations:
     progress, limit = _Progress(seconds), math.inf
     mistakes = search.mistakes()
     whole = [m for m in mistakes if not search.wrong & ~search.behind(m)]
-    for mistake in whole:
-        if progress.over() or (found and search.rank(mistake)[0] > limit):
+    for mistake, left, change in search.tried(whole):
+        if progress.over() or search.rank(mistake)[0] > limit:
             break
-        left, change = search.tried(mistake)
         if search.fits(left):
             found.append((mistake, left))
             limit = min(limit, search.rank(mistake)[0] + MARGIN)
@@ -348,8 +353,8 @@ def explain(search: Search, seconds: float) -> Explanations:
     if found:
         found.sort(key=lambda f: search.rank(f[0]))
         return Explanations([_explanation(search, *f) for f in _different(found)])
-    for mistake in [m for m in mistakes if search.wrong & ~search.behind(m)]:
-        left, change = search.tried(mistake)
+    rest = [m for m in mistakes if search.wrong & ~search.behind(m)]
+    for mistake, left, change in search.tried(rest):
         if math.isfinite(left):
             near.add(mistake, change)
     return _two(search, near.best(), time.monotonic() + seconds)
@@ -388,7 +393,7 @@ def _two(search: Search, near: list[tuple[float, Mistake, Array]], until: float)
             continue
         if a.moves or b.moves or a.gives or b.gives:
             continue
-        rest = search.left(search.change(a, edits=b.edits))
+        rest = search.left(search.changes([{**a.edits, **b.edits}])[0])
         if search.fits(rest):
             both = replace(
                 _explanation(search, a, rest),
