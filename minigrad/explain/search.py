@@ -12,7 +12,9 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from heapq import nsmallest
 from itertools import chain, combinations, islice
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,7 @@ from .pool import Pool
 from .shapes import reductions, reordered, transposes
 from .spans import accumulated, carried_on, kept, shortened, spans
 from .spot import Mistake, Spot, groups, spots
-from .walks import Walks
+from .walks import Change, Walks
 from .words import Where, Words, factor
 
 __all__ = ["Explanation", "Explanations", "explain"]
@@ -39,6 +41,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Found = tuple[Mistake, float]
 MARGIN = 0.2
 """How much more far-fetched than the first explanation another may be, to be tried as well."""
+KEPT = 300
+"""How many mistakes that come near are tried in pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +104,22 @@ class Search:
         right = {k: walk.cots.get(k, np.zeros(np.shape(m))) for k, m in given.items()}
         self.errors = {k: np.asarray(m, np.float64) - right[k] for k, m in given.items()}
         self.scales = {k: max(_size(m), _size(right[k]), 1e-300) for k, m in given.items()}
-        self.target = self.vectors({k: e[None] for k, e in self.errors.items()})[0]
+        self.target = self._target(given)
         self.reach = walk.behind(given)
-        self.walks = Walks(walk, given)
+        self.walks = self.short = Walks(walk, given)
         self.wrong = 0
         for bit, (k, error) in enumerate(self.errors.items()):
             self.wrong |= (_size(error) > rtol * self.scales[k]) << bit
+            if self.wrong >> bit & 1:  # to the one that is soonest walked to all walks go first
+                self.short = min(self.short, Walks(walk, [k]), key=lambda w: w.length)
         self.idle = self._idle()
 
-    def vectors(self, changes: Mapping[int, Any], n: int = 1) -> Array:
-        """Put n changes of the given gradients in rows, in units of their scales."""
+    def vectors(self, changes: Mapping[int, Any], keys: Iterable[int], n: int = 1) -> Array:
+        """Put n changes of some of the given gradients in rows, in units of their scales."""
+        shapes = {k: (n, *self.errors[k].shape) for k in keys}
         parts = [
-            np.broadcast_to(changes.get(k, 0.0) / self.scales[k], (n, *error.shape)).reshape(n, -1)
-            for k, error in self.errors.items()
+            np.broadcast_to(changes.get(k, 0.0) / self.scales[k], shape).reshape(n, -1)
+            for k, shape in shapes.items()
         ]
         return np.concatenate(parts, 1) if parts else np.zeros((n, 0))
 
@@ -130,29 +137,35 @@ class Search:
                 found[k, j] = lambda e, g, c, now: times(c, 0)
         return found
 
-    def changes(self, edits: Sequence[Mapping[Edge, Edit]], moves: Any = None) -> Array:
-        """Give the changes of the given gradients that edits lead to, in rows; nan where they fail.
+    def changes(self, changes: Sequence[Change], walks: Walks | None = None) -> Array:
+        """Give the changes of the given gradients in rows, or of those that other walks go to.
 
-        They fail if shapes do not go together: then nobody can have made this mistake.
+        The row is nan where shapes do not go together: nobody can have made this mistake.
         """
-        moves = moves or [{}] * len(edits)
-        some = [({**self.idle, **e}, m) for e, m in zip(edits, moves, strict=True)]
+        walks = walks or self.walks
         with np.errstate(all="ignore"):
-            delta, failed = self.walks(some)
-            rows = self.vectors(delta, len(edits))
+            delta, failed = walks([({**self.idle, **edits}, moves) for edits, moves in changes])
+            rows = self.vectors(delta, walks.given, len(changes))
         rows[failed] = math.nan
         return rows
 
-    def tried(self, mistakes: Iterable[Mistake]) -> Iterator[tuple[Mistake, float, Array]]:
-        """Try mistakes: how much of the error is left, and the change; inf if shapes do not fit."""
-        rest = iter(mistakes)
-        while some := list(islice(rest, self.walks.at_once)):
-            rows = self.changes([m.edits for m in some], [m.moves for m in some])
+    def tried(
+        self, mistakes: Iterable[Mistake], walks: Walks | None = None
+    ) -> Iterator[tuple[Mistake, float, Array]]:
+        """Try mistakes: how much of the error is left, inf if shapes do not fit, and the change."""
+        rest, walks = iter(mistakes), walks or self.walks
+        target = self._target(walks.given)
+        while some := list(islice(rest, walks.at_once)):
+            rows = self.changes([(m.edits, m.moves) for m in some], walks)
             for mistake, row in zip(some, rows, strict=True):
                 if mistake.gives:
                     given = {k: (g - self.walk.cots[k])[None] for k, g in mistake.gives.items()}
-                    row = self.vectors(given)[0]
-                yield mistake, self.left(row), row
+                    row = self.vectors(given, walks.given)[0]
+                yield mistake, _left(target, row), row
+
+    def _target(self, keys: Iterable[int]) -> Array:
+        (row,) = self.vectors({k: e[None] for k, e in self.errors.items()}, keys)
+        return np.asarray(row)
 
     def errors_everywhere(self, mistake: Mistake) -> dict[int, float]:
         """Give the relative error that a mistake leads to, of the gradient of every node."""
@@ -166,11 +179,6 @@ class Search:
                 size = max(_size(g), _size(self.walk.cots[k]))
                 found[k] = _size(g - self.walk.cots[k]) / size if size else 0.0
         return found
-
-    def left(self, change: Array) -> float:
-        """Say how much of the error is left, at most."""
-        left = float(np.max(abs(self.target - change), initial=0.0))
-        return left if math.isfinite(left) else math.inf
 
     def fits(self, left: float) -> bool:
         """Whether so little is left that the numbers are reproduced, not only approached."""
@@ -269,7 +277,7 @@ class Search:
         if len(spot.edges) > 1:
             return
         k, j = spot.edges[0]
-        idle, missing = self.changes([{}, {(k, j): lambda e, g, c, now: times(c, 0)}])
+        idle, missing = self.changes([({}, {}), ({(k, j): lambda e, g, c, now: times(c, 0)}, {})])
         drop = idle - missing
         if drop @ drop and np.count_nonzero(drop) > 2:
             factor = 1 + float((self.target - idle) @ drop / (drop @ drop))
@@ -296,7 +304,7 @@ class Search:
             for i in kept
         ]
         edits += [{edge: lambda e, g, c, now: times(c, 0)}, {}]
-        *columns, missing, idle = self.changes(edits)
+        *columns, missing, idle = self.changes([(e, {}) for e in edits])
         wanted, table = self.target - missing, np.array(columns) - idle
         for chosen in chain(((a,) for a in range(len(kept))), combinations(range(len(kept)), 2)):
             some = table[list(chosen)]
@@ -337,44 +345,35 @@ def explain(search: Search, seconds: float) -> Explanations:
     """Search for the mistake that turns the automatic gradients into the manual ones."""
     if not search.wrong:
         return Explanations()
-    found, near = list[Found](), _Nearest(search.target)
+    found, others = list[Found](), list[tuple[float, Mistake]]()
     progress, limit = _Progress(seconds), math.inf
     mistakes = search.mistakes()
     whole = [m for m in mistakes if not search.wrong & ~search.behind(m)]
-    for mistake, left, change in search.tried(whole):
+    for mistake, left, _ in search.tried(whole, search.short):
         if progress.over() or search.rank(mistake)[0] > limit:
             break
         if search.fits(left):
+            ((_, left, _),) = search.tried([mistake])
+        if search.fits(left):
             found.append((mistake, left))
             limit = min(limit, search.rank(mistake)[0] + MARGIN)
-        elif math.isfinite(left):
-            near.add(mistake, change)
+        others.append((left, mistake))
     progress.done()
     if found:
         found.sort(key=lambda f: search.rank(f[0]))
         return Explanations([_explanation(search, *f) for f in _different(found)])
+    others = nsmallest(4 * KEPT, others, key=itemgetter(0))
     rest = [m for m in mistakes if search.wrong & ~search.behind(m)]
-    for mistake, left, change in search.tried(rest):
-        if math.isfinite(left):
-            near.add(mistake, change)
-    return _two(search, near.best(), time.monotonic() + seconds)
-
-
-class _Nearest:
-    """The mistakes that come nearest to the numbers without giving them."""
-
-    KEPT = 300
-
-    def __init__(self, target: Array) -> None:
-        self.target, self.all = target, list[tuple[float, Mistake, Array]]()
-
-    def add(self, mistake: Mistake, change: Array) -> None:
-        self.all.append((float(np.linalg.norm(self.target - change)), mistake, change))
-        if len(self.all) > 4 * self.KEPT:
-            self.all = self.best()
-
-    def best(self) -> list[tuple[float, Mistake, Array]]:
-        return sorted(self.all, key=lambda n: n[0])[: self.KEPT]
+    near = nsmallest(
+        KEPT,
+        (
+            (float(np.linalg.norm(search.target - change)), mistake, change)
+            for mistake, left, change in search.tried([*[m for _, m in others], *rest])
+            if math.isfinite(left)
+        ),
+        key=itemgetter(0),
+    )
+    return _two(search, near, time.monotonic() + seconds)
 
 
 def _two(search: Search, near: list[tuple[float, Mistake, Array]], until: float) -> Explanations:
@@ -393,7 +392,7 @@ def _two(search: Search, near: list[tuple[float, Mistake, Array]], until: float)
             continue
         if a.moves or b.moves or a.gives or b.gives:
             continue
-        rest = search.left(search.changes([{**a.edits, **b.edits}])[0])
+        rest = _left(search.target, search.changes([({**a.edits, **b.edits}, {})])[0])
         if search.fits(rest):
             both = replace(
                 _explanation(search, a, rest),
@@ -403,7 +402,7 @@ def _two(search: Search, near: list[tuple[float, Mistake, Array]], until: float)
             return Explanations([both])
     size, mistake, change = near[0]
     share = min(max(0.0, 1 - size / float(np.linalg.norm(search.target))), 0.99)
-    explanation = _explanation(search, mistake, search.left(change))
+    explanation = _explanation(search, mistake, _left(search.target, change))
     said = explanation.sentence[0].lower() + explanation.sentence[1:]
     sentence = (
         "No single mistake known here gives these numbers, nor do two; the nearest explains "
@@ -447,6 +446,12 @@ class _Progress:
     def done(self) -> None:
         if self.shown:
             sys.stderr.write("\r" + " " * 60 + "\r")
+
+
+def _left(target: Array, change: Array) -> float:
+    """Say how much of the error is left, at most."""
+    left = float(np.max(abs(target - change), initial=0.0))
+    return left if math.isfinite(left) else math.inf
 
 
 def _size(x: Any) -> float:

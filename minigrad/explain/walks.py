@@ -25,15 +25,18 @@ Change = tuple[Mapping[Edge, Edit], Mapping[Edge, int]]
 class Walks:
     """Walks of the backward pass `back` that say how the cotangents of the `given` nodes change.
 
-    What is elementwise and used once is multiplied up beforehand, and jumped over.
+    Other leaves are left out. What is elementwise and used once is multiplied up beforehand, and
+    jumped over.
     """
 
     def __init__(self, back: Backward, given: Iterable[int]) -> None:
-        self.back = back
+        self.back, self.given = back, list(given)
+        others = back.leaves.difference(self.given)
         self.steps = [
-            [_Step(back, k, j, s) for j, s in edges.items()] for k, edges in enumerate(back.edges)
+            [_Step(back, k, j, s) for j, s in edges.items() if s not in others]
+            for k, edges in enumerate(back.edges)
         ]
-        kept = {*given, *back.leaves, back.end}
+        kept = {*self.given, back.end}
         self.tops: dict[int, int] = {}  # of every node that is jumped over, where the jump begins
         for k in range(back.end, -1, -1):
             if len(back.uses[k]) == 1 and k not in kept and k in back.cots:
@@ -49,6 +52,7 @@ class Walks:
                 else:
                     self.jumps[-1].append(step)
         sizes = [np.size(c) for c in back.cots.values() if not isinstance(c, Outputs)]
+        self.length = sum(map(len, self.steps))
         self.at_once = int(np.clip(2**12 / np.mean(sizes), 1, 32))
 
     def __call__(self, changes: Sequence[Change]) -> tuple[dict[int, Any], list[int]]:
