@@ -311,6 +311,120 @@ def test_missing_gradients_are_rows():
     }  # fmt: skip
 
 
+# ---- code as others write it ---------------------------------------------------------------------
+
+
+def swish(s):
+    return s / (1 + np.exp(-s))
+
+
+def swish_slope(s):
+    e = 1 / (1 + np.exp(-s))
+    return e + s * e * (1 - e)
+
+
+def net(p):
+    """Have a helper called twice, rows taken several times, and the largest of a row."""
+    u = swish(p["words"][p["which"]])
+    v = swish(u @ p["w"])
+    return np.sum(p["r"] * np.max(v, axis=1))
+
+
+def net_backward(p, slope=swish_slope, adds=True, spread=False):
+    e = p["words"][p["which"]]
+    u = swish(e)
+    s = u @ p["w"]
+    v = swish(s)
+    top = np.max(v, axis=1)
+    dv = p["r"][:, None] * (np.ones_like(v) if spread else v == top[:, None])
+    ds = dv * slope(s)
+    de = (ds @ p["w"].T) * slope(e)
+    dwords = np.zeros_like(p["words"])
+    if adds:
+        np.add.at(dwords, p["which"], de)
+    else:
+        dwords[p["which"]] += de
+    return {"words": dwords, "w": u.T @ ds, "r": top}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "said"),
+    [
+        ({"slope": lambda s: 1 / (1 + np.exp(-s))}, "missing term", "in every call of `swish`"),
+        ({"adds": False}, "not accumulated", "`np.add.at(d, index, g)` adds"),
+        ({"spread": True}, "derivative left out", "to all elements of `v`"),
+    ],
+)
+def test_a_helper_called_twice_repeated_rows_and_a_maximum(wrong, kind, said):
+    rng = np.random.default_rng(0)
+    inputs = {"words": rng.normal(size=(4, 3)), "w": rng.normal(size=(3, 5))}
+    inputs |= {"r": rng.normal(size=6), "which": np.array([2, 0, 1, 2, 2, 0])}
+    assert compare_backward(net, net_backward, inputs).ok
+    found = compare_backward(net, lambda p: net_backward(p, **wrong), inputs).explain()
+    assert found[0].kind == kind
+    assert said in found[0].sentence
+
+
+def gated(p):
+    """Make the gates of every step in a loop of its own, and keep h in a loop over an array."""
+    h = p["h"]
+    for x in p["x"]:
+        keep, new = [np.tanh(x @ p["w"][k] + h @ p["v"][k]) for k in range(2)]
+        h = keep * h + new
+    return np.sum(h * p["r"])
+
+
+def gated_backward(p, carry=0.0, slopes=(1, 1)):
+    hs, gates = [p["h"]], []
+    for x in p["x"]:
+        gates.append([np.tanh(x @ p["w"][k] + hs[-1] @ p["v"][k]) for k in range(2)])
+        hs.append(gates[-1][0] * hs[-1] + gates[-1][1])
+    d = {name: np.zeros_like(p[name]) for name in ("x", "w", "v")} | {"r": hs[-1]}
+    dh = p["r"]
+    for t in reversed(range(len(p["x"]))):
+        da = [dh * hs[t], dh]
+        before = dh * gates[t][0]
+        for k in range(2):
+            da[k] = da[k] * (1 - gates[t][k] ** 2 * slopes[k])
+            d["w"][k] += np.outer(p["x"][t], da[k])
+            d["v"][k] += np.outer(hs[t], da[k])
+            d["x"][t] += da[k] @ p["w"][k].T
+            before = before + da[k] @ p["v"][k].T
+        dh = before + carry * dh
+    return d | {"h": dh}
+
+
+def gated_inputs(steps):
+    rng = np.random.default_rng(0)
+    sizes = {"x": (steps, 2), "w": (2, 2, 3), "v": (2, 3, 3), "h": (3,), "r": (3,)}
+    return {name: 0.5 * rng.normal(size=size) for name, size in sizes.items()}
+
+
+def test_what_a_loop_within_each_step_makes_is_told_apart():
+    inputs = gated_inputs(5)
+    assert compare_backward(gated, gated_backward, inputs).ok
+    report = compare_backward(gated, lambda p: gated_backward(p, slopes=(1, 0)), inputs)
+    best = report.explain()[0]
+    assert best.kind == "derivative left out"
+    assert "(number 2 of 2)" in best.sentence
+
+
+def test_the_gradient_of_a_state_that_is_added_to_that_of_the_step_after():
+    report = compare_backward(gated, lambda p: gated_backward(p, carry=1.0), gated_inputs(5))
+    best = report.explain()[0]
+    assert best.kind == "counted twice"
+    assert "(+= where = belongs)" in best.sentence
+
+
+def test_an_expression_is_one_place_however_often_it_runs():
+    """After a few calls Python runs `x[t]`, and a loop over an array, by faster instructions."""
+    report = compare_backward(gated, gated_backward, gated_inputs(40))
+    sites = [site for site in report.case.walk.sites if len(site) > 1]
+    assert {len(site) for site in sites} == {40}
+    loop = next(site.place for site in sites if site.place.statement.startswith("for"))
+    assert loop.expression == 'for x in p["x"]'
+
+
 # ---- the altered walk ----------------------------------------------------------------------------
 
 
