@@ -147,10 +147,16 @@ def misplaced(spot: Spot) -> Iterator[Mistake]:
     ks = [k for k, _ in spot.edges]
     for by, when in ((1, "the next step"), (-1, "the step before")):
         place = {k: ks[(r + by) % len(ks)] for r, k in enumerate(ks)}
-        if any(walk.nodes[k].params != walk.nodes[m].params for k, m in place.items()):
+        if any(_index(walk, k) != _index(walk, m) for k, m in place.items()):
             edit = next(iter(_placed(walk, place).values()))
             text = "the gradient of {here} is put where that of {when} belongs in {what}"
             yield spot.mistake("wrong step", 1.1, edit, text, when=when)
+
+
+def _index(walk: Backward, k: int) -> list[Any]:
+    index = walk.nodes[k].params["index"]
+    parts = index if isinstance(index, tuple) else (index,)
+    return [part.tolist() if isinstance(part, np.ndarray) else part for part in parts]
 
 
 def masked(spot: Spot) -> Iterator[Mistake]:

@@ -345,11 +345,30 @@ def explain(search: Search, seconds: float) -> Explanations:
     """Search for the mistake that turns the automatic gradients into the manual ones."""
     if not search.wrong:
         return Explanations()
+    found, others = _fitting(search, seconds)
+    if not found and search.idle:  # perhaps they have been derived, like all the rest
+        search.idle, left_out = {}, search.idle
+        found, _ = _fitting(search, seconds)
+        search.idle = search.idle if found else left_out
+    if found:
+        return Explanations([_explanation(search, *f) for f in _different(found)])
+    tries = search.tried([m for _, m in nsmallest(4 * KEPT, others, key=itemgetter(0))])
+    sized = (
+        (float(np.linalg.norm(search.target - change)), mistake, change)
+        for mistake, left, change in tries
+        if math.isfinite(left)
+    )
+    return _two(search, nsmallest(KEPT, sized, key=itemgetter(0)), time.monotonic() + seconds)
+
+
+def _fitting(search: Search, seconds: float) -> tuple[list[Found], list[tuple[float, Mistake]]]:
+    """Find what fits, best first; and else give what is left by all others, of one gradient."""
     found, others = list[Found](), list[tuple[float, Mistake]]()
     progress, limit = _Progress(seconds), math.inf
     mistakes = search.mistakes()
-    whole = [m for m in mistakes if not search.wrong & ~search.behind(m)]
-    for mistake, left, _ in search.tried(whole, search.short):
+    for mistake, left, _ in search.tried(
+        [m for m in mistakes if not search.wrong & ~search.behind(m)], search.short
+    ):
         if progress.over() or search.rank(mistake)[0] > limit:
             break
         if search.fits(left):
@@ -359,21 +378,8 @@ def explain(search: Search, seconds: float) -> Explanations:
             limit = min(limit, search.rank(mistake)[0] + MARGIN)
         others.append((left, mistake))
     progress.done()
-    if found:
-        found.sort(key=lambda f: search.rank(f[0]))
-        return Explanations([_explanation(search, *f) for f in _different(found)])
-    others = nsmallest(4 * KEPT, others, key=itemgetter(0))
-    rest = [m for m in mistakes if search.wrong & ~search.behind(m)]
-    near = nsmallest(
-        KEPT,
-        (
-            (float(np.linalg.norm(search.target - change)), mistake, change)
-            for mistake, left, change in search.tried([*[m for _, m in others], *rest])
-            if math.isfinite(left)
-        ),
-        key=itemgetter(0),
-    )
-    return _two(search, near, time.monotonic() + seconds)
+    others += [(0.0, m) for m in mistakes if search.wrong & ~search.behind(m)]
+    return sorted(found, key=lambda f: search.rank(f[0])), others
 
 
 def _two(search: Search, near: list[tuple[float, Mistake, Array]], until: float) -> Explanations:
