@@ -26,8 +26,8 @@ class Place(NamedTuple):
     """An expression of the user's, in the statement that it is part of.
 
     `site` tells it from every other place: the instruction in each function that was entered on the
-    way. `code` is the function's, and `outer` the call of it, if minigrad called the outermost one
-    (as it does with a forward pass to be compared).
+    way. `code` is the function's, `lines` are how many it has, and `outer` is the call of it, if
+    minigrad called the outermost one (as it does with a forward pass to be compared).
     """
 
     site: tuple[Any, ...]
@@ -37,6 +37,7 @@ class Place(NamedTuple):
     function: str
     expression: str
     statement: str
+    lines: int
     outer: Place | None = None
 
     @property
@@ -82,8 +83,14 @@ def _placed(frame: Any, inside: tuple[Any, ...], outer: Place | None) -> Place:
     statement, expression = _source(code, at, code.co_filename, frame.f_lineno)
     site = (*inside, id(code), at, *(outer.site if outer else ()))
     return Place(
-        site, id(code), code.co_filename, frame.f_lineno, code.co_name, expression, statement, outer
-    )
+        site, id(code), code.co_filename, frame.f_lineno, code.co_name, expression, statement,
+        _lines(code), outer,
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=4096)
+def _lines(code: Any) -> int:
+    return len({line for _, _, line in code.co_lines() if line != code.co_firstlineno})
 
 
 def _instruction(frame: Any) -> int:

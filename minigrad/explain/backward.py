@@ -11,6 +11,7 @@ or by the fold of the graph. What a loop within a step makes, for every gate say
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -68,13 +69,7 @@ class Backward:
         for k, sources in enumerate(self.edges):
             for s in sources.values():
                 self.uses[s].append(k)
-        self.cots: dict[int, Any] = {self.end: np.ones(loss.shape)}
-        self.contributions: dict[Edge, Any] = {}
-        for k in range(self.end, -1, -1):
-            if k in self.cots:
-                for j, c in self.pulled(k, self.cots[k]).items():
-                    self.contributions[k, j] = c
-                    _add(self.cots, self.edges[k][j], c)
+        self.run()
         self.sites = self._sites(loss)
         self.site_of = {k: site for site in self.sites for k in site.members}
         self.rank = {k: r for site in self.sites for r, k in enumerate(site.members)}
@@ -83,6 +78,16 @@ class Backward:
     def into(self, s: int) -> list[Edge]:
         """List the edges that lead to a node."""
         return [(k, j) for k in {*self.uses[s]} for j, t in self.edges[k].items() if t == s]
+
+    def run(self) -> None:
+        """Run the backward pass on the values that are held."""
+        self.cots: dict[int, Any] = {self.end: np.ones(np.shape(self.z[self.end]))}
+        self.contributions: dict[Edge, Any] = {}
+        for k in range(self.end, -1, -1):
+            if k in self.cots:
+                for j, c in self.pulled(k, self.cots[k]).items():
+                    self.contributions[k, j] = c
+                    _add(self.cots, self.edges[k][j], c)
 
     def step(self, k: int) -> int:
         """Give the time step of a node: that of its scope, or its place among those of its site."""
@@ -172,15 +177,22 @@ class Backward:
             if not isinstance(m, Outputs)
         }
 
-    def replay(self, leaf: int, value: Any) -> float:
-        """Compute the loss again, in float64, with another value of one leaf."""
-        new: dict[int, Any] = {leaf: value}
+    def replay(self, leaf: int, value: Any) -> Backward:
+        """Run the forward pass again, in float64, with another value of one leaf."""
+        again, new = copy.copy(self), {leaf: value}
+        again.xs = list(self.xs)
         for k, t in enumerate(self.nodes):
             known = [self.number.get(s) for s in t.inputs]
             if any(s in new for s in known):
                 xs = [new.get(s, x) for s, x in zip(known, self.xs[k], strict=True)]  # type: ignore[arg-type]
                 new[k] = t.primitive.forward(*xs, **t.params)
-        return float(np.asarray(new.get(self.end, self.z[self.end])).reshape(()))
+                again.xs[k] = tuple(xs)
+        again.z = [new.get(k, z) for k, z in enumerate(self.z)]
+        return again
+
+    @property
+    def loss(self) -> float:
+        return float(np.asarray(self.z[self.end]).reshape(()))
 
     def behind(self, keys: Iterable[int]) -> list[int]:
         """Give for every node which of the `keys` lie at it or behind it, as bits."""

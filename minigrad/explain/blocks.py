@@ -13,7 +13,7 @@ from .backward import Backward, Edge, Edit
 from .spot import Mistake, Spot
 from .words import Words
 
-__all__ = ["assigned", "exchanged", "masked", "misplaced", "repeated"]
+__all__ = ["assigned", "exchanged", "masked", "misplaced", "repeated", "shifted"]
 
 
 Parts = list[list[int]]  # for every part of an array, the nodes that cut it out, in order of time
@@ -137,6 +137,27 @@ def repeated(spot: Spot) -> Iterator[Mistake]:
             "elements of {what} are taken several times in {here}, and only the last one passes "
             "its gradient: `d[index] += g` assigns, `np.add.at(d, index, g)` adds",
         )  # fmt: skip
+
+
+def shifted(spot: Spot) -> Iterator[Mistake]:
+    """An input of a concatenation gets the gradient of other elements: `d[-n:]` and not `d[:n]`."""
+    if spot.op != "concatenate" or spot.several:
+        return
+    n = np.shape(spot.z)
+    (axis,) = [a for a, size in enumerate(np.shape(spot.c)) if size != n[a]] or [0]
+    size = np.shape(spot.c)[axis]
+    starts = {0: "first", n[axis] - size: "last"}
+    for start, which in starts.items():
+
+        def edit(e: Edge, g: Any, c: Any, now: Any, start: int = start) -> Any:
+            return np.take(g, range(start, start + size), axis)
+
+        if not np.array_equal(edit((spot.k, spot.j), spot.g, None, None), spot.c):
+            yield spot.mistake(
+                "permuted", 1.15, edit,
+                "{what} is given the gradient of the {which} {size} elements of {here} along axis "
+                "{axis}, which are others", which=which, size=size, axis=axis,
+            )  # fmt: skip
 
 
 def misplaced(spot: Spot) -> Iterator[Mistake]:

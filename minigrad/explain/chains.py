@@ -42,7 +42,8 @@ def _one_thought(words: Words, part: list[int], links: list[int]) -> bool:
     call = words.expressions.get(part[0], (None, True))[0]
     same = [k for k in links if words.expressions.get(k, (None, True))[0] == call]
     if words.inner(part[0]):
-        return part == same
+        above = [words.expressions.get(k, (None, True))[0] for k in words.walk.uses[part[0]]]
+        return part == same and call not in above
     if words.interior & {*words.walk.uses[part[0]]}:
         return False
     one = [k for k in links if k in words.interior]

@@ -16,7 +16,7 @@ from .pool import Values, constantly, mark
 from .spot import Group, Mistake, Spot
 from .words import Words
 
-__all__ = ["crossed", "gradients", "mixed", "overwritten"]
+__all__ = ["crossed", "gradients", "mixed", "overwritten", "partial"]
 
 
 def gradients(spot: Spot) -> Iterator[Mistake]:
@@ -72,6 +72,44 @@ def gradients(spot: Spot) -> Iterator[Mistake]:
             )
             kind = "overwritten" if same else "swapped operand"
             yield spot.mistake(kind, 1.45, edit, text, other=other)
+
+
+def partial(spot: Spot) -> Iterator[Mistake]:
+    """Of the terms of a gradient one is left out, or counted twice, on one of its ways only."""
+    walk = spot.walk
+    if spot.several or spot.kind != "one":
+        return
+    terms = {
+        (walk.site_of[m], i): m
+        for k, _ in spot.edges for m, i in walk.into(_sum_of(walk, k)) if m in walk.cots
+    }  # fmt: skip
+    for (site, i), m in terms.items() if len(terms) > 1 else ():
+        for times_more in (-1, 1):
+
+            def edit(
+                e: Edge, g: Any, c: Any, now: Any,
+                site: Any = site, i: int = i, more: int = times_more,
+            ) -> Any:  # fmt: skip
+                for n, b in walk.into(_sum_of(walk, e[0])):
+                    if walk.site_of[n] is site and b == i and n in walk.cots:
+                        g = g + more * fit(walk.pulled(n, now(n), b)[b], g)
+                return walk.pulled(e[0], g, e[1])[e[1]]
+
+            yield spot.mistake(
+                "missing term" if times_more < 0 else "counted twice", 1.35, edit,
+                "what {other} passes on {wrong} in the gradient of {here}, where that goes to "
+                "{what}", other=spot.words.value(m),
+                wrong="is missing" if times_more < 0 else "is counted twice",
+            )  # fmt: skip
+
+
+def _sum_of(walk: Backward, k: int) -> int:
+    """Go up from a node through the additions that it alone is a term of."""
+    while len(walk.uses[k]) == 1 and walk.site_of[(m := walk.uses[k][0])].op == "add":
+        if np.shape(walk.z[m]) != np.shape(walk.z[k]):
+            break
+        k = m
+    return k
 
 
 def _reshaped(walk: Backward, k: int) -> bool:

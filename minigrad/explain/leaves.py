@@ -13,7 +13,7 @@ from .pool import constantly
 from .spot import Mistake
 from .words import Words
 
-__all__ = ["returned"]
+__all__ = ["returned", "started"]
 
 Found = tuple[str, float, Any, Callable[[], str], int | None]
 """Kind, cost, the gradient, words, and the node that it belongs to."""
@@ -25,11 +25,7 @@ def returned(
     """Find what every wrong gradient is instead of the right one, each for itself."""
     if not 0 < len(wrong) <= 12:
         return
-    initial = {
-        walk.edges[k][j] for k, j in walk.contributions
-        if walk.carries(k, j) and walk.edges[k][j] in walk.leaves
-    }  # fmt: skip
-    ways = []
+    initial, ways = _initial(walk), []
     for leaf in wrong:
         m, size = manual[leaf], max(float(np.max(abs(manual[leaf]), initial=0)), 1e-300)
         fitting = [
@@ -53,6 +49,29 @@ def returned(
         )  # fmt: skip
 
 
+def _initial(walk: Backward) -> set[int]:
+    """Collect the initial states."""
+    return {
+        s for k, j in walk.contributions
+        if (s := walk.edges[k][j]) in walk.leaves and walk.carries(k, j)
+    }  # fmt: skip
+
+
+def started(walk: Backward, words: Words, given: Mapping[int, Any]) -> Iterator[Mistake]:
+    """The states that the gradients are made from start with zeros, not with the initial state."""
+    for leaf in sorted(_initial(walk)):
+        if np.any(walk.z[leaf]):
+            with np.errstate(all="ignore"):
+                again = walk.replay(leaf, np.zeros(np.shape(walk.z[leaf])))
+                again.run()
+            yield Mistake(
+                "initial state", 1.2, {},
+                lambda leaf=leaf: "the values that the gradients are made from were computed with "  # type: ignore[misc]
+                f"zeros for the initial state {words.value(leaf)}",
+                gives={k: again.cots[k] for k in given if k in again.cots}, at=walk.uses[leaf][0],
+            )  # fmt: skip
+
+
 def _others(walk: Backward, words: Words, leaf: int, initial: set[int]) -> Iterator[Found]:
     right, name = walk.cots.get(leaf), words.value(leaf)
     if right is None:
@@ -69,6 +88,15 @@ def _others(walk: Backward, words: Words, leaf: int, initial: set[int]) -> Itera
             constantly(f"the gradient of {words.value(k)} is returned as that of {name}"),
             k,
         )  # fmt: skip
+    for k, j in walk.into(leaf) if len(walk.into(leaf)) == 1 else ():
+        for m in sorted(walk.cots):
+            if m != k and m != leaf and np.shape(walk.cots[m]) == np.shape(walk.cots[k]):
+                kind = "overwritten" if m < k else "swapped operand"
+                said = (
+                    f"the gradient of {name} is made from that of {words.value(m)}, where that of "
+                    f"{words.value(k)} belongs" + ": was it overwritten?" * (m < k)
+                )
+                yield kind, 1.45, walk.pulled(k, walk.cots[m], j)[j], constantly(said), None
     for axis in range(np.ndim(right)):
         said = f"the gradient of {name} is reversed along axis {axis}"
         yield "permuted", 1.3, np.flip(right, axis), constantly(said), None

@@ -28,7 +28,8 @@ def plain(spot: Spot) -> Iterator[Mistake]:
         "sign", 0.8 if _own_sign(spot) else 1.1, lambda e, g, c, now: times(c, -1),
         "the sign is wrong where {here} passes its gradient to {what}; {right}",
     )  # fmt: skip
-    adds = spot.kind == "one" and (spot.leaf or spot.carried)
+    several = len(spot.walk.uses[spot.source]) > 1
+    adds = spot.kind == "one" and (spot.leaf or spot.carried or several)
     yield spot.mistake(
         "counted twice", 1.1 if adds else 1.35, lambda e, g, c, now: times(c, 2),
         "what {here} passes to {what} is counted twice",

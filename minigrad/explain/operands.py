@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from itertools import permutations
+from itertools import chain, permutations
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ def operands(spot: Spot, pool: Pool) -> Iterator[Mistake]:
         now = [[walk.z[k] if i < 0 else walk.xs[k][i] for k, _ in part.edges] for part in parts]
         if any(isinstance(v, Outputs) or not np.ndim(v) for values in now for v in values):
             continue
-        for kind, cost, says, values in _together(spot, pool, now, i):
+        for kind, cost, says, values in chain(_together(spot, pool, now, i), _spoilt(pool, now)):
             by = {
                 e: (i, v)
                 for part, vs in zip(parts, values, strict=True)
@@ -68,6 +68,22 @@ def _replaced(walk: Backward, by: dict[Edge, tuple[int, Any]]) -> Edit:
             return walk.pulled(k, g, j, xs, z)[j]
 
     return edit
+
+
+def _spoilt(
+    pool: Pool, now: Sequence[Values]
+) -> Iterator[tuple[str, float, Callable[[], str], list[Values]]]:
+    """List gradients that may have been written over a value: its own, or of what made it."""
+    walk, ks = pool.walk, [pool.nodes.get(id(v)) for v in now[0]]
+    for _ in range(4):
+        if len(now) > 1 or None in ks or any(k not in walk.cots for k in ks):
+            return
+        values = [walk.cots[k] for k in ks]  # type: ignore[index]
+        if any(np.shape(g) != np.shape(v) for g, v in zip(values, now[0], strict=True)):
+            return
+        said = constantly(f"the gradient of {pool.words.value(ks[-1])}")  # type: ignore[arg-type]
+        yield "overwritten", 1.4, said, [values]
+        ks = [walk.edges[k].get(min(walk.edges[k], default=0)) for k in ks]  # type: ignore[index]
 
 
 def _together(

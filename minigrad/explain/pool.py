@@ -171,6 +171,13 @@ class Pool:
             inputs = [walk.xs[k][0] for k in ks]
             for kind, cost, says, values in self.instead(inputs, deep=False):
                 yield kind, cost, says, self._again(ks, 0, values)
+            nd = np.ndim(inputs[0])
+            for axes in [(a,) for a in range(nd)] + [(nd - 2, nd - 1)] * (nd > 2):
+                said = (
+                    f"{words.marked(ks[-1], 0)} reversed along axis {' and '.join(map(str, axes))}"
+                )
+                values = [np.flip(v, axes) for v in inputs]
+                yield "permuted", 1.35, constantly(said), self._again(ks, 0, values)
         elif len(ks) == 1 and walk.site_of[ks[0]].op == "stack":
             k = ks[0]
             for kind, cost, says, values in self.instead(walk.xs[k], deep=False):

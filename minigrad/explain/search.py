@@ -21,11 +21,11 @@ import numpy as np
 
 from ..tape import Outputs
 from .backward import Backward, Edge, Edit, times
-from .blocks import assigned, exchanged, masked, misplaced, repeated
+from .blocks import assigned, exchanged, masked, misplaced, repeated, shifted
 from .chains import chains, composed
 from .forms import BASIS
-from .gradients import crossed, gradients, mixed, overwritten
-from .leaves import returned
+from .gradients import crossed, gradients, mixed, overwritten, partial
+from .leaves import returned, started
 from .local import derivatives, fit, plain, scaled, switched
 from .operands import aliased, factors, operands
 from .pool import Pool
@@ -216,8 +216,8 @@ class Search:
             for make in (reordered, switched, masked):
                 add(make(spot))
             add(misplaced(spot))
-            add(repeated(spot))
-            add(gradients(spot))
+            for make in (repeated, shifted, gradients, partial):
+                add(make(spot))
             add(operands(spot, pool))
             add(factors(spot, pool))
             add(self._fitted(spot))
@@ -251,6 +251,7 @@ class Search:
         add(crossed(walk, words))
         add(aliased(walk, words, pool))
         add(shortened(walk, words, set(wrong)))
+        add(started(walk, words, self.manual))
         add(returned(walk, words, self.manual, wrong, self.rtol))
         return sorted(found, key=self.rank)
 
@@ -392,7 +393,8 @@ def _two(search: Search, near: list[tuple[float, Mistake, Array]], until: float)
     norms = gram.diagonal() - 2 * dots
     left = search.target @ search.target + norms[:, None] + norms + 2 * gram
     left[np.tril_indices(len(near))] = math.inf
-    for flat in np.argsort(left, axis=None)[:60]:
+    pairs = list[tuple[float, Explanation]]()
+    for flat in np.argsort(left, axis=None, kind="stable")[:60]:
         (_, a, _), (_, b, _) = (near[int(i)] for i in np.unravel_index(flat, left.shape))
         if time.monotonic() > until or a.edits.keys() & b.edits.keys():
             continue
@@ -405,7 +407,9 @@ def _two(search: Search, near: list[tuple[float, Mistake, Array]], until: float)
                 sentence=f"Two mistakes together: {a.says()}; and {b.says()}.",
                 kind=f"{a.kind} + {b.kind}",
             )
-            return Explanations([both])
+            pairs.append((search.rank(a)[0] + search.rank(b)[0], both))
+    if pairs:
+        return Explanations([min(pairs, key=itemgetter(0))[1]])
     size, mistake, change = near[0]
     share = min(max(0.0, 1 - size / float(np.linalg.norm(search.target))), 0.99)
     explanation = _explanation(search, mistake, _left(search.target, change))

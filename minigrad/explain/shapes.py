@@ -50,6 +50,8 @@ def transposes(spot: Spot) -> Iterator[Mistake]:
         yield spot.mistake(
             "transpose", 1.15, lambda e, g, c, now: _turned(c), "{passes} is transposed; {right}"
         )
+    if len(spot.xs) == 2 and spot.op in ("multiply", "divide"):
+        yield from _other_axes(spot, 1 - spot.j)
     if spot.op not in PRODUCTS or len(spot.xs) != 2:
         return
     other = 1 - spot.j
@@ -71,6 +73,28 @@ def transposes(spot: Spot) -> Iterator[Mistake]:
         )  # fmt: skip
 
 
+def _other_axes(spot: Spot, other: int) -> Iterator[Mistake]:
+    """What is broadcast is taken along another axis of the same length: `y` for `y[:, None]`."""
+    whole, y = np.shape(spot.z), spot.xs[other]
+    full = np.reshape(y, (1,) * (len(whole) - np.ndim(y)) + np.shape(y))
+    for a, b in itertools.combinations(range(len(whole)), 2):
+        shape = list(np.shape(full))
+        shape[a], shape[b] = shape[b], shape[a]
+        if shape != [*np.shape(full)] and all(
+            n in (1, m) for n, m in zip(shape, whole, strict=True)
+        ):
+
+            def turned(y: Any, a: int = a, b: int = b) -> Any:
+                return np.swapaxes(np.reshape(y, np.shape(full)), a, b)
+
+            yield spot.mistake(
+                "broadcast", 1.2, _with(spot.walk, other, turned),
+                "{other} is taken along axis {axis} in {passes}, and not along axis {right_axis}",
+                other=spot.words.marked(spot.k, other), axis=b if shape[b] > 1 else a,
+                right_axis=a if shape[b] > 1 else b,
+            )  # fmt: skip
+
+
 def reductions(spot: Spot) -> Iterator[Mistake]:
     """What was broadcast or summed over gets its gradient from some elements, or the wrong axis."""
     walk, g, c = spot.walk, spot.g, spot.c
@@ -78,16 +102,20 @@ def reductions(spot: Spot) -> Iterator[Mistake]:
         return
     widened = spot.family == "elementwise" or spot.op == "broadcast_to"
     shared = np.size(c) < np.size(g) and widened
-    summed = spot.op in PRODUCTS and not spot.carried and np.ndim(g) > 1 and spot.j == 1
+    summed = spot.op in PRODUCTS and not spot.carried and np.ndim(g) > 1
+    summed = summed and (spot.j == 1 or np.ndim(c) < np.ndim(g))
     if summed and np.ndim(g) > 2:
         yield spot.mistake(
-            "not accumulated", 1.25, _of(walk, lambda g: _only(g, (-1,) * (np.ndim(g) - 1))),
+            "not accumulated", 1.25,
+            _of(walk, lambda g: _only(g, (-1,) * (np.ndim(g) - 2) + _last(spot.j))),
             "{passes} takes only the last of each axis: sum over them (+= where = stands)",
         )  # fmt: skip
-    axes = range(np.ndim(g) - summed) if shared or summed else range(0)
+    axes = [*range(np.ndim(g))] if shared or summed else []
+    if summed:
+        del axes[-1 if spot.j else -2]
     for axis, at in itertools.product(axes, (0, -1)):
         yield spot.mistake(
-            "not accumulated" if summed else "broadcast", 1.2,
+            "not accumulated" if summed or at else "broadcast", 1.2,
             _of(walk, functools.partial(_only, index=(slice(None),) * axis + (at,))),
             "{passes} takes only the {which} of axis {axis}: sum over it (+= where = stands)",
             which="last" if at else "first", axis=axis,
@@ -107,6 +135,11 @@ def reductions(spot: Spot) -> Iterator[Mistake]:
         yield from _wrong_axes(spot)
 
 
+def _last(j: int) -> tuple[Any, ...]:
+    """Index the last of what a matrix product sums over for the gradient of its j-th input."""
+    return (-1,) if j else (slice(None), -1)
+
+
 def _only(g: Any, index: tuple[Any, ...]) -> Any:
     """Keep the elements at an index, and put zeros elsewhere."""
     kept = np.zeros(np.shape(g))
@@ -117,21 +150,35 @@ def _only(g: Any, index: tuple[Any, ...]) -> Any:
 def _wrong_axes(spot: Spot) -> Iterator[Mistake]:
     """The gradient of a sum or mean that is broadcast again is summed over other axes than it.
 
-    Who derives a softmax as one may divide by the sum `first`, before summing, or afterwards.
+    There may be functions of one variable between, as the square root of a variance has. Who
+    derives a softmax as one may divide by the sum `first`, before summing, or afterwards.
     """
     walk = spot.walk
-    if spot.source in walk.leaves or walk.site_of[spot.source].op not in ("sum", "mean"):
-        return
-    above = {
-        (s, next(iter(walk.edges[s]))): (k, j) for k, j in spot.edges for s in [walk.edges[k][j]]
-    }
+    above: dict[Edge, tuple[Edge, list[int]]] = {}
+    for k, j in spot.edges:
+        links = walk.chain(walk.edges[k][j])
+        s = walk.edges[links[-1]][next(iter(walk.edges[links[-1]]))] if links else walk.edges[k][j]
+        if s in walk.leaves or walk.site_of[s].op not in ("sum", "mean"):
+            return
+        above[s, next(iter(walk.edges[s]))] = (k, j), links
     axes = [(a,) for a, n in enumerate(np.shape(spot.c)) if n > 1]
-    for over, first in itertools.product([*axes, ()], (False, True)):
+    whole, part = np.size(walk.xs[s][0]) // np.size(walk.z[s]), np.shape(walk.xs[s][0])
+    for over, first, mean in itertools.product([*axes, ()], (False, True), (False, True)):
+        if mean and (walk.site_of[s].op != "mean" or not over or part[over[0]] == whole):
+            continue
+        scale = whole / part[over[0]] if mean else 1.0  # a mean over the wrong axis, and not a sum
 
-        def edit(e: Edge, g: Any, c: Any, now: Any, over: Any = over, first: bool = first) -> Any:
-            (k, j), v = above[e], walk.xs[above[e][0]][above[e][1]] if first else 1.0
-            total = (walk.raw(k, j, now(k)) * v).sum(axis=over, keepdims=True) / v
-            return total * walk.pulled(e[0], np.ones(np.shape(walk.z[e[0]])))[e[1]]
+        def edit(
+            e: Edge, g: Any, c: Any, now: Any,
+            over: Any = over, first: bool = first, scale: float = scale,
+        ) -> Any:  # fmt: skip
+            (k, j), links = above[e]
+            v = walk.xs[k][j] if first else 1.0
+            total = scale * (walk.raw(k, j, now(k)) * v).sum(axis=over, keepdims=True) / v
+            for m in [*links, e[0]]:
+                (slope,) = walk.pulled(m, np.ones(np.shape(walk.z[m]))).values()
+                total = total * slope
+            return total
 
         said = f"{spot.what} is broadcast in {spot.here}, and its gradient is "
         said += (

@@ -70,6 +70,10 @@ def factor(text: str) -> str:
     return f"({text})" if isinstance(whole, loose) else text
 
 
+SHORT = 3
+"""How many lines a helper function has that is one thought: a report points at the call of it."""
+
+
 class Where(NamedTuple):
     """A place in the forward pass: operation, number on the tape, scope path, line, expression."""
 
@@ -88,14 +92,15 @@ class Words:
 
     def __init__(self, walk: Backward) -> None:
         self.walk = walk
+        self.calls: dict[int, Place] = {}  # of a long function that is called from several places
         self.expressions = self._expressions()
         self.interior = self._interior()
 
     def _expressions(self) -> dict[int, tuple[Place, bool]]:
         """Give every operation an expression of the forward pass.
 
-        In a helper function, one that is called from several places, that is the call of it; the
-        second says whether the operation is what the call returns: the last one made in it.
+        In a helper function, a short one that is called from several places, that is the call of
+        it; the second says whether the operation is what the call returns: the last one made in it.
         """
         places = {k: p for k in range(len(self.walk.nodes)) if (p := self.walk.place(k))}
         calls: dict[int, set[Any]] = defaultdict(set)
@@ -109,8 +114,13 @@ class Words:
             chain = [place]
             while chain[-1].outer is not None:
                 chain.append(chain[-1].outer)
-            while len(chain) > 1 and len(calls[chain[-2].code]) == 1:
-                chain.pop()
+            while len(chain) > 1:
+                several = len(calls[chain[-2].code]) > 1
+                if several and chain[-2].lines <= SHORT:
+                    break
+                call = chain.pop()
+                if several:
+                    self.calls[k] = call
             shown = chain[-1]
             if shown is place:
                 found[k], last = (place, True), None
@@ -145,7 +155,8 @@ class Words:
                 inner = self.walk.place(k)
                 return f"`{inner.expression if inner else '?'}` in `{place.expression}`"
             target = f"{place.target} = " if place.target else ""
-            return f"`{target}{place.expression}`{self._which(k)}"
+            call = f" in `{self.calls[k].expression}`" if k in self.calls else ""
+            return f"`{target}{place.expression}`{self._which(k)}{call}"
         if t.primitive is None:
             return f"`{t.name}`" if t.name else f"a leaf of shape {t.shape}"
         return f"{t.primitive.name} " + (f"`{t.name}`" if t.name else f"of shape {_shape(t)}")
