@@ -12,6 +12,7 @@ from minigrad.explain.backward import Backward
 from minigrad.explain.walks import Walks
 from minigrad.testing import assert_same_gradients
 from tests.mistakes.__main__ import PAGES, right, tried
+from tests.mistakes.catalogue import Mistake
 
 QUICK = ("mlp", "softmax", "layer_norm", "batch_norm", "attention", "conv1d")
 
@@ -400,6 +401,18 @@ def gated_inputs(steps):
     return {name: 0.5 * rng.normal(size=size) for name, size in sizes.items()}
 
 
+def test_a_term_that_is_counted_twice_on_one_of_its_ways():
+    lstm = page("lstm")
+    edit = "dh * o * (1 - u**2)", "(dh + dh_next) * o * (1 - u**2)"
+    backward = Mistake(*edit, ("counted twice",), ("h = o * u",)).planted(lstm.backward)
+    best = compare_backward(lstm.forward, backward, lstm.draw(np.random.default_rng(0))).explain()[
+        0
+    ]
+    assert best.kind == "counted twice"
+    assert best.where.line.endswith("h = o * u")
+    assert '`h @ p["Wh"]`' in best.sentence
+
+
 def test_what_a_loop_within_each_step_makes_is_told_apart():
     inputs = gated_inputs(5)
     assert compare_backward(gated, gated_backward, inputs).ok
@@ -423,6 +436,97 @@ def test_an_expression_is_one_place_however_often_it_runs():
     assert {len(site) for site in sites} == {40}
     loop = next(site.place for site in sites if site.place.statement.startswith("for"))
     assert loop.expression == 'for x in p["x"]'
+
+
+def cell(x, h, w, b):
+    both = np.concatenate([h, x], axis=1)
+    z = np.tanh(both @ w + b)
+    s = np.sqrt(np.mean(z**2, axis=1, keepdims=True) + 0.1)
+    return z / s
+
+
+def stacked(p):
+    """Stack two layers of a normalised RNN on words, with a readout at every step."""
+    h1, h2, loss = p["h1"], p["h2"], 0
+    for t in range(len(p["which"])):
+        h1 = cell(p["words"][p["which"][t]], h1, p["w1"], p["b1"])
+        h2 = cell(h1, h2, p["w2"], p["b2"])
+        scores = h2 @ p["v"]
+        scores = scores - np.max(scores, axis=1, keepdims=True)
+        total = np.sum(np.exp(scores), axis=1, keepdims=True)
+        loss = loss - np.sum(p["hot"][t] * (scores - np.log(total)))
+    return loss
+
+
+def stacked_backward(p, start=1, axis=1, cut=slice(0, 3), tanh=lambda z: 1 - z**2, sign=-1):
+    steps, h1, h2 = [], start * p["h1"], start * p["h2"]
+    for t in range(len(p["which"])):
+        h1, one = cell_forward(p["words"][p["which"][t]], h1, p["w1"], p["b1"])
+        h2, two = cell_forward(h1, h2, p["w2"], p["b2"])
+        steps.append((one, two, h2))
+    d = {name: np.zeros_like(p[name]) for name in p if name not in ("which", "hot")}
+    dh1, dh2 = np.zeros_like(h1), np.zeros_like(h2)
+    for t in reversed(range(len(steps))):
+        one, two, h2 = steps[t]
+        raw = h2 @ p["v"]
+        e = np.exp(raw - raw.max(axis=1, keepdims=True))
+        dlog = -p["hot"][t]
+        dscores = dlog + e / e.sum(axis=1, keepdims=True) * sign * dlog.sum(axis=1, keepdims=True)
+        draw = dscores.copy()  # and through the maximum, line by line
+        draw[np.arange(len(raw)), raw.argmax(axis=1)] -= dscores.sum(axis=1)
+        d["v"] += h2.T @ draw
+        both, da = cell_backward(dh2 + draw @ p["v"].T, two, axis, lambda z: 1 - z**2)
+        d["w2"] += both.T @ da
+        d["b2"] += da.sum(axis=0)
+        dboth = da @ p["w2"].T
+        carry, dh2 = dh1, dboth[:, cut]
+        both, da = cell_backward(dboth[:, 3:] + carry, one, 1, tanh)
+        d["w1"] += both.T @ da
+        d["b1"] += da.sum(axis=0)
+        dboth = da @ p["w1"].T
+        dh1 = dboth[:, :3]
+        np.add.at(d["words"], p["which"][t], dboth[:, 3:])
+    return d | {"h1": dh1, "h2": dh2}
+
+
+def cell_forward(x, h, w, b):
+    both = np.concatenate([h, x], axis=1)
+    z = np.tanh(both @ w + b)
+    s = np.sqrt(np.mean(z**2, axis=1, keepdims=True) + 0.1)
+    return z / s, (both, z, s)
+
+
+def cell_backward(d, kept, axis, slope):
+    both, z, s = kept
+    dz = (d - z / s * np.mean(d * z / s, axis=axis, keepdims=True)) / s
+    return both, dz * slope(z)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "line", "said"),
+    [
+        ({"start": 0}, "initial state", "", "zeros for the initial `h1` and `h2`"),
+        ({"axis": 0}, "broadcast", "return z / s", "summed over axis 0: the wrong one"),
+        ({"cut": slice(-3, None)}, "permuted", "both =", "the last 3 elements"),
+        ({"tanh": lambda z: 1 - z}, "wrong derivative", "z = np.tanh", 'in `cell(p["words"]'),
+        ({"sign": 1}, "sign", "loss = loss -", "The sign is wrong"),
+    ],
+)
+def test_layers_from_one_function_and_a_softmax_line_by_line(wrong, kind, line, said):
+    rng = np.random.default_rng(2)
+    sizes = {"words": (5, 2), "w1": (5, 3), "w2": (6, 3), "b1": (3,), "b2": (3,), "v": (3, 4)}
+    inputs = {
+        name: rng.normal(size=size) for name, size in (sizes | {"h1": (2, 3), "h2": (2, 3)}).items()
+    }
+    inputs |= {
+        "which": rng.integers(0, 5, (4, 2)),
+        "hot": np.eye(4, dtype=int)[rng.integers(0, 4, (4, 2))],
+    }
+    assert compare_backward(stacked, stacked_backward, inputs).ok
+    found = compare_backward(stacked, lambda p: stacked_backward(p, **wrong), inputs).explain()
+    assert found[0].kind == kind
+    assert line in found[0].where.line
+    assert said in found[0].sentence
 
 
 # ---- the altered walk ----------------------------------------------------------------------------

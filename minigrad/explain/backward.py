@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,8 +58,11 @@ class Backward:
         self.nodes: list[Any] = between(None, [loss])[0]
         self.number = {t: k for k, t in enumerate(self.nodes)}
         self.end = len(self.nodes) - 1
-        self.xs = [t.xs if isinstance(t.primitive, Joint) else _wide(t.xs) for t in self.nodes]
-        self.z = [_wide(t.value) for t in self.nodes]
+        same: dict[int, Any] = {}  # so that what was one array is one array still
+        self.z = [_wide(t.value, same) for t in self.nodes]
+        self.xs = [
+            t.xs if isinstance(t.primitive, Joint) else _wide(t.xs, same) for t in self.nodes
+        ]
         self.leaves = {k for k, t in enumerate(self.nodes) if t.primitive is None}
         self.edges = [
             {j: self.number[s] for j, s in enumerate(t.inputs) if s in self.number and _rule(t, j)}
@@ -177,9 +180,9 @@ class Backward:
             if not isinstance(m, Outputs)
         }
 
-    def replay(self, leaf: int, value: Any) -> Backward:
-        """Run the forward pass again, in float64, with another value of one leaf."""
-        again, new = copy.copy(self), {leaf: value}
+    def replay(self, values: Mapping[int, Any]) -> Backward:
+        """Run the forward pass again, in float64, with other values of some leaves."""
+        again, new = copy.copy(self), dict(values)
         again.xs = list(self.xs)
         for k, t in enumerate(self.nodes):
             known = [self.number.get(s) for s in t.inputs]
@@ -290,8 +293,10 @@ def _shaken(c: Any, eps: float, rng: np.random.Generator) -> Any:
     return c * (1 + eps * rng.uniform(-1, 1, np.shape(c)))
 
 
-def _wide(x: Any) -> Any:
+def _wide(x: Any, same: dict[int, Any]) -> Any:
     if isinstance(x, tuple):
-        return type(x)([_wide(y) for y in x]) if isinstance(x, Outputs) else tuple(map(_wide, x))
-    floating = isinstance(x, np.ndarray) and x.dtype.kind == "f"
-    return x.astype(np.float64, copy=False) if floating else x
+        parts = [_wide(part, same) for part in x]
+        return type(x)(parts) if isinstance(x, Outputs) else tuple(parts)
+    if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
+        return x
+    return same.setdefault(id(x), x.astype(np.float64, copy=False))

@@ -110,7 +110,7 @@ class Case:
             for sign in (1, -1):
                 y = x.copy()
                 y[at] += sign * step
-                values.append(self.walk.replay(k, y).loss)
+                values.append(self.walk.replay({k: y}).loss)
             return values[0] - values[1]
 
         third = (8 * difference(h) - difference(2 * h)) / (12 * h)

@@ -59,17 +59,17 @@ def _initial(walk: Backward) -> set[int]:
 
 def started(walk: Backward, words: Words, given: Mapping[int, Any]) -> Iterator[Mistake]:
     """The states that the gradients are made from start with zeros, not with the initial state."""
-    for leaf in sorted(_initial(walk)):
-        if np.any(walk.z[leaf]):
-            with np.errstate(all="ignore"):
-                again = walk.replay(leaf, np.zeros(np.shape(walk.z[leaf])))
-                again.run()
-            yield Mistake(
-                "initial state", 1.2, {},
-                lambda leaf=leaf: "the values that the gradients are made from were computed with "  # type: ignore[misc]
-                f"zeros for the initial state {words.value(leaf)}",
-                gives={k: again.cots[k] for k in given if k in again.cots}, at=walk.uses[leaf][0],
-            )  # fmt: skip
+    initial = [s for s in sorted(_initial(walk)) if np.any(walk.z[s])]
+    for some in [[s] for s in initial] + [initial] * (len(initial) > 1):
+        again = walk.replay({s: np.zeros(np.shape(walk.z[s])) for s in some})
+        with np.errstate(all="ignore"):
+            again.run()
+        said = constantly(
+            "the values that the gradients are made from were computed with zeros for the initial "
+            + " and ".join([words.value(s) for s in some])
+        )
+        gives = {k: again.cots[k] for k in given if k in again.cots}
+        yield Mistake("initial state", 1.2, {}, said, gives=gives, at=walk.uses[some[0]][0])
 
 
 def _others(walk: Backward, words: Words, leaf: int, initial: set[int]) -> Iterator[Found]:
