@@ -1,16 +1,17 @@
 """Explanations of a wrong gradient: which mistake in the backward pass would give these numbers.
 
-backward    the recorded backward pass, to be walked again with some lines changed
+backward    the recorded backward pass      walks    walked again with some lines changed
 words       names for its quantities, as the user wrote them
 spot        where mistakes are made, and what a mistake is
 local       mistakes in one derivative      forms    wrong derivatives people write
-exchanged   one quantity in the place of another
-blocks      parts of an array in each other's places
-chains      functions composed of several operations
-leaves      gradients that are ready, and returned wrongly
-spans       mistakes made at some time steps only
+operands    another value                   pool     those there are
+gradients   another gradient                leaves   one that is ready, and returned wrongly
+shapes      axes and transposes             blocks   parts of an array in each other's places
+chains      functions of several operations spans    some time steps only
+trial       mistakes held to the numbers    fitted   those that the numbers ask for
 search      all of them tried, and what fits
 case        a loss and the gradients derived by hand for it
+chain_rule  the chain rule of a small graph, written out
 """
 
 from .case import Case, Divergence

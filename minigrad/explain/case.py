@@ -13,7 +13,8 @@ import numpy as np
 from ..graph import Graph
 from ..tensor import Tensor
 from .backward import Backward
-from .search import Explanation, Explanations, Search, explain
+from .search import Explanation, Explanations, explain
+from .trial import Trial
 from .words import Where, Words
 
 __all__ = ["Case", "Divergence"]
@@ -159,9 +160,9 @@ class Case:
         wrong = Explanations([self._shape(name) for name in shapes if name in self.keys])
         if wrong:
             return wrong
-        return explain(self._search(), seconds)
+        return explain(self._trial(), seconds)
 
-    def _search(self) -> Search:
+    def _trial(self) -> Trial:
         given, rtol = {}, PRECISION[8]
         for name, m in self.manual.items():
             k = self.keys[name]
@@ -169,7 +170,7 @@ class Case:
                 given[k] = np.asarray(m)
                 width = min(m.itemsize, self.walk.nodes[k].value.dtype.itemsize, 8)
                 rtol = max(rtol, PRECISION[width])
-        return Search(self.walk, self.words, given, rtol)
+        return Trial(self.walk, self.words, given, rtol)
 
     def _shape(self, name: str) -> Explanation:
         """Explain a gradient of the wrong shape."""
@@ -208,7 +209,7 @@ class Case:
         """
         found: dict[Tensor, tuple[float, str]] = {}
         if best is not None and best.mistake is not None and best.kind != "nearest":
-            for k, error in self._search().errors_everywhere(best.mistake).items():
+            for k, error in self._trial().errors_everywhere(best.mistake).items():
                 found[self.walk.nodes[k]] = error, ""
             if best.mistake.edits:
                 t = self.walk.nodes[max(k for k, _ in best.mistake.edits)]
