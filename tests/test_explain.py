@@ -506,7 +506,7 @@ def cell_backward(d, kept, axis, slope):
     ("wrong", "kind", "line", "said"),
     [
         ({"start": 0}, "initial state", "", "zeros for the initial `h1` and `h2`"),
-        ({"axis": 0}, "broadcast", "return z / s", "summed over axis 0: the wrong one"),
+        ({"axis": 0}, "broadcast", "return z / s", "summed over the wrong axis 0"),
         ({"cut": slice(-3, None)}, "permuted", "both =", "the last 3 elements"),
         ({"tanh": lambda z: 1 - z}, "wrong derivative", "z = np.tanh", 'in `cell(p["words"]'),
         ({"sign": 1}, "sign", "loss = loss -", "The sign is wrong"),

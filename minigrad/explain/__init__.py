@@ -7,7 +7,8 @@ local       mistakes in one derivative      forms    wrong derivatives people wr
 operands    another value                   pool     those there are
 gradients   another gradient                leaves   one that is ready, and returned wrongly
 shapes      axes and transposes             blocks   parts of an array in each other's places
-chains      functions of several operations spans    some time steps only
+chains      functions of several operations calls    every call of one
+spans       some time steps only
 trial       mistakes held to the numbers    fitted   those that the numbers ask for
 search      all of them tried, and what fits
 case        a loss and the gradients derived by hand for it

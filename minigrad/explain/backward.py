@@ -105,11 +105,15 @@ class Backward:
         s, site = self.edges[k][j], self.site_of.get(k)
         if site is None or len(site) < 2:
             return False
-        if s in self.leaves:
+        if s < site.members[0]:  # before the first step
             later = site.members[self.rank[k] + 1 :][:1]
-            return any(self.carries(m, j) for m in later if self.edges[m].get(j) not in self.leaves)
+            return any(self.carries(m, j) for m in later if self.edges[m].get(j, s) != s)
         before = site.members[self.rank[k] - 1] if self.rank[k] else -1
         return s > before and self.step(s) < self.step(k)
+
+    def initial(self, s: int) -> bool:
+        """Whether a node is an initial state."""
+        return any(not self.rank[k] and self.carries(k, j) for k, j in self.into(s))
 
     def beside(self, k: int, m: int, other: int) -> int | None:
         """Find what is to `other`, of another step or call of a function, as m is to node k."""

@@ -51,10 +51,7 @@ def returned(
 
 def _initial(walk: Backward) -> set[int]:
     """Collect the initial states."""
-    return {
-        s for k, j in walk.contributions
-        if (s := walk.edges[k][j]) in walk.leaves and walk.carries(k, j)
-    }  # fmt: skip
+    return {s for s in walk.leaves if walk.initial(s)}
 
 
 def started(walk: Backward, words: Words, given: Mapping[int, Any]) -> Iterator[Mistake]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain, permutations
 from typing import Any
 
@@ -34,19 +34,26 @@ def operands(spot: Spot, pool: Pool) -> Iterator[Mistake]:
         for kind, cost, says, values in chain(_together(spot, pool, now, i), _spoilt(pool, now)):
             by = {
                 e: (i, v)
-                for part, vs in zip(parts, values, strict=True)
+                for part, vs, old in zip(parts, values, now, strict=True) if vs is not old
                 for e, v in zip(part.edges, vs, strict=True)
-            }
+            }  # fmt: skip
             last = values[-1][-1]
             if own and any(np.array_equal(last, v) for v in (spot.x, spot.z)):
                 kind = (
                     "wrong derivative"  # taken at the output instead of the input, or the reverse
                 )
-            yield spot.mistake(
+            its = spot if len(by) == len(spot.edges) else _narrowed(spot, by)
+            yield its.mistake(
                 kind, cost, _replaced(walk, by),
                 "{passes} uses {other} where {old} belongs; {right}",
-                other=says, old=spot.here if i < 0 else spot.words.marked(spot.k, i),
+                other=says, old=its.here if i < 0 else its.words.marked(its.k, i),
             )  # fmt: skip
+
+
+def _narrowed(spot: Spot, edges: Collection[Edge]) -> Spot:
+    """Give the spot of some of the edges of a group only."""
+    assert isinstance(spot, Group)
+    return Group(spot.kind, [part for part in spot.spots if part.edges[0] in edges])
 
 
 def _replaced(walk: Backward, by: dict[Edge, tuple[int, Any]]) -> Edit:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from .blocks import assigned, exchanged, masked, misplaced, repeated, shifted
+from .calls import everywhere
 from .chains import chains, composed
 from .fitted import combined, fitted
 from .gradients import crossed, gradients, mixed, overwritten, partial
@@ -28,7 +29,7 @@ from .local import derivatives, plain, scaled, switched
 from .operands import aliased, factors, operands
 from .pool import Pool
 from .shapes import reductions, reordered, transposes
-from .spans import accumulated, carried_on, kept, shortened, spans
+from .spans import accumulated, carried_on, kept, reversed_steps, shortened, spans
 from .spot import Mistake, Spot, groups, spots
 from .trial import Array, Trial, left_of
 from .words import Where
@@ -44,7 +45,7 @@ KEPT = 300
 
 EVERYWHERE = (
     plain, scaled, derivatives, transposes, reductions, accumulated, reordered, switched, masked,
-    misplaced, repeated, shifted, gradients, partial,
+    misplaced, repeated, shifted, gradients, partial, reversed_steps,
 )  # fmt: skip
 """What is tried at every spot, with nothing but the spot."""
 
@@ -141,6 +142,7 @@ def mistakes(trial: Trial) -> list[Mistake]:
     add(shortened(walk, words, set(wrong)))
     add(started(walk, words, trial.manual))
     add(returned(walk, words, trial.manual, wrong, trial.rtol))
+    add(list(everywhere(walk, found)))
     return sorted(found, key=trial.rank)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from .backward import Backward, Edge, Edit
+from .local import fit
 from .spot import Mistake, Spot
 
 __all__ = ["PRODUCTS", "reductions", "reordered", "transposes"]
@@ -126,12 +128,18 @@ def reductions(spot: Spot) -> Iterator[Mistake]:
             "{passes} is summed over all axes, to one number for the shape {shape}",
             shape=np.shape(c),
         )  # fmt: skip
+    if shared and np.size(c) > 1:
+        yield spot.mistake(
+            "broadcast", 1.15, lambda e, g, c, now: np.full_like(c, c.mean()),
+            "{passes} is averaged over all axes, to one number for the shape {shape}",
+            shape=np.shape(c),
+        )  # fmt: skip
     if shared and _square(g):
         yield spot.mistake(
             "broadcast", 0.9, _of(walk, _turned),
             "{what} is broadcast in {here}, and its gradient is summed over the wrong axis",
         )  # fmt: skip
-    if shared and np.ndim(c) == np.ndim(g):
+    if shared:
         yield from _wrong_axes(spot)
 
 
@@ -160,13 +168,19 @@ def _wrong_axes(spot: Spot) -> Iterator[Mistake]:
         s = walk.edges[links[-1]][next(iter(walk.edges[links[-1]]))] if links else walk.edges[k][j]
         if s in walk.leaves or walk.site_of[s].op not in ("sum", "mean"):
             return
+        if np.shape(walk.z[k]) != np.shape(walk.xs[s][0]):
+            return
         above[s, next(iter(walk.edges[s]))] = (k, j), links
-    axes = [(a,) for a, n in enumerate(np.shape(spot.c)) if n > 1]
-    whole, part = np.size(walk.xs[s][0]) // np.size(walk.z[s]), np.shape(walk.xs[s][0])
-    for over, first, mean in itertools.product([*axes, ()], (False, True), (False, True)):
-        if mean and (walk.site_of[s].op != "mean" or not over or part[over[0]] == whole):
+    shape = np.shape(spot.g)
+    kept = (1,) * (len(shape) - np.ndim(spot.c)) + np.shape(spot.c)
+    right = tuple([a for a, n in enumerate(kept) if n < shape[a]])
+    axes = [(a,) for a, n in enumerate(shape) if n > 1] + [tuple(range(len(shape))), ()]
+    whole = math.prod([shape[a] for a in right])
+    for over, first, mean in itertools.product(axes, (False, True), (False, True)):
+        number = math.prod([shape[a] for a in over])
+        if over == right or (mean and (walk.site_of[s].op != "mean" or number in (1, whole))):
             continue
-        scale = whole / part[over[0]] if mean else 1.0  # a mean over the wrong axis, and not a sum
+        scale = whole / number if mean else 1.0  # a mean over the wrong axis, and not a sum
 
         def edit(
             e: Edge, g: Any, c: Any, now: Any,
@@ -182,9 +196,10 @@ def _wrong_axes(spot: Spot) -> Iterator[Mistake]:
 
         said = f"{spot.what} is broadcast in {spot.here}, and its gradient is "
         said += (
-            f"summed over axis {over[0]}: the wrong one"
+            f"summed over {'the wrong axis' if len(over) == 1 else 'the axes'} "
+            + " and ".join(map(str, over))
             if over
-            else ("not summed: what the other elements pass to it is missing")
+            else "not summed: what the other elements pass to it is missing"
         )
         yield Mistake(
             "broadcast" if over else "missing term", 1.0 + 0.1 * first, dict.fromkeys(above, edit),
@@ -195,6 +210,14 @@ def _wrong_axes(spot: Spot) -> Iterator[Mistake]:
 def reordered(spot: Spot) -> Iterator[Mistake]:
     """The elements of a gradient in another order: a reshape where a transpose belongs."""
     shape = np.shape(spot.c)
+    moves = spot.family == "linear" and not spot.several and np.shape(spot.g) == shape
+    if moves and not np.array_equal(spot.g, spot.c):
+        yield spot.mistake(
+            "transpose" if spot.op == "transpose" else "permuted", 1.05,
+            lambda e, g, c, now: fit(g, c),
+            "the elements of the gradient of {here} are not put back into the order that they have "
+            "in {what}",
+        )  # fmt: skip
     if spot.several or not 2 <= len(shape) <= 4 or not (spot.leaf or spot.family == "linear"):
         return
     for order in list(itertools.permutations(range(len(shape))))[1:]:

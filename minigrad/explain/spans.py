@@ -13,7 +13,7 @@ from .pool import constantly
 from .spot import Mistake, Spot
 from .words import Words
 
-__all__ = ["accumulated", "carried_on", "kept", "shortened", "spans"]
+__all__ = ["accumulated", "carried_on", "kept", "reversed_steps", "shortened", "spans"]
 
 
 def spans(spot: Spot, mistake: Mistake) -> Iterator[Mistake]:
@@ -56,7 +56,7 @@ def _at(spot: Spot, mistake: Mistake, mode: str, steps: list[int]) -> Mistake:
         mistake, edits={e: mistake.edits[e] for e in edges}, steps=tuple(steps),
         cost=mistake.cost + 0.4, says=lambda: when + mistake.says(),
     )  # fmt: skip
-    state, initial = spot.carried, start in walk.leaves
+    state, initial = spot.carried, walk.initial(start)
     if mistake.kind != "missing term":
         if mode == "first" and initial and state and mistake.kind != "sign":
             return replace(some, kind="initial state")
@@ -137,6 +137,19 @@ def accumulated(spot: Spot) -> Iterator[Mistake]:
         )  # fmt: skip
 
 
+def reversed_steps(spot: Spot) -> Iterator[Mistake]:
+    """The gradients of all steps are passed on in reverse order: of a pass from right to left."""
+    sources = [spot.walk.edges[k][j] for k, j in spot.edges]
+    distinct = len(set(sources)) == len(sources) > 1
+    if distinct and max(sources) < min(spot.edges)[0] and not spot.several:
+        moves = dict(zip(spot.edges, reversed(sources), strict=True))
+        mistake = spot.mistake(
+            "permuted", 1.2, lambda e, g, c, now: c,
+            "what {here} passes to {what} is put in reverse order of the steps",
+        )  # fmt: skip
+        yield replace(mistake, moves=moves)
+
+
 def kept(spot: Spot, parts: Sequence[Spot]) -> Iterator[Mistake]:
     """Of all that flows into one quantity one term is kept: it is assigned and not added."""
     walk = spot.walk
@@ -184,7 +197,7 @@ def shortened(walk: Backward, words: Words, wrong: set[int]) -> Iterator[Mistake
     starts: dict[Any, int] = {}
     for k, j in walk.contributions:
         s = walk.edges[k][j]
-        if s in walk.leaves and walk.carries(k, j) and len(walk.site_of[k]) > 1:
+        if walk.carries(k, j) and not walk.rank[k]:
             later = walk.site_of[k].members[walk.rank[k] + 1]
             starts[walk.site_of[walk.edges[later][j]]] = s
     steps = sorted(set(loop.values()))

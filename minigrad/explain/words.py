@@ -210,9 +210,12 @@ class Words:
         return self.expressions.get(k, (None, True))[1]
 
     def everywhere(self, ks: Sequence[int]) -> bool:
-        """Whether nodes are one expression of a function, in several calls of it."""
-        lines = {place.line_of_code for k in ks if (place := self.walk.place(k))}
-        return len(lines) == 1 < len({self.expressions[k][0].site for k in ks})
+        """Whether nodes are expressions of a function, each in several calls of it."""
+        calls: dict[Any, set[Any]] = defaultdict(set)
+        for k in ks:
+            if place := self.walk.place(k):
+                calls[place.line_of_code].add(self.expressions[k][0].site)
+        return all(len(some) > 1 for some in calls.values())
 
     def where(self, k: int, called: bool = True) -> Where:
         """Describe the place of a node, in a function where that is called or in itself."""
