@@ -458,7 +458,17 @@ def stacked(p):
     return loss
 
 
-def stacked_backward(p, start=1, axis=1, cut=slice(0, 3), tanh=lambda z: 1 - z**2, sign=-1):
+def slope(z):
+    return 1 - z**2
+
+
+def flat(z):
+    return 1 - z
+
+
+def stacked_backward(
+    p, start=1, axis=1, cut=slice(0, 3), cut1=slice(0, 3), slopes=(slope, slope), sign=-1
+):
     steps, h1, h2 = [], start * p["h1"], start * p["h2"]
     for t in range(len(p["which"])):
         h1, one = cell_forward(p["words"][p["which"][t]], h1, p["w1"], p["b1"])
@@ -475,16 +485,16 @@ def stacked_backward(p, start=1, axis=1, cut=slice(0, 3), tanh=lambda z: 1 - z**
         draw = dscores.copy()  # and through the maximum, line by line
         draw[np.arange(len(raw)), raw.argmax(axis=1)] -= dscores.sum(axis=1)
         d["v"] += h2.T @ draw
-        both, da = cell_backward(dh2 + draw @ p["v"].T, two, axis, lambda z: 1 - z**2)
+        both, da = cell_backward(dh2 + draw @ p["v"].T, two, axis, slopes[1])
         d["w2"] += both.T @ da
         d["b2"] += da.sum(axis=0)
         dboth = da @ p["w2"].T
         carry, dh2 = dh1, dboth[:, cut]
-        both, da = cell_backward(dboth[:, 3:] + carry, one, 1, tanh)
+        both, da = cell_backward(dboth[:, 3:] + carry, one, 1, slopes[0])
         d["w1"] += both.T @ da
         d["b1"] += da.sum(axis=0)
         dboth = da @ p["w1"].T
-        dh1 = dboth[:, :3]
+        dh1 = dboth[:, cut1]
         np.add.at(d["words"], p["which"][t], dboth[:, 3:])
     return d | {"h1": dh1, "h2": dh2}
 
@@ -508,7 +518,9 @@ def cell_backward(d, kept, axis, slope):
         ({"start": 0}, "initial state", "", "zeros for the initial `h1` and `h2`"),
         ({"axis": 0}, "broadcast", "return z / s", "summed over the wrong axis 0"),
         ({"cut": slice(-3, None)}, "permuted", "both =", "the last 3 elements"),
-        ({"tanh": lambda z: 1 - z}, "wrong derivative", "z = np.tanh", 'in `cell(p["words"]'),
+        ({"slopes": (flat, slope)}, "wrong derivative", "z = np.tanh", 'in `cell(p["words"]'),
+        ({"slopes": (flat, flat)}, "wrong derivative", "z = np.tanh", "in every call of `cell`"),
+        ({"cut": slice(-3, None), "cut1": slice(-3, None)}, "permuted", "both =", "In every call"),
         ({"sign": 1}, "sign", "loss = loss -", "The sign is wrong"),
     ],
 )
@@ -527,6 +539,56 @@ def test_layers_from_one_function_and_a_softmax_line_by_line(wrong, kind, line, 
     assert found[0].kind == kind
     assert line in found[0].where.line
     assert said in found[0].sentence
+
+
+def right_to_left(p):
+    """Run from right to left, from one state for all rows, with a softmax over the steps."""
+    h, states = p["h"] + np.zeros((2, 1)), []
+    for x in [p["x"][t] for t in range(5)][::-1]:
+        h = np.tanh(x + h @ p["w"])
+        states.append(h)
+    e = np.exp(np.stack(states))
+    share = e / np.sum(e, axis=0)
+    return np.sum(share * p["r"][::-1])
+
+
+def right_to_left_backward(p, back=True, put=True, full=True, first=0):
+    hs = [p["h"] + np.zeros((2, 1))]
+    for t in range(5):
+        hs.append(np.tanh(p["x"][4 - t] + hs[-1] @ p["w"]))
+    e = np.exp(hs[1:])
+    share = e / e.sum(axis=0)
+    dshare = p["r"][::-1]
+    ds = share * (dshare - (share * dshare).sum(axis=0)) if full else share * (1 - share) * dshare
+    dw, dx, carry = 0, [], 0
+    for t in reversed(range(first, 5)):
+        da = (ds[t] + carry) * (1 - hs[t + 1] ** 2)
+        dw = dw + hs[t].T @ da
+        dx.append(da)
+        carry = da @ p["w"].T
+    dx = np.array(dx + [np.zeros_like(da)] * first)
+    d = {"w": dw, "x": dx if back else dx[::-1], "r": share[::-1] if put else share}
+    return d | {"h": carry.sum(axis=0)}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "said"),
+    [
+        ({"back": False}, "permuted", "in reverse order of the steps"),
+        ({"put": False}, "permuted", "not put back into the order"),
+        ({"full": False}, "missing term", "its gradient is not summed"),
+        ({"first": 1}, "truncated", "leaves out the first 1 of 5 steps"),
+    ],
+)
+def test_a_pass_from_right_to_left(wrong, kind, said):
+    rng = np.random.default_rng(0)
+    sizes = {"h": (3,), "w": (3, 3), "x": (5, 2, 3), "r": (5, 2, 3)}
+    inputs = {name: 0.5 * rng.normal(size=size) for name, size in sizes.items()}
+    assert compare_backward(right_to_left, right_to_left_backward, inputs).ok
+    report = compare_backward(right_to_left, lambda p: right_to_left_backward(p, **wrong), inputs)
+    best = report.explain()[0]
+    assert best.kind == kind
+    assert said in best.sentence
 
 
 # ---- the altered walk ----------------------------------------------------------------------------

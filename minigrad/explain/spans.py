@@ -191,9 +191,7 @@ def shortened(walk: Backward, words: Words, wrong: set[int]) -> Iterator[Mistake
     """The loop backwards leaves out its last steps or its first; the state ends there."""
     if walk.length < 2:
         return
-    loop = {
-        k: walk.step(k) for site in walk.sites if len(site) == walk.length for k in site.members
-    }
+    loop = _loop(walk)
     starts: dict[Any, int] = {}
     for k, j in walk.contributions:
         s = walk.edges[k][j]
@@ -208,6 +206,22 @@ def shortened(walk: Backward, words: Words, wrong: set[int]) -> Iterator[Mistake
             yield _without(walk, loop, starts, dropped, {})
             if rows:
                 yield _without(walk, loop, starts, dropped, dict.fromkeys(rows, keep))
+
+
+def _loop(walk: Backward) -> dict[int, int]:
+    """Give the step of every node in the loop: of the sites in time with one that has a state."""
+    whole = [site for site in walk.sites if len(site) == walk.length]
+    last = [(site.members, site.members[-1]) for site in whole]
+    clock = next((ks for ks, k in last if any(walk.carries(k, j) for j in walk.edges[k])), None)
+    if clock is None:
+        return {}
+    before, after = [-1, *clock[:-1]], [*clock[1:], walk.end + 1]
+    return {
+        k: walk.step(k)
+        for site in whole
+        if all(b < k < a for b, k, a in zip(before, site.members, after, strict=True))
+        for k in site.members
+    }
 
 
 def _rows(walk: Backward, loop: dict[int, int], n: int, wrong: set[int]) -> set[Edge]:
