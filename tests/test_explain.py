@@ -552,7 +552,7 @@ def right_to_left(p):
     return np.sum(share * p["r"][::-1])
 
 
-def right_to_left_backward(p, back=True, put=True, full=True, first=0):
+def right_to_left_backward(p, back=True, roll=0, put=True, full=True, first=0):
     hs = [p["h"] + np.zeros((2, 1))]
     for t in range(5):
         hs.append(np.tanh(p["x"][4 - t] + hs[-1] @ p["w"]))
@@ -566,7 +566,7 @@ def right_to_left_backward(p, back=True, put=True, full=True, first=0):
         dw = dw + hs[t].T @ da
         dx.append(da)
         carry = da @ p["w"].T
-    dx = np.array(dx + [np.zeros_like(da)] * first)
+    dx = np.roll(dx + [np.zeros_like(da)] * first, roll, 0)
     d = {"w": dw, "x": dx if back else dx[::-1], "r": share[::-1] if put else share}
     return d | {"h": carry.sum(axis=0)}
 
@@ -575,6 +575,7 @@ def right_to_left_backward(p, back=True, put=True, full=True, first=0):
     ("wrong", "kind", "said"),
     [
         ({"back": False}, "permuted", "in reverse order of the steps"),
+        ({"roll": 1}, "wrong step", "of the next step belongs"),
         ({"put": False}, "permuted", "not put back into the order"),
         ({"full": False}, "missing term", "its gradient is not summed"),
         ({"first": 1}, "truncated", "leaves out the first 1 of 5 steps"),

@@ -12,7 +12,6 @@ from typing import Any
 
 from .backward import Backward
 from .spot import Mistake
-from .words import SHORT
 
 __all__ = ["everywhere"]
 
@@ -22,7 +21,10 @@ call."""
 
 
 def everywhere(walk: Backward, mistakes: Iterable[Mistake]) -> Iterator[Mistake]:
-    """Put the mistakes that are alike, one in each call of a long function, together."""
+    """Put the mistakes that are alike, one in each call of a function, together.
+
+    Of a function of one line the calls are a group of spots already.
+    """
     frames = {k: dict(_frames(walk, k)) for k in range(len(walk.nodes))}
     calls: dict[int, set[Any]] = defaultdict(set)
     for some in frames.values():
@@ -50,11 +52,11 @@ def everywhere(walk: Backward, mistakes: Iterable[Mistake]) -> Iterator[Mistake]
 
 
 def _frames(walk: Backward, k: int) -> Iterator[tuple[Frame, Any]]:
-    """List the calls of long functions that a node was made in, each with its place in there."""
+    """List the calls that a node was made in, each with its place in there."""
     inner = place = walk.place(k)
     while place is not None and place.outer is not None:
         call = place.outer
-        if place.lines > SHORT and inner is not None:
+        if place.lines > 1 and inner is not None:
             within = inner.site[: len(inner.site) - len(call.site)]
             yield (place.function, place.code, call.site, call.expression), within
         place = call
@@ -65,7 +67,7 @@ def _named(walk: Backward, frame: Frame, mistakes: list[Mistake]) -> dict[str, l
     leaves = {walk.nodes[k].name for k in walk.leaves} - {None}
     found = defaultdict(list)
     for mistake in mistakes:
-        text = mistake.says().replace(f" in `{frame[3]}`", "")
+        text = re.sub(rf"( in )?`(\w+ = )?{re.escape(frame[3])}`", "", mistake.says())
         found[re.sub(r"\w+", lambda word: "" if word[0] in leaves else word[0], text)].append(
             mistake
         )

@@ -51,6 +51,12 @@ def plain(spot: Spot) -> Iterator[Mistake]:
             "the derivative of {here} is left out: its gradient is passed to all elements of "
             "{what} as it is; {right}",
         )  # fmt: skip
+        share = np.size(spot.z) / np.size(spot.x)
+        yield spot.mistake(
+            "wrong derivative", 1.0, lambda e, g, c, now: _back(spot, g, c) * share,
+            "the gradient of {here} is shared by all elements of {what}, as if it were a mean; "
+            "{right}",
+        )  # fmt: skip
 
 
 def _back(spot: Spot, g: Any, c: Any) -> Any:

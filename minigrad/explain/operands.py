@@ -190,7 +190,7 @@ def aliased(walk: Backward, words: Words, pool: Pool) -> Iterator[Mistake]:
         for kind, cost, says, others in _overwriting(pool, values):
             by = {e: (i, v) for found, v in zip(places, others, strict=True) for e, i in found}
             yield Mistake(
-                kind if kind == "wrong step" else "overwritten", cost + 0.1,
+                kind if kind in ("wrong step", "initial state") else "overwritten", cost + 0.1,
                 dict.fromkeys(by, _replaced(walk, by)),
                 lambda name=name, says=says: f"wherever the gradients need {name()}, {says()} is "  # type: ignore[misc]
                 "used: was it overwritten?",

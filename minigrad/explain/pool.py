@@ -109,6 +109,9 @@ class Pool:
                 if new([last] * n):
                     said = "its value of the last step, at every step,"
                     yield "overwritten", 1.25, constantly(said), [last] * n
+        if n > 1 and new([0 * now[0], *now[1:]]):
+            said = "zeros at the first step"
+            yield "initial state", 1.2, constantly(said), [0 * now[0], *now[1:]]
         for values, text in _reordered(now):
             if new(values):
                 yield "permuted", 1.3, constantly(text), values

@@ -29,7 +29,7 @@ from .local import derivatives, plain, scaled, switched
 from .operands import aliased, factors, operands
 from .pool import Pool
 from .shapes import reductions, reordered, transposes
-from .spans import accumulated, carried_on, kept, reversed_steps, shortened, spans
+from .spans import accumulated, carried_on, exchanged_steps, kept, shortened, spans
 from .spot import Mistake, Spot, groups, spots
 from .trial import Array, Trial, left_of
 from .words import Where
@@ -45,7 +45,7 @@ KEPT = 300
 
 EVERYWHERE = (
     plain, scaled, derivatives, transposes, reductions, accumulated, reordered, switched, masked,
-    misplaced, repeated, shifted, gradients, partial, reversed_steps,
+    misplaced, repeated, shifted, gradients, partial, exchanged_steps,
 )  # fmt: skip
 """What is tried at every spot, with nothing but the spot."""
 

@@ -13,7 +13,7 @@ from .pool import constantly
 from .spot import Mistake, Spot
 from .words import Words
 
-__all__ = ["accumulated", "carried_on", "kept", "reversed_steps", "shortened", "spans"]
+__all__ = ["accumulated", "carried_on", "exchanged_steps", "kept", "shortened", "spans"]
 
 
 def spans(spot: Spot, mistake: Mistake) -> Iterator[Mistake]:
@@ -137,17 +137,22 @@ def accumulated(spot: Spot) -> Iterator[Mistake]:
         )  # fmt: skip
 
 
-def reversed_steps(spot: Spot) -> Iterator[Mistake]:
-    """The gradients of all steps are passed on in reverse order: of a pass from right to left."""
+def exchanged_steps(spot: Spot) -> Iterator[Mistake]:
+    """What is passed on at one step is put where that of another belongs: `d[t - 1]` for `d[t]`."""
     sources = [spot.walk.edges[k][j] for k, j in spot.edges]
     distinct = len(set(sources)) == len(sources) > 1
-    if distinct and max(sources) < min(spot.edges)[0] and not spot.several:
-        moves = dict(zip(spot.edges, reversed(sources), strict=True))
+    if not distinct or max(sources) >= min(spot.edges)[0] or spot.several:
+        return
+    for kind, order, said in (
+        ("permuted", sources[::-1], "in reverse order of the steps"),
+        ("wrong step", sources[1:] + sources[:1], "where that of the next step belongs"),
+        ("wrong step", sources[-1:] + sources[:-1], "where that of the step before belongs"),
+    ):
         mistake = spot.mistake(
-            "permuted", 1.2, lambda e, g, c, now: c,
-            "what {here} passes to {what} is put in reverse order of the steps",
+            kind, 1.2, lambda e, g, c, now: c, "what {here} passes to {what} is put {said}",
+            said=constantly(said),
         )  # fmt: skip
-        yield replace(mistake, moves=moves)
+        yield replace(mistake, moves=dict(zip(spot.edges, order, strict=True)))
 
 
 def kept(spot: Spot, parts: Sequence[Spot]) -> Iterator[Mistake]:
