@@ -41,9 +41,18 @@ class Place(NamedTuple):
     outer: Place | None = None
 
     @property
+    def chain(self) -> list[Place]:
+        """The expression, the call that it was made in, the call that that was made in."""
+        return [self, *(self.outer.chain if self.outer else ())]
+
+    def within(self, call: Place | None) -> tuple[Any, ...]:
+        """What is the same for every call of the function that `call`, one of the chain, calls."""
+        return self.site[: len(self.site) - len(call.site if call else ())]
+
+    @property
     def line_of_code(self) -> tuple[Any, ...]:
         """What is the same for every call of the function that the expression is in."""
-        return self.site[: len(self.site) - len(self.outer.site if self.outer else ())]
+        return self.within(self.outer)
 
     def __str__(self) -> str:
         text = f"{self.file}, line {self.line}, in {self.function}: {self.statement}"
@@ -62,7 +71,7 @@ def caller(walk: Any) -> tuple[Place, Any]:
     while frame.f_code.co_filename.startswith((HERE, NUMPY)):
         if frame.f_code is walk and node is None:
             node = frame.f_locals["node"]
-        inside += [id(frame.f_code), _instruction(frame)]
+        inside += [id(frame.f_code), _instruction(frame.f_code, frame.f_lasti)]
         if frame.f_back is None:
             break
         frame = frame.f_back
@@ -74,12 +83,13 @@ def caller(walk: Any) -> tuple[Place, Any]:
         for frame in frames[:0:-1]:
             outer = _placed(frame, (), outer)
     else:
-        inside += [(id(frame.f_code), _instruction(frame)) for frame in frames[1:]]
+        codes = [(frame.f_code, frame.f_lasti) for frame in frames[1:]]
+        inside += [(id(code), _instruction(code, at)) for code, at in codes]
     return _placed(frames[0], tuple(inside), outer), node
 
 
 def _placed(frame: Any, inside: tuple[Any, ...], outer: Place | None) -> Place:
-    code, at = frame.f_code, _instruction(frame)
+    code, at = frame.f_code, _instruction(frame.f_code, frame.f_lasti)
     statement, expression = _source(code, at, code.co_filename, frame.f_lineno)
     site = (*inside, id(code), at, *(outer.site if outer else ()))
     return Place(
@@ -93,17 +103,13 @@ def _lines(code: Any) -> int:
     return len({line for _, _, line in code.co_lines() if line != code.co_firstlineno})
 
 
-def _instruction(frame: Any) -> int:
-    """Say where in its code a frame is.
+@functools.lru_cache(maxsize=4096)
+def _instruction(code: Any, at: int) -> int:
+    """Say which instruction a frame is at.
 
     Python replaces a call by a faster form once it has run a few times. The frame is then at one of
     the cache entries behind the call; they are counted back.
     """
-    return _counted_back(frame.f_code, frame.f_lasti)
-
-
-@functools.lru_cache(maxsize=4096)
-def _counted_back(code: Any, at: int) -> int:
     instructions = code.co_code
     while at > 0 and instructions[at] == dis.opmap["CACHE"]:
         at -= 2

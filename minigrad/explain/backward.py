@@ -127,12 +127,20 @@ class Backward:
         same = its and place and its.line_of_code == place.line_of_code
         return near if same and self.site_of[near].op == site.op else m
 
+    def sum_of(self, k: int) -> int:
+        """Go up from a node through the additions that it is a term of, and nothing else."""
+        while len(self.uses[k]) == 1 and self.site_of[(m := self.uses[k][0])].op == "add":
+            if np.shape(self.z[m]) != np.shape(self.z[k]):
+                break
+            k = m
+        return k
+
     def chain(self, k: int) -> list[int]:
         """Follow elementwise functions of one variable down from node k: 1 / (1 + exp(-x))."""
         links: list[int] = []
         while (
             len(self.edges[k]) == 1
-            and getattr(self.nodes[k].primitive, "family", "") == "elementwise"
+            and self.family(k) == "elementwise"
             and all(np.ndim(x) == 0 for i, x in enumerate(self.xs[k]) if i not in self.edges[k])
             and (not links or self.uses[k] == [links[-1]])
             and np.ndim(self.z[k])
@@ -140,6 +148,15 @@ class Backward:
             links.append(k)
             (k,) = self.edges[k].values()
         return links
+
+    def family(self, k: int) -> str:
+        """Name the family of primitives that a node's is of."""
+        return getattr(self.nodes[k].primitive, "family", "")
+
+    def index(self, k: int) -> tuple[Any, ...]:
+        """Give the index that a getitem takes, as a tuple."""
+        index = self.nodes[k].params["index"]
+        return index if isinstance(index, tuple) else (index,)
 
     def place(self, k: int) -> Place | None:
         """Give the user's expression for a node, if it was recorded."""
@@ -199,6 +216,7 @@ class Backward:
 
     @property
     def loss(self) -> float:
+        """The loss, as the values that are held give it."""
         return float(np.asarray(self.z[self.end]).reshape(()))
 
     def behind(self, keys: Iterable[int]) -> list[int]:
@@ -273,15 +291,6 @@ def times(c: Any, factor: float) -> Any:
     return Outputs([x * factor for x in c]) if isinstance(c, Outputs) else c * factor
 
 
-def _summed(c: Any) -> Any:
-    return c.total() if type(c) is Pending else c
-
-
-def _basic(index: Any) -> bool:
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(isinstance(i, (int, slice, type(None), type(Ellipsis))) for i in parts)
-
-
 def _add(cots: dict[int, Any], k: int, c: Any) -> None:
     cots[k] = cots[k] + c if k in cots else c
 
@@ -303,4 +312,6 @@ def _wide(x: Any, same: dict[int, Any]) -> Any:
         return type(x)(parts) if isinstance(x, Outputs) else tuple(parts)
     if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
         return x
-    return same.setdefault(id(x), x.astype(np.float64, copy=False))
+    if id(x) not in same:
+        same[id(x)] = x.astype(np.float64, copy=False)
+    return same[id(x)]

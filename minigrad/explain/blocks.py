@@ -123,7 +123,7 @@ def repeated(spot: Spot) -> Iterator[Mistake]:
 
     def edit(e: Edge, g: Any, c: Any, now: Any) -> Any:
         put = np.zeros(np.shape(c))
-        put[walk.nodes[e[0]].params["index"]] = g
+        put[walk.index(e[0])] = g
         return put
 
     if any(
@@ -175,9 +175,7 @@ def misplaced(spot: Spot) -> Iterator[Mistake]:
 
 
 def _index(walk: Backward, k: int) -> list[Any]:
-    index = walk.nodes[k].params["index"]
-    parts = index if isinstance(index, tuple) else (index,)
-    return [part.tolist() if isinstance(part, np.ndarray) else part for part in parts]
+    return [part.tolist() if isinstance(part, np.ndarray) else part for part in walk.index(k)]
 
 
 def masked(spot: Spot) -> Iterator[Mistake]:

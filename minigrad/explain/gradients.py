@@ -81,7 +81,7 @@ def partial(spot: Spot) -> Iterator[Mistake]:
         return
     terms = {
         (walk.site_of[m], i): m
-        for k, _ in spot.edges for m, i in walk.into(_sum_of(walk, k)) if m in walk.cots
+        for k, _ in spot.edges for m, i in walk.into(walk.sum_of(k)) if m in walk.cots
     }  # fmt: skip
     for (site, i), m in terms.items() if len(terms) > 1 else ():
         for times_more in (-1, 1):
@@ -90,7 +90,7 @@ def partial(spot: Spot) -> Iterator[Mistake]:
                 e: Edge, g: Any, c: Any, now: Any,
                 site: Any = site, i: int = i, more: int = times_more,
             ) -> Any:  # fmt: skip
-                for n, b in walk.into(_sum_of(walk, e[0])):
+                for n, b in walk.into(walk.sum_of(e[0])):
                     if walk.site_of[n] is site and b == i and n in walk.cots:
                         g = g + more * fit(walk.pulled(n, now(n), b)[b], g)
                 return walk.pulled(e[0], g, e[1])[e[1]]
@@ -101,15 +101,6 @@ def partial(spot: Spot) -> Iterator[Mistake]:
                 "{what}", other=spot.words.value(m),
                 wrong="is missing" if times_more < 0 else "is counted twice",
             )  # fmt: skip
-
-
-def _sum_of(walk: Backward, k: int) -> int:
-    """Go up from a node through the additions that it alone is a term of."""
-    while len(walk.uses[k]) == 1 and walk.site_of[(m := walk.uses[k][0])].op == "add":
-        if np.shape(walk.z[m]) != np.shape(walk.z[k]):
-            break
-        k = m
-    return k
 
 
 def _reshaped(walk: Backward, k: int) -> bool:

@@ -18,6 +18,9 @@ from .words import Words
 
 __all__ = ["aliased", "factors", "operands"]
 
+Others = tuple[str, float, Callable[[], str], list[Values]]
+"""As `Other`, but values for every part of a spot."""
+
 
 def operands(spot: Spot, pool: Pool) -> Iterator[Mistake]:
     """Another value for an input, or for the output (-1) if the derivative is written with it."""
@@ -39,9 +42,7 @@ def operands(spot: Spot, pool: Pool) -> Iterator[Mistake]:
             }  # fmt: skip
             last = values[-1][-1]
             if own and any(np.array_equal(last, v) for v in (spot.x, spot.z)):
-                kind = (
-                    "wrong derivative"  # taken at the output instead of the input, or the reverse
-                )
+                kind = "wrong derivative"  # at the output instead of the input, or the reverse
             its = spot if len(by) == len(spot.edges) else _narrowed(spot, by)
             yield its.mistake(
                 kind, cost, _replaced(walk, by),
@@ -70,16 +71,14 @@ def _replaced(walk: Backward, by: dict[Edge, tuple[int, Any]]) -> Edit:
         xs, z, node = list(walk.xs[k]), None, walk.nodes[k]
         xs[i] = np.asarray(value, xs[i].dtype)  # a mask may stand for a number, or a number for it
         with np.errstate(all="ignore"):
-            if getattr(node.primitive, "family", "") == "elementwise":
+            if walk.family(k) == "elementwise":
                 z = node.primitive.forward(*xs, **node.params)
             return walk.pulled(k, g, j, xs, z)[j]
 
     return edit
 
 
-def _spoilt(
-    pool: Pool, now: Sequence[Values]
-) -> Iterator[tuple[str, float, Callable[[], str], list[Values]]]:
+def _spoilt(pool: Pool, now: Sequence[Values]) -> Iterator[Others]:
     """List gradients that may have been written over a value: its own, or of what made it."""
     walk, ks = pool.walk, [pool.nodes.get(id(v)) for v in now[0]]
     for _ in range(4):
@@ -93,9 +92,7 @@ def _spoilt(
         ks = [walk.edges[k].get(min(walk.edges[k], default=0)) for k in ks]  # type: ignore[index]
 
 
-def _together(
-    spot: Spot, pool: Pool, now: Sequence[Values], i: int
-) -> Iterator[tuple[str, float, Callable[[], str], list[Values]]]:
+def _together(spot: Spot, pool: Pool, now: Sequence[Values], i: int) -> Iterator[Others]:
     """List other values for all parts of a spot: for siblings, each its own, or one for all."""
     if len({mark(values) for values in now}) == 1:
         for kind, cost, says, values in pool.instead(now[0], spot.op in PRODUCTS):
@@ -133,10 +130,9 @@ def factors(spot: Spot, pool: Pool) -> Iterator[Mistake]:
             continue
         if any(a not in (1, b) for a, b in zip(np.shape(v)[::-1], shape[::-1])):  # noqa: B905
             continue
-        family = getattr(walk.nodes[m].primitive, "family", "")
         name = spot.words.value(m)
         yield from _scaled_by(spot, m, name, False)
-        if len(walk.edges[m]) == 1 and family == "elementwise":
+        if len(walk.edges[m]) == 1 and walk.family(m) == "elementwise":
             yield from _scaled_by(spot, m, f"the derivative of {name}", True)
 
 
@@ -174,7 +170,7 @@ def aliased(walk: Backward, words: Words, pool: Pool) -> Iterator[Mistake]:
     """A value that was overwritten in the forward pass, wherever the derivatives need it."""
     users: dict[int, list[tuple[Edge, int]]] = defaultdict(list)
     for k, j in walk.contributions:
-        elementwise = getattr(walk.nodes[k].primitive, "family", "") == "elementwise"
+        elementwise = walk.family(k) == "elementwise"
         for i, x in enumerate(walk.xs[k]):
             if (i != j or elementwise) and isinstance(x, np.ndarray) and x.ndim:
                 users[id(x)].append(((k, j), i))

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .blocks import assigned, exchanged, masked, misplaced, repeated, shifted
-from .calls import everywhere
+from .calls import in_every_call
 from .chains import chains, composed
 from .fitted import combined, fitted
 from .gradients import crossed, gradients, mixed, overwritten, partial
@@ -30,7 +30,7 @@ from .operands import aliased, factors, operands
 from .pool import Pool
 from .shapes import reductions, reordered, transposes
 from .spans import accumulated, carried_on, exchanged_steps, kept, shortened, spans
-from .spot import Mistake, Spot, groups, spots
+from .spot import Mistake, groups, spots
 from .trial import Array, Trial, left_of
 from .words import Where
 
@@ -43,7 +43,7 @@ KEPT = 300
 """How many mistakes that come near are tried in pairs."""
 
 
-EVERYWHERE = (
+AT_A_SPOT = (
     plain, scaled, derivatives, transposes, reductions, accumulated, reordered, switched, masked,
     misplaced, repeated, shifted, gradients, partial, exchanged_steps,
 )  # fmt: skip
@@ -106,17 +106,16 @@ def mistakes(trial: Trial) -> list[Mistake]:
     def add(these: Iterable[Mistake]) -> None:
         found.extend([m for m in these if trial.may_explain(trial.behind(m))])
 
-    wrong = [k for bit, k in enumerate(trial.errors) if trial.wrong >> bit & 1]
     for spot in every:
-        if not trial.may_explain(_bits(trial, spot)):
+        if not trial.may_explain(trial.reached(spot.edges)):
             continue
-        for make in EVERYWHERE:
+        for make in AT_A_SPOT:
             add(make(spot))
         add(operands(spot, pool))
         add(factors(spot, pool))
         add(fitted(trial, spot))
         add(carried_on(spot, chain(plain(spot), scaled(spot), operands(spot, pool))))
-    for group in groups(walk, words, every, set(wrong)):
+    for group in groups(walk, words, every, set(trial.wrong_nodes)):
         add(plain(group))
         add(scaled(group))
         if group.kind in ("siblings", "calls"):
@@ -139,18 +138,11 @@ def mistakes(trial: Trial) -> list[Mistake]:
     for of_all in (chains, exchanged, assigned, overwritten, mixed, crossed):
         add(of_all(walk, words))
     add(aliased(walk, words, pool))
-    add(shortened(walk, words, set(wrong)))
+    add(shortened(walk, words, set(trial.wrong_nodes)))
     add(started(walk, words, trial.manual))
-    add(returned(walk, words, trial.manual, wrong, trial.rtol))
-    add(list(everywhere(walk, found)))
+    add(returned(walk, words, trial.manual, trial.wrong_nodes, trial.rtol))
+    add(in_every_call(walk, words, found))
     return sorted(found, key=trial.rank)
-
-
-def _bits(trial: Trial, spot: Spot) -> int:
-    bits = 0
-    for k, j in spot.edges:
-        bits |= trial.reach[trial.walk.edges[k][j]]
-    return bits
 
 
 def explain(trial: Trial, seconds: float) -> Explanations:
@@ -243,7 +235,7 @@ def _different(found: list[Found]) -> list[Found]:
 
 def _explanation(trial: Trial, mistake: Mistake, left: float) -> Explanation:
     at = mistake.at if mistake.at is not None else max(k for k, _ in mistake.edits)
-    where = trial.words.where(at, not trial.words.everywhere([k for k, _ in mistake.edits]))
+    where = trial.words.where(at, not trial.words.in_every_call([k for k, _ in mistake.edits]))
     says = mistake.says()
     sentence = says[0].upper() + says[1:] + (f" [{where}]." if str(where) else ".")
     return Explanation(sentence, mistake.kind, where, mistake.steps, left, mistake)

@@ -210,7 +210,9 @@ def _wrong_axes(spot: Spot) -> Iterator[Mistake]:
 def reordered(spot: Spot) -> Iterator[Mistake]:
     """The elements of a gradient in another order: a reshape where a transpose belongs."""
     shape = np.shape(spot.c)
-    moves = spot.family == "linear" and not spot.several and np.shape(spot.g) == shape
+    if spot.several:
+        return
+    moves = spot.family == "linear" and np.shape(spot.g) == shape
     if moves and not np.array_equal(spot.g, spot.c):
         yield spot.mistake(
             "transpose" if spot.op == "transpose" else "permuted", 1.05,
@@ -218,7 +220,7 @@ def reordered(spot: Spot) -> Iterator[Mistake]:
             "the elements of the gradient of {here} are not put back into the order that they have "
             "in {what}",
         )  # fmt: skip
-    if spot.several or not 2 <= len(shape) <= 4 or not (spot.leaf or spot.family == "linear"):
+    if not 2 <= len(shape) <= 4 or not (spot.leaf or spot.family == "linear"):
         return
     for order in list(itertools.permutations(range(len(shape))))[1:]:
         turned = tuple([shape[a] for a in np.argsort(order)])

@@ -60,7 +60,7 @@ class Spot:
         self.edges = [e for e in edges if e in walk.contributions]
         self.k, self.j = k, j = self.edges[-1]
         node = walk.nodes[k]
-        self.op, self.family = node.primitive.name, getattr(node.primitive, "family", "")
+        self.op, self.family = node.primitive.name, walk.family(k)
         self.xs, self.z, self.g = walk.xs[k], walk.z[k], walk.cots[k]
         self.c, self.x, self.source = walk.contributions[k, j], walk.xs[k][j], walk.edges[k][j]
         self.leaf = self.source in walk.leaves
@@ -197,12 +197,7 @@ def _origin(walk: Backward, s: int) -> Any:
 
 def _gradient(walk: Backward, spot: Spot) -> tuple[int, ...]:
     """Name the gradient that a spot passes on, by the nodes above the additions it came through."""
-    tops = []
-    for k, _ in spot.edges:
-        while len(walk.uses[k]) == 1 and walk.site_of[walk.uses[k][0]].op == "add":
-            (k,) = walk.uses[k]
-        tops.append(k)
-    return tuple(tops)
+    return tuple([walk.sum_of(k) for k, _ in spot.edges])
 
 
 def _flows(c: Any) -> bool:

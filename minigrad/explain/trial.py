@@ -37,12 +37,12 @@ class Trial:
         self.scales = {k: max(_size(m), _size(right[k]), 1e-300) for k, m in given.items()}
         self.target = self._target(given)
         self.reach = walk.behind(given)
+        self.wrong_nodes = [k for k, e in self.errors.items() if _size(e) > rtol * self.scales[k]]
+        self.wrong = sum(1 << bit for bit, k in enumerate(self.errors) if k in self.wrong_nodes)
+        self.close = min(rtol, 1e-3 * _size(self.target))
         self.walks = self.short = Walks(walk, given)
-        self.wrong = 0
-        for bit, (k, error) in enumerate(self.errors.items()):
-            self.wrong |= (_size(error) > rtol * self.scales[k]) << bit
-            if self.wrong >> bit & 1:  # to the one that is soonest walked to all walks go first
-                self.short = min(self.short, Walks(walk, [k]), key=lambda w: w.length)
+        if self.wrong_nodes:  # all walks go first to the one that the fewest edges lead to
+            self.short = Walks(walk, [min(self.wrong_nodes, key=lambda k: len(walk.into(k)))])
         self.idle = self._idle()
 
     def vectors(self, changes: Mapping[int, Any], keys: Iterable[int], n: int = 1) -> Array:
@@ -74,11 +74,15 @@ class Trial:
         The row is nan where shapes do not go together: nobody can have made this mistake.
         """
         walks = walks or self.walks
+        delta, failed = self._walked(walks, changes)
         with np.errstate(all="ignore"):
-            delta, failed = walks([({**self.idle, **edits}, moves) for edits, moves in changes])
             rows = self.vectors(delta, walks.given, len(changes))
         rows[failed] = math.nan
         return rows
+
+    def _walked(self, walks: Walks, changes: Sequence[Change]) -> tuple[dict[int, Any], list[int]]:
+        with np.errstate(all="ignore"):
+            return walks([({**self.idle, **edits}, moves) for edits, moves in changes])
 
     def tried(
         self, mistakes: Iterable[Mistake], walks: Walks | None = None
@@ -101,8 +105,7 @@ class Trial:
     def errors_everywhere(self, mistake: Mistake) -> dict[int, float]:
         """Give the relative error that a mistake leads to, of the gradient of every node."""
         walks = Walks(self.walk, range(len(self.walk.nodes)))  # no jumps: every node is asked for
-        with np.errstate(all="ignore"):
-            delta, _ = walks([({**self.idle, **mistake.edits}, mistake.moves)])
+        delta, _ = self._walked(walks, [(mistake.edits, mistake.moves)])
         found = {}
         for k, g in self.walk.cots.items():
             if not isinstance(g, Outputs):
@@ -113,15 +116,20 @@ class Trial:
 
     def fits(self, left: float) -> bool:
         """Whether so little is left that the numbers are reproduced, not only approached."""
-        return left <= min(self.rtol, 1e-3 * float(abs(self.target).max()))
+        return left <= self.close
 
     def behind(self, mistake: Mistake) -> int:
         """Say which of the given gradients a mistake touches, as bits."""
-        bits = 0
-        for k, j in mistake.edits:
-            bits |= self.reach[self.walk.edges[k][j]]
+        bits = self.reached(mistake.edits)
         for k in (*mistake.moves.values(), *mistake.gives):
             bits |= self.reach[k]
+        return bits
+
+    def reached(self, edges: Iterable[Edge]) -> int:
+        """Say which of the given gradients lie behind some edges, as bits."""
+        bits = 0
+        for k, j in edges:
+            bits |= self.reach[self.walk.edges[k][j]]
         return bits
 
     def rank(self, mistake: Mistake) -> tuple[float, int]:
@@ -131,7 +139,7 @@ class Trial:
         return cost, last if mistake.kind == "missing term" else -last
 
     def may_explain(self, bits: int) -> bool:
-        """Whether one of the only mistakes can touch these of the gradients, or one of two."""
+        """Whether the only mistake, or one of two, can be one that touches these gradients."""
         return not self.wrong & ~bits or (bits != 0 and not bits & ~self.wrong)
 
 

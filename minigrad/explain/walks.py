@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from ..tape import Outputs, Pending, unbroadcast
+from ..tape import Outputs, unbroadcast
 from .backward import Backward, Edge, Edit, less, times
 
 __all__ = ["Change", "Walks"]
 
 Change = tuple[Mapping[Edge, Edit], Mapping[Edge, int]]
 """The edits of one walk, and the edges whose contribution goes to another node instead."""
+BASIC = (int, slice, type(None), type(Ellipsis))
+"""What an index is made of that takes every element at most once."""
 
 
 class Walks:
@@ -52,7 +54,6 @@ class Walks:
                 else:
                     self.jumps[-1].append(step)
         sizes = [np.size(c) for c in back.cots.values() if not isinstance(c, Outputs)]
-        self.length = sum(map(len, self.steps))
         self.at_once = int(np.clip(2**12 / np.mean(sizes), 1, 32))
 
     def __call__(self, changes: Sequence[Change]) -> tuple[dict[int, Any], list[int]]:
@@ -139,33 +140,21 @@ class _Step:
         self.factor = self.function = self.index = self.shape = None
         node, xs, z = back.nodes[k], back.xs[k], back.z[k]
         shape, name = np.shape(node.xs[j]), node.primitive.name
-        if callable(node.primitive.pulls) or isinstance(xs[j], Outputs) or isinstance(z, Outputs):
-            self.function = _each(lambda g: back.pulled(k, g, j)[j])
-            return
-        rule = node.primitive.pulls[j]
-        if getattr(node.primitive, "family", "") == "elementwise":
+        if back.family(k) == "elementwise":
             with np.errstate(all="ignore"):
-                factor = rule(np.ones(np.shape(z)), z, *xs, **node.params)
+                factor = back.raw(k, j, np.ones(np.shape(z)))
             if np.shape(factor) == np.shape(z):
                 self.factor = None if np.all(factor == 1) else factor
                 if shape != np.shape(z):
                     self.function = _unbroadcast(shape, np.ndim(z))
                 return
-        if name == "getitem" and _basic(node.params["index"]):
-            index = node.params["index"]
-            self.index = (slice(None), *(index if isinstance(index, tuple) else (index,)))
-            self.shape = shape
+        if name == "getitem" and all(isinstance(part, BASIC) for part in back.index(k)):
+            self.index, self.shape = (slice(None), *back.index(k)), shape
         elif name == "matmul" and np.ndim(xs[0]) == np.ndim(xs[1]) == 2:
             other = np.swapaxes(xs[1 - j], 0, 1)
             self.function = (lambda d: d @ other) if j == 0 else (lambda d: other @ d)
         else:
-
-            def one(g: Any) -> Any:
-                c = rule(g, z, *xs, **node.params)
-                c = c.total() if type(c) is Pending else c
-                return c if c.shape == shape else unbroadcast(c, shape)
-
-            self.function = _each(one)
+            self.function = _each(lambda g: back.pulled(k, g, j)[j])
 
     @property
     def only_multiplies(self) -> bool:
@@ -215,17 +204,10 @@ def _add(delta: dict[int, Any], own: set[int], s: int, c: Any, fresh: bool) -> N
         own.add(s)
 
 
-def _basic(index: Any) -> bool:
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(isinstance(i, (int, slice, type(None), type(Ellipsis))) for i in parts)
-
-
 def _unbroadcast(shape: tuple[int, ...], ndim: int) -> Callable[[Any], Any]:
     """Sum over the axes of ndim that `shape` was broadcast along, behind the axis of walks."""
-    missing = ndim - len(shape)
-    axes = [*range(missing), *[missing + a for a, n in enumerate(shape) if n == 1]]
-    over = tuple([a + 1 for a in axes])
-    return lambda d: d.sum(axis=over).reshape(len(d), *shape)
+    whole = (1,) * (ndim - len(shape)) + shape
+    return lambda d: unbroadcast(d, (len(d), *whole)).reshape(len(d), *shape)
 
 
 def _each(rule: Callable[[Any], Any]) -> Callable[[Any], Any]:

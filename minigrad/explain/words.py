@@ -6,6 +6,7 @@ import ast
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,9 @@ from ..places import Place
 from .backward import Backward
 
 __all__ = ["Where", "Words", "factor", "stated"]
+
+SHORT = 3
+"""How many lines a helper function has that is one thought: a report points at the call of it."""
 
 RIGHT: dict[tuple[str, int | None], str] = {
     ("tanh", 0): "g * (1 - {z}**2)",
@@ -70,10 +74,6 @@ def factor(text: str) -> str:
     return f"({text})" if isinstance(whole, loose) else text
 
 
-SHORT = 3
-"""How many lines a helper function has that is one thought: a report points at the call of it."""
-
-
 class Where(NamedTuple):
     """A place in the forward pass: operation, number on the tape, scope path, line, expression."""
 
@@ -92,6 +92,7 @@ class Words:
 
     def __init__(self, walk: Backward) -> None:
         self.walk = walk
+        self.callers: dict[int, set[Any]] = defaultdict(set)  # by its code, who calls a function
         self.calls: dict[int, Place] = {}  # of a long function that is called from several places
         self.expressions = self._expressions()
         self.interior = self._interior()
@@ -103,19 +104,15 @@ class Words:
         it; the second says whether the operation is what the call returns: the last one made in it.
         """
         places = {k: p for k in range(len(self.walk.nodes)) if (p := self.walk.place(k))}
-        calls: dict[int, set[Any]] = defaultdict(set)
         for place in places.values():
-            while place.outer is not None:
-                calls[place.code].add(place.outer.site)
-                place = place.outer
+            for inner, call in pairwise(place.chain):
+                self.callers[inner.code].add(call.site)
         found: dict[int, tuple[Place, bool]] = {}
         last, inside = None, set[Any]()
         for k, place in places.items():
-            chain = [place]
-            while chain[-1].outer is not None:
-                chain.append(chain[-1].outer)
+            chain = place.chain
             while len(chain) > 1:
-                several = len(calls[chain[-2].code]) > 1
+                several = len(self.callers[chain[-2].code]) > 1
                 if several and chain[-2].lines <= SHORT:
                     break
                 call = chain.pop()
@@ -209,7 +206,7 @@ class Words:
         """Whether a node is what the expression gives, not something inside a helper function."""
         return self.expressions.get(k, (None, True))[1]
 
-    def everywhere(self, ks: Sequence[int]) -> bool:
+    def in_every_call(self, ks: Sequence[int]) -> bool:
         """Whether nodes are expressions of a function, each in several calls of it."""
         calls: dict[Any, set[Any]] = defaultdict(set)
         for k in ks:

@@ -136,7 +136,7 @@ def _texts(form: tuple[Any, ...]) -> list[Any]:
 
 
 def _place(line: str) -> str:
-    """Shorten `/home/me/work/net.py, line 3, in f: y = x` to the last part of the path."""
+    """Shorten `some/folder/net.py, line 3, in f: y = x` to the last part of the path."""
     file, comma, rest = line.partition(", line ")
     return clean(os.path.basename(file) + comma + rest, 200)
 
