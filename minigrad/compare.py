@@ -1,19 +1,9 @@
 """Manual against automatic: which gradients agree, which do not, and where each is worst.
 
-Entries are matched by name. With m and a the manual and the automatic gradient of one entry,
-
-    error      |m - a|, element by element
-    scale      max(|m|, |a|) over the whole entry
-    max rel    the largest error / scale: 0 for equal, 1 for a gradient left out, 2 for a wrong sign
-    cosine     <m, a> / (|m| |a|): 1 for equal directions, whatever their lengths
-
-Given a loss instead of automatic gradients, or a hand-written function pair, a report also has the
-recorded graph: then it says which side central differences confirm, and `explain` which mistake in
-the backward pass would give the manual numbers.
-
-The scale is the entry's and not the element's: where terms cancel, an element keeps the rounding
-error of its terms, and its own relative error says nothing. Nor is it the report's: an entry of
-1e-12 must agree to as many digits as one of 1, and all zeros against 1e-300 differ.
+Entries are matched by name; `rows` says how far apart two of them are. Given a loss instead of
+automatic gradients, or a hand-written function pair, a report also has the recorded graph: then it
+says which side central differences confirm, and `explain` which mistake in the backward pass would
+give the manual numbers.
 """
 
 from __future__ import annotations
@@ -22,78 +12,21 @@ import html
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from . import tree, viz
 from .debug import located
 from .explain import Case, Divergence, Explanations
+from .rows import HEAD, LEFT, Array, Row, rank, row_of, size
 from .tensor import Tensor
 
 __all__ = ["GradientMismatch", "Report", "Row", "compare", "compare_backward"]
 
-Array = npt.NDArray[Any]
-Verdict = Literal["ok", "differs", "missing", "extra", "shape", "non-finite"]
-
-TOLERANCE = {2: 5e-2, 4: 1e-3, 8: 1e-10}
-"""The largest max rel that is ok, by the bytes of the coarser dtype of the two.
-
-A correct BPTT of an LSTM (200 steps, batch 4, 8 inputs, hidden 64) is off by at most 8e-3 in
-float16, 9.4e-7 in float32 (50 seeds, 3 losses) and 1.6e-15 in float64 (30 seeds); with weights so
-large that the recurrence is chaotic (8 times the usual), by 4e-3 in float32 and 1.2e-12 in float64.
-"""
-
-HEAD: tuple[str, ...] = ("entry", "shape", "max abs", "max rel", "worst at")
-HEAD += ("manual", "automatic", "cosine", "verdict")
-LEFT = (0, 1, 4, 8)  # columns of text; numbers stand to the right
-
 
 class GradientMismatch(AssertionError):  # noqa: N818
     """Gradients that should agree do not; the message is the report."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One entry of a report. What has no meaning for the verdict is nan, or None for the index.
-
-    `shape` is that of the automatic gradient where there is one; `manual` and `automatic` are the
-    values at `worst_at`; `rtol` is the tolerance that `max_rel` was held to.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    verdict: Verdict
-    max_abs: float = math.nan
-    max_rel: float = math.nan
-    worst_at: tuple[int, ...] | None = None
-    manual: float = math.nan
-    automatic: float = math.nan
-    cosine: float = math.nan
-    rtol: float = math.nan
-    note: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return self.verdict == "ok"
-
-    def cells(self) -> list[str]:
-        """The row as text, in the columns of the table."""
-        m, a, digits = self.manual, self.automatic, 8
-        while not self.ok and m != a and digits < 17 and f"{m:.{digits}g}" == f"{a:.{digits}g}":
-            digits += 1  # as many as it takes to see the difference
-        errors = ["-" if math.isnan(x) else f"{x:.2g}" for x in (self.max_abs, self.max_rel)]
-        values = ["-" if self.worst_at is None else f"{x:.{digits}g}" for x in (m, a)]
-        return [
-            self.name if self.name.isprintable() else repr(self.name),
-            str(self.shape),
-            *errors,
-            str(list(self.worst_at)) if self.worst_at else "-",
-            *values,
-            "-" if math.isnan(self.cosine) else f"{self.cosine:.6g}",
-            f"{self.verdict}: {self.note}" if self.note else self.verdict,
-        ]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -248,11 +181,13 @@ def compare(manual: Any, automatic: Any, *, rtol: float | None = None) -> Report
     ours, theirs = _entries("manual", manual), _entries("automatic", automatic)
     if not (ours or theirs):
         raise ValueError("compare: both sides are empty; there are no gradients to compare")
-    largest = max([float(_size(a[np.isfinite(a)])) for a in theirs.values()], default=0.0)
+    largest = max([float(size(a[np.isfinite(a)])) for a in theirs.values()], default=0.0)
     rows = [Row(name, m.shape, "extra") for name, m in ours.items() if name not in theirs]
     rows += [Row(name, a.shape, "missing") for name, a in theirs.items() if name not in ours]
-    rows += [_row(name, ours[name], theirs[name], rtol, largest) for name in ours if name in theirs]
-    return Report(tuple(sorted(rows, key=_rank)))
+    rows += [
+        row_of(name, ours[name], theirs[name], rtol, largest) for name in ours if name in theirs
+    ]
+    return Report(tuple(sorted(rows, key=rank)))
 
 
 def compare_backward(
@@ -327,92 +262,17 @@ def _with_graph(loss: Tensor, manual: Mapping[str, Any], rtol: float | None) -> 
         raise ValueError("compare: manual is empty; there are no gradients to compare")
     case = Case(loss, _entries("manual", manual))
     theirs, noise = case.automatic(), case.noise()
-    largest = max(float(_size(a)) for a in theirs.values())
+    largest = max(float(size(a)) for a in theirs.values())
     rows = [Row(name, a.shape, "missing") for name, a in theirs.items() if name not in case.manual]
     for name, m in case.manual.items():
-        row = _row(name, m, theirs[name], rtol, largest)
+        row = row_of(name, m, theirs[name], rtol, largest)
         if row.verdict == "differs" and row.max_abs <= 100 * noise[name]:
             row = replace(row, verdict="ok", note="as far apart as rounding puts them")
         if row.verdict == "differs" and row.worst_at is not None:
             third = case.opinion(name, row.worst_at, row.manual, row.automatic)
             row = replace(row, note="; ".join(filter(None, [row.note, third])))
         rows.append(row)
-    return Report(tuple(sorted(rows, key=_rank)), case)
-
-
-def _rank(row: Row) -> tuple[bool, float, str]:
-    excess = row.max_rel / (row.rtol or 1.0)
-    return row.ok, -math.inf if math.isnan(excess) else -excess, row.name
-
-
-def _row(name: str, m: Array, a: Array, rtol: float | None, largest: float) -> Row:
-    if m.shape != a.shape:
-        hint = ": transposed?" if m.shape == a.shape[::-1] else ""
-        return Row(name, a.shape, "shape", note=f"got {m.shape}, expected {a.shape}{hint}")
-    shape, width = a.shape, min(m.itemsize, a.itemsize, 8)
-    limit = TOLERANCE[width] if rtol is None else float(rtol)
-    if not a.size:
-        return Row(name, shape, "ok", 0.0, 0.0, rtol=limit)
-    wide = np.result_type(m, a, np.float64)
-    m, a = m.ravel().astype(wide), a.ravel().astype(wide)
-    broken = np.flatnonzero(~(np.isfinite(m) & np.isfinite(a)))
-    verdict: Verdict = "non-finite"
-    note = f"{broken.size} of {m.size} elements"
-    if broken.size:
-        k, max_abs, max_rel, cosine = int(broken[0]), math.nan, math.nan, math.nan
-    else:
-        dtype, size = np.finfo(f"f{width}"), max(_size(m), _size(a))
-        eps, tiny = float(dtype.eps), float(dtype.smallest_normal)
-        with np.errstate(over="ignore", under="ignore"):
-            error, cosine = abs(m - a), _cosine(m, a)
-            k = int(error.argmax())
-            # subnormal numbers have few digits: 8 of the smallest are within the dtype's tolerance
-            max_abs, max_rel = error[k], error[k] / max(size, 8 * eps * tiny / TOLERANCE[width])
-        verdict, note = "ok" if max_rel <= limit else "differs", ""
-        # a bias before a batch norm, the bias of an attention's keys: measured up to 3 eps
-        if verdict == "differs" and size <= 16 * eps * largest:
-            note = "zero but for rounding, beside the largest entry?"
-        elif verdict == "differs" and width < 8 and rtol is None and max_rel < 0.1:
-            note = "rounding? repeat in float64"
-        elif verdict == "differs":
-            with np.errstate(all="ignore"):
-                note = _pattern(m, a, error > limit * size, shape, max(1e-9, 10 * eps))
-    at = tuple(map(int, np.unravel_index(k, shape)))
-    numbers = float(m[k]), float(a[k]), cosine, limit
-    return Row(name, shape, verdict, float(max_abs), float(max_rel), at, *numbers, note)
-
-
-def _pattern(m: Array, a: Array, wrong: Array, shape: tuple[int, ...], close: float) -> str:
-    """Say what the wrong elements have in common: a factor, or a place."""
-    if not m.any():
-        return "all zero"
-    k = int(abs(a).argmax())
-    factor = float(m[k] / a[k]) if a[k] else 0.0
-    if m.size > 1 and 0 < abs(factor) < math.inf and _size(m - factor * a) <= close * _size(m):
-        return f"{factor:.6g} times the automatic"
-    places = []
-    for axis, n in enumerate(shape):
-        others = tuple([k for k in range(len(shape)) if k != axis])
-        hit = np.flatnonzero(wrong.reshape(shape).any(axis=others))
-        lo, hi = int(hit[0]), int(hit[-1]) + 1
-        if hi - lo == n or hi - lo > len(hit):
-            continue
-        block = n % (hi - lo) == 0 and lo % (hi - lo) == 0 and hi - lo > 1
-        which = f"{lo}:{hi}" if hi - lo > 1 else f"{lo}"
-        of = f", block {lo // (hi - lo)} of {n // (hi - lo)}" if block else ""
-        places.append(f"at {which} of axis {axis}{of}")
-    return f"only {' and '.join(places)}" if places else ""
-
-
-def _size(x: Array) -> Any:
-    return abs(x).max(initial=0)
-
-
-def _cosine(m: Array, a: Array) -> float:
-    if not (m.any() and a.any()):
-        return math.nan
-    m, a = m / _size(m), a / _size(a)  # so that no square overflows or vanishes
-    return float(np.clip((m * a).sum() / np.sqrt((m * m).sum() * (a * a).sum()), -1, 1))
+    return Report(tuple(sorted(rows, key=rank)), case)
 
 
 def _entries(side: str, given: Any) -> dict[str, Array]:

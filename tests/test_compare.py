@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as hnp
 
 import minigrad as mg
 from minigrad import bptt, tree
-from minigrad.compare import TOLERANCE, GradientMismatch, Report, Row, compare
+from minigrad.compare import GradientMismatch, Report, Row, compare
+from minigrad.rows import TOLERANCE
 from minigrad.tensor import Tensor
 
 W = np.array([[1.0, -2.0, 3.0], [4.0, 5.0, -6.0]])

@@ -27,7 +27,7 @@ LAYERS = [
     ["explain.fitted"],
     ["explain.search"],
     ["explain.case"],
-    ["explain"],
+    ["explain", "rows"],
     ["compare"],
     ["custom", "testing"],
     ["nn.init", "nn.module"],
