@@ -19,6 +19,10 @@ import numpy as np
 
 __all__ = ["Place", "caller"]
 
+_instructions: dict[tuple[int, int], tuple[int, Any]] = {}
+"""By the id of a function's code and a place in it, the instruction there, and the code, so that no
+other gets its id. `lru_cache` would hash all of the code, for every frame of every operation."""
+
 HERE, NUMPY = os.path.dirname(__file__) + os.sep, os.path.dirname(np.__file__) + os.sep
 
 
@@ -103,17 +107,19 @@ def _lines(code: Any) -> int:
     return len({line for _, _, line in code.co_lines() if line != code.co_firstlineno})
 
 
-@functools.lru_cache(maxsize=4096)
 def _instruction(code: Any, at: int) -> int:
     """Say which instruction a frame is at.
 
     Python replaces a call by a faster form once it has run a few times. The frame is then at one of
     the cache entries behind the call; they are counted back.
     """
-    instructions = code.co_code
-    while at > 0 and instructions[at] == dis.opmap["CACHE"]:
-        at -= 2
-    return at
+    known = _instructions.get((id(code), at))
+    if known is None:
+        k, instructions = at, code.co_code
+        while k > 0 and instructions[k] == dis.opmap["CACHE"]:
+            k -= 2
+        known = _instructions[id(code), at] = k, code
+    return known[0]
 
 
 @functools.lru_cache(maxsize=4096)
