@@ -21,7 +21,7 @@ bench: .venv
 	$(PYTHON) benchmarks/bench_viz.py
 
 mutants: .venv
-	$(PYTHON) tests/mutants.py
+	$(PYTHON) -m tests.ops.mutants
 
 mistakes: .venv
 	$(PYTHON) -m tests.mistakes

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-from minigrad.compare import compare
+from minigrad.check.compare import compare
 from minigrad.testing import numerical_grad
 
 Dict = dict[str, Any]

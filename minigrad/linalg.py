@@ -7,6 +7,7 @@ Each is stated on a page of `minigrad.ops`; this is only where they are found to
 
 import numpy as np
 
+from .core.tensor import OPS
 from .ops.decompose import *
 from .ops.einsum import vecdot as vecdot
 from .ops.linalg import cross as cross
@@ -16,6 +17,5 @@ from .ops.linalg import outer as outer
 from .ops.linalg import tensordot as tensordot
 from .ops.norm import *
 from .ops.solve import *
-from .tensor import OPS
 
 diagonal, trace = OPS[np.linalg.diagonal], OPS[np.linalg.trace]

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TextIO
 
-from .context import no_grad
+from .core.context import no_grad
+from .core.tensor import Tensor
 from .nn.module import Module
 from .optim import Optimizer, clip_grad_norm_
-from .tensor import Tensor
 
 __all__ = ["History", "fit"]
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from minigrad.context import current
-from minigrad.dtypes import get_default_dtype
+from minigrad.core.context import current
+from minigrad.core.dtypes import get_default_dtype
 
 
 def _state():

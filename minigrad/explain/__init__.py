@@ -12,20 +12,16 @@ spans       some time steps only
 trial       mistakes held to the numbers    fitted   those that the numbers ask for
 search      all of them tried, and what fits
 case        a loss and the gradients derived by hand for it
-chain_rule  the chain rule of a small graph, written out
 """
 
 from .case import Case, Divergence
-from .chain_rule import ChainRule, chain_rule
 from .search import Explanation, Explanations
 from .words import Where
 
 __all__ = [
     "Case",
-    "ChainRule",
     "Divergence",
     "Explanation",
     "Explanations",
     "Where",
-    "chain_rule",
 ]

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Graph
-from ..places import Place
-from ..primitive import Joint
-from ..tape import Outputs, Pending, between, pulled, unbroadcast
-from ..tensor import Tensor
+from ..core.primitive import Joint
+from ..core.tape import Outputs, Pending, between, pulled, unbroadcast
+from ..core.tensor import Tensor
+from ..graph.graph import Graph
+from ..graph.source import Place
 
 __all__ = ["Backward", "Edge", "Edit", "Site", "less", "times"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tape import Outputs
+from ..core.tape import Outputs
 from .backward import Backward, Edge, Edit
 from .spot import Mistake, Spot
 from .words import Words

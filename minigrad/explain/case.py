@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Graph
-from ..tensor import Tensor
+from ..core.tensor import Tensor
+from ..graph.graph import Graph
 from .backward import Backward
 from .search import Explanation, Explanations, explain
 from .trial import Trial

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tape import unbroadcast
+from ..core.tape import unbroadcast
 from .backward import Edge, times
 from .forms import FORMS, QUOTIENTS
 from .spot import Mistake, Spot

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tape import Outputs
+from ..core.tape import Outputs
 from .backward import Backward, Edge, Edit
 from .pool import SHIFTS, Other, Pool, Values, constantly, mark
 from .shapes import PRODUCTS

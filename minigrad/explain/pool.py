@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tape import Outputs
+from ..core.tape import Outputs
 from .backward import Backward
 from .words import Words
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tape import Outputs
+from ..core.tape import Outputs
 from .backward import Backward, Edge, Edit
 from .words import Words
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tape import Outputs
+from ..core.tape import Outputs
 from .backward import Backward, Edge, Edit, times
 from .spot import Mistake
 from .walks import Change, Walks

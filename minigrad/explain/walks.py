@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tape import Outputs, unbroadcast
+from ..core.tape import Outputs, unbroadcast
 from .backward import Backward, Edge, Edit, less, times
 
 __all__ = ["Change", "Walks"]

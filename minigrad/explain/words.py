@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..places import Place
+from ..graph.source import Place
 from .backward import Backward
 
 __all__ = ["Where", "Words", "factor", "stated"]

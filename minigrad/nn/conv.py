@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from ..core.tensor import DType, Tensor
 from ..ops import conv
 from ..ops.conv import Size, sizes
-from ..tensor import DType, Tensor
 from . import init
 from .module import Module
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import get_default_dtype
+from ..core.dtypes import get_default_dtype
+from ..core.tensor import DType, Tensor, tensor
 from ..ops.elementwise import sqrt
 from ..ops.embed import dropout, embedding
 from ..ops.linalg import matmul
 from ..ops.reduce import mean, var
 from ..ops.shape import reshape
-from ..tensor import DType, Tensor, tensor
 from . import init
 from .module import Module
 

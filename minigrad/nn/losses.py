@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.tensor import Tensor, value_of
 from ..ops.elementwise import square
 from ..ops.reduce import log_softmax, mean
-from ..tensor import Tensor, value_of
 
 __all__ = ["cross_entropy", "mse_loss"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..context import scope
-from ..tensor import Tensor, value_of
+from ..core.context import scope
+from ..core.tensor import Tensor, value_of
 
 __all__ = ["Module"]
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ..context import scope
+from ..core.context import scope
+from ..core.tensor import DType, Tensor, label, tensor
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.shape import split, stack
-from ..tensor import DType, Tensor, label, tensor
 from . import init
 from .layers import check_features
 from .module import Module

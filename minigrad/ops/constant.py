@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..primitive import constant
+from ..core.primitive import constant
 
 __all__ = [
     "argmax", "argmin", "argsort", "ceil", "floor", "floor_divide", "heaviside", "isfinite",

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import strided
-from ..primitive import Case, Primitive, general, linear, multilinear
-from ..strided import Sizes, grown, padded, places, windows
-from ..tensor import OPS, Tensor, value_of
+from ..core.primitive import Case, Primitive, general, linear, multilinear
+from ..core.tensor import OPS, Tensor, value_of
+from . import strided
+from .strided import Sizes, grown, padded, places, windows
 
 __all__ = [
     "avg_pool1d", "avg_pool2d", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d",

@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Case, general, operation
-from ..tensor import OPS, Tensor
+from ..core.primitive import Case, general, operation
+from ..core.tensor import OPS, Tensor
 
 __all__ = ["cholesky", "eigh", "eigvalsh", "qr", "svd", "svdvals"]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Case, Primitive, constant, each, operation
-from ..tensor import OPS, Tensor
+from ..core.primitive import Case, Primitive, constant, each, operation
+from ..core.tensor import OPS, Tensor
 
 __all__ = ["einsum", "matvec", "vecdot", "vecmat"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Case, Primitive, elementwise, general, operation
-from ..tensor import OPS, Tensor
+from ..core.primitive import Case, Primitive, elementwise, general, operation
+from ..core.tensor import OPS, Tensor
 
 __all__ = [
     "abs", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "cbrt",

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import get_default_dtype
-from ..tensor import OPS, DType, Tensor, tensor, value_of
+from ..core.dtypes import get_default_dtype
+from ..core.tensor import OPS, DType, Tensor, tensor, value_of
 
 __all__ = ["dropout", "embedding", "one_hot"]
 

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from ..primitive import Case, Primitive, general, linear, operation
-from ..tensor import OPS, Tensor
+from ..core.primitive import Case, Primitive, general, linear, operation
+from ..core.tensor import OPS, Tensor
 
 __all__ = ["Spectrum", "fftshift", "ifftshift", "irfft", "rfft"]
 

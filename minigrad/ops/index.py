@@ -11,9 +11,9 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..primitive import Case, Primitive, general, linear, operation
-from ..tape import Outputs, Pending
-from ..tensor import OPS, At, Tensor, as_tensor, plain_index, value_of
+from ..core.primitive import Case, Primitive, general, linear, operation
+from ..core.tape import Outputs, Pending
+from ..core.tensor import OPS, At, Tensor, as_tensor, plain_index, value_of
 
 __all__ = [
     "compress", "delete", "extract", "getitem", "index_add", "index_multiply", "index_set",

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from ..primitive import Case, Primitive, linear, multilinear, operation
-from ..tape import Pending
-from ..tensor import OPS, Tensor
+from ..core.primitive import Case, Primitive, linear, multilinear, operation
+from ..core.tape import Pending
+from ..core.tensor import OPS, Tensor
 
 __all__ = [
     "cross", "diag", "diagflat", "diagonal", "dot", "inner", "kron", "matmul",

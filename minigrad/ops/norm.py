@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Case, constant, general, operation
-from ..tensor import OPS, Tensor, as_floating
+from ..core.primitive import Case, constant, general, operation
+from ..core.tensor import OPS, Tensor, as_floating
 
 __all__ = ["cond", "matrix_norm", "matrix_rank", "norm", "vector_norm"]
 

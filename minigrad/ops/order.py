@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from ..primitive import Case, operation
-from ..tensor import OPS, Tensor, as_floating, as_tensor, value_of
+from ..core.primitive import Case, operation
+from ..core.tensor import OPS, Tensor, as_floating, as_tensor, value_of
 
 __all__ = ["median", "partition", "percentile", "quantile", "sort"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from ..primitive import Case, general, linear, operation
-from ..tensor import OPS, Tensor, as_floating, as_tensor
+from ..core.primitive import Case, general, linear, operation
+from ..core.tensor import OPS, Tensor, as_floating, as_tensor
 
 __all__ = [
     "average", "log_softmax", "logsumexp", "max", "mean", "min", "nancumprod", "nancumsum",

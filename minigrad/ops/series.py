@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from ..primitive import Case, Primitive, general, linear, multilinear, operation
-from ..tensor import OPS, Tensor, as_floating, as_tensor
+from ..core.primitive import Case, Primitive, general, linear, multilinear, operation
+from ..core.tensor import OPS, Tensor, as_floating, as_tensor
 
 __all__ = [
     "convolve", "correlate", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "diff",

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from ..dtypes import real
-from ..primitive import Case, linear, operation
-from ..tape import Outputs
-from ..tensor import Tensor, apply, as_tensor, value_of
+from ..core.dtypes import real
+from ..core.primitive import Case, linear, operation
+from ..core.tape import Outputs
+from ..core.tensor import Tensor, apply, as_tensor, value_of
 
 __all__ = [
     "append", "array_split", "astype", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays",

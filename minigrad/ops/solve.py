@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import Case, general, operation
-from ..tensor import OPS, Tensor
+from ..core.primitive import Case, general, operation
+from ..core.tensor import OPS, Tensor
 
 __all__ = [
     "det", "inv", "lstsq", "matrix_power", "multi_dot", "pinv", "slogdet", "solve", "tensorinv",

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .dot import draw
     from .export import to_json, to_mermaid
-    from .fit import GraphTooLarge
     from .flow import gradient_flow
     from .html import show
     from .modules import model
+    from .room import GraphTooLarge
     from .text import summary
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
 
 _PAGES = {
     "DotNotFound": "dot",
-    "GraphTooLarge": "fit",
+    "GraphTooLarge": "room",
     "draw": "dot",
     "gradient_flow": "flow",
     "model": "modules",

@@ -23,10 +23,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..folding import Cluster
+from ..graph.folding import Cluster
 from . import colours, html, text, words
 from .findings import label, worst
-from .fit import fitted
+from .room import fitted
 from .scene import Agreement, Box, Line, Scene
 from .words import Run, clean
 

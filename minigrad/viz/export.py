@@ -40,12 +40,12 @@ from typing import Any
 
 import numpy as np
 
-from ..folding import Cluster, Node, clusters
-from ..graph import Graph
-from ..stats import Histogram, Measured, Stats
-from ..tape import Outputs
+from ..core.tape import Outputs
+from ..graph.folding import Cluster, Node, clusters
+from ..graph.graph import Graph
+from ..graph.stats import Histogram, Measured, Stats
 from . import words
-from .fit import fitted, keeping
+from .room import fitted, keeping
 from .scene import Agreement, Box, Line, Scene
 from .words import clean
 

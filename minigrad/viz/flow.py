@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..folding import Cluster
-from ..graph import Graph
-from ..stats import Measured
+from ..graph.folding import Cluster
+from ..graph.graph import Graph
+from ..graph.stats import Measured
 from . import words
 from .findings import label
-from .fit import keeping
+from .room import keeping
 from .scene import Scene
 
 if TYPE_CHECKING:

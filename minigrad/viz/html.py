@@ -16,12 +16,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..graph import Graph
-from ..stats import Measured
+from ..graph.graph import Graph
+from ..graph.stats import Measured
 from . import colours
 from .export import data, dumps
 from .findings import broken, findings, label, worst
-from .fit import boxes_by_depth, keeping
+from .room import boxes_by_depth, keeping
 from .scene import Agreement, Scene
 
 __all__ = ["Page", "show", "written"]

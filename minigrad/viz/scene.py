@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from ..folding import Cluster
-from ..graph import End, Graph, Node, Wire
-from ..stats import Measured, Stats
-from ..tape import Outputs
-from ..tensor import Tensor
+from ..core.tape import Outputs
+from ..core.tensor import Tensor
+from ..graph.folding import Cluster
+from ..graph.graph import End, Graph, Node, Wire
+from ..graph.stats import Measured, Stats
 from . import colours, words
 from .words import Run, clean
 

@@ -16,13 +16,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..folding import Cluster
-from ..graph import Graph
-from ..stats import Measured
+from ..graph.folding import Cluster
+from ..graph.graph import Graph
+from ..graph.stats import Measured
 from . import words
 from .colours import Scale
 from .findings import broken, findings, label, worst
-from .fit import boxes_by_depth, check_depth, keeping
+from .room import boxes_by_depth, check_depth, keeping
 from .scene import Agreement, Box, Scene
 
 __all__ = ["Text", "summary", "written"]

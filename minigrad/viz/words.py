@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..folding import Cluster, Node
-from ..graph import Graph
-from ..stats import Stats
-from ..tape import Outputs
+from ..core.tape import Outputs
+from ..graph.folding import Cluster, Node
+from ..graph.graph import Graph
+from ..graph.stats import Stats
 
 __all__ = [
     "Run", "clean", "is_view", "kind_of", "magnitude", "number", "operation", "plain", "sizes",

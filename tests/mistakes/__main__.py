@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from minigrad.compare import compare_backward
+from minigrad.check.compare import compare_backward
 
 PAGES = [
     "mlp", "softmax", "layer_norm", "batch_norm", "attention", "conv1d", "rnn", "gru", "lstm",

@@ -1,0 +1,10 @@
+"""Is it right? Derivatives held against witnesses, and what users state themselves.
+
+gradients   central differences; `check_grads`
+rows        manual against automatic: one entry
+compare     the report of all entries; `compare`, `compare_backward`
+chain_rule  the chain rule of a small graph, written out
+laws        what every primitive must obey; `check_primitive`
+debug       stop at the first NaN, and say where it came from
+custom      hand-written backward passes in training; `custom_vjp`
+"""

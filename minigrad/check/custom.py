@@ -1,0 +1,219 @@
+"""A backward pass written by hand, used in training, and held against the automatic one.
+
+>>> from minigrad.ops.elementwise import tanh
+>>> def layer(x, w):
+...     return tanh(x @ w)
+>>> def backward(g, z, x, w):
+...     ds = g * (1 - z * z)
+...     return ds @ w.T, x.T @ ds
+>>> by_hand = custom_vjp(layer, backward)
+>>> by_hand.check(np.ones((2, 3)), np.full((3, 2), 0.1)).ok
+True
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core import tape, tree
+from ..core.context import recording
+from ..core.primitive import Joint
+from ..core.tape import Outputs
+from ..core.tensor import Tensor, apply, value_of
+from ..transforms.autodiff import jvp, vjp
+from .compare import Report, compare
+
+__all__ = ["custom_vjp"]
+
+Function = Callable[..., Any]
+
+
+class custom_vjp:
+    """The function `f` with a backward pass written by hand, which `backward()` and `grad` use.
+
+    `backward(g, z, *xs)` gets the cotangent of the output, the output, and the arguments, as
+    arrays (g is a copy, and may be changed); it returns a cotangent for each argument (a tuple,
+    unless there is one argument), None for those that are not differentiable. Arguments and output
+    may be nested containers; what f depends on must be among its arguments. With
+    `forward(*xs) -> (z, cache)`, written by hand as well, it is `backward(g, cache)`.
+
+    `f` itself is composed from operations: `check` compares with its automatic gradient, and
+    forward mode follows it. Where a result must be differentiable again, backward (and forward) run
+    on Tensors: written in differentiable NumPy, without arrays that are filled element by element,
+    they give any order, which `check_grads(g, args)` confirms. TypeError where they give arrays.
+    """
+
+    def __init__(self, f: Function, backward: Function, *, forward: Function | None = None) -> None:
+        self.f, self.backward, self._forward = f, backward, forward
+        functools.update_wrapper(self, f, updated=())
+
+    def __call__(self, *args: Any) -> Any:
+        """Compute `f`, recorded as one operation."""
+        return _Call(self, args).result()
+
+    def check(self, *args: Any, rtol: float | None = None, seed: int = 0) -> Report:
+        """Compare the gradients of a random functional of the output, by hand and automatic.
+
+        Every floating argument is an entry, by the name of the parameter; with `forward`, so is the
+        output. `rtol` is as in `compare`.
+        """
+        leaves, structure = tree.flatten(args)
+        arrays = [np.asarray(value_of(x)) for x in leaves]
+        real = [k for k, a in enumerate(arrays) if a.dtype.kind == "f"]
+        names = [_named(self.f, name) for name in tree.names(structure)]
+        sides: list[dict[str, Any]] = []
+        for function in (self, self.f):
+
+            def of_reals(*xs: Any, function: Function = function) -> Any:
+                full = list(leaves)
+                for k, x in zip(real, xs, strict=True):
+                    full[k] = x
+                return function(*tree.unflatten(structure, full))
+
+            z, pullback = vjp(of_reals, *[arrays[k] for k in real])
+            rng = np.random.default_rng(seed)
+            u = tree.map(lambda y: rng.standard_normal(y.shape).astype(y.dtype), z)  # noqa: B023
+            gradients = {names[k]: g.data for k, g in zip(real, pullback(u), strict=True)}
+            if self._forward:
+                outputs, its = tree.flatten(z)
+                labels = [f"output{name}" for name in tree.names(its)]
+                gradients |= dict(zip(labels, [y.data for y in outputs], strict=True))
+            sides.append(gradients)
+        return compare(*sides, rtol=rtol)
+
+    def __repr__(self) -> str:
+        return f"<custom_vjp {_title(self.f)}>"
+
+
+class _Call:
+    """One call: the arguments taken apart, and the rules that put them together again."""
+
+    def __init__(self, owner: custom_vjp, args: tuple[Any, ...]) -> None:
+        self.owner, self.title = owner, _title(owner.f)
+        self.leaves, self.structure = tree.flatten(args)
+        self.places = [k for k, x in enumerate(self.leaves) if isinstance(x, Tensor)]
+        self.inputs = [self.leaves[k] for k in self.places]
+        self.leaves = [value_of(x) for x in self.leaves]
+        self.out_structure = tree.LEAF
+        self.cache: Any = None
+
+    def result(self) -> Any:
+        made: Any = apply(Joint(self.title, self.forward, self.pull, self.push), self.inputs)
+        return tree.unflatten(self.out_structure, made if isinstance(made, tuple) else [made])
+
+    def arguments(self, xs: Sequence[Any]) -> Any:
+        full = list(self.leaves)
+        for k, x in zip(self.places, xs, strict=True):
+            full[k] = x
+        return tree.unflatten(self.structure, full)
+
+    def forward(self, *xs: Any) -> Any:
+        start = tape.next_index()
+        with recording():
+            if self.owner._forward:
+                out, self.cache = self.owner._forward(*self.arguments(xs))
+            else:
+                out = self.owner.f(*self.arguments(xs))
+        outputs, self.out_structure = tree.flatten(out)
+        _, captured = tape.since(start, [y for y in outputs if isinstance(y, Tensor)])
+        if captured:
+            raise ValueError(
+                f"it depends on {getattr(captured[0], 'name', None) or 'a live tensor'!r}, which "
+                "is not among its arguments; pass it, so that backward can give its gradient"
+            )
+        values = [np.asarray(value_of(y)) for y in outputs]
+        return tuple(values) if len(values) > 1 else values[0]
+
+    def pull(self, g: Any, z: Any, *xs: Any) -> list[Any]:
+        gs, zs = (v if isinstance(v, tuple) else (v,) for v in (g, z))
+        on_tensors = any(isinstance(v, Tensor) for v in (*gs, *xs))
+        if not on_tensors:
+            gs, zs = tuple([v.copy() for v in gs]), tuple(map(_read_only, zs))
+            xs = tuple(map(_read_only, xs))
+        g, z = (tree.unflatten(self.out_structure, v) for v in (gs, zs))
+        args = self.arguments(xs)
+        try:
+            if self.owner._forward is None:
+                given = self.owner.backward(g, z, *args)
+            else:
+                cache = self.owner._forward(*args)[1] if on_tensors else self.cache
+                given = self.owner.backward(g, cache)
+        except Exception as error:
+            if on_tensors:
+                error.add_note(
+                    f"{self.title}: its backward ran on Tensors, for the result may be "
+                    "differentiated again; inside mg.no_grad() it runs on arrays"
+                )
+            raise
+        return self._cotangents(given if len(args) > 1 else (given,), args, on_tensors)
+
+    def _cotangents(self, given: Any, args: Any, on_tensors: bool) -> list[Any]:
+        """Match what backward gave with the arguments, and pick it for the inputs of the node."""
+        if not isinstance(given, (tuple, list)) or len(given) != len(args):
+            raise ValueError(
+                f"{self.title}: backward must return {len(args)} cotangents, one for each argument"
+            )
+        found: list[Any] = []
+        for k, (gx, x) in enumerate(zip(given, args, strict=True)):
+            leaves, structure = tree.flatten(x)
+            parts, its = tree.flatten(gx)
+            if gx is None:
+                parts = [np.zeros_like(value_of(leaf)) for leaf in leaves]
+            elif its != structure:
+                raise ValueError(
+                    f"{self.title}: the cotangent of argument {k} must be nested like the argument"
+                )
+            found += parts
+        chosen = [found[k] for k in self.places]
+        for k, gx, t in zip(self.places, chosen, self.inputs, strict=True):
+            if np.shape(gx) != t.shape:
+                raise ValueError(
+                    f"{self.title}: backward gave shape {np.shape(gx)} for input {k}, which has "
+                    f"shape {t.shape}"
+                )
+            if on_tensors and gx.dtype.kind == "f" and not isinstance(gx, Tensor) and gx.any():
+                raise TypeError(
+                    f"{self.title}: backward got Tensors and gave an array, so this cannot be "
+                    "differentiated again; write it in differentiable NumPy, or differentiate once "
+                    "only, inside mg.no_grad()"
+                )
+        return chosen
+
+    def push(self, dxs: Sequence[Any], z: Any, *xs: Any) -> Any:
+        """Follow the automatic derivative of f."""
+        moved = [k for k, dx in enumerate(dxs) if dx is not None]
+
+        def of_moved(*some: Any) -> Any:
+            full = list(xs)
+            for k, x in zip(moved, some, strict=True):
+                full[k] = x
+            return self.owner.f(*self.arguments(full))
+
+        dz = jvp(of_moved, [xs[k] for k in moved], [dxs[k] for k in moved])[1]
+        parts = [d if d.live else d.value for d in tree.flatten(dz)[0]]
+        return Outputs(parts) if isinstance(z, tuple) else parts[0]
+
+
+def _read_only(x: Any) -> Any:
+    view = x.view()
+    view.flags.writeable = False
+    return view
+
+
+def _title(f: Any) -> str:
+    return getattr(f, "__name__", type(f).__name__)
+
+
+def _named(f: Function, name: str) -> str:
+    """Name an argument by its parameter: `[1].w` is `weights.w`."""
+    place, _, rest = name[1:].partition("]")
+    try:
+        parameters = [*inspect.signature(f).parameters.values()]
+        return parameters[int(place)].name + rest
+    except (ValueError, IndexError):
+        return f"args{name}"

@@ -1,0 +1,553 @@
+"""Tensor, the registry of operations, and NumPy's protocols.
+
+A Tensor is a node of the tape with an array's face. It knows no operation: `+` looks `np.add` up in
+`OPS`, and NumPy's own functions come back here through `__array_ufunc__` and `__array_function__`,
+so `np.tanh(t)`, `np.float64(2) * t` and `array @ t` are Tensors too.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from . import tape
+from .context import current
+from .dtypes import get_default_dtype, real, require_real
+from .errors import explained
+from .tape import Node, Outputs
+
+__all__ = [
+    "OPS", "ArrayLike", "Tensor", "apply", "as_floating", "as_tensor", "label", "op", "tensor",
+    "value_of",
+]  # fmt: skip
+
+DType = npt.DTypeLike | None
+Operator = Callable[["Tensor", Any], "Tensor"]
+ArrayLike: TypeAlias = "Tensor | npt.ArrayLike"
+"""What operations take: a Tensor, an array, a number, or nested lists of numbers."""
+
+OPS: dict[Any, Callable[..., Any]] = {}
+"""Every operation, keyed by the NumPy function (or the forward function) that it differentiates."""
+
+
+def op(key: Any) -> Callable[..., Tensor]:
+    """Look an operation up by the NumPy function that it differentiates."""
+    return OPS[key]
+
+
+# Graphs are freed in large pieces, and glibc hands them back to the system at once, to be paged in
+# again by the next step. Having freed one large block, it keeps up to 64 MB: mallopt(3).
+np.empty(31 << 20, np.uint8)
+
+_NO_PARAMS: dict[str, Any] = {}  # a plain dict: `**` of any other mapping costs 0.5 us
+_PLAIN = {int, slice, type(None), type(Ellipsis), np.ndarray}  # indices that hold no Tensor
+_WEAK = {float, int, bool}  # numbers that do not decide the dtype, so they stay what they are
+_COMPARISONS: dict[str, Any] = {
+    "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
+    "greater_equal": operator.ge, "equal": operator.eq, "not_equal": operator.ne,
+}  # fmt: skip
+_retaining = False  # whether any tensor retains its gradient
+_ndarray, _new, _next_index = np.ndarray, object.__new__, tape.next_index
+
+
+def _method(function: Any) -> Any:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return OPS[function](self, *args, **kwargs)  # type: ignore[no-any-return]
+
+    method.__name__ = function.__name__
+    method.__doc__ = f"numpy.{function.__name__}(self, ...)"
+    return method
+
+
+def _comparison(name: str) -> Callable[[Tensor, Any], Any]:
+    def compare(self: Tensor, other: Any) -> Any:
+        xs = self.value, value_of(other)
+        try:
+            return _COMPARISONS[name](*xs)
+        except (ValueError, TypeError) as error:
+            raise explained(name, xs, _NO_PARAMS, error) from error
+
+    return compare
+
+
+def _operators(function: Any) -> tuple[Operator, Operator]:
+    """Make an operator of two operands, and the one for a Tensor on the right."""
+
+    def left(self: Tensor, other: Any) -> Tensor:
+        if isinstance(other, Tensor):  # what `apply` does: small arrays are all overhead
+            xs = self.value, other.value
+            return _run(OPS[function], (self, other), xs, _NO_PARAMS, self.live or other.live)
+        return apply(OPS[function], (self, other))
+
+    def right(self: Tensor, other: Any) -> Tensor:
+        return apply(OPS[function], (other, self))
+
+    return left, right
+
+
+class Tensor(Node):
+    """An array that remembers how it was computed. Make one with `minigrad.tensor`.
+
+    Tensors are immutable: operations make new ones. What can change is a leaf's `data` (rebound by
+    optimisers), its `grad` and its `name`.
+    """
+
+    __slots__ = ("__weakref__", "grad", "name", "retains")
+    __hash__ = object.__hash__
+    __array_priority__ = 1000.0
+
+    def __init__(
+        self,
+        value: npt.NDArray[Any],
+        live: bool = False,
+        name: str | None = None,
+        primitive: Any = None,
+        inputs: Any = (),
+        xs: Any = (),
+        params: Any = _NO_PARAMS,
+        scope: Any = None,
+    ) -> None:
+        """Hold `value` as it is, without a copy; `minigrad.tensor` is the constructor to use."""
+        self.value, self.live, self.name = value, live, name
+        self.primitive, self.inputs, self.xs, self.params = primitive, inputs, xs, params
+        self.scope, self.index = scope, _next_index()
+        self.grad: npt.NDArray[Any] | None = None
+
+    # ---- what it holds -----------------------------------------------------------------------
+
+    @property
+    def data(self) -> npt.NDArray[Any]:
+        """The array: writable for a leaf, a read-only view for a result."""
+        if self.primitive is None:
+            return self.value  # type: ignore[no-any-return]
+        view = self.value.view()
+        view.flags.writeable = False
+        return view  # type: ignore[no-any-return]
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        if self.primitive is not None:
+            raise TypeError(
+                f"cannot set the data of {_described(self)}, which is the result of "
+                f"{self.primitive.name}; only the data of a leaf can be replaced"
+            )
+        new = real(np.asarray(value_of(value)), "a tensor", "holds")
+        if new.shape != self.value.shape:
+            raise ValueError(
+                f"cannot set the data of {_described(self)}: its shape is {self.value.shape}, "
+                f"the new data has shape {new.shape}"
+            )
+        self.value = new.astype(self.value.dtype, copy=False)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to this tensor."""
+        return self.live
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if self.primitive is not None:
+            raise TypeError("requires_grad of a result is given by its inputs; use t.detach()")
+        if wanted:
+            require_real(self.value.dtype)
+        self.live = bool(wanted)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.value.dtype  # type: ignore[no-any-return]
+
+    @property
+    def ndim(self) -> int:
+        return self.value.ndim  # type: ignore[no-any-return]
+
+    @property
+    def size(self) -> int:
+        return self.value.size  # type: ignore[no-any-return]
+
+    @property
+    def T(self) -> Tensor:
+        return self.transpose()
+
+    @property
+    def mT(self) -> Tensor:
+        return self.swapaxes(-1, -2)  # type: ignore[no-any-return]
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """Copy the data into an array of the caller's own."""
+        return self.value.copy()  # type: ignore[no-any-return]
+
+    def item(self, *place: int) -> Any:
+        return self.value.item(*place)
+
+    def tolist(self) -> Any:
+        return self.value.tolist()
+
+    def detach(self) -> Tensor:
+        """Give a constant with the same data."""
+        return Tensor(self.data, False, self.name)
+
+    def holding(self, value: Any) -> Tensor:
+        """Give this tensor as it was when it held `value`: itself, unless its data was rebound."""
+        if self.value is value:
+            return self
+        return Tensor(value, True, self.name, OPS[np.positive], (self,), (value,))
+
+    def opened(self) -> Any:
+        """Give this tensor, or the tensors of the several outputs of its primitive."""
+        outputs = self.value
+        if not isinstance(outputs, Outputs):
+            return self
+        given = None, OPS[Outputs], (self,), (outputs,)
+        return Outputs(
+            [
+                Tensor(v, v.dtype.kind == "f", *given, {"k": k}, self.scope)
+                for k, v in enumerate(outputs)
+            ]
+        )
+
+    # ---- gradients ---------------------------------------------------------------------------
+
+    def backward(self, grad: Any = None) -> None:
+        """Add the gradient of this tensor to `.grad` of every leaf that requires one.
+
+        `grad` is the cotangent, of this tensor's shape; it may be left out for one element.
+        """
+        if not self.live:
+            raise RuntimeError(
+                f"backward() on {_described(self)}, which has no graph: nothing it was computed "
+                "from requires gradients. Create an input with mg.tensor(..., requires_grad=True), "
+                "and compute outside mg.no_grad()"
+            )
+        path, _ = tape.between(None, [self])
+        kept = [t for t in path if hasattr(t, "retains")] if _retaining else []
+        found = tape.pull(
+            path, [self], [cotangent_for(self, grad, "backward(): a cotangent")], kept
+        )
+        while kept:  # the walk stopped at these: go on from the last, whose cotangent is complete
+            t = kept.pop()
+            more = tape.pull(path, [t], [found[t]], kept) if t in found and t.primitive else {}
+            for s, g in more.items():
+                found[s] = found[s] + g if s in found else g
+        for t, g in found.items():
+            if isinstance(t, Tensor):
+                t.grad = np.array(g) if t.grad is None else np.asarray(t.grad + g)
+
+    def retain_grad(self) -> None:
+        """Have `backward` fill the `.grad` of this result too, as it does that of leaves."""
+        global _retaining
+        if not self.live:
+            raise RuntimeError(f"retain_grad() on {_described(self)}: no gradient flows there")
+        self.retains = _retaining = True
+
+    # ---- Python's protocols ------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        body = np.array2string(self.value, separator=", ", prefix="tensor(")
+        notes = [f"name={self.name!r}"] if self.name else []
+        if self.value.dtype != get_default_dtype():
+            notes.append(f"dtype={self.value.dtype}")
+        if self.live:
+            op = self.primitive and self.primitive.name
+            notes.append(f"op={op!r}" if op else "requires_grad=True")
+        return f"tensor({', '.join([body, *notes])})"
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.value.ndim:
+            raise TypeError("cannot iterate over a 0-d tensor")
+        return (self[k] for k in range(len(self.value)))
+
+    def __bool__(self) -> bool:
+        if self.value.size != 1:
+            raise ValueError(
+                f"the truth of a tensor of shape {self.shape} is ambiguous; use np.any or np.all"
+            )
+        return bool(self.value.item())
+
+    def __float__(self) -> float:
+        return float(self.value.item())
+
+    def __int__(self) -> int:
+        return int(self.value.item())
+
+    def __index__(self) -> int:
+        return operator.index(self.value.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value.item(), spec) if spec else str(self)
+
+    def __contains__(self, item: Any) -> bool:
+        return bool((self.value == value_of(item)).any())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        is_leaf = self.primitive is None
+        return _restored, (self.value, is_leaf and self.live, self.name, self.grad)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return apply(OPS[operator.getitem], (self,), {"index": plain_index(index)})
+
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        raise TypeError(
+            "tensors are immutable: instead of x[i] = v write x = x.at[i].set(v), and instead of "
+            "x[i] += v write x = x.at[i].add(v); to fill a leaf before it is used, x.data[i] = v"
+        )
+
+    # ---- NumPy's protocols -------------------------------------------------------------------
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if copy is False:
+            if dtype is not None and np.dtype(dtype) != self.dtype:
+                raise ValueError(f"a {dtype} array of a {self.dtype} tensor needs a copy")
+            return self.data
+        return np.array(self.value, dtype=dtype, copy=True)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method != "__call__":
+            raise TypeError(
+                f"np.{ufunc.__name__}.{method} has no derivative in minigrad; {_WAYS_OUT}"
+            )
+        return _operation(ufunc)(*inputs, **kwargs)
+
+    def __array_function__(
+        self, func: Any, types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        return _operation(func)(*args, **kwargs)
+
+    # ---- operators: each looks its NumPy function up -------------------------------------------
+    # fmt: off
+    __add__, __radd__ = _operators(np.add)
+    __sub__, __rsub__ = _operators(np.subtract)
+    __mul__, __rmul__ = _operators(np.multiply)
+    __truediv__, __rtruediv__ = _operators(np.divide)
+    __pow__, __rpow__ = _operators(np.power)
+    __mod__, __rmod__ = _operators(np.remainder)
+    __matmul__, __rmatmul__ = _operators(np.matmul)
+    __lt__, __le__, __gt__, __ge__, __eq__, __ne__ = map(_comparison, _COMPARISONS)
+    def __floordiv__(self, other: Any) -> Any: return OPS[np.floor_divide](self, other)
+    def __rfloordiv__(self, other: Any) -> Any: return OPS[np.floor_divide](other, self)
+    def __neg__(self) -> Tensor: return apply(OPS[np.negative], (self,))
+    def __pos__(self) -> Tensor: return apply(OPS[np.positive], (self,))
+    def __abs__(self) -> Tensor: return apply(OPS[np.absolute], (self,))
+    # fmt: on
+
+    # ---- methods, where ndarray has them -------------------------------------------------------
+
+    def reshape(self, *shape: Any) -> Tensor:
+        wanted = shape[0] if len(shape) == 1 else shape
+        return OPS[np.reshape](self, shape=wanted)  # type: ignore[no-any-return]
+
+    def transpose(self, *axes: Any) -> Tensor:
+        order = axes[0] if len(axes) == 1 else axes or None
+        return OPS[np.transpose](self, axes=order)  # type: ignore[no-any-return]
+
+    # fmt: off
+    sum, prod, mean, var, std = map(_method, (np.sum, np.prod, np.mean, np.var, np.std))
+    max, min, cumsum, clip = map(_method, (np.max, np.min, np.cumsum, np.clip))
+    swapaxes, ravel, squeeze, flatten = map(_method, (np.swapaxes, np.ravel, np.squeeze, np.ravel))
+    dot, take, trace = map(_method, (np.dot, np.take, np.trace))
+    argmax, argmin, argsort = map(_method, (np.argmax, np.argmin, np.argsort))
+    argpartition, nonzero = map(_method, (np.argpartition, np.nonzero))
+    searchsorted = _method(np.searchsorted)
+    all, any, round, copy, conj = map(_method, (np.all, np.any, np.round, np.copy, np.conjugate))
+    cumprod, diagonal, partition = map(_method, (np.cumprod, np.diagonal, np.partition))
+    repeat, sort, astype = map(_method, (np.repeat, np.sort, np.astype))
+    # fmt: on
+
+    @property
+    def at(self) -> At:
+        """Functional updates: `x.at[i].set(v)` and `x.at[i].add(v)` give a new tensor."""
+        return At(self)
+
+
+class At:
+    """What `x.at` and `x.at[i]` give: the place of a functional update."""
+
+    __slots__ = ("_index", "_tensor")
+
+    def __init__(self, t: Tensor, index: Any = ...) -> None:
+        self._tensor, self._index = t, index
+
+    def __getitem__(self, index: Any) -> At:
+        return At(self._tensor, index)
+
+    def set(self, value: Any) -> Tensor:
+        """Copy the tensor with `value` at the index."""
+        return OPS[At.set](self._tensor, value, index=self._index)  # type: ignore[no-any-return]
+
+    def add(self, value: Any) -> Tensor:
+        """Copy the tensor with `value` added at the index, once for every time it is named."""
+        return OPS[At.add](self._tensor, value, index=self._index)  # type: ignore[no-any-return]
+
+    def multiply(self, value: Any) -> Tensor:
+        """Copy the tensor with the elements at the index multiplied; each may be named once."""
+        return OPS[At.multiply](self._tensor, value, index=self._index)  # type: ignore[no-any-return]
+
+
+def tensor(
+    data: Any,
+    requires_grad: bool = False,
+    *,
+    dtype: DType = None,
+    name: str | None = None,
+) -> Tensor:
+    """Copy `data` into a new leaf.
+
+    Arrays and NumPy scalars keep their dtype; Python floats, alone or in lists, take the default
+    dtype. Only real floating tensors can require gradients.
+
+    >>> tensor([[1.0, 2.0]], requires_grad=True)
+    tensor([[1., 2.]], requires_grad=True)
+    """
+    plain = value_of(data)
+    array = np.array(plain, dtype=dtype)
+    if dtype is None and array.dtype == float and not _holds_numpy(plain):
+        array = array.astype(get_default_dtype())
+    if requires_grad:
+        require_real(array.dtype)
+    return Tensor(real(array, "a tensor", "holds"), requires_grad, name)
+
+
+def as_tensor(x: Any) -> Tensor:
+    """Give a Tensor as it is, and anything else as a constant that shares its memory."""
+    return x if isinstance(x, Tensor) else Tensor(_constant(x, "a tensor", "holds"))
+
+
+def as_floating(x: Any) -> Tensor:
+    """Give a floating Tensor as it is, and anything else as one; whole numbers become float64."""
+    t = as_tensor(x)
+    return t if t.dtype.kind == "f" else t.astype(float)
+
+
+def label(**tensors: Tensor) -> None:
+    """Name tensors as their variables: `label(i=i, f=f)`; pictures and reports use the names."""
+    for name, t in tensors.items():
+        t.name = name
+
+
+def apply(primitive: Any, args: Sequence[Any], params: Mapping[str, Any] = _NO_PARAMS) -> Tensor:
+    """Run a primitive on `args` (Tensors, arrays, numbers) and record it if any of them is live."""
+    if len(args) == 1 and isinstance(a := args[0], Tensor):  # most operations, and soon done
+        return _run(primitive, args, (a.value,), params, a.live)
+    xs, live, tensors, weak = [], False, True, _WEAK if len(args) > 1 else ()
+    for a in args:
+        if isinstance(a, Tensor):
+            xs.append(a.value)
+            live = live or a.live
+        else:
+            xs.append(a if type(a) in weak else _constant(a, primitive.name, "takes"))
+            tensors = False
+    if live and not tensors:
+        args = [a if isinstance(a, Tensor) else None for a in args]
+    return _run(primitive, args, tuple(xs), params, live)
+
+
+def _run(primitive: Any, inputs: Any, xs: tuple[Any, ...], params: Any, live: bool) -> Tensor:
+    try:
+        value = primitive.forward(*xs, **params) if params else primitive.forward(*xs)
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        raise explained(primitive.name, xs, params, error) from error
+    if type(value) is not _ndarray:
+        if isinstance(value, tuple):
+            return _several(primitive, inputs, xs, params, live, value)  # type: ignore[no-any-return]
+        value = real(np.asarray(value), primitive.name, "gives")
+    if not (live and (context := current()).recording):
+        return Tensor(value)
+    t = _new(Tensor)  # as Tensor(...) would, in half the time
+    t.value, t.primitive, t.inputs, t.xs, t.params = value, primitive, inputs, xs, params
+    t.live, t.scope, t.index, t.grad, t.name = True, context.scope, _next_index(), None, None
+    return t
+
+
+def _several(
+    primitive: Any,
+    inputs: Sequence[Any],
+    xs: tuple[Any, ...],
+    params: Any,
+    live: bool,
+    values: tuple[Any, ...],
+) -> Any:
+    """Record a primitive with several outputs, and give a tuple (of the same kind) of Tensors."""
+    outputs = Outputs([np.asarray(v) for v in values])
+    if live and (context := current()).recording:
+        node = Tensor(outputs, True, None, primitive, inputs, xs, params, context.scope)  # type: ignore[arg-type]
+        tensors = node.opened()
+    else:
+        tensors = [Tensor(v) for v in outputs]
+    return values._make(tensors) if hasattr(values, "_make") else tuple(tensors)
+
+
+_WAYS_OUT = (
+    "define it as a primitive (see mg.define), or take the array out of the graph with .data"
+)
+
+
+def _restored(value: Any, live: bool, name: str | None, grad: Any) -> Tensor:
+    out = Tensor(np.array(value), live, name)
+    out.grad = grad
+    return out
+
+
+def value_of(x: Any) -> Any:
+    """Take the array out of a Tensor; give anything else back as it is."""
+    return x.value if isinstance(x, Tensor) else x
+
+
+def plain_index(index: Any) -> Any:
+    """Take the arrays out of an index that holds Tensors, and make lists into arrays."""
+    if type(index) in _PLAIN:
+        return index
+    if isinstance(index, tuple):
+        return tuple([k if type(k) in _PLAIN else plain_index(k) for k in index])
+    if isinstance(index, list):
+        places = np.asarray(index)
+        return places if places.size else places.astype(int)
+    return value_of(index)
+
+
+def cotangent_for(t: Tensor, grad: Any, caller: str) -> Any:
+    """Check a cotangent of `t`, or make the 1 that a one-element `t` may leave out."""
+    if grad is None:
+        if t.value.size != 1:
+            raise ValueError(
+                f"backward() of a tensor of shape {t.shape} needs a cotangent of that shape; "
+                "pass one, or reduce the tensor to one number first, as in t.sum().backward()"
+            )
+        return np.ones_like(t.value)
+    g = grad if isinstance(grad, Tensor) else np.asarray(grad)
+    if g.shape != t.shape:
+        raise ValueError(f"{caller} of shape {g.shape} for a tensor of shape {t.shape}")
+    return tape.cast(g, t.dtype) if t.dtype.kind == "f" else g  # to a constant, nothing flows
+
+
+def _operation(function: Any) -> Callable[..., Any]:
+    try:
+        return OPS[function]
+    except (KeyError, TypeError):
+        name = f"{getattr(function, '__module__', None) or 'numpy'}.{function.__name__}"
+        raise TypeError(f"{name} has no derivative in minigrad; {_WAYS_OUT}") from None
+
+
+def _constant(x: Any, who: str, verb: str) -> npt.NDArray[Any]:
+    if isinstance(x, (list, tuple)) and any(isinstance(a, Tensor) for a in x):
+        raise TypeError(f"{who} {verb} no list of tensors; join them first with mg.stack")
+    return real(np.asarray(x), who, verb)
+
+
+def _holds_numpy(data: Any) -> bool:
+    if isinstance(data, (list, tuple)):
+        return any(map(_holds_numpy, data))
+    return isinstance(data, (np.ndarray, np.generic, Tensor))
+
+
+def _described(t: Tensor) -> str:
+    return f"tensor {t.name!r}" if t.name else f"a tensor of shape {t.shape}"

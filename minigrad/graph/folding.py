@@ -1,0 +1,383 @@
+"""Repetitions: what repeats itself on the tape is kept once, with its number.
+
+Neighbouring scopes repeat one another if they have the same label and owner, and operation by
+operation the same name, metadata, shape, dtype and inputs. An input that both have is
+
+    the same    place inside, place in the repetition before, or node outside (a parameter)
+    a constant  of one shape and dtype: the same for all, or every repetition has its own
+    a state     from outside in the first repetition, from the one before in all the others
+
+and an integer of the metadata is the same, or grows by the same from each to the next, as in
+`x[t]`. Scopes without an index must pass on a state: if they do not, they are calls in different
+places.
+
+A loop that was written without scopes is found by the period of the tape, as the candidate that
+covers most of it, and put into scopes `loop`. Then it has to be a repetition by the rules above,
+of at least 3 rounds and 12 operations; a candidate that is none is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.context import Scope
+
+__all__ = ["Cluster", "Folding", "Node", "Path"]
+
+HOLE = "\0"  # stands for an integer in the text of some metadata
+ROUNDS, OPERATIONS = 3, 12  # what a loop without scopes must have to be taken for one
+Path = tuple[tuple["Cluster", int], ...]  # folds, with a repetition of each
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """An operation, or an input: a parameter of a module, another leaf, or a constant.
+
+    `args` are its inputs by position: a number is that of a node, text a scalar constant.
+    """
+
+    number: int
+    kind: Literal["operation", "parameter", "leaf", "constant"]
+    name: str | None
+    value: Any  # an array as it was used, or the Outputs of a primitive with several
+    tensor: Any  # the Tensor, which has the gradient; None for a constant array
+    op: str = ""
+    args: tuple[int | str, ...] = ()
+    params: dict[str, Any] | None = None
+    scope: Any = None
+
+
+class Cluster:
+    """The operations of a scope and the clusters of the scopes inside, in execution order.
+
+    A fold stands for several scopes: `moments` are the values of `letter` in each, as in t = 0, 1.
+    The letter is t for steps and loops, k for calls, and else the label of the scope. `detected`:
+    a loop that was written without scopes.
+    """
+
+    def __init__(self, number: int, frame: Any, detected: bool = False) -> None:
+        self.number, self.frame, self.detected = number, frame, detected
+        self.items, self.numbers = list[int | Cluster](), list[int]()  # here; and also inside
+        self.letter, self.moments = "", list[int]()
+
+
+class Folding:
+    """Fold the clusters below `root`: only the first of every repetition stays in their `items`.
+
+    `shown[n]` is the node that stands for node n: itself, unless that is folded away. `paths[n]`
+    are the folds around it, outermost first, each with the repetition that node n is in.
+    """
+
+    def __init__(self, nodes: list[Node], root: Cluster) -> None:
+        self.nodes = nodes
+        self.shown = list(range(len(nodes)))
+        self.paths: list[Path] = [()] * len(nodes)
+        self.moving: dict[tuple[int, int], str] = {}  # (node, hole) -> "t+1"
+        self._ids: dict[Any, int] = {}
+        self.forms, self.holes = list[int](), list[list[Any]]()  # of every node, but its inputs
+        for node in nodes:
+            text, holes = options(node.params) if node.params else ("", [])
+            form = node.op, text, node.value.shape, node.value.dtype
+            self.forms.append(self._ids.setdefault(form, len(self._ids)))
+            self.holes.append(holes)
+        self._cluster_numbers = count(1 + max([c.number for c in clusters(root)]))
+        self._fold(root)
+
+    def _fold(self, root: Cluster) -> None:
+        stack = [root]  # from the outermost scopes to the innermost
+        while stack:
+            cluster, kept, k = stack.pop(), list[int | Cluster](), 0
+            items = self._with_loops(cluster)
+            while k < len(items):
+                kept.append(items[k])
+                k += self._fold_from(items, k)
+            cluster.items = kept
+            stack += [item for item in reversed(kept) if isinstance(item, Cluster)]
+        for k, u in enumerate(self.shown):  # in folds within folds; u is first, and done
+            if u != k:
+                self.shown[k] = self.shown[u]
+                self.paths[k] += self.paths[u][len(self.paths[k]) :]
+
+    def _fold_from(self, items: Sequence[int | Cluster], start: int, least: int = 2) -> int:
+        """Fold the repetitions of `items[start]` that follow it into it, and count them."""
+        first, run, rule, owned = items[start], list[Cluster](), list[str](), list[list[Any]]()
+        if not isinstance(first, Cluster) or first.moments or start + 1 == len(items):
+            return 1
+        begin = last = _Repetition(self, first, {})
+        used = set(begin.constants())
+        for k in range(start + 1, len(items)):
+            item = items[k]
+            if not isinstance(item, Cluster) or item.moments:
+                break
+            new = _Repetition(self, item, last.places)
+            moves = new.moves(last, used)
+            if moves is None or rule not in ([], moves):
+                break
+            if not rule:
+                rule = ["same" if move == "state" else move for move in moves]
+                own = [j for j, move in enumerate(rule) if move == "own"]
+            run.append(item)
+            if own:
+                used.update(new.constants())
+                owned.append([new.values[j] for j in own])
+            last = new
+        odd = any(move[0] in "+-" and move != f"{int(rule[-1]):+d}" for move in rule[:-1])
+        if len(run) + 1 < max(least, ROUNDS if odd else 2):  # two repetitions fit any rule
+            return 1
+        frames = [first.frame, *[cluster.frame for cluster in run]]
+        first.letter = "k" if first.frame.index is None else first.frame.label
+        first.letter = "t" if first.detected or first.frame.label == "step" else first.letter
+        first.moments = [
+            r if frame.index is None else frame.index for r, frame in enumerate(frames)
+        ]
+        theirs = [begin.values[j] for j in own]
+        for r, cluster in enumerate([first, *run]):
+            here = ((first, r),)
+            for v, u in zip(cluster.numbers, first.numbers, strict=True):
+                self.shown[v] = u
+                self.paths[v] += here
+            if own:
+                for v, u in dict(zip(owned[r - 1] if r else theirs, theirs, strict=True)).items():
+                    self.shown[v] = u
+                    self.paths[v] += here
+        for move, token, hole in zip(rule, begin.tokens, begin.values, strict=False):
+            if move[0] in "+-":
+                factor = int(move) // (first.moments[1] - first.moments[0])
+                text = _moving(first.letter, factor, hole - factor * first.moments[0])
+                self.moving[first.numbers[token[1]], token[2]] = text
+        return len(run) + 1
+
+    # ---- loops without scopes --------------------------------------------------------------------
+
+    def _with_loops(self, cluster: Cluster) -> list[int | Cluster]:
+        """Give the items of a cluster, those of every loop in the one cluster that they fold to."""
+        items = cluster.items
+        if len(items) < 2 * ROUNDS:
+            return items
+        tokens, found = np.array([self._token(item) for item in items]), list[Any]()
+        taken = np.zeros(len(items), bool)
+        sizes = [len(item.numbers) if isinstance(item, Cluster) else 1 for item in items]
+        before = np.cumsum([0, *sizes])  # operations
+        for start, stop, period in _periods(tokens):
+            if before[stop] - before[start] < OPERATIONS or taken[start:stop].any():
+                continue
+            if period == 1 and isinstance(items[start], Cluster):  # calls: are folded as they are
+                taken[start:stop] = True
+                continue
+            for phase in self._phases(items, start, period):
+                loops = self._loops(cluster, items, start + phase, stop, period)
+                for first, last, loop in loops:
+                    taken[first:last] = True
+                    found.append((first, last, loop))
+                if loops:
+                    break
+        rest = 0
+        together = list[int | Cluster]()
+        for first, last, loop in sorted(found, key=lambda row: row[0]):
+            together += [*items[rest:first], loop]
+            rest = last
+        return together + items[rest:]
+
+    def _loops(
+        self, cluster: Cluster, items: list[int | Cluster], start: int, stop: int, period: int
+    ) -> list[tuple[int, int, Cluster]]:
+        """Cut a range of items into rounds, and list those that fold: first, last, cluster."""
+        rounds, found, k = list[Cluster](), list[tuple[int, int, Cluster]](), 0
+        for r, first in enumerate(range(start, stop - period + 1, period)):
+            scope = Scope(cluster.frame, "loop", r, None)
+            loop = Cluster(next(self._cluster_numbers), scope, detected=True)
+            loop.items = items[first : first + period]
+            for item in loop.items:
+                loop.numbers += item.numbers if isinstance(item, Cluster) else [item]
+            rounds.append(loop)
+        while k < len(rounds):
+            least = max(ROUNDS, -(-OPERATIONS // len(rounds[k].numbers)))
+            n = self._fold_from(rounds, k, least)
+            if n > 1:
+                found.append((start + k * period, start + (k + n) * period, rounds[k]))
+            k += n
+        return found
+
+    def _token(self, item: int | Cluster) -> int:
+        """Number what an item is, its inputs left out."""
+        if isinstance(item, int):
+            return self.forms[item]
+        frame, inside = item.frame, tuple([self.forms[n] for n in item.numbers])
+        key = frame.label, frame.index, id(frame.owner), inside
+        return self._ids.setdefault(key, len(self._ids))
+
+    def _phases(self, items: list[int | Cluster], start: int, period: int) -> list[int]:
+        """Say where a round may begin: best where the fewest values are passed on to the next."""
+        where: dict[int, int] = {}
+        last_use: dict[int, int] = {}
+        window = items[start : start + 3 * period]
+        for k, item in enumerate(window):
+            for n in item.numbers if isinstance(item, Cluster) else [item]:
+                where[n] = k
+                for arg in self.nodes[n].args:
+                    if arg in where:
+                        last_use[int(arg)] = k
+        live = np.zeros(3 * period + 1, int)
+        for n, k in last_use.items():  # is passed on at every cut from where[n] + 1 to k
+            live[where[n] + 1] += 1
+            live[k + 1] -= 1
+        passed_on = np.cumsum(live)[period : 2 * period]
+        return sorted(range(period), key=lambda phase: (passed_on[phase], phase))[:3]
+
+
+class _Repetition:
+    """A cluster read as a repetition, perhaps of the one with the places `before`.
+
+    Integers of the metadata and inputs are slots: a token that must be equal, and a value.
+    """
+
+    def __init__(self, folding: Folding, cluster: Cluster, before: dict[Any, int]) -> None:
+        nodes, paths, forms = folding.nodes, folding.paths, folding.forms
+        self.nodes, self.before, frame = nodes, before, cluster.frame
+        self.frame, self.form = frame, [frame.label, frame.index is None, id(frame.owner)]
+        self.tokens, self.values = list[tuple[Any, ...]](), list[Any]()
+        self.places: dict[Any, int] = {}  # of the operations
+        form, places, add, value = self.form, self.places, self.tokens.append, self.values.append
+        shared, around = dict[Any, int](), paths[cluster.numbers[0]]
+        stack: list[Any] = cluster.items[::-1]
+        while stack:
+            number = stack.pop()
+            if isinstance(number, Cluster):
+                s = number.frame
+                form += ["(", s.label, s.index, id(s.owner)]
+                stack += [None, *reversed(number.items)]
+                continue
+            if number is None:
+                form.append(")")
+                continue
+            place = len(places)
+            form.append(forms[number])
+            for k, hole in enumerate(folding.holes[number]):
+                add(("hole", place, k))
+                value(hole)
+            for arg in nodes[number].args:
+                if arg in places:
+                    add(("inside", places[arg]))
+                elif arg in before:
+                    add(("before", before[arg]))
+                elif (
+                    isinstance(arg, int)
+                    and nodes[arg].kind == "constant"
+                    and paths[arg] in ((), around)
+                ):
+                    add(("constant", shared.setdefault(arg, len(self.tokens)), forms[arg]))
+                else:
+                    add(("outside", arg))
+                value(arg)
+            places[number] = place
+        if list(places) != cluster.numbers:  # other threads worked in between
+            form.append(id(cluster))
+
+    def constants(self) -> list[Any]:
+        """List the constant arrays that it uses."""
+        pairs = zip(self.tokens, self.values, strict=True)
+        return [value for token, value in pairs if token[0] == "constant"]
+
+    def moves(self, last: _Repetition, used: set[Any]) -> list[str] | None:
+        """Say what each slot did since the `last` repetition; None if this does not repeat it."""
+        if last.form != self.form or len(last.tokens) != len(self.tokens):
+            return None
+        moves, states, index = list[str](), dict[Any, int](), self.frame.index
+        stride = 1 if index is None else index - last.frame.index
+        for was, now, x, y in zip(last.tokens, self.tokens, last.values, self.values, strict=True):
+            if was == now and (x == y or now[0] in ("inside", "before")):
+                moves.append("same")
+            elif was == now and now[0] == "constant" and y not in used:
+                moves.append("own")
+            elif was == now and now[0] == "hole" and _strides(x, y, stride):
+                moves.append(f"{y - x:+d}")
+            elif now[0] == "before" and states.setdefault(now, x) == x:
+                start = self.nodes[x].value if isinstance(x, int) else np.float64()
+                if was[0] == "inside" or start.shape != self.nodes[y].value.shape:
+                    return None
+                moves.append("state")
+            else:
+                return None
+        passes_on = states or last.before or (index is not None and stride)
+        return [*moves, str(stride)] if passes_on else None
+
+
+def _strides(x: Any, y: Any, stride: int) -> bool:
+    """Whether an integer of the metadata moves with the index, by a whole multiple of it."""
+    return isinstance(x, int) and isinstance(y, int) and stride != 0 and (y - x) % stride == 0
+
+
+def _moving(letter: str, factor: int, offset: int) -> str:
+    """Write `factor * t + offset`: `t`, `t−1`, `2t+1`, `9−t`."""
+    if factor < 0:
+        return f"{offset or ''}−{'' if factor == -1 else -factor}{letter}"
+    text = f"{'' if factor == 1 else factor}{letter}"
+    return text + (f"{offset:+d}".replace("-", "−") if offset else "")
+
+
+def _periods(tokens: npt.NDArray[Any]) -> list[tuple[int, int, int]]:
+    """List where a sequence repeats itself: start, stop, period; what covers most comes first.
+
+    Candidates are the most frequent distances between two equal words of 1, 2, 4 ... tokens.
+    """
+    n, width, words = len(tokens), 1, tokens
+    distances: dict[int, int] = {}
+    while width <= 64 and len(words) > 1:
+        order = np.argsort(words, kind="stable")
+        gaps = np.diff(order)[np.diff(words[order]) == 0]
+        values, counts = np.unique(gaps[gaps <= n // ROUNDS], return_counts=True)
+        for k in np.argsort(-counts, kind="stable")[:4]:
+            distances[int(values[k])] = max(distances.get(int(values[k]), 0), int(counts[k]))
+        pairs = words[:-width] * (1 + int(words.max())) + words[width:]
+        words, width = np.unique(pairs, return_inverse=True)[1], 2 * width
+    found = []
+    for period in sorted(distances, key=lambda p: (-distances[p], p))[:8]:
+        equal = np.zeros(n - period + 2, np.int8)
+        equal[1:-1] = tokens[period:] == tokens[:-period]
+        starts, stops = np.flatnonzero(np.diff(equal)).reshape(-1, 2).T
+        long = stops - starts >= (ROUNDS - 1) * period
+        found += [
+            (int(a), int(b) + period, period)
+            for a, b in zip(starts[long], stops[long], strict=True)
+        ]
+    return sorted(found, key=lambda row: (row[0] - row[1], row[2]))
+
+
+def clusters(root: Cluster) -> list[Cluster]:
+    """List a cluster and those below it, each before what is in it."""
+    found, stack = list[Cluster](), [root]
+    while stack:
+        cluster = stack.pop()
+        found.append(cluster)
+        stack += [item for item in reversed(cluster.items) if isinstance(item, Cluster)]
+    return found
+
+
+def options(params: dict[str, Any] | None) -> tuple[str, list[Any]]:
+    """Write metadata as text with a hole for every integer, and list what is in the holes."""
+    holes: list[Any] = []
+
+    def write(value: Any) -> str:
+        if isinstance(value, (tuple, list)):
+            return f"({', '.join([write(v) for v in value])}{',' * (len(value) == 1)})"
+        if isinstance(value, slice):
+            ends = [value.start, value.stop, *([value.step] if value.step is not None else [])]
+            return ":".join(["" if end is None else write(end) for end in ends])
+        if isinstance(value, np.ndarray):
+            return f"{value.dtype}{value.shape}"
+        if callable(value) or (isinstance(value, (int, np.integer)) and value is not bool(value)):
+            holes.append(value if callable(value) else int(value))
+            return HOLE
+        return "..." if value is Ellipsis else repr(value)
+
+    given = {k: write(v) for k, v in params.items() if v is not None} if params else {}
+    if list(given) == ["index"]:
+        text = given["index"]
+        return f"[{text[1:-1].rstrip(',') if text[0] == '(' else text}]", holes
+    return f"({', '.join([f'{k}={v}' for k, v in given.items()])})" if given else "", holes

@@ -1,0 +1,195 @@
+"""The tape frozen: what pictures, reports and compilers read.
+
+nodes   the operations behind some outputs and what these take in, in order of creation
+root    the tree of scopes: in which module, which call, which step each operation stands
+fold    what repeats itself, kept once, with its number (see `folding`)
+wires   the edges that are left, each saying which repetitions it stands for
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from ..core import tree
+from ..core.tensor import Tensor
+from .folding import HOLE, Cluster, Folding, Node, Path, options
+
+__all__ = ["Cluster", "End", "Graph", "Node", "Wire"]
+
+
+class End(NamedTuple):
+    """An end of a wire: a node, or a port of a fold, where the value of the node is passed on."""
+
+    node: int
+    port: Literal["", "in", "out"] = ""  # in: from the repetition before; out: from this one
+    fold: Cluster | None = None
+
+
+class Wire(NamedTuple):
+    """An edge of the folded graph.
+
+    `position` is that of the argument; `times` are the folds that it leaves, each time with the
+    repetition that it leaves.
+    """
+
+    source: End
+    target: End
+    position: int
+    times: frozenset[Path]
+
+    @property
+    def label(self) -> str:
+        """Say which repetitions it leaves and, if it sets a state, which it enters: `t=76`."""
+        parts = list[str]()
+        for level in zip(*self.times, strict=True):
+            fold, repetitions = level[0][0], sorted({r for _, r in level})
+            some = [str(fold.moments[r]) for r in repetitions[:3]] + ["…"] * (len(repetitions) > 3)
+            full = len(repetitions) == len(fold.moments)
+            parts.append(f"all {fold.letter}" if full else f"{fold.letter}={', '.join(some)}")
+        if self.target.port == "in" and (fold := self.target.fold):
+            parts.append(f"{fold.letter}={fold.moments[0]}")
+        return " → ".join(parts)
+
+
+class Graph:
+    """The graph behind `outputs`, a Tensor or a container of them, as it was recorded.
+
+    `shown[n]` is the node that stands for node n: itself, unless that is folded away. `paths[n]`
+    are the folds around it, outermost first, each with the repetition that node n is in.
+    RuntimeError for a tensor without a graph. `fold=False` keeps every repetition apart.
+    """
+
+    def __init__(self, outputs: Any, fold: bool = True) -> None:
+        self.tensors = _with_graphs(outputs)
+        self.nodes, self.numbers = _frozen(self.tensors)
+        self.outputs = [self.numbers[t] for t in self.tensors]
+        self.root = _tree(self.nodes)
+        self.shown = list(range(len(self.nodes)))
+        self.paths: list[Path] = [()] * len(self.nodes)
+        self._moving: dict[tuple[int, int], str] = {}
+        if fold:
+            folding = Folding(self.nodes, self.root)
+            self.shown, self.paths, self._moving = folding.shown, folding.paths, folding.moving
+
+    def options(self, number: int) -> str:
+        """Write the metadata of an operation: `[:, 0:4]`, `[t]`, `(axis=0)`; empty without any."""
+        params = self.nodes[number].params
+        if not params:
+            return ""
+        text, holes = options(params)
+        for k, hole in enumerate(holes):
+            fixed = getattr(hole, "__name__", str(hole))
+            text = text.replace(HOLE, self._moving.get((number, k), fixed), 1)
+        return text
+
+    def wires(self) -> list[Wire]:
+        """List the edges between the nodes shown, through ports where a fold carries a state."""
+        edges: list[tuple[int, int, int, int, Cluster | None, Path, Path]] = []
+        states: dict[tuple[Cluster, int, int], int] = {}  # (fold, node, position) -> what it reads
+        shown, paths = self.shown, self.paths
+        for node in self.nodes:
+            for j, arg in enumerate(node.args):
+                if isinstance(arg, str):
+                    continue
+                u, v, carrier = shown[arg], shown[node.number], None
+                p, q = paths[arg], paths[node.number]
+                while p and q and p[0] == q[0]:
+                    p, q = p[1:], q[1:]
+                if p and q and p[0][0] is q[0][0]:
+                    carrier, p, q = p[0][0], p[1:], q[1:]
+                    states[carrier, v, j] = u
+                copy = node.args[max(0, j - 8) : j].count(arg) if j else 0
+                edges.append((u, v, j, copy, carrier, p, q))
+        leaving = {(fold, state) for (fold, _, _), state in states.items()}
+        found: dict[tuple[End, End, int], tuple[int, set[Path]]] = {}
+        ends = [End(k) for k in range(len(self.nodes))]
+        for u, v, j, copy, carrier, p, q in edges:
+            source, target = ends[u], ends[v]
+            if p or q:
+                source = next((End(u, "out", f) for f, _ in p if (f, u) in leaving), source)
+                ports = [End(states[f, v, j], "in", f) for f, _ in q if (f, v, j) in states]
+                target = ports[0] if ports else target
+            if carrier:
+                found.setdefault((source, End(u, "out", carrier), 0), (0, set()))[1].add(p)
+                source, p = End(u, "in", carrier), ()
+            found.setdefault((source, target, copy), (j, set()))[1].add(p)
+        return [Wire(a, b, j, frozenset(times)) for (a, b, _), (j, times) in found.items()]
+
+
+def _with_graphs(outputs: Any) -> list[Tensor]:
+    """List the tensors of a container; RuntimeError for one that nothing was recorded for."""
+    leaves, structure = tree.flatten(outputs)
+    if not leaves:
+        raise ValueError("a graph is read from one or more tensors; this container is empty")
+    for t, path in zip(leaves, tree.names(structure), strict=True):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"a graph is read from tensors; {path or 'this'} is {type(t).__name__}")
+        if not t.live:
+            which = f"tensor {t.name or path!r}" if t.name or path else f"a {t.shape} tensor"
+            raise RuntimeError(
+                f"{which} has no graph: it is constant, or computed under mg.no_grad(). Create an "
+                "input with mg.tensor(..., requires_grad=True), and compute outside mg.no_grad()"
+            )
+    return leaves
+
+
+def _frozen(outputs: list[Tensor]) -> tuple[list[Node], dict[Any, int]]:
+    """List everything behind `outputs` in order of creation; constants at their first use."""
+    held: dict[Tensor, Any] = {t: t.value for t in outputs}  # as it was when it was used
+    stack = list(held)
+    while stack:
+        t = stack.pop()
+        for s, x in zip(t.inputs, t.xs, strict=True):
+            if s is not None and s not in held:
+                held[s] = x
+                stack.append(s)
+    tape = sorted(held, key=lambda t: t.index)
+    parameters, nodes = _parameters(tape), list[Node]()
+    numbers: dict[Any, int] = {}  # by tensor, or by id for an array, which its operation keeps
+
+    def add(key: Any, *entry: Any) -> None:
+        numbers[key] = len(nodes)
+        nodes.append(Node(len(nodes), *entry))
+
+    for t in tape:
+        if t.primitive is None:
+            if t.live:
+                kind, name = ("parameter", parameters[t]) if t in parameters else ("leaf", t.name)
+                add(t, kind, name, held[t], t)
+            continue
+        args: list[int | str] = []
+        for s, x in zip(t.inputs, t.xs, strict=True):
+            key, name = (id(x), None) if s is None else (s, s.name)
+            if key not in numbers and isinstance(x, np.ndarray) and (x.ndim or name):
+                add(key, "constant", name, x, s)
+            args.append(numbers[key] if key in numbers else str(x))
+        add(t, "operation", t.name, t.value, t, t.primitive.name, tuple(args), t.params, t.scope)
+    return nodes, numbers
+
+
+def _parameters(tape: list[Tensor]) -> dict[Tensor, str]:
+    """Name the parameters of the modules that were called, as the outermost of them does."""
+    scopes = dict.fromkeys([t.scope for t in tape if t.scope])
+    owners = {id(s.owner): s.owner for scope in scopes for s in scope.frames}
+    names: dict[Tensor, str] = {}
+    for owner in owners.values():
+        for name, t in owner.named_parameters() if hasattr(owner, "named_parameters") else ():
+            if len(name) > len(names.get(t, "")):
+                names[t] = name
+    return names
+
+
+def _tree(nodes: list[Node]) -> Cluster:
+    """Sort the operations into the clusters of their scopes."""
+    clusters: dict[Any, Cluster] = {None: Cluster(0, None)}
+    for node in nodes:
+        for s in node.scope.frames if node.scope else ():
+            if s not in clusters:
+                clusters[s] = Cluster(len(clusters), s)
+                clusters[s.parent].items.append(clusters[s])
+            clusters[s].numbers.append(node.number)
+        if node.op:
+            clusters[node.scope].items.append(node.number)
+    return clusters[None]

@@ -1,0 +1,1 @@
+"""Functions of functions: derivatives (`autodiff`), and loops and memory (`scan`)."""

@@ -1,0 +1,235 @@
+"""Loops over time, and memory: `scan` repeats a function, `checkpoint` forgets what is inside one.
+
+The gradient of T steps needs what the steps computed, so memory grows with T. A checkpointed
+function keeps only what goes in and what comes out, and is run again when the backward pass arrives
+there. With segments of about sqrt(T) steps the memory grows with sqrt(T), for one more forward
+pass: Chen et al., "Training deep nets with sublinear memory cost", 2016.
+
+>>> def step(h, x):
+...     h = np.tanh(h + x)
+...     return h, h
+>>> last, hs = scan(step, np.zeros(3), np.ones((100, 3)), checkpoint=10)
+>>> last.shape, hs.shape
+((3,), (100, 3))
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core import tape, tree
+from ..core.context import current, recording, scope
+from ..core.primitive import Joint
+from ..core.tape import Node, Outputs
+from ..core.tensor import OPS, Tensor, apply, value_of
+from .autodiff import fresh
+
+__all__ = ["checkpoint", "scan"]
+
+Function = Callable[..., Any]
+
+_reopening = threading.RLock()
+
+
+def scan(f: Function, carry: Any, xs: Any, *, checkpoint: int | bool = False) -> tuple[Any, Any]:
+    """Run `f(carry, x) -> (carry, y)` for every x along the first axis of `xs`; the loop over time.
+
+    Returns the last carry and the ys, stacked along a new first axis. Carry, x and y are nested
+    containers; y may be None. The steps stand in scopes `step[t]`, and the cost is linear in their
+    number. With `checkpoint=k` the memory is that of k steps and T / k carries, for one more
+    forward pass; `checkpoint=True` is k = sqrt(T). ValueError if the lengths along the first axis
+    differ or are zero, or if f changes the structure of the carry.
+    """
+    leaves, structure = tree.flatten(xs)
+    leaves = [x if isinstance(x, Tensor) else np.asarray(x) for x in leaves]
+    lengths = {x.shape[0] if x.ndim else 0 for x in leaves}
+    if len(lengths) != 1 or lengths == {0}:
+        raise ValueError(
+            "scan: xs must have one common length along the first axis, not shapes "
+            f"{[x.shape for x in leaves]}"
+        )
+    (T,) = lengths
+    k = T if not checkpoint else math.isqrt(T - 1) + 1 if checkpoint is True else checkpoint
+    if not isinstance(k, (int, np.integer)) or k < 1:
+        raise ValueError(f"scan: checkpoint must be a positive number of steps, not {checkpoint}")
+
+    def steps(carry: Any, part: list[Any], start: int) -> tuple[Any, Any]:
+        rows, carried, told = [], tree.flatten(carry)[1], None
+        for t in range(len(part[0])):
+            with scope("step", start + t):
+                out = f(carry, tree.unflatten(structure, [x[t] for x in part]))
+            if not isinstance(out, tuple) or len(out) != 2:
+                raise TypeError(f"scan: f must return a pair (carry, y), not {type(out).__name__}")
+            carry, y = out
+            _alike(carried, tree.flatten(carry)[1], "carry", "that it got")
+            row, now = tree.flatten(y)
+            told = _alike(told or now, now, "y", "at first")
+            rows.append(row)
+        ys = [OPS[np.stack](column) for column in zip(*rows, strict=True)]
+        return carry, tree.unflatten(told or tree.EMPTY, ys)
+
+    if not checkpoint:
+        return steps(carry, leaves, 0)
+    segment, chunks = _checkpoint(steps), []
+    for start in range(0, T, k):
+        carry, ys = segment(carry, [x[start : start + k] for x in leaves], start)
+        chunks.append(ys)
+    columns = zip(*[tree.flatten(ys)[0] for ys in chunks], strict=True)
+    joined = [OPS[np.concatenate](column) for column in columns]
+    return carry, tree.unflatten(tree.flatten(chunks[0])[1], joined)
+
+
+def _alike(old: tree.Structure, new: tree.Structure, what: str, which: str) -> tree.Structure:
+    if old != new and tree.names(old) != tree.names(new):
+        raise ValueError(
+            f"scan: f must return a {what} nested like the one {which}, {tree.names(old)}, not "
+            f"{tree.names(new)}"
+        )
+    return old
+
+
+def checkpoint(f: Function) -> Function:
+    """Make `f` forget what it computes inside: the backward pass runs it again to know.
+
+    The result is recorded as one operation, of the live tensors among the arguments and of those
+    that `f` captured (a module's parameters), found by running it once. Its rules run `f` again on
+    the recorded inputs, and walk the tape of that; so it can be nested and differentiated to any
+    order, in both modes. RuntimeError in the backward pass if `f` does not repeat itself, as when
+    it draws random numbers (pass them in), or if captured parameters were given new data meanwhile.
+
+    >>> w = Tensor(np.array(3.0), live=True)
+    >>> y = checkpoint(lambda x: np.sin(w * x) ** 2)(2.0)
+    >>> y.backward()
+    >>> np.isclose(w.grad, 2 * 2 * np.sin(6) * np.cos(6))
+    np.True_
+    """
+
+    @functools.wraps(f, updated=())
+    def checkpointed(*args: Any, **kwargs: Any) -> Any:
+        if not current().recording:
+            return f(*args, **kwargs)
+        return _Segment(f, args, kwargs).result()
+
+    return checkpointed
+
+
+_checkpoint = checkpoint  # where an argument has that name
+
+
+class _Segment:
+    """One call of a checkpointed function: what it was given, and how to run it again."""
+
+    def __init__(self, f: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.f, self.scope = f, current().scope
+        self.leaves, self.structure = tree.flatten((args, kwargs))
+        self.places = [k for k, x in enumerate(self.leaves) if isinstance(x, Tensor) and x.live]
+        self.captured: list[Node] = []
+        self.values: list[Any] = []
+
+    def result(self) -> Any:
+        """Run the function, and record it as one operation of what it depends on."""
+        given = [self.leaves[k] for k in self.places]
+        _, outputs, _, self.captured, out, structure = self._run([t.value for t in given])
+        if not outputs:
+            return tree.unflatten(structure, out)
+        self.values = [y.value for y in outputs]
+        del outputs
+        made: Any = apply(
+            Joint("checkpoint", self.forward, self.pull, self.push), [*given, *self.captured]
+        )
+        supply = iter(made if isinstance(made, tuple) else [made])
+        return tree.unflatten(
+            structure, [next(supply) if isinstance(y, Tensor) and y.live else y for y in out]
+        )
+
+    def forward(self, *xs: Any) -> Any:
+        """Give the values that `result` computed, and compute them anew when asked again."""
+        values, self.values = self.values, []
+        if not values:
+            _, outputs, *_ = self._run(xs[: len(self.places)])
+            values = [y.value for y in outputs]
+        return tuple(values) if len(values) > 1 else values[0]
+
+    def pull(self, g: Any, z: Any, *xs: Any) -> list[Any]:
+        nodes, outputs, path = self._again(z, xs)
+        gs = g if isinstance(g, tuple) else (g,)
+        found = tape.pull(path, outputs, gs, nodes, _any_tensor(*gs, *xs))
+        return [found[t] if t in found else np.zeros_like(t.value) for t in nodes]
+
+    def push(self, dxs: Sequence[Any], z: Any, *xs: Any) -> Any:
+        nodes, outputs, path = self._again(z, xs)
+        moved = [(t, dx) for t, dx in zip(nodes, dxs, strict=True) if dx is not None]
+        inputs, tangents = zip(*moved, strict=True)
+        dots = tape.push(path, inputs, tangents, _any_tensor(*tangents, *xs))
+        dzs = [dots[y] if y in dots else np.zeros_like(y.value) for y in outputs]
+        return Outputs(dzs) if isinstance(z, tuple) else dzs[0]
+
+    def _run(self, xs: Sequence[Any]) -> Any:
+        """Run the function on fresh leaves of these values."""
+        with recording(self.scope):
+            inputs = [fresh(x, "checkpoint") for x in xs]
+            start = tape.next_index()
+            leaves = list(self.leaves)
+            for k, t in zip(self.places, inputs, strict=True):
+                leaves[k] = t
+            args, kwargs = tree.unflatten(self.structure, leaves)
+            out, structure = tree.flatten(self.f(*args, **kwargs))
+        outputs = [y for y in out if isinstance(y, Tensor) and y.live]
+        path, older = tape.since(start, outputs)
+        captured = [t for t in older if t not in set(inputs)]
+        return inputs, outputs, [*older, *path], captured, out, structure
+
+    def _again(self, z: Any, xs: Sequence[Any]) -> tuple[list[Node], list[Node], list[Node]]:
+        """Run the function as it was run before; give inputs and captured, outputs, and path."""
+        n, captured = len(self.places), self.captured
+        for t, x in zip(captured, xs[n:], strict=True):
+            if t.value is not value_of(x):
+                raise RuntimeError(
+                    f"checkpoint: {_called(t)} was given new data between forward and backward; "
+                    "run backward before the parameters change"
+                )
+        with _reopening:  # leaves of a finished run are closed: to this function they are not
+            closed = [t for t in captured if not t.live]
+            try:
+                for t in closed:
+                    t.live = True
+                inputs, outputs, path, met, _, _ = self._run(xs[:n])
+            finally:
+                for t in closed:
+                    t.live = False
+        for t in inputs:
+            t.live = t.primitive is not None
+        expected = z if isinstance(z, tuple) else (z,)
+        if [*map(id, met)] != [*map(id, captured)] or not _same(expected, outputs):
+            raise RuntimeError(
+                "checkpoint: the function did something else when it was run again; it must not "
+                "draw random numbers, nor depend on anything that changes: pass these in"
+            )
+        return [*inputs, *captured], outputs, path
+
+
+def _any_tensor(*xs: Any) -> bool:
+    return any(isinstance(x, Tensor) for x in xs)
+
+
+def _same(expected: Sequence[Any], outputs: Sequence[Node]) -> bool:
+    """Whether the outputs are those of the first run: rounding may differ, but nothing else."""
+    if len(expected) != len(outputs):
+        return False
+    for z, y in zip(expected, outputs, strict=True):
+        a, b = value_of(z), y.value
+        if np.array_equal(a, b) or np.array_equal(a, b, equal_nan=True):  # the first is cheaper
+            continue
+        if a.shape != b.shape or not (abs(a - b) <= 1e-3 * abs(a).max(initial=0)).all():
+            return False
+    return True
+
+
+def _called(t: Any) -> str:
+    return repr(t.name) if t.name else f"a captured tensor of shape {t.shape}"

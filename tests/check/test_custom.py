@@ -1,0 +1,415 @@
+"""Primitives and backward passes that users write, outside the package."""
+
+import copy
+import multiprocessing
+import pickle
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.core.primitive import Case, define, elementwise, general, linear, multilinear
+from minigrad.core.tensor import OPS
+from minigrad.testing import check_grads, operations
+from tests.ops import mutants
+
+X = np.array([0.7, -0.4, 1.3])
+
+
+@define(elementwise=[lambda g, z, x: g * (z + _sigmoid(x) * (1 - z))])
+def swish(x):
+    """x sigmoid(x), of Ramachandran et al. (2017)."""
+    return x * _sigmoid(x)
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+@define(
+    multilinear=[lambda g, z, a, b: _cross(b, g), lambda g, z, a, b: _cross(g, a)],
+    samples=lambda r: [Case.of(r(3), r(3)), Case.of(r(2, 3), r(2, 3))],
+)
+def own_cross(a, b):
+    return _cross(a, b)
+
+
+def _cross(a, b):
+    """The vector product, in operations that work on Tensors."""
+    i, j = np.array([1, 2, 0]), np.array([2, 0, 1])
+    return a[..., i] * b[..., j] - a[..., j] * b[..., i]
+
+
+@define(
+    linear=[lambda g, z, x, times=2: g * times],
+    samples=lambda r: [Case.of(r(3)), Case.of(r(2, 2), times=-1.5)],
+)
+def scaled(x, *, times=2):
+    return x * times
+
+
+@define(
+    pulls=[lambda g, z, x, y: g[0] * y + g[1], lambda g, z, x, y: g[0] * x + g[1]],
+    pushes=[lambda d, z, x, y: (d * y, d), lambda d, z, x, y: (d * x, d)],
+    samples=lambda r: [Case.of(r(3), r(3))],
+)
+def product_and_sum(x, y):
+    return x * y, x + y
+
+
+@define(
+    linear=lambda k, g, z, *xs: g[k] * (k + 1),
+    samples=lambda r: [Case.of([r(2), r(2), r(2)])],
+)
+def weighted(*xs):
+    return np.stack([x * (k + 1) for k, x in enumerate(xs)])
+
+
+MINE = [swish, own_cross, scaled, product_and_sum, weighted]
+
+
+@pytest.mark.parametrize("p", MINE, ids=str)
+def test_own_primitives_pass_the_laws(p):
+    mg.check_primitive(p)
+
+
+def test_own_primitives_compute():
+    x = mg.tensor(X, requires_grad=True)
+    y = swish(x)
+    y.sum().backward()
+    s = 1 / (1 + np.exp(-X))
+    np.testing.assert_allclose(x.grad, s + X * s * (1 - s))
+    assert repr(y).endswith("op='swish')")
+    assert swish.__doc__.startswith("x sigmoid(x)")
+    a, b = product_and_sum(X, x)
+    assert (a.tolist(), b.tolist()) == ((X * X).tolist(), (2 * X).tolist())
+    assert scaled(x, times=3).tolist() == (3 * X).tolist()
+    assert weighted([X, x]).tolist() == [X.tolist(), (2 * X).tolist()]
+
+
+def test_the_constructors_work_outside_the_package():
+    cube = elementwise(lambda x: x**3, lambda g, z, x: g * 3 * x * x, name="cube")
+    samples = lambda r: [Case.of(r(2), r(2))]
+    first = multilinear(lambda a, b: a * b, *[lambda g, z, a, b: g * b, lambda g, z, a, b: g * a],
+                        name="times", samples=samples)  # fmt: skip
+    doubled = linear(lambda a, b: a + b, *[lambda g, z, a, b: g] * 2, name="plus", samples=samples)
+    root = general(
+        lambda x: np.sqrt(x),
+        pulls=[rule := lambda g, z, x: g / (2 * z)],
+        pushes=[rule],
+        name="root",
+        samples=lambda r: [Case.of(r(2, domain=(1, 2)))],
+    )
+    for p in (cube, first, doubled, root):
+        mg.check_primitive(p)
+
+
+def test_names_do_not_clash():
+    def tanh(x):
+        return 0 * x
+
+    mine = define(elementwise=[lambda g, z, x: 0 * g])(tanh)
+    try:
+        assert mine(X).tolist() == [0, 0, 0]
+        np.testing.assert_array_equal(mg.tanh(X).data, np.tanh(X))
+        np.testing.assert_array_equal(np.tanh(mg.tensor(X)).data, np.tanh(X))
+    finally:
+        del OPS[tanh]
+    assert operations()["tanh"] is mg.tanh
+    with pytest.raises(ValueError, match="tanh is defined already"):
+        define(elementwise=[lambda g, z, x: g])(np.tanh)
+
+
+def test_a_numpy_function_that_minigrad_lacks_can_be_defined():
+    with pytest.raises(TypeError):
+        np.unwrap(mg.tensor(X))
+    unwrap = define(linear=[lambda g, z, p: g], samples=lambda r: [Case.of(r(3))], name="unwrap")
+    assert np.unwrap not in OPS
+
+    def unwrapped(p):
+        return np.unwrap(p)
+
+    p = unwrap(unwrapped)
+    try:
+        assert p(mg.tensor(X)).tolist() == X.tolist()
+    finally:
+        del OPS[unwrapped]
+
+
+def test_pickle_and_copy():
+    for p in [*MINE, mg.tanh, mg.sigmoid, mg.matmul, mg.stack]:
+        assert pickle.loads(pickle.dumps(p)) is p
+        assert copy.deepcopy(p) is p
+    assert pickle.loads(pickle.dumps(swish(mg.tensor(X)))).tolist() == swish(X).tolist()
+
+
+def test_a_primitive_travels_to_another_process():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(mg.sigmoid, (0.0,)).item() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ({}, "give elementwise=.*got none"),
+        ({"elementwise": [], "linear": []}, "got elementwise, linear"),
+        ({"pulls": [None]}, "got pulls"),
+        ({"elementwise": [None]}, "f takes x, y, and elementwise has 1 rule"),
+        ({"pulls": [None, None], "pushes": [None]}, "pushes has 1 rule"),
+    ],
+)
+def test_define_refuses(rules, words):
+    def f(x, y):
+        return x
+
+    with pytest.raises(ValueError, match=words):
+        define(**rules)(f)
+    assert f not in OPS
+
+
+# ---- check_primitive ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("family", "rules", "law"),
+    [
+        ("elementwise", [lambda g, z, x: g * x], "truth"),
+        ("linear", [lambda g, z, x: 2 * g], "truth"),
+        ("multilinear", [lambda g, z, x: g], "truth"),
+        ("elementwise", [lambda g, z, x: g * np.asarray(2.0 * x, copy=True)], "second order"),
+        ("elementwise", [lambda g, z, x: g * 2 * x.mistake], "truth"),
+        ("elementwise", [lambda g, z: g], "truth"),
+    ],
+)
+def test_check_primitive_names_the_law(family, rules, law):
+    def squared(x):
+        return x * x
+
+    p = define(**{family: rules})(squared)
+    try:
+        with pytest.raises(AssertionError) as caught:
+            mg.check_primitive(p, X)
+    finally:
+        del OPS[squared]
+    assert f"squared: the law of {law} fails on sample 0, float64 (3,): " in str(caught.value)
+
+
+def test_check_primitive_sees_a_pull_that_is_no_transpose():
+    def squared(x, *, times=1.0):
+        return times * x * x
+
+    p = define(
+        pulls=[lambda g, z, x, times=1.0: g * 2 * x],
+        pushes=[lambda d, z, x, times=1.0: d * 2 * x * times],
+    )(squared)
+    try:
+        mg.check_primitive(p, X, (X[:2],))
+        with pytest.raises(
+            AssertionError, match=r"law of adjointness fails on sample 1, float64 \(3,\), times=3.0"
+        ):
+            mg.check_primitive(p, X, Case.of(X, times=3.0))
+    finally:
+        del OPS[squared]
+
+
+def test_check_primitive_wants_arrays():
+    with pytest.raises(ValueError, match="no floating array in the sample"):
+        mg.check_primitive(swish, 2.0)
+    p = define(linear=[lambda g, z, x: g])(lambda x: x)
+    try:
+        with pytest.raises(ValueError, match="states no samples"):
+            mg.check_primitive(p)
+        mg.check_primitive(p, X.astype(np.float32), mg.tensor(X))
+    finally:
+        del OPS[p.key]
+
+
+def test_the_mutation_sweep_reports_what_no_sample_sees(capsys):
+    def blind(x, y):
+        return x * y
+
+    samples = [Case.of(X, 2.0), Case.of(np.zeros(0), np.zeros(0))]
+    rules = [lambda g, z, x, y: g * y, lambda g, z, x, y: g * x]
+    define(elementwise=rules, samples=lambda r: samples)(blind)
+    try:
+        assert mutants.main(["blind"]) == 1
+        survived = [line for line in capsys.readouterr().out.splitlines() if "survived" in line]
+        assert [line.partition("blind, ")[2] for line in survived] == [
+            f"rule 1 {change}" for change in ("negated", "times 1.01", "dropped")
+        ]
+        samples[1:] = [Case.of(X, X[1:2])]
+        assert mutants.main(["blind"]) == 0
+        assert "8 of 8 mutants killed" in capsys.readouterr().out
+    finally:
+        del OPS[blind]
+    assert mutants.main(["no such"]) == 1
+
+
+# ---- custom_vjp --------------------------------------------------------------------------------
+
+
+def layer(x, w, b):
+    return np.tanh(x @ w + b)
+
+
+def layer_backward(g, z, x, w, b):
+    ds = g * (1 - z * z)
+    return ds @ w.T, x.T @ ds, ds.sum(axis=0)
+
+
+def draw():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(4, 3)), rng.normal(size=(3, 2)), rng.normal(size=2)
+
+
+def test_custom_vjp_is_used_in_training():
+    calls = []
+
+    def backward(*args):
+        calls.append(1)
+        return layer_backward(*args)
+
+    g, (x, w, b) = mg.custom_vjp(layer, backward), draw()
+    gradients = []
+    for f in (layer, g):
+        w_, b_ = mg.tensor(w, requires_grad=True), mg.tensor(b, requires_grad=True)
+        loss = (f(x, w_, b_) ** 2).sum()
+        loss.backward()
+        gradients.append((w_.grad, b_.grad))
+    for a, b_ in zip(*gradients, strict=True):
+        np.testing.assert_allclose(a, b_, rtol=1e-13)
+    assert len(calls) == 1  # for both inputs together
+    assert g.__name__ == "layer"
+    assert repr(g) == "<custom_vjp layer>"
+
+
+def test_custom_vjp_may_change_its_cotangent_and_nothing_else():
+    def backward(g, z, x):
+        g *= 2
+        return g
+
+    x = mg.tensor(X, requires_grad=True)
+    (mg.custom_vjp(lambda x: x * 2, backward)(x) + x).backward(np.ones(3))
+    assert x.grad.tolist() == [3, 3, 3]
+
+    def careless(g, z, x):
+        x *= g
+        return x
+
+    with pytest.raises(ValueError, match="read-only"):
+        mg.custom_vjp(lambda x: x * 2, careless)(x).sum().backward()
+    assert x.tolist() == X.tolist()
+
+
+def test_custom_vjp_is_compared_in_one_call():
+    report = mg.custom_vjp(layer, layer_backward).check(*draw())
+    assert report.ok
+    assert {row.name for row in report.rows} == {"x", "w", "b"}
+
+    def forgot(g, z, x, w, b):
+        dx, _dw, db = layer_backward(g, z, x, w, b)
+        return dx, x.T @ g, db
+
+    report = mg.custom_vjp(layer, forgot).check(*draw())
+    assert [row.name for row in report.rows if not row.ok] == ["w"]
+
+
+def test_custom_vjp_to_any_order_and_forward():
+    g = mg.custom_vjp(layer, layer_backward)
+    check_grads(g, draw(), order=3)
+    x, w, b = draw()
+    h = mg.hessian(lambda b: (g(x, w, b) ** 2).sum())(b)
+    np.testing.assert_allclose(h, mg.hessian(lambda b: (layer(x, w, b) ** 2).sum())(b), rtol=1e-11)
+
+
+def test_custom_vjp_that_is_not_differentiable_says_so():
+    def backward(g, z, x):
+        out = np.empty(x.shape)
+        out[...] = g * np.cos(x)
+        return out
+
+    g = mg.custom_vjp(np.sin, backward)
+    np.testing.assert_allclose(mg.grad(lambda x: g(x).sum())(X), np.cos(X))
+    with pytest.raises(TypeError, match="differentiable NumPy"):
+        mg.grad(lambda x: mg.grad(lambda x: g(x).sum())(x).sum())(X)
+
+    def broken(g, z, x):
+        g[0] = 0
+        return g
+
+    g = mg.custom_vjp(np.sin, broken)
+    with pytest.raises(TypeError, match="immutable") as caught:
+        mg.grad(lambda x: mg.grad(lambda x: g(x).sum())(x).sum())(X)
+    assert "ran on Tensors" in caught.value.__notes__[0]
+
+
+def test_custom_vjp_of_containers_and_integers():
+    def f(p, k, rest):
+        return {"y": p["a"][k] * p["b"], "z": p["a"].sum() * rest[0]}
+
+    def backward(g, z, p, k, rest):
+        da = g["z"] * rest[0] * np.ones_like(p["a"])
+        da[k] += g["y"] * p["b"]
+        return {"a": da, "b": g["y"] * p["a"][k]}, None, (g["z"] * p["a"].sum(),)
+
+    g = mg.custom_vjp(f, backward)
+    args = ({"a": X, "b": np.array(2.0)}, 1, (np.array(3.0),))
+    report = g.check(*args)
+    assert report.ok
+    assert {row.name for row in report.rows} == {"p.a", "p.b", "rest[0]"}
+    a = mg.tensor(X, requires_grad=True)
+    out = g({"a": a, "b": 2.0}, 1, (3.0,))
+    (out["y"] + out["z"]).backward()
+    assert a.grad.tolist() == [3, 5, 3]
+
+
+def test_custom_vjp_with_a_forward_by_hand():
+    rng = np.random.default_rng(0)
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    lstm = mg.nn.LSTM(2, 3, rng=rng, dtype=np.float64)
+    weights = [lstm.state_dict()[f"{name}_l0"] for name in names]
+
+    def automatic(x, weight_ih, weight_hh, bias_ih, bias_hh):
+        def step(state, x):
+            h, c = state
+            i, f, g, o = np.split(x @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh, 4, axis=-1)
+            c = mg.sigmoid(f) * c + mg.sigmoid(i) * np.tanh(g)
+            h = mg.sigmoid(o) * np.tanh(c)
+            return (h, c), h
+
+        zeros = np.zeros((x.shape[1], weight_hh.shape[1]))
+        return mg.scan(step, (zeros, zeros), x)[1]
+
+    def forward(x, *weights):
+        hs, _, cache = mg.bptt.lstm_forward(x, *weights)
+        return hs, cache
+
+    def backward(dhs, cache):
+        g = mg.bptt.lstm_backward(dhs, cache)
+        return g["x"], *[g[name] for name in names]
+
+    g = mg.custom_vjp(automatic, backward, forward=forward)
+    x = rng.normal(size=(6, 2, 2))
+    report = g.check(x, *weights)
+    assert report.ok
+    assert {row.name for row in report.rows} == {"x", *names, "output"}
+    (g(x, *lstm.parameters()) ** 2).sum().backward()
+    by_hand = {name: p.grad for name, p in lstm.named_parameters()}
+    lstm.zero_grad()
+    (lstm(x)[0] ** 2).sum().backward()
+    assert mg.compare(by_hand, lstm).ok
+
+
+def test_custom_vjp_refuses_what_it_cannot_know():
+    w = mg.tensor(2.0, requires_grad=True, name="w")
+    with pytest.raises(ValueError, match="depends on 'w', which is not among its arguments"):
+        mg.custom_vjp(lambda x: x * w, lambda g, z, x: g)(X)
+    x = mg.tensor(X, requires_grad=True)
+    for backward, words in (
+        (lambda g, z, x, y: g, "2 cotangents"),
+        (lambda g, z, x, y: (g, g, g), "2 cotangents"),
+        (lambda g, z, x, y: ([g], g), "nested like"),
+        (lambda g, z, x, y: (g[:2], g), r"shape \(2,\) for input 0, which has shape \(3,\)"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            mg.custom_vjp(lambda x, y: x * y, backward)(x, 2.0).sum().backward()

@@ -1,0 +1,770 @@
+"""The frozen graph: what is in it, what is folded, and above all what is not."""
+
+import contextlib
+import re
+import time
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.graph import folding
+from minigrad.graph.graph import Cluster, Graph
+
+
+def leaf(*shape, name=None):
+    return mg.tensor(np.linspace(-1, 1, int(np.prod(shape))).reshape(shape), True, name=name)
+
+
+def clusters(graph):
+    """Every cluster: (path of labels, how many scopes it stands for)."""
+    found, stack = [], [(graph.root, "")]
+    while stack:
+        cluster, path = stack.pop()
+        for item in reversed(cluster.items):
+            if isinstance(item, Cluster):
+                frame = item.frame
+                label = frame.label if frame.index is None else f"{frame.label}[{frame.index}]"
+                stack.append((item, f"{path}/{label}"))
+        if path:
+            found.append((path[1:], len(cluster.moments) or 1))
+    return found
+
+
+def folds(graph):
+    return [count for _, count in clusters(graph) if count > 1]
+
+
+def edges(graph):
+    """The wires as text: `h.out -> stack all t`."""
+    nodes = graph.nodes
+
+    def text(end):
+        node = nodes[end.node]
+        name = node.name or node.op or node.kind
+        return f"{name}.{end.port}" if end.port else name
+
+    return [f"{text(w.source)} -> {text(w.target)} {w.label}".rstrip() for w in graph.wires()]
+
+
+def lstm_loss(steps, layers=1):
+    lstm = mg.nn.LSTM(2, 3, layers, rng=0)
+    _, (h, _) = lstm(np.ones((steps, 1, 2), np.float32))
+    return mg.nn.Linear(3, 1, rng=0)(h[-1]).sum()
+
+
+# ---- reading -------------------------------------------------------------------------------------
+
+
+def test_nodes_are_in_order_with_their_arguments_by_position():
+    x, w = leaf(3, name="x"), np.ones(3)
+    y = w - mg.power(x, 2)
+    mg.label(y=y)
+    graph = Graph(y.sum())
+    rows = [(n.number, n.kind, n.op, n.name, n.args) for n in graph.nodes]
+    assert rows == [
+        (0, "leaf", "", "x", ()),
+        (1, "operation", "power", None, (0, "2")),
+        (2, "constant", "", None, ()),
+        (3, "operation", "subtract", "y", (2, 1)),
+        (4, "operation", "sum", None, (3,)),
+    ]
+    assert graph.outputs == [4]
+    assert graph.nodes[2].value is w
+
+
+def test_scalar_constants_are_text_and_named_ones_are_nodes():
+    x = leaf(3)
+    graph = Graph(x * mg.tensor(2.0) * np.float32(0.5) * np.array(4.0) * mg.tensor(3.0, name="c"))
+    assert [n.args for n in graph.nodes if n.op] == [(0, "2.0"), (1, "0.5"), (2, "4.0"), (3, 4)]
+
+
+def test_a_leaf_has_the_value_it_was_used_with():
+    x = leaf(2)
+    was, y = x.data, x * 2.0
+    x.data = np.zeros(2)
+    assert Graph(y).nodes[0].value is was
+
+
+def test_one_array_is_one_constant():
+    x, w = leaf(3), np.ones(3)
+    graph = Graph((x * w + w).sum())
+    assert [n.kind for n in graph.nodes].count("constant") == 1
+
+
+def test_parameters_are_named_by_the_outermost_module():
+    net = mg.nn.Sequential(mg.nn.Linear(2, 3, rng=0), mg.tanh, mg.nn.Linear(3, 1, rng=0))
+    net.steps[0](np.ones((1, 2), np.float32))  # a call outside of the net must not matter
+    graph = Graph(net(np.ones((4, 2), np.float32)))
+    names = {n.name for n in graph.nodes if n.kind == "parameter"}
+    assert names == {name for name, _ in net.named_parameters()}
+    assert clusters(graph) == [
+        ("sequential", 1),
+        ("sequential/steps[0]", 1),
+        ("sequential/steps[2]", 1),
+    ]
+
+
+def test_a_leaf_of_no_module_is_a_leaf():
+    graph = Graph(leaf(2, name="w") * 2.0)
+    assert (graph.nodes[0].kind, graph.nodes[0].name) == ("leaf", "w")
+
+
+def test_several_outputs_in_a_container():
+    x = leaf(3)
+    a = x * 2.0
+    graph = Graph({"a": a, "rest": [a.sum(), a]})
+    assert [graph.nodes[k].op for k in graph.outputs] == ["multiply", "sum", "multiply"]
+    assert len(graph.nodes) == 3
+
+
+def test_metadata_as_text():
+    x = leaf(4, 5)
+    for y, text in [
+        (x[1], "[1]"),
+        (x[:, 1:3], "[:, 1:3]"),
+        (x[..., None], "[..., None]"),
+        (x[::-1], "[::-1]"),
+        (x[np.array([0, 2])], "[int64(2,)]"),
+        (x.sum(axis=0, keepdims=True), "(axis=0, keepdims=True)"),
+        (x.sum(axis=(0, 1)), "(axis=(0, 1))"),
+        (x.reshape(5, 4), "(shape=(5, 4))"),
+        (x.sum(), ""),
+        (x.astype(np.float32), "(dtype=float32)"),
+    ]:
+        graph = Graph(y)
+        assert graph.options(graph.outputs[0]) == text
+
+
+def test_graphs_of_derivatives():
+    x = leaf(3)
+    with mg.scope("gradient"):
+        g = mg.grad(lambda x: (x**3).sum())(x)
+    assert any(n.op == "power" for n in Graph(g).nodes)
+
+
+def test_a_hundred_thousand_operations():
+    x = y = leaf()
+    for _ in range(100_000):
+        y = y + x
+    graph = Graph(y, fold=False)
+    assert len(graph.nodes) == 100_001
+    assert len(graph.wires()) == 200_000
+    graph = Graph(y)
+    assert folds(graph) == [100_000]
+    assert len(graph.wires()) == 5
+
+
+def test_shared_parts_are_read_once():
+    y = leaf(2)
+    for _ in range(60):
+        y = y + y
+    graph = Graph(y, fold=False)
+    assert sum(bool(n.op) for n in graph.nodes) == 60
+    assert len(graph.wires()) == 120  # both arguments have a wire
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "words"),
+    [
+        (lambda: mg.tensor([1.0], name="x"), RuntimeError, ["'x'", "requires_grad=True"]),
+        (lambda: mg.no_grad()(lambda: leaf(2) * 2.0)(), RuntimeError, ["(2,)", "mg.no_grad()"]),
+        (lambda: {"loss": leaf(1), "acc": mg.tensor(1.0)}, RuntimeError, ["'acc'"]),
+        (lambda: [leaf(1), 3.0], TypeError, ["[1]", "float"]),
+    ],
+    ids=["constant", "no_grad", "one of several", "no tensor"],
+)
+def test_without_a_graph_the_error_says_which_and_what_to_do(make, kind, words):
+    with pytest.raises(kind) as caught:
+        Graph(make())
+    for word in words:
+        assert word in str(caught.value)
+
+
+# ---- folding -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 2, 77])
+def test_the_steps_of_an_lstm_are_one(steps):
+    graph = Graph(lstm_loss(steps))
+    inside = [(path, n) for path, n in clusters(graph) if "step" in path]
+    assert inside == [("lstm/step[0]", steps)]
+    one, shown = Graph(lstm_loss(1)), {graph.shown[k] for k in range(len(graph.nodes))}
+    assert [n.op for n in graph.nodes if n.number in shown and n.op] == [
+        n.op for n in one.nodes if n.op
+    ]
+
+
+def test_the_state_goes_through_ports():
+    found = [e for e in edges(Graph(lstm_loss(77))) if ".in" in e or ".out" in e]
+    assert sorted(found) == [
+        "c -> c.out",
+        "c.in -> multiply",
+        "constant -> c.in t=0",
+        "constant -> h.in t=0",
+        "h -> h.out",
+        "h.in -> matmul",
+        "h.out -> stack t=76",
+    ]
+
+
+def test_fold_off_keeps_every_step():
+    graph = Graph(lstm_loss(5), fold=False)
+    assert [path for path, _ in clusters(graph) if "step" in path] == [
+        f"lstm/step[{t}]" for t in range(5)
+    ]
+    assert graph.shown == list(range(len(graph.nodes)))
+    assert not any(w.label or w.source.port or w.target.port for w in graph.wires())
+
+
+def test_layers_stay_apart_and_fold_each():
+    graph = Graph(lstm_loss(7, layers=2))
+    assert [row for row in clusters(graph) if "layer" in row[0]] == [
+        ("lstm/layer[0]", 1),
+        ("lstm/layer[0]/step[0]", 7),
+        ("lstm/layer[1]", 1),
+        ("lstm/layer[1]/step[0]", 7),
+    ]
+    assert "h.out -> stack all t" in edges(graph)
+
+
+def test_both_directions_of_a_bidirectional_net_fold():
+    ahead, back = mg.nn.LSTM(2, 3, rng=0), mg.nn.LSTM(2, 3, rng=1)
+    x = leaf(5, 1, 2).astype(np.float32)
+    graph = Graph(mg.concatenate([ahead(x)[0], back(x[::-1])[0][::-1]], axis=-1))
+    assert clusters(graph) == [
+        ("lstm", 1),
+        ("lstm/step[0]", 5),
+        ("lstm", 1),
+        ("lstm/step[0]", 5),
+    ]
+
+
+def test_two_cells_that_share_their_weights_stay_two():
+    first, second, state = mg.nn.GRUCell(2, 3, rng=0), mg.nn.GRUCell(2, 3, rng=1), None
+    for name, p in first.named_parameters():
+        setattr(second, name, p)
+    for t in range(6):
+        state = (second if t % 2 else first)(np.ones((4, 2), np.float32), state)
+    graph = Graph(state)
+    assert clusters(graph) == [("loop[0]", 3), ("loop[0]/grucell", 1), ("loop[0]/grucell", 1)]
+
+
+def loop(steps, body, state=None):
+    """Unroll `state = body(t, state)` in scopes."""
+    for t in steps:
+        with mg.scope("step", t):
+            state = body(t, state)
+    return state
+
+
+def test_an_unequal_last_step_stays_apart():
+    w = leaf(3, name="w")
+    graph = Graph(
+        loop(range(6), lambda t, h: mg.tanh(h * w) if t < 5 else mg.exp(h * w), np.ones(3))
+    )
+    assert clusters(graph) == [("step[0]", 5), ("step[5]", 1)]
+    assert "tanh.out -> multiply t=4" in edges(graph)
+
+
+def test_an_unequal_first_step_stays_apart():
+    w = leaf(3, name="w")
+    graph = Graph(loop(range(6), lambda t, h: mg.tanh(h * w) if t else mg.tanh(w)))
+    assert clusters(graph) == [("step[0]", 1), ("step[1]", 5)]
+    assert "tanh -> tanh.in t=1" in edges(graph)
+
+
+def test_the_index_of_the_step_becomes_t():
+    x = leaf(9, 3)
+    body = lambda t, h: mg.tanh(x[t] + h) * x[t + 1, 0:1] + x[2].sum(axis=0)
+    graph = Graph(loop(range(6), body, np.zeros(3)))
+    assert folds(graph) == [6]
+    shown = [n.number for n in graph.nodes if n.op and graph.shown[n.number] == n.number]
+    texts = [graph.options(k) for k in shown]
+    assert texts == ["[t]", "", "", "[t+1, 0:1]", "", "[2]", "(axis=0)", ""]
+
+
+def test_an_index_going_down_and_steps_of_two():
+    x = leaf(9, 3)
+    graph = Graph(loop(range(8, -1, -1), lambda t, h: mg.tanh(h + x[t]), np.zeros(3)))
+    assert folds(graph) == [9]
+    assert graph.options(1) == "[t]"
+    graph = Graph(loop(range(0, 9, 2), lambda t, h: mg.tanh(h + x[t]), np.zeros(3)))
+    assert folds(graph) == [5]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda t, h: mg.tanh(h) * [1.0, 2.0, 3.0, 4.0][t],
+        lambda t, h: mg.tanh(h) + A[(0, 2, 0, 2)[t]],
+        lambda t, h: mg.tanh(h) + P[t],
+        lambda t, h: (mg.tanh if t % 2 else mg.exp)(h),
+        lambda t, h: mg.tanh(h) if t % 2 else mg.tanh(mg.tanh(h)),
+    ],
+    ids=["scalar", "index", "leaf", "operation", "number"],
+)
+def test_what_differs_from_step_to_step_is_not_folded(body):
+    assert folds(Graph(loop(range(4), body, leaf(3)))) == []
+
+
+A, P = leaf(3, 3), [leaf(3) for _ in range(4)]
+
+
+def test_shapes_and_dtypes_must_be_equal():
+    x = leaf(4, 3)
+    graph = Graph(loop(range(4), lambda t, h: mg.tanh(h)[: 3 - t // 2], x))
+    assert max(folds(graph), default=1) <= 2
+    graph = Graph(loop(range(4), lambda t, h: mg.tanh(h.astype(DTYPES[t])), x))
+    assert folds(graph) == []
+
+
+DTYPES = [np.float32, np.float64, np.float32, np.float64]
+
+
+def test_a_step_may_have_its_own_constant():
+    w, xs = leaf(3, name="w"), [np.full(3, float(t)) for t in range(5)]
+    graph = Graph(loop(range(5), lambda t, h: mg.tanh(h * w + xs[t]), np.zeros(3)))
+    assert folds(graph) == [5]
+    own = [n.number for n in graph.nodes if n.kind == "constant" and graph.paths[n.number]]
+    assert len(own) == 5
+    assert len({graph.shown[k] for k in own}) == 1
+    assert edges(graph).count("constant -> add") == 1
+
+
+def test_a_constant_of_all_steps_is_outside():
+    w, x = leaf(3, name="w"), np.ones(3)
+    graph = Graph(loop(range(5), lambda t, h: mg.tanh(h * w + x), np.zeros(3)))
+    assert folds(graph) == [5]
+    assert all(not graph.paths[n.number] for n in graph.nodes if not n.op)
+
+
+def test_constants_of_two_steps_at_once_are_not_folded():
+    w, xs = leaf(3, name="w"), [np.full(3, float(t)) for t in range(6)]
+    graph = Graph(loop(range(5), lambda t, h: mg.tanh(h * w + xs[t]) + xs[t + 1], np.zeros(3)))
+    assert folds(graph) == []
+
+
+def test_two_states_that_start_apart_are_two():
+    a, b = leaf(3), leaf(3)
+    w = leaf(3)
+
+    def body(t, state):
+        x, y = state
+        h = x * w + y
+        return h, h
+
+    assert folds(Graph(loop(range(4), body, (a, b))[0])) == [3]  # the first step reads two
+    assert folds(Graph(loop(range(4), body, (a, a))[0])) == [4]
+
+
+def test_a_state_may_start_from_a_number_a_parameter_or_another_fold():
+    w = leaf(name="w")
+    graph = Graph(loop(range(4), lambda t, h: mg.tanh(h * w), 0.0))
+    assert folds(graph) == [4]
+    w, h0 = leaf(3, name="w"), leaf(3, name="h0")
+    h = loop(range(4), lambda t, h: mg.tanh(h * w), h0)
+    graph = Graph(loop(range(3), lambda t, h: mg.exp(h * w), h))
+    assert folds(graph) == [4, 3]
+    assert "h0 -> tanh.in t=0" in edges(graph)
+    assert "tanh.out -> exp.in t=3 → t=0" in edges(graph)
+
+
+def test_what_looks_alike_but_is_not():
+    w, x, q = leaf(3, name="w"), leaf(8, 3), leaf(3)
+
+    def side(t, h):  # two constants, but in the last step one, twice
+        last = np.ones(3)
+        return h * last + (last if t == 3 else np.ones(3))
+
+    def inner(t, h):  # in the last step the exponential stands in the inner scope as well
+        with mg.scope("inner"):
+            h = mg.tanh(h)
+            h = mg.exp(-h) if t == 3 else -h
+        return h if t == 3 else mg.exp(h)
+
+    def nested(t, h):
+        with mg.scope("a"):
+            h = mg.tanh(h)
+            if t == 3:
+                with mg.scope("b"):
+                    return mg.tanh(h)
+        with mg.scope("b"):
+            return mg.tanh(h)
+
+    blocks = [Block(w), Block(w)]
+    for body, start, expected in [
+        (lambda t, h: h * w, leaf(1), [3]),  # the state starts with another shape
+        (lambda t, h: h * x[min(t, 1)], q, [2, 2]),  # 0, 1, 1, 1: no one rule
+        (lambda t, h: mg.tanh(h)[1:], x, []),  # shrinks
+        (lambda t, h: h * x[: t + 1].sum(axis=0), q, []),  # grows
+        (lambda t, h: mg.leaky_relu(h, slope=[0.1, 0.1, 0.1, 0.2][t]), q, [3]),
+        (lambda t, h: h * np.ones(3 if t < 3 else 1), q, [3]),
+        (side, q, [3]),
+        (lambda t, h: mg.tanh(w) + (h if t else mg.exp(w)), None, [3]),
+        (lambda t, h: blocks[t == 3](h), q, [3]),
+        (inner, q, [3]),
+        (nested, q, [3]),
+    ]:
+        assert folds(Graph(loop(range(4), body, start))) == expected
+
+
+def test_a_state_starts_in_the_first_step_or_not_at_all():
+    w, q = leaf(3, name="w"), leaf(3, name="q")
+
+    def body(t, state):
+        h, total = state
+        h = (h if t > 1 else q) * w
+        return h, total + h
+
+    assert folds(Graph(loop(range(6), body, (None, leaf(3)))[1])) == [2, 4]
+
+
+def test_a_state_that_starts_inside_is_not_one():
+    w = leaf(3)
+
+    def body(t, h):
+        a = mg.tanh(w)
+        return a + (h if t else a)
+
+    assert folds(Graph(loop(range(4), body))) == [3]
+
+
+def test_labels_and_indices_tell_scopes_apart():
+    h = w = leaf(3)
+    for label, index in [("a", None), ("b", None), ("b", 1), ("c", 2)]:
+        with mg.scope(label, index):
+            h = mg.tanh(h * w)
+    assert folds(Graph(h)) == []
+
+
+class Block(mg.nn.Module):
+    def __init__(self, weight=None):
+        self.weight = leaf(3) if weight is None else weight
+
+    def forward(self, x):
+        return mg.tanh(self.weight * x)
+
+
+def test_a_module_called_in_a_chain_is_folded():
+    block = Block()
+    graph = Graph(block(block(np.ones(3))))
+    assert clusters(graph) == [("block", 2)]
+    assert "tanh.in -> multiply" in edges(graph)
+
+
+def test_a_module_called_twice_side_by_side_is_not():
+    block, x, y = Block(), leaf(3), leaf(3)
+    assert folds(Graph(block(x) * block(y))) == []
+    assert folds(Graph(block(np.ones(3)) - block(np.zeros(3)))) == []
+
+
+def test_a_module_called_in_two_places_is_not():
+    block = Block()
+    assert folds(Graph(block(mg.exp(block(np.ones(3)))))) == []
+
+
+def test_two_modules_that_share_a_parameter_are_not():
+    block = Block()
+    assert folds(Graph(Block(block.weight)(block(np.ones(3))))) == []
+
+
+def test_unrelated_operations_are_not():
+    x = leaf(3)
+    graph = Graph(mg.relu(mg.relu(mg.relu(x) * 2.0) + 1.0))
+    assert graph.shown == list(range(len(graph.nodes)))
+
+
+def test_folds_within_folds():
+    w, x = leaf(3, name="w"), leaf(4, 3, name="x")
+
+    def epoch(e, h):
+        for t in range(4):
+            with mg.scope("step", t):
+                h = mg.tanh(h * w + x[t])
+        return mg.exp(h)
+
+    h = leaf(3, name="h0")
+    for e in range(5):
+        with mg.scope("epoch", e):
+            h = epoch(e, h)
+    graph = Graph(h)
+    assert clusters(graph) == [("epoch[0]", 5), ("epoch[0]/step[0]", 4)]
+    operations = {graph.shown[n.number] for n in graph.nodes if n.op}
+    assert len(operations) == 5
+    assert {len(graph.paths[n.number]) for n in graph.nodes if n.op == "tanh"} == {2}
+    assert sorted(edges(graph)) == sorted(
+        [
+            "h0 -> exp.in epoch=0",
+            "exp.in -> tanh.in t=0",
+            "tanh.in -> multiply",
+            "w -> multiply",
+            "x -> getitem",
+            "multiply -> add",
+            "getitem -> add",
+            "add -> tanh",
+            "tanh -> tanh.out",
+            "tanh.out -> exp t=3",
+            "exp -> exp.out",
+        ]
+    )
+
+
+def test_cells_in_a_loop_over_arrays():
+    cell, state = mg.nn.LSTMCell(2, 3, rng=0), None
+    for x in np.ones((6, 4, 2), np.float32):
+        state = cell(x, state)
+    graph = Graph(state[0])
+    assert clusters(graph) == [("lstmcell", 6)]
+
+
+def test_scopes_without_state_fold_by_their_index():
+    x = leaf(4, 3)
+    heads = []
+    for k in range(4):
+        with mg.scope("head", k):
+            heads.append(mg.softmax(x[k]))
+    graph = Graph(mg.stack(heads))
+    assert clusters(graph)[0] == ("head[0]", 4)
+    assert any(e.endswith("stack all head") for e in edges(graph))
+
+
+def test_primitives_with_several_outputs():
+    from minigrad.core.primitive import general
+    from minigrad.core.tensor import OPS
+
+    def halves(x):
+        return x[:2], x[2:]
+
+    primitive = general(halves, pulls=[None], pushes=[None], samples=lambda r: [])
+    try:
+        low, high = primitive(leaf(4))
+        graph = Graph((low * high).sum())
+    finally:
+        del OPS[halves]
+    assert graph.nodes[1].op == "halves"
+    assert [graph.options(n.number) for n in graph.nodes if n.op == "pick"] == ["(k=0)", "(k=1)"]
+
+
+# ---- loops without scopes ------------------------------------------------------------------------
+
+
+def rnn(steps, x, w, b, h):
+    for t in range(steps):
+        h = mg.tanh(x[t] + h * w + b)
+    return h
+
+
+def shown(graph):
+    """The operations that are shown, with their metadata."""
+    return [
+        n.op + graph.options(n.number)
+        for n in graph.nodes
+        if n.op and graph.shown[n.number] == n.number
+    ]
+
+
+@pytest.mark.parametrize("steps", [3, 4, 77])
+def test_a_loop_without_scopes_is_found(steps):
+    graph = Graph(rnn(steps, leaf(77, 3), leaf(3), leaf(3), np.zeros(3)).sum())
+    assert clusters(graph) == [("loop[0]", steps)]
+    assert shown(graph) == ["getitem[t]", "multiply", "add", "add", "tanh", "sum"]
+    assert "constant -> tanh.in t=0" in edges(graph)
+    assert f"tanh.out -> sum t={steps - 1}" in edges(graph)
+    (loop,) = [item for item in graph.root.items if isinstance(item, Cluster)]
+    assert (loop.detected, loop.letter, loop.moments) == (True, "t", list(range(steps)))
+
+
+def test_two_rounds_are_no_loop_and_few_operations_neither():
+    assert folds(Graph(rnn(2, leaf(2, 3), leaf(3), leaf(3), np.zeros(3)))) == []
+    x = y = leaf(3)
+    for _ in range(11):
+        y = y * x
+    assert folds(Graph(y)) == []
+    assert folds(Graph(y * x)) == [12]
+
+
+def test_fold_false_switches_detection_off():
+    graph = Graph(rnn(9, leaf(9, 3), leaf(3), leaf(3), np.zeros(3)), fold=False)
+    assert clusters(graph) == []
+    assert len(shown(graph)) == 45
+
+
+def test_scopes_are_not_marked_as_detected():
+    graph = Graph(lstm_loss(7))
+    assert not any(c.detected for c in folding.clusters(graph.root))
+
+
+def test_a_loop_begins_where_the_fewest_values_are_passed_on():
+    x, w, b = leaf(9, 3), leaf(3), leaf(3)
+    h = mg.tanh(leaf(3))  # looks like the end of a round
+    graph = Graph(mg.tanh(rnn(9, x, w, b, h) * w))  # and this like the middle of one
+    assert folds(graph) == [9]
+    assert shown(graph)[1:6] == ["getitem[t]", "multiply", "add", "add", "tanh"]
+
+
+def test_loops_within_a_loop():
+    w, x, h = leaf(3, name="w"), leaf(4, 3, name="x"), leaf(3)
+    for _ in range(5):
+        for t in range(4):
+            h = mg.tanh(h * w + x[t])
+        h = mg.exp(h)
+    graph = Graph(h)
+    assert clusters(graph) == [("loop[0]", 5), ("loop[0]/loop[0]", 4)]
+    assert shown(graph) == ["multiply", "getitem[t]", "add", "tanh", "exp"]
+
+
+def test_where_rounds_of_the_outer_loop_differ_the_inner_ones_are_found():
+    w, x, h = leaf(3, name="w"), leaf(9, 3, name="x"), leaf(3)
+    for scale in (0.5, 0.4, 0.2):
+        for t in range(9):
+            h = mg.tanh(h * w + x[t])
+        h = mg.exp(h) * scale
+    assert folds(Graph(h)) == [9, 9, 9]
+
+
+def test_modules_called_in_a_loop_without_scopes():
+    cell, state = mg.nn.LSTMCell(2, 3, rng=0), None
+    x = leaf(6, 4, 2)
+    for t in range(6):
+        state = cell(x[t], state)
+    graph = Graph(state[0])
+    assert clusters(graph) == [("loop[0]", 6), ("loop[0]/lstmcell", 1)]
+    assert shown(graph)[0] == "getitem[t]"
+
+
+def test_calls_in_a_row_need_no_loop_around_them():
+    block, h = Block(), np.ones(3)
+    for _ in range(30):
+        h = block(h)
+    assert clusters(Graph(h)) == [("block", 30)]
+
+
+def test_integers_may_go_up_and_down_by_any_step():
+    x, h = leaf(40, 3), leaf(3)
+    for t in range(9):
+        h = mg.tanh(h * x[2 * t + 1] + x[39 - t]) - x[t : t + 2].sum(axis=0) + x[-1 - t]
+    graph = Graph(h)
+    assert folds(graph) == [9]
+    texts = [text for text in shown(graph) if text.startswith("getitem")]
+    assert texts == ["getitem[2t+1]", "getitem[39−t]", "getitem[t:t+2]", "getitem[-1−t]"]
+
+
+def test_a_loop_with_one_odd_round_folds_on_both_sides_of_it():
+    x, w, b, h = leaf(20, 3), leaf(3), leaf(3), leaf(3)
+    for t in range(20):
+        h = mg.tanh(x[t] + h * w + (b if t != 7 else w))
+    graph = Graph(h)
+    assert folds(graph) == [7, 12]
+    assert shown(graph)[5:10] == ["getitem[7]", "multiply", "add", "add", "tanh"]
+
+
+def test_rounds_that_only_look_alike_are_not_folded():
+    x, h = leaf(40, 3), leaf(3)
+    weights = [leaf(3) for _ in range(9)]
+    for w in weights:  # a network of nine layers, each with its own weight
+        h = mg.tanh(h * w) + 1.0
+    assert folds(Graph(h)) == []
+    h = leaf(3)
+    for t in np.random.default_rng(0).permutation(20):
+        h = mg.tanh(h * x[int(t)])
+    assert folds(Graph(h)) == []
+    a = b = leaf(3)
+    rounds = []
+    for _ in range(12):  # reaches two rounds back, and one if a round is cut before the sum
+        a, b = mg.tanh(a + b), a
+        rounds.append(a)
+    assert folds(Graph(rounds[-1])) == [11]
+    c = rounds[0]
+    for k in range(12):  # reaches back by 0, 1, 4, 9 ... rounds
+        c = mg.tanh(c * rounds[(k * k) % 12])
+    assert folds(Graph([c, rounds[-1]])) == [11]
+
+
+def test_a_loop_inside_a_module():
+    class Net(mg.nn.Module):
+        def __init__(self):
+            self.w, self.b = leaf(3), leaf(3)
+
+        def forward(self, x):
+            return rnn(len(x), x, self.w, self.b, np.zeros(3))
+
+    graph = Graph(Net()(leaf(8, 3)))
+    assert clusters(graph) == [("net", 1), ("net/loop[0]", 8)]
+
+
+def test_random_operations_take_linear_time():
+    rng, x = np.random.default_rng(0), leaf(name="x")
+    y = x
+    for k in rng.integers(4, size=20_000):
+        y = (y * x, y + x, mg.tanh(y), -y)[k]
+    start = time.perf_counter()
+    graph = Graph(y)
+    assert time.perf_counter() - start < 10  # 0.2 s
+    assert sum(folds(graph)) < 1000
+
+
+# ---- the law of folding --------------------------------------------------------------------------
+
+OPERATIONS = [
+    lambda h, t, e: mg.tanh(h),
+    lambda h, t, e: h * e["w"],
+    lambda h, t, e: h + e["x"][t],
+    lambda h, t, e: h + e["x"][t + 1],
+    lambda h, t, e: h + e["x"][2],
+    lambda h, t, e: h - e["own"][t],
+    lambda h, t, e: h - e["shared"],
+    lambda h, t, e: h * 0.5,
+    lambda h, t, e: h * e["before"],
+    lambda h, t, e: e["block"](h),
+    lambda h, t, e: h + h,
+]
+
+
+@pytest.mark.parametrize("scoped", [True, False], ids=["scopes", "detected"])
+@pytest.mark.parametrize("seed", range(60))
+def test_what_stands_for_another_is_exactly_like_it(seed, scoped):
+    rng = np.random.default_rng(seed)
+    body = rng.integers(len(OPERATIONS), size=4)
+    steps = int(rng.integers(2, 9))
+    x = leaf(12, 3, name="x")
+    own = list(np.ones((12, 3)))
+    around = {"w": leaf(3), "x": x, "own": own, "shared": np.ones(3), "block": Block()}
+    h = around["before"] = leaf(3)
+    for t in range(steps):
+        if rng.random() < 0.1:
+            body[rng.integers(4)] = rng.integers(len(OPERATIONS))
+        if rng.random() < 0.1:
+            own[t] = own[0]
+        with mg.scope("step", t) if scoped else contextlib.nullcontext():
+            before = h
+            for k in body:
+                h = OPERATIONS[k](h, t, around)
+            if rng.random() < 0.95:
+                around["before"] = before
+    graph, plain = Graph(h), Graph(h, fold=False)
+    for v, node in enumerate(graph.nodes):
+        u = graph.shown[v]
+        first = graph.nodes[u]
+        assert (node.kind, node.op, len(node.args)) == (first.kind, first.op, len(first.args))
+        assert (node.value.shape, node.value.dtype) == (first.value.shape, first.value.dtype)
+        if u == v:
+            continue
+        if len(graph.paths[v]) > 1:  # a block that is called twice in every step
+            continue
+        ((fold, r),) = graph.paths[v]
+        assert graph.paths[u] == ((fold, 0),)
+        text = re.sub(
+            r"t([+−]\d+)?",
+            lambda m: str(fold.moments[r] + int((m[1] or "0").replace("−", "-"))),  # noqa: B023
+            graph.options(u),
+        )
+        assert plain.options(v) == text
+        for a, b in zip(first.args, node.args, strict=True):
+            if isinstance(a, str) or isinstance(b, str):
+                assert a == b
+            elif graph.shown[a] != graph.shown[b]:  # a state, which starts outside
+                assert graph.paths[b] == ((fold, r - 1),)
+                assert all(around is not fold for around, _ in graph.paths[a])
+            else:
+                assert a == b or graph.paths[b] in (((fold, r),), ((fold, r - 1),))

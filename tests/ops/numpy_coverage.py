@@ -1,0 +1,164 @@
+"""What becomes of every public function of NumPy when it gets a Tensor.
+
+Each is differentiable, or gives arrays that are constant to the graph: these are read off
+minigrad's registry. Or it is refused, or does not take tensors at all: these are listed here, so
+that a new function of NumPy is in no list until somebody decides. As a module this writes the page:
+
+    python -m tests.ops.numpy_coverage > COVERAGE.md
+"""
+
+import numpy as np
+
+import minigrad as mg
+from minigrad.core.primitive import Primitive
+from minigrad.core.tensor import OPS
+from minigrad.testing import operations
+
+NAMESPACES = {"": np, "linalg.": np.linalg, "fft.": np.fft}
+
+REFUSED = {
+    "tensors are immutable: `x.at[i].set(v)`":
+        "copyto fill_diagonal place put put_along_axis putmask",
+    "call it on slices, and `np.stack` the results": "apply_along_axis",
+    "the function with `axis=`": "apply_over_axes",
+    "`np.where` or `np.select`": "choose piecewise",
+    "`np.concatenate`": "block insert",
+    "`np.diff`": "ediff1d",
+    "a slice": "trim_zeros",
+    "arrays as indices": "ix_ ravel_multi_index",
+    "`np.argsort`": "lexsort",
+    "`np.sort`": "sort_complex",
+    "`t[i]` with `_, i = np.unique(t.data, return_index=True)`": """
+        intersect1d setdiff1d setxor1d union1d unique unique_all unique_counts unique_inverse
+        unique_values""",
+    "`t[~np.isnan(t)]`": "nanmedian nanpercentile nanquantile",
+    "`np.mean` and `@`": "corrcoef cov",
+    "`x.at[i].add(v)`": "bincount histogram histogram2d histogram_bin_edges histogramdd",
+    "Horner's rule, or `x[:, None] ** np.arange(n)`": """
+        poly polyadd polyder polydiv polyfit polyint polymul polysub polyval roots vander""",
+    "`base ** np.linspace(start, stop)`": "geomspace logspace",
+    "`np.remainder` and `np.floor_divide`": "divmod",
+    "`np.fmod(x, 1)` and `np.trunc(x)`": "modf",
+    "`np.ldexp`": "frexp",
+    "a primitive of your own, with `mg.define`": "i0 unwrap",
+}  # fmt: skip
+"""What to write instead of a function that is refused, and which are."""
+
+NOT_APPLICABLE = {
+    "make arrays from sizes, text, buffers or files; `mg.tensor` makes tensors of them": """
+        arange bartlett blackman diag_indices empty eye fft.fftfreq fft.rfftfreq from_dlpack
+        frombuffer fromfile fromfunction fromiter fromregex fromstring genfromtxt hamming
+        hanning identity indices kaiser load loadtxt mask_indices ones tri tril_indices
+        triu_indices zeros""",
+    "make an array of the tensor's data": """
+        array asanyarray asarray asarray_chkfinite ascontiguousarray asfortranarray asmatrix bmat
+        full require""",
+    "take shapes, dtypes or numbers": """
+        base_repr binary_repr broadcast_shapes format_float_positional format_float_scientific
+        isdtype isfortran isscalar issubdtype iterable mintypecode promote_types typename""",
+    "take dates": """
+        busday_count busday_offset datetime_as_string datetime_data is_busday isnat""",
+    "change or show NumPy's state, or wrap functions and buffers": """
+        fft.test frompyfunc get_include get_printoptions getbufsize geterr geterrcall info
+        linalg.test nested_iters printoptions set_printoptions setbufsize seterr seterrcall
+        show_config show_runtime test""",
+    "are deprecated or gone": "in1d row_stack trapz",
+}
+"""Why a function does not take tensors, and which."""
+
+KINDS = ("differentiable", "constant", "refused", "not applicable")
+
+
+def functions():
+    """Give every public function of NumPy by name; types are not functions."""
+    found = {}
+    for prefix, namespace in NAMESPACES.items():
+        for name in dir(namespace):
+            f = getattr(namespace, name)
+            if callable(f) and not isinstance(f, type) and not name.startswith("_"):
+                found[prefix + name] = f
+    return found
+
+
+def classified(name, f):
+    """Say which kind a function is of, and why; None if nobody decided."""
+    op = OPS.get(f)
+    if op is not None:
+        if getattr(op, "__annotations__", {}).get("return") == "NoReturn":
+            return "refused", _said(op)
+        constant = not isinstance(op, Primitive) and "constant to the graph" in (op.__doc__ or "")
+        return ("constant" if constant else "differentiable"), ""
+    for kind, groups in (("refused", REFUSED), ("not applicable", NOT_APPLICABLE)):
+        for why, names in groups.items():
+            if name in names.split():
+                return kind, why
+    return None
+
+
+def _said(refused):
+    """What an operation that always raises says to write instead."""
+    try:
+        refused()
+    except TypeError as error:
+        return str(error).partition(": ")[2].partition(", or take")[0]
+
+
+def page():
+    """Write the page of the repository."""
+    rows = {kind: {} for kind in KINDS}
+    for name, f in functions().items():
+        kind, why = classified(name, f)
+        rows[kind].setdefault(why, []).append(name)
+    counts = {kind: sum(map(len, groups.values())) for kind, groups in rows.items()}
+    own = [
+        name for name, op in operations().items() if name in mg.__dict__ and name not in functions()
+    ]
+    version = ".".join(np.__version__.split(".")[:2])
+
+    def listed(names):
+        return ", ".join(f"`{name}`" for name in sorted(names))
+
+    lines = [
+        "# NumPy on tensors",
+        "",
+        f"What becomes of the {sum(counts.values())} public functions of `numpy`, `numpy.linalg` "
+        f"and `numpy.fft` {version} when they get a Tensor.",
+        "Written by `python -m tests.ops.numpy_coverage > COVERAGE.md`; `tests/ops/test_numpy.py` "
+        "calls each and keeps this page current.",
+        "",
+        f"## Differentiable ({counts['differentiable']})",
+        "",
+        "`np.f(t)` is a Tensor equal to the result of the array, with derivatives of any order in "
+        "both modes.",
+        "`out=`, `where=`, `dtype=` and options that minigrad has not are refused with a "
+        "TypeError.",
+        "",
+        listed(rows["differentiable"][""]),
+        "",
+        "Not in NumPy, as `mg.f(t)`: " + listed(own) + ".",
+        "",
+        f"## Constant ({counts['constant']})",
+        "",
+        "`np.f(t)` is what it is for the data: arrays, outside the graph.",
+        "",
+        listed(rows["constant"][""]),
+        "",
+        f"## Refused ({counts['refused']})",
+        "",
+        "`np.f(t)` raises a TypeError that names it. On the data it works: `np.f(t.data)`.",
+        "",
+        "| functions | instead |",
+        "|---|---|",
+        *[f"| {listed(names)} | {why} |" for why, names in rows["refused"].items()],
+        "",
+        f"## Not applicable ({counts['not applicable']})",
+        "",
+        "| functions | they |",
+        "|---|---|",
+        *[f"| {listed(names)} | {why} |" for why, names in rows["not applicable"].items()],
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

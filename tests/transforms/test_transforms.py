@@ -1,0 +1,700 @@
+"""linearize, elementwise_grad, checkpoint, scan, flatten, and modules as arguments.
+
+Every road to a number is taken, and all must meet.
+"""
+
+import gc
+import importlib.util
+import threading
+import time
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.testing import check_grads, numerical_grad
+
+X = np.array([0.7, -0.4, 1.3])
+
+
+def close(a, b, rtol=1e-12):
+    np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=rtol, atol=1e-14)
+
+
+def f(x):
+    """A number that depends on every kind of rule."""
+    y = np.tanh(x[1:] * x[:-1]) @ np.arange(1.0, x.size) + np.prod(x)
+    return mg.logsumexp(x) * y + (x**3).sum() / x[0]
+
+
+def in_parts(x):
+    """The same number, through two checkpoints, one in the other."""
+
+    def product(x):
+        return np.tanh(x[1:] * x[:-1]), {"prod": np.prod(x)}
+
+    @mg.checkpoint
+    def sum_of_products(x):
+        a, rest = mg.checkpoint(product)(x)
+        return a @ np.arange(1.0, x.size) + rest["prod"]
+
+    return mg.logsumexp(x) * sum_of_products(x) + (x**3).sum() / x[0]
+
+
+# ---- linearize -----------------------------------------------------------------------------------
+
+
+def test_linearize_runs_the_function_once():
+    runs = []
+
+    def g(p):
+        runs.append(1)
+        return {"y": np.sin(p["a"]) * p["b"], "z": [p["a"].sum()]}
+
+    p = {"a": X, "b": np.array(2.0)}
+    y, pushforward = mg.linearize(g, p)
+    close(y["y"], 2 * np.sin(X))
+    for v in ({"a": np.ones(3), "b": np.array(0.0)}, {"a": 0 * X, "b": np.array(3.0)}):
+        out, expected = pushforward(v), mg.jvp(g, (p,), (v,))[1]
+        close(out["y"], expected["y"])
+        close(out["z"][0], expected["z"][0])
+    assert len(runs) == 3  # one, and one for each jvp
+    with pytest.raises(ValueError, match="nested like"):
+        pushforward(np.ones(3))
+
+
+def test_linearize_is_linear_and_its_transpose_is_the_pullback():
+    _, push = mg.linearize(np.tanh, X)
+    _, pull = mg.vjp(np.tanh, X)
+    u, v = np.array([1.0, -2.0, 0.5]), np.array([0.3, 0.1, -1.0])
+    close(push(2 * u + v).data, 2 * push(u).data + push(v).data)
+    close((push(u).data * v).sum(), (pull(v)[0].data * u).sum())
+
+
+# ---- every composition ---------------------------------------------------------------------------
+
+
+def pushed(g, v):
+    return lambda x: mg.linearize(g, x)[1](v)
+
+
+def hessians(g):
+    """The Hessian of g, by every pair of transforms, as functions of x."""
+    basis = np.eye(X.size)
+    flat, back = mg.flatten(X)
+    return {
+        "hessian": mg.hessian(g),
+        "linearize of grad": lambda x: mg.stack([mg.linearize(mg.grad(g), x)[1](v) for v in basis]),
+        "grad of linearize": lambda x: mg.stack([mg.grad(pushed(g, v))(x) for v in basis]),
+        "linearize twice": lambda x: mg.stack(
+            [mg.stack([pushed(pushed(g, u), v)(x) for u in basis]) for v in basis]
+        ),
+        "jacobian of vjp": mg.jacobian(lambda x: mg.vjp(g, x)[1](np.ones(()))[0]),
+        "hvp": lambda x: mg.stack([mg.hvp(g, (x,), (v,))[0] for v in basis]),
+        "flattened": lambda x: mg.hessian(lambda v: g(back(v)))(flat),
+        "in a container": lambda x: mg.hessian(lambda p: g(p["x"][0]))({"x": [x]})["x"][0]["x"][0],
+        "checkpoint around": mg.hessian(mg.checkpoint(g)),
+        "checkpoint between": mg.jacobian(mg.checkpoint(mg.grad(g))),
+        "checkpoint outside": mg.checkpoint(mg.hessian(g)),
+        "checkpoint, forward": lambda x: mg.stack(
+            [mg.grad(pushed(mg.checkpoint(g), v))(x) for v in basis]
+        ),
+        "inside no_grad": mg.no_grad()(mg.hessian(g)),
+    }
+
+
+@pytest.mark.parametrize("name", hessians(f))
+@pytest.mark.parametrize("g", [f, in_parts])
+def test_hessians_agree(name, g):
+    numeric = np.stack(
+        [numerical_grad(lambda x, e=e: (mg.grad(f)(x) * e).sum(), X) for e in np.eye(3)]
+    )
+    found = hessians(g)[name](X)
+    close(found, numeric, rtol=1e-8)
+    close(found, mg.hessian(f)(X), rtol=1e-11)
+
+
+def test_third_derivatives_through_checkpoints():
+    plain = mg.jacobian(mg.hessian(f))(X)
+    again = mg.jacobian(mg.jacobian(mg.checkpoint(mg.grad(in_parts))))(X)
+    close(again, plain, rtol=1e-10)
+
+
+# ---- elementwise_grad ----------------------------------------------------------------------------
+
+
+def test_elementwise_grad():
+    close(mg.elementwise_grad(np.tanh)(X), 1 - np.tanh(X) ** 2)
+    close(mg.elementwise_grad(mg.elementwise_grad(np.sin))(X), -np.sin(X))
+    close(mg.elementwise_grad(lambda a, x: a * x**2, 1)(2.0, X), 4 * X)
+    close(mg.jacobian(mg.elementwise_grad(np.exp))(X), np.diag(np.exp(X)))
+    close(mg.checkpoint(mg.elementwise_grad(np.exp))(X), np.exp(X))
+    with pytest.raises(ValueError, match=r"\[\(3,\)\] into \[\(\)\].*jacobian"):
+        mg.elementwise_grad(np.sum)(X)
+
+
+# ---- checkpoint ----------------------------------------------------------------------------------
+
+
+def leaf(values, name=None):
+    return mg.tensor(np.array(values, dtype=np.float64), requires_grad=True, name=name)
+
+
+def test_checkpoint_of_containers_constants_and_keywords():
+    def g(p, mode, *, scale):
+        assert mode == "sum"
+        y = {"y": (p["a"] * scale, None), "n": 3, "c": np.ones(2), "same": p["a"]}
+        return y | {"sum": (p["a"] * p["b"]).sum()}
+
+    results = []
+    for h in (g, mg.checkpoint(g)):
+        a, b, scale = leaf(X), leaf(2.0), leaf([1.0, 2.0, 3.0])
+        out = h({"a": a, "b": b}, "sum", scale=scale)
+        assert (out["n"], out["y"][1]) == (3, None)
+        (out["y"][0].sum() * out["sum"] + (out["same"] ** 2).sum()).backward()
+        results.append([t.grad for t in (a, b, scale)])
+    for plain, again in zip(*results, strict=True):
+        close(again, plain)
+
+
+def test_checkpoint_finds_what_the_function_captured():
+    w, inner = leaf([1.0, 2.0, 3.0], name="w"), leaf(0.5)
+    h = np.sin(inner * w)  # captured as well, and not a leaf
+    g = mg.checkpoint(lambda x: np.tanh(w * x) * h)
+    y = g(X)
+    assert y.primitive.name == "checkpoint"
+    assert [t.name for t in y.inputs] == ["w", None]
+    (y**2).sum().backward()
+    again = [w.grad, inner.grad]
+    w.grad = inner.grad = None
+    ((np.tanh(w * X) * np.sin(inner * w)) ** 2).sum().backward()
+    for a, t in zip(again, (w, inner), strict=True):
+        close(a, t.grad)
+
+
+def test_checkpoint_of_a_module_trains_it():
+    rng = np.random.default_rng(0)
+    lstm = mg.nn.LSTM(2, 3, rng=rng, dtype=np.float64)
+    x, gradients = rng.normal(size=(5, 2, 2)), []
+    for layer in (lstm, mg.checkpoint(lstm), mg.checkpoint(mg.checkpoint(lstm))):
+        lstm.zero_grad()
+        hs, (_, c) = layer(x)
+        (hs * hs).sum().backward()
+        (c**3).sum().backward()
+        gradients.append([p.grad for p in lstm.parameters()])
+    for other in gradients[1:]:
+        for a, b in zip(gradients[0], other, strict=True):
+            close(a, b)
+
+
+def test_checkpoint_inside_a_gradient_by_what_it_captures():
+    # the leaves of a finished run are closed; the function that runs again must still see them
+    def g(w):
+        return mg.checkpoint(lambda x: (w * x * w).sum())(X)
+
+    two = np.array(2.0)
+    close(mg.grad(g)(two), 4 * X.sum())
+    close(mg.grad(mg.grad(g))(two), 2 * X.sum())
+    y, pullback = mg.vjp(g, two)
+    close(pullback(3.0)[0], 12 * X.sum())
+    close(pullback(1.0)[0], 4 * X.sum())
+    close(mg.jvp(g, (two,), (1.0,))[1], 4 * X.sum())
+    assert not y.requires_grad
+
+
+def test_checkpoint_keeps_inner_values_no_longer_than_needed():
+    def deep(x):
+        for _ in range(50):
+            x = np.sin(x)
+        return x
+
+    def peak(g):
+        x = leaf(np.ones(20_000))
+        gc.collect()
+        tracemalloc.start()
+        y = g(x)
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0]
+        y.sum().backward()
+        tracemalloc.stop()
+        return held
+
+    assert peak(deep) > 20 * peak(mg.checkpoint(deep))
+
+
+def test_checkpoint_without_anything_live():
+    assert mg.checkpoint(np.sin)(X).tolist() == np.sin(X).tolist()
+    with mg.no_grad():
+        assert not mg.checkpoint(np.sin)(leaf(X)).requires_grad
+
+
+def test_checkpoint_of_an_unused_argument_gives_zero():
+    a, b = leaf(X), leaf(X)
+    mg.checkpoint(lambda a, b: a * 2)(a, b).sum().backward()
+    close(b.grad, 0 * X)
+
+
+def test_checkpoint_notices_a_function_that_does_not_repeat_itself():
+    rng, w, v = np.random.default_rng(0), leaf(1.0), leaf(2.0)
+    y = mg.checkpoint(lambda x: x * rng.normal(size=3))(leaf(X))
+    with pytest.raises(RuntimeError, match="random numbers"):
+        y.sum().backward()
+    parameters = [w, v]
+    y = mg.checkpoint(lambda x: x * parameters.pop())(leaf(X))
+    with pytest.raises(RuntimeError, match="something else"):
+        y.sum().backward()
+
+
+def test_checkpoint_notices_new_data():
+    w = leaf(2.0, name="w")
+    y = mg.checkpoint(lambda x: x * w)(leaf(X))
+    w.data = np.array(3.0)
+    with pytest.raises(RuntimeError, match="'w' was given new data"):
+        y.sum().backward()
+
+
+def test_an_exception_inside_a_checkpoint_leaves_nothing_behind():
+    fail = []
+
+    @mg.checkpoint
+    def g(x):
+        with mg.scope("inside"):
+            y = np.sin(x * w)
+            if fail:
+                raise ZeroDivisionError
+            return y
+
+    w = leaf(2.0)
+    y = g(leaf(X)).sum()
+    inner, pullback = mg.vjp(lambda w: mg.checkpoint(lambda x: g(x) * w)(X), np.array(3.0))
+    fail.append(1)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            g(X)
+        with pytest.raises(ZeroDivisionError):
+            y.backward()
+        with pytest.raises(ZeroDivisionError):
+            pullback(np.ones(3))
+    fail.clear()
+    y.backward()
+    close(w.grad, (X * np.cos(2 * X)).sum())
+    close(pullback(np.ones(3))[0], np.sin(2 * X).sum())
+    assert inner.shape == (3,)
+
+
+def test_what_is_run_again_stands_in_its_own_scope():
+    seen = []
+
+    @mg.checkpoint
+    def g(x):
+        y = np.sin(x)
+        seen.append(str(y.scope))
+        return y
+
+    with mg.scope("step", 3):
+        y = g(leaf(X))
+    with mg.scope("elsewhere"):
+        y.sum().backward()
+    assert seen == ["step[3]", "step[3]"]
+
+
+def test_checkpoints_in_threads():
+    w, wrong = leaf(1.5), []
+
+    def work(seed):
+        x = np.random.default_rng(seed).uniform(0.5, 2, 4)
+        segment = mg.checkpoint(lambda x, v: np.sin(w * x) * v)
+        for _ in range(20):
+            g = mg.grad(lambda v: (segment(x, v) ** 2).sum() * v)(np.array(2.0))
+            if not np.isclose(g.item(), 3 * 4 * (np.sin(1.5 * x) ** 2).sum(), rtol=1e-12):
+                wrong.append(g.item())
+
+    def slow(v):
+        def inside(x):
+            time.sleep(1e-3)  # lets the other threads in
+            return np.exp(v * x)
+
+        return mg.checkpoint(inside)(X)
+
+    y, pullback = mg.vjp(slow, np.array(2.0))
+
+    def share():
+        for _ in range(10):
+            g = pullback(np.ones(3))[0]
+            if not np.isclose(g.item(), (X * y.data).sum(), rtol=1e-12):
+                wrong.append(g.item())
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(3)]
+    threads += [threading.Thread(target=share) for _ in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert wrong == []
+
+
+# ---- scan ----------------------------------------------------------------------------------------
+
+
+def cell(carry, x):
+    h, w = carry["h"], carry["w"]
+    h = np.tanh(h * w + x["a"]) + x["b"]
+    return {"h": h, "w": w}, {"h": h, "sum": (h.sum(), None)}
+
+
+def rolled(carry, xs, checkpoint=False):
+    return mg.scan(cell, carry, xs, checkpoint=checkpoint)
+
+
+def unrolled(carry, xs):
+    hs = []
+    for t in range(len(xs["a"])):
+        carry, y = cell(carry, {k: x[t] for k, x in xs.items()})
+        hs.append(y["h"])
+    return carry, {"h": mg.stack(hs), "sum": (mg.stack([h.sum() for h in hs]), None)}
+
+
+@pytest.mark.parametrize("checkpoint", [False, True, 1, 3, 7, 100])
+def test_scan_is_the_loop(checkpoint):
+    rng = np.random.default_rng(0)
+    carry = {"h": rng.normal(size=3), "w": np.array(0.7)}
+    xs = {"a": rng.normal(size=(7, 3)), "b": rng.normal(size=7)}
+
+    def loss(loop):
+        def number(carry, xs):
+            last, ys = loop(carry, xs)
+            assert ys["sum"][1] is None
+            return (last["h"] ** 2).sum() + (ys["h"] ** 3).sum() * ys["sum"][0][2]
+
+        return number
+
+    scanned = loss(lambda carry, xs: rolled(carry, xs, checkpoint))
+    a = mg.value_and_grad(scanned, (0, 1))(carry, xs)
+    b = mg.value_and_grad(loss(unrolled), (0, 1))(carry, xs)
+    close(a[0], b[0])
+    for name in ("h", "w"):
+        close(a[1][0][name], b[1][0][name])
+    for name in ("a", "b"):
+        close(a[1][1][name], b[1][1][name])
+    check_grads(scanned, (carry, xs))
+
+
+def test_scan_over_constants_and_integers():
+    last, ys = mg.scan(lambda c, t: (c + t, None), 0.0, np.arange(5))
+    assert last.item() == 10
+    assert ys is None
+    x = leaf(2.0)
+    last, ys = mg.scan(lambda c, t: (c * x, c), 1.0, np.arange(4), checkpoint=2)
+    assert ys.tolist() == [1, 2, 4, 8]
+    last.backward()
+    assert x.grad == 4 * 2**3
+
+
+def test_scan_takes_a_list_for_a_tuple():
+    (a, b), _ = mg.scan(lambda c, x: ((c[0] + x, c[1] * 2), None), [0.0, 1.0], np.ones(3))
+    assert (a.item(), b) == (3, 8)
+
+
+def test_scan_pushes_step_scopes_once_each():
+    seen = []
+
+    def step(c, x):
+        y = np.sin(c + x)
+        seen.append(str(y.scope))
+        return y, y
+
+    with mg.scope("net"):
+        mg.scan(step, leaf(0.0), np.ones(5), checkpoint=2)
+    assert seen == [f"net/step[{t}]" for t in range(5)]
+
+
+def test_scan_is_linear_in_the_number_of_steps():
+    def memory(T):
+        x = leaf(np.ones((T, 50)))
+        gc.collect()
+        tracemalloc.start()
+        mg.scan(lambda c, x: (np.tanh(c + x), None), np.zeros(50), x)[0].sum().backward()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    assert memory(800) < 6 * memory(200)
+
+
+def test_scan_in_checkpointed_segments_needs_less_memory():
+    def peak(checkpoint):
+        rng = np.random.default_rng(0)
+        lstm, x = mg.nn.LSTMCell(4, 16, rng=rng), rng.normal(size=(200, 8, 4)).astype(np.float32)
+        zeros = np.zeros((8, 16), np.float32)
+
+        def step(state, x):
+            return lstm(x, state), None
+
+        gc.collect()
+        tracemalloc.start()
+        (h, _), _ = mg.scan(step, (zeros, zeros), x, checkpoint=checkpoint)
+        h.sum().backward()
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most, lstm.weight_hh.grad
+
+    (plain, g), (less, again) = peak(False), peak(14)
+    assert plain > 4 * less
+    np.testing.assert_allclose(again, g, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: mg.scan(cell, 0.0, {"a": np.ones(3), "b": np.ones(4)}), ValueError, "one common"),
+        (lambda: mg.scan(cell, 0.0, np.ones((0, 2))), ValueError, "one common length"),
+        (lambda: mg.scan(cell, 0.0, 1.0), ValueError, "one common length"),
+        (lambda: mg.scan(lambda c, x: c, 0.0, np.ones(2)), TypeError, "pair"),
+        (lambda: mg.scan(lambda c, x: ([c], c), 0.0, np.ones(2)), ValueError, "nested like"),
+        (lambda: mg.scan(lambda c, x: (c, c), 0.0, X, checkpoint=-1), ValueError, "positive"),
+        (lambda: mg.scan(lambda c, x: (c, c), 0.0, X, checkpoint=2.5), ValueError, "positive"),
+        (
+            lambda: mg.scan(lambda c, x: (c + 1, (x,) if c else x), 0, X),
+            ValueError,
+            r"y nested like the one at first, \[''\], not \['\[0\]'\]",
+        ),
+    ],
+)
+def test_scan_refuses(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+# ---- flatten -------------------------------------------------------------------------------------
+
+
+def test_flatten_and_back():
+    tree = {"w": np.arange(6.0).reshape(2, 3), "rest": [np.float32([7, 8]), (9.0, None)]}
+    vector, unflatten = mg.flatten(tree)
+    assert vector.dtype == np.float64
+    assert vector.tolist() == [0, 1, 2, 3, 4, 5, 7, 8, 9]
+    back = unflatten(vector * 2)
+    assert back["rest"][1] == (18.0, None)
+    assert back["rest"][0].dtype == np.float32
+    assert back["w"].tolist() == [[0, 2, 4], [6, 8, 10]]
+    with pytest.raises(ValueError, match=r"expected shape \(9,\), got \(8,\)"):
+        unflatten(vector[1:])
+    assert mg.flatten({})[0].shape == (0,)
+
+
+def test_flatten_is_differentiable_both_ways():
+    def number(p):
+        vector, unflatten = mg.flatten(p)
+        q = unflatten(vector * vector)
+        return (q["a"] * q["b"]).sum()
+
+    p = {"a": X, "b": np.array(2.0)}
+    g = mg.grad(number)(p)
+    close(g["a"], 2 * X * 4)
+    close(g["b"], 4 * (X**2).sum())
+    check_grads(number, (p,))
+
+
+def test_the_scipy_example_fits(capsys):
+    pytest.importorskip("scipy", reason="SciPy is not installed")
+    path = Path(__file__).parents[2] / "examples" / "scipy_fit.py"
+    spec = importlib.util.spec_from_file_location("scipy_fit", path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    years, numbers = example.load()
+    years, y = years[:80], np.sqrt(numbers[:80])
+    example.WAVES = 1
+    found = example.fits(years, y, example.start(years, y))
+    for fit in found:
+        assert fit.loss < 0.5 * y.var()
+        assert fit.loss == pytest.approx(found[0].loss, rel=1e-6)
+        assert fit.params["period"] == pytest.approx(11, abs=0.5)
+    assert found[1].calls[0] * 3 < found[0].calls[0]
+    assert found[2].calls[2] > 0
+
+
+def test_flatten_of_a_module_gives_a_twin():
+    linear = mg.nn.Linear(2, 3, rng=np.random.default_rng(0), dtype=np.float64)
+    vector, unflatten = mg.flatten(linear)
+    assert isinstance(vector, np.ndarray)
+    assert vector.shape == (9,)
+    x = np.ones((1, 2))
+    close(unflatten(vector)(x), linear(x))
+    g = mg.grad(lambda v: (unflatten(v)(x) ** 2).sum())(vector)
+    (linear(x) ** 2).sum().backward()
+    close(g.data[:6].reshape(3, 2), linear.weight.grad)
+    close(g.data[6:], linear.bias.grad)
+
+
+# ---- modules as arguments ------------------------------------------------------------------------
+
+
+class Net(mg.nn.Module):
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.layers = [mg.nn.Linear(2, 3, rng=rng, dtype=np.float64) for _ in range(1)]
+        self.tied = self.layers[0]
+        self.scale = mg.tensor(np.array(1.5), requires_grad=True)
+        self.frozen = mg.tensor(np.array(2.0))
+        self.calls = []
+
+    def forward(self, x):
+        self.calls.append(1)
+        return np.tanh(self.layers[0](x) * self.scale) * self.frozen + self.tied.bias
+
+
+def penalised(net, x):
+    return (net(x) ** 2).sum() + sum((p**2).sum() for p in net.parameters())
+
+
+def test_gradient_of_a_module_is_by_parameter_name():
+    net, x = Net(), np.ones((4, 2))
+    value, g = mg.value_and_grad(penalised)(net, x)
+    assert [p.grad for p in net.parameters()] == [None] * 3
+    loss = penalised(net, x)
+    loss.backward()
+    close(value, loss)
+    assert g.keys() == dict(net.named_parameters()).keys()
+    for name, p in net.named_parameters():
+        close(g[name], p.grad)
+        assert not g[name].requires_grad
+    assert len(net.calls) == 2  # lists without parameters are shared
+
+
+def test_modules_nest_in_containers_and_transforms():
+    net, x = Net(), np.ones((4, 2))
+    v = {name: np.full(p.shape, 0.1) for name, p in net.named_parameters()}
+    names = list(v)
+    (hv,) = mg.hvp(lambda net: penalised(net, x), (net,), (v,))
+    h = mg.hessian(penalised)(net, x)
+    reverse = mg.grad(lambda net: sum((mg.grad(penalised)(net, x)[k] * v[k]).sum() for k in v))(net)
+    for a in names:
+        rows = [np.tensordot(h[a][b].data, v[b], axes=np.ndim(v[b])) for b in names]
+        close(hv[a], sum(rows), rtol=1e-11)
+        close(reverse[a], hv[a], rtol=1e-11)
+    g = mg.grad(lambda p: penalised(p["net"], p["x"][0]))({"net": net, "x": [x]})
+    close(g["net"]["scale"], mg.grad(penalised)(net, x)["scale"])
+    close(g["x"][0], mg.grad(penalised, 1)(net, x))
+
+
+def test_an_inner_gradient_by_a_module_keeps_the_outer_variable():
+    net = Net()
+
+    def slope(x):
+        return mg.grad(lambda net: (net(x) ** 2).sum())(net)["scale"]
+
+    x = np.array([[0.3, -0.2]])
+    close(mg.grad(slope)(x), numerical_grad(slope, x), rtol=1e-8)
+
+
+def test_a_module_captured_stays_what_it_is():
+    # of two uses of one module, only the argument is differentiated
+    net, x = Net(), np.ones((1, 2))
+    g = mg.grad(lambda twin: (twin(x) * net(x)).sum())(net)
+    h = mg.grad(lambda twin: (twin(x) ** 2).sum())(net)
+    for name in g:
+        close(2 * g[name].data, h[name].data)
+
+
+def test_a_checkpointed_module_as_argument():
+    net, x = Net(), np.ones((2, 2))
+    plain = mg.grad(penalised)(net, x)
+    for loss in (
+        mg.checkpoint(penalised),
+        lambda net, x: mg.checkpoint(lambda x: penalised(net, x))(x),
+    ):
+        again = mg.grad(loss)(net, x)
+        for name in plain:
+            close(again[name], plain[name])
+
+
+def test_modules_in_threads():
+    net, wrong = Net(), []
+    xs = [np.full((2, 2), 0.1 * k) for k in range(4)]
+    expected = [mg.grad(penalised)(net, x)["scale"].item() for x in xs]
+
+    def work(k):
+        for _ in range(10):
+            if mg.grad(penalised)(net, xs[k])["scale"].item() != expected[k]:
+                wrong.append(k)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert wrong == []
+
+
+# ---- memory --------------------------------------------------------------------------------------
+
+
+def no_cycle(f):
+    """Whether what f leaves behind is freed by counting references alone."""
+    f()
+    gc.collect()
+    gc.disable()
+    try:
+        f()
+        return gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def refused(call):
+    try:
+        call()
+    except ValueError:
+        return
+    raise AssertionError
+
+
+def scanned(checkpoint):
+    return lambda x: mg.scan(lambda c, x: (c + np.sin(x), c), x[0], x, checkpoint=checkpoint)[0]
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda: mg.grad(f)(X),
+        lambda: mg.hessian(f)(X),
+        lambda: mg.jacobian(mg.hessian(f))(X),
+        lambda: mg.hvp(f, (X,), (X,)),
+        lambda: mg.vjp(np.sin, X)[1](X),
+        lambda: mg.grad(lambda p: f(p["x"][0]))({"x": [X]}),
+        lambda: mg.grad(mg.checkpoint(f))(X),
+        lambda: mg.checkpoint(f)(leaf(X)).backward(),
+        lambda: scanned(False)(leaf(X)).backward(),
+        lambda: mg.grad(scanned(2))(X),
+        lambda: mg.grad(lambda net: penalised(net, np.ones((1, 2))))(Net()),
+        lambda: mg.grad(mg.custom_vjp(np.prod, lambda g, z, x: g * z / x))(X),
+        lambda: check_grads(f, (X,)),
+        lambda: refused(lambda: np.dot(leaf(X), leaf(X[1:]))),
+        lambda: refused(lambda: mg.grad(lambda x: x @ x[1:])(X)),
+    ],
+)
+def test_nothing_waits_for_the_garbage_collector(run):
+    assert no_cycle(run)
+
+
+# ---- determinism ---------------------------------------------------------------------------------
+
+
+def test_the_same_program_gives_the_same_bits():
+    def program():
+        rng = np.random.default_rng(3)
+        lstm = mg.nn.LSTM(3, 5, 2, rng=rng)
+        x = mg.tensor(rng.normal(size=(9, 4, 3)).astype(np.float32), requires_grad=True)
+        hs, _ = mg.checkpoint(lstm)(x)
+        y = hs[np.array([0, 0, 3, 8])] * x[1:5, :, :1] + mg.softmax(hs[-1])
+        (y * y).sum().backward()
+        curved = mg.hvp(lambda w: (np.tanh(x.data @ w) ** 2).sum(), (np.ones(3),), (np.ones(3),))
+        return [p.grad.tobytes() for p in (*lstm.parameters(), x)], curved[0].data.tobytes()
+
+    first = program()
+    for _ in range(3):
+        junk = [np.empty(k) for k in range(1, 200, 7)]  # moves what comes next in memory
+        assert program() == first
+        del junk
