@@ -24,7 +24,7 @@ import numpy as np
 
 from ..core import tape
 from ..core.context import Scope, current
-from ..core.tape import Node, Outputs, Pending
+from ..core.tape import Deferred, Node, Outputs
 from ..core.tensor import Tensor, apply
 from ..graph.source import Place, caller
 
@@ -200,7 +200,7 @@ def _unchanged(path: Sequence[Node]) -> None:
 
 def _broken(value: Any) -> str:
     """Say what is not finite in an array, a Tensor or several, and where; empty if all is well."""
-    if isinstance(value, Pending):
+    if isinstance(value, Deferred):
         value = value.total()
     for part in value if isinstance(value, tuple) else (value,):
         array = part.value if isinstance(part, Tensor) else np.asarray(part)

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core import tree
 from ..core.primitive import Case, Primitive
-from ..core.tape import Outputs, Pending, pulled, recorded_inputs
+from ..core.tape import Deferred, Outputs, pulled, recorded_inputs
 from ..core.tensor import OPS, Tensor, tensor, value_of
 from ..transforms.autodiff import jvp, vjp
 from .gradients import check_grads, direction, directional, dot
@@ -120,7 +120,7 @@ def law_second_order(op: Any, case: Case) -> None:
 
 
 def _same_bits(a: Any, b: Any) -> None:
-    a, b = (_plain(d.total() if isinstance(d, Pending) else d) for d in (a, b))
+    a, b = (_plain(d.total() if isinstance(d, Deferred) else d) for d in (a, b))
     for x, y in zip(tree.flatten(a)[0], tree.flatten(b)[0], strict=True):
         np.testing.assert_array_equal(np.asarray(x), value_of(y), strict=True)
 

@@ -15,15 +15,16 @@ result is recorded again and can be differentiated once more.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from itertools import count
-from operator import attrgetter
+from operator import add, attrgetter
 from typing import Any, Protocol
 
 import numpy as np
 
 __all__ = [
-    "Node", "Outputs", "Pending", "PrimitiveLike", "between", "next_index", "pull", "pulled",
-    "push", "since",
+    "Deferred", "Node", "Outputs", "PrimitiveLike", "between", "dense", "next_index", "pull",
+    "pulled", "push", "since",
 ]  # fmt: skip
 
 next_index = count().__next__
@@ -80,36 +81,43 @@ class Outputs(tuple[Any, ...]):
         return Outputs([a + b for a, b in zip(self, other, strict=True)])
 
 
-class Pending:
-    """A cotangent still to be summed: `scatter(*gs, indices=..., shape=...)`, once it is needed.
+class Deferred:
+    """A cotangent still to be summed: `total(parts, like)` does it, once the sum is needed.
 
     The gradient of `x[t]` is nearly all zeros: adding T of them one by one costs T^2, scattering
     them together costs T. And T uses of one matrix make one large product instead of T small ones.
+    Parts of each kind, which have one `total`, are kept and summed apart from the others, and from
+    the cotangents that were whole from the start.
     """
 
-    __slots__ = ("dense", "dtype", "parts", "scatter", "shape")
-    __array_ufunc__ = None  # so that `array + pending` comes to __radd__
+    __slots__ = ("dtype", "like", "parts", "shape", "whole")
+    __array_ufunc__ = None  # so that `array + deferred` comes to __radd__
 
-    def __init__(self, scatter: Callable[..., Any], like: Any, index: Any, g: Any) -> None:
-        self.shape, self.dtype, self.scatter = like.shape, like.dtype, scatter
-        self.parts, self.dense = [(index, g)], None
+    def __init__(self, total: Callable[[list[Any], Any], Any], like: Any, part: Any) -> None:
+        self.like, self.shape, self.dtype = like, like.shape, like.dtype
+        self.parts, self.whole = {total: [part]}, None
 
-    def __add__(self, other: Any) -> Pending:
-        if type(other) is Pending:
-            self.parts += other.parts
-            other = other.dense
-        if other is not None:
-            self.dense = other if self.dense is None else self.dense + other
+    def __add__(self, other: Any) -> Deferred:
+        """Add in place, and to what has been collected already: the one on the right, if any."""
+        if type(other) is Deferred:
+            for total, parts in self.parts.items():
+                other.parts.setdefault(total, []).extend(parts)
+            return other if self.whole is None else other + self.whole
+        self.whole = other if self.whole is None else self.whole + other
         return self
 
     __iadd__ = __radd__ = __add__
 
     def total(self) -> Any:
         """Sum everything collected into one array (or Tensor) of the full shape."""
-        indices, gs = zip(*self.parts, strict=True)
-        g = self.scatter(*gs, indices=indices, shape=self.shape)
-        g = g if self.dense is None else g + self.dense
+        sums = [total(parts, self.like) for total, parts in self.parts.items()]
+        g = reduce(add, sums if self.whole is None else [*sums, self.whole])
         return g if g.dtype is self.dtype else cast(g, self.dtype)
+
+
+def dense(g: Any) -> Any:
+    """Return a cotangent with its sum done."""
+    return g.total() if type(g) is Deferred else g
 
 
 def between(wrt: Sequence[Node] | None, outputs: Sequence[Node]) -> tuple[list[Node], bool]:
@@ -185,7 +193,7 @@ def pull(
         g = cots.pop(node, None)
         if g is None:
             continue
-        if type(g) is Pending:
+        if type(g) is Deferred:
             g = g.total()
         primitive = node.primitive
         if primitive is None or node in ends:
@@ -218,7 +226,7 @@ def pull(
                 gx = cast(gx, x.dtype)
             if t not in cots:
                 cots[t] = gx
-            elif type(gx) is Pending:
+            elif type(gx) is Deferred:
                 cots[t] = gx + cots[t]
             elif t in owned:
                 cots[t] += gx

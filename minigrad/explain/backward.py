@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..core.primitive import Joint
-from ..core.tape import Outputs, Pending, between, pulled, unbroadcast
+from ..core.tape import Deferred, Outputs, between, pulled, unbroadcast
 from ..core.tensor import Tensor
 from ..graph.graph import Graph
 from ..graph.source import Place
@@ -177,7 +177,7 @@ class Backward:
         found = {}
         for i, c in enumerate(pulled(node, wanted, g, z, xs)):
             if wanted[i]:
-                c = c.total() if type(c) is Pending else c
+                c = c.total() if type(c) is Deferred else c
                 if not isinstance(c, Outputs) and c.shape != (shape := np.shape(node.xs[i])):
                     c = unbroadcast(c, shape)
                 found[i] = c

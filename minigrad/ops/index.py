@@ -12,7 +12,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..core.primitive import Case, Primitive, general, linear, operation
-from ..core.tape import Outputs, Pending
+from ..core.tape import Deferred, Outputs
 from ..core.tensor import OPS, At, Tensor, as_tensor, plain_index, value_of
 
 __all__ = [
@@ -125,9 +125,14 @@ def _pull_set(g: Any, z: Any, a: Any, values: Any, index: Any) -> Any:
     return np.where(last[index] == order, read, 0)
 
 
+def _scattered(parts: list[Any], like: Any) -> Any:
+    indices, gs = zip(*parts, strict=True)
+    return scatter.like_numpy(*gs, indices=indices, shape=like.shape)
+
+
 getitem = linear(
     _getitem,
-    lambda g, z, a, index: Pending(scatter.like_numpy, a, index, g),
+    lambda g, z, a, index: Deferred(_scattered, a, (index, g)),
     key=operator.getitem,
     name="getitem",
     samples=_reads,
@@ -147,24 +152,22 @@ def _pick(outputs: Any, *, k: int) -> Any:
     return outputs[k]
 
 
-def _pull_pick(g: Any, z: Any, outputs: Any, k: int) -> Any:
-    def assembled(*gs: Any, indices: tuple[int, ...], shape: None) -> Outputs:
-        """Sum what came for each output; zeros for an output that was not used."""
-        parts: list[Any] = [None] * len(values := value_of(outputs))
-        for k, g in zip(indices, gs, strict=True):
-            parts[k] = g if parts[k] is None else parts[k] + g
-        return Outputs(
-            [np.zeros_like(v) if g is None else g for g, v in zip(parts, values, strict=True)]
-        )
-
-    return Pending(assembled, outputs, k, g)
+def _assembled(parts: list[Any], like: Any) -> Outputs:
+    """Sum what came for each of several outputs; zeros for an output that was not used."""
+    values = value_of(like)
+    sums: list[Any] = [None] * len(values)
+    for k, g in parts:
+        sums[k] = g if sums[k] is None else sums[k] + g
+    return Outputs(
+        [np.zeros_like(v) if g is None else g for g, v in zip(sums, values, strict=True)]
+    )
 
 
 pick = general(
     _pick,
     key=Outputs,
     name="pick",
-    pulls=[_pull_pick],
+    pulls=[lambda g, z, outputs, k: Deferred(_assembled, outputs, (k, g))],
     pushes=[lambda d, z, outputs, k: d[k]],
     samples=lambda r: [],
 )

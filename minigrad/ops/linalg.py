@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..core.primitive import Case, Primitive, linear, multilinear, operation
-from ..core.tape import Pending
+from ..core.tape import Deferred
 from ..core.tensor import OPS, Tensor
 
 __all__ = [
@@ -48,14 +48,15 @@ def _pull_right(g: Any, z: Any, a: Any, b: Any) -> Any:
         return a.mT @ g
     if a.ndim > 2:  # as in forward; it also sums over the stack
         a, g = a.reshape(-1, a.shape[-1]), g.reshape(-1, g.shape[-1])
-    return Pending(_sum_of_products, b, a, g)
+    return Deferred(_sum_of_products, b, (a, g))
 
 
-def _sum_of_products(*gs: Any, indices: tuple[Any, ...], shape: Any) -> Any:
+def _sum_of_products(parts: list[Any], like: Any) -> Any:
     """Sum a' g over all uses of a matrix, as in a loop over time, by one product of long columns."""
+    lefts, gs = zip(*parts, strict=True)
     if len(gs) == 1:
-        return indices[0].mT @ gs[0]
-    return np.concatenate(indices).mT @ np.concatenate(gs)
+        return lefts[0].mT @ gs[0]
+    return np.concatenate(lefts).mT @ np.concatenate(gs)
 
 
 _SHAPES: Shapes = (

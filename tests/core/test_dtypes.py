@@ -9,7 +9,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.core import tape, tree
-from minigrad.core.tape import Outputs, Pending
+from minigrad.core.tape import Deferred, Outputs
 from minigrad.testing import Draw, operations
 
 OPERATIONS = operations()
@@ -58,7 +58,7 @@ def by_hand(path):
         args, live = (node.value, *node.xs), [t is not None and t.live for t in node.inputs]
         for g in tape.pulled(node, live, ones(node.value), node.value, node.xs):
             if g is not None:
-                yield node, g.total() if isinstance(g, Pending) else g
+                yield node, g.total() if isinstance(g, Deferred) else g
         dxs = [ones(x) if is_live else None for x, is_live in zip(node.xs, live, strict=True)]
         if callable(node.primitive.pushes):
             yield node, node.primitive.pushes(dxs, *args, **node.params)

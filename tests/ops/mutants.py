@@ -27,7 +27,7 @@ import minigrad  # noqa: F401  (fills the registry)
 from minigrad.check.laws import LAWS, Draw, _opened, operations
 from minigrad.core import tape, tree
 from minigrad.core.primitive import Primitive
-from minigrad.core.tape import Pending
+from minigrad.core.tape import Deferred
 from minigrad.core.tensor import OPS, tensor, value_of
 
 LAW_ORDER = ("adjointness", "truth", "closure", "second_order")
@@ -41,7 +41,7 @@ MUTATIONS = {
 
 def spoilt(derivative, change):
     """Change what a rule gave: an array, a Tensor, several, or something still to be summed."""
-    if isinstance(derivative, Pending):
+    if isinstance(derivative, Deferred):
         derivative.parts = [(index, spoilt(g, change)) for index, g in derivative.parts]
         return derivative
     if isinstance(derivative, (tuple, list)):
@@ -94,7 +94,7 @@ def replaced(rules, k, rule):
 
 
 def same(a, b):
-    if isinstance(a, Pending):
+    if isinstance(a, Deferred):
         a, b = ([g for _, g in d.parts] for d in (a, b))
     pairs = zip(tree.flatten(a)[0], tree.flatten(b)[0], strict=True)
     return all(np.array_equal(value_of(x), value_of(y)) for x, y in pairs)
