@@ -1,9 +1,10 @@
-"""Primitives: a differentiable function stated once, in one of four families.
+"""Primitives: a differentiable function stated once, in one of five families.
 
     sin      = elementwise(np.sin, lambda g, z, x: g * np.cos(x))
     multiply = elementwise(np.multiply, lambda g, z, x, y: g * y, lambda g, z, x, y: g * x)
     reshape  = linear(forward, lambda g, z, a, shape: g.reshape(a.shape), samples=...)
     matmul   = multilinear(np.matmul, transpose_a, transpose_b, samples=...)
+    max      = reduction(forward, lambda z, a, axis: ..., samples=...)
     softmax  = general(forward, pulls=[...], pushes=[...], samples=...)
 
 There is one rule for each input (None where it is not differentiable). A rule is written with
@@ -14,9 +15,12 @@ elementwise  `g * dz/dx` serves both directions.
 linear       give the transposes; the tangent is the function itself, of the tangents.
 multilinear  give the transposes; the tangent is a sum over the inputs, of the function itself with
              the tangent in that input's place.
+reduction    give the slope, dz/da for each element of the one input: both rules follow from it.
 general      give both.
 
-The forward function names the inputs first and the metadata after `*`, under NumPy's names.
+The forward function names the inputs first and the metadata after `*`, under NumPy's names. A
+primitive has the name of the NumPy function that it differentiates (its key), or else the forward
+function's, without the underscore of a private one.
 `samples` gives the inputs that the laws (see `minigrad.testing`) are tried on, so that a primitive
 is tested by existing.
 
@@ -36,7 +40,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -44,6 +48,7 @@ from .errors import explained, reworded
 from .tensor import OPS, Tensor, apply, value_of
 
 __all__ = [
+    "Axis",
     "Case",
     "Joint",
     "Primitive",
@@ -51,14 +56,18 @@ __all__ = [
     "define",
     "elementwise",
     "general",
+    "kept_shape",
     "linear",
     "multilinear",
     "operation",
+    "reduction",
 ]
 
 Rule = Callable[..., Any] | None
 Operation = TypeVar("Operation", bound=Callable[..., Any])
 Samples = Callable[[Any], "list[Case]"]
+Axis: TypeAlias = int | tuple[int, ...] | None
+"""The axes of a reduction: one, several, or all (None)."""
 
 
 class Case(NamedTuple):
@@ -92,11 +101,11 @@ class Primitive:
         family: str = "general",
     ) -> None:
         self.forward, self.pulls, self.pushes, self.samples = forward, pulls, pushes, samples
-        self.name = self.__name__ = name or forward.__name__
+        self.key = forward if key is None else key
+        self.name = self.__name__ = name or self.key.__name__.removeprefix("_")
         self.family = family
         self.inputs, self.options, self.variadic = _parameters(forward)
         self.arity = None if self.variadic else len(self.inputs)
-        self.key = forward if key is None else key
         own = self.key is forward and not isinstance(forward, np.ufunc)
         self.__doc__ = inspect.getdoc(forward) if own else f"Differentiable {_title(key)}."
         self.__module__ = getattr(forward, "__module__", None) or __name__
@@ -203,7 +212,7 @@ def elementwise(
         forward or function,
         rules,
         rules,
-        name=name or function.__name__,
+        name=name,
         samples=samples or _elementwise_samples(len(rules), domain),
         family="elementwise",
         key=function,
@@ -260,6 +269,58 @@ def multilinear(
     return primitive
 
 
+def reduction(
+    forward: Callable[..., Any],
+    slope: Callable[..., Any],
+    *,
+    samples: Samples,
+    key: Any = None,
+    name: str | None = None,
+) -> Primitive:
+    """State a function of one input over `axis` by its slope, the derivative by each element.
+
+    `slope(z, a, axis, **options)` is given z with the reduced axes kept, so that it broadcasts
+    against a. ValueError if `forward` takes no `axis` and `keepdims`, or more than one input.
+    """
+    inputs, options, variadic = _parameters(forward)
+    if (
+        variadic
+        or len(inputs) != 1
+        or not {"axis", "keepdims"} <= {*options}
+        or not callable(slope)
+    ):
+        raise ValueError(
+            f"{name or forward.__name__}: a reduction is given one slope function, and takes one "
+            f"input and, after *, axis and keepdims; this takes {', '.join([*inputs, *options])}"
+        )
+    defaults = inspect.signature(forward).parameters
+    axis_, keepdims_ = defaults["axis"].default, defaults["keepdims"].default
+
+    def pull(
+        g: Any, z: Any, a: Any, axis: Axis = axis_, keepdims: bool = keepdims_, **rest: Any
+    ) -> Any:
+        shape = kept_shape(a.shape, axis)
+        return g.reshape(shape) * slope(z.reshape(shape), a, axis, **rest)
+
+    def push(
+        da: Any, z: Any, a: Any, axis: Axis = axis_, keepdims: bool = keepdims_, **rest: Any
+    ) -> Any:
+        by_element = slope(z.reshape(kept_shape(a.shape, axis)), a, axis, **rest)
+        return (da * by_element).sum(axis=axis, keepdims=keepdims)
+
+    return Primitive(
+        forward, [pull], [push], key=key, name=name, samples=samples, family="reduction"
+    )
+
+
+def kept_shape(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
+    """Return the shape of a reduction of `shape` over `axis` with keepdims: 1 for reduced axes."""
+    if axis is None or not shape:  # NumPy takes axis=0 of a number
+        return (1,) * len(shape)
+    axes = {k % len(shape) for k in (axis if isinstance(axis, tuple) else (axis,))}
+    return tuple([1 if k in axes else n for k, n in enumerate(shape)])
+
+
 def general(
     forward: Callable[..., Any],
     *,
@@ -278,6 +339,7 @@ def define(
     elementwise: Sequence[Rule] | None = None,
     linear: Sequence[Rule] | Callable[..., Any] | None = None,
     multilinear: Sequence[Rule] | None = None,
+    reduction: Callable[..., Any] | None = None,
     pulls: Sequence[Rule] | Callable[..., Any] | None = None,
     pushes: Sequence[Rule] | Callable[..., Any] | None = None,
     samples: Samples | None = None,
@@ -289,19 +351,23 @@ def define(
     Give `elementwise`, `linear` or `multilinear`, or both `pulls` and `pushes`: a list with a rule
     for each input, None where it is not differentiable. For any number of inputs, `linear` and
     `pulls` are one function `(k, g, z, *xs)`, and `pushes` one of all tangents `(dxs, z, *xs)`.
+    `reduction` is the slope `(z, a, axis, **options)` of a function of one input, `axis` and
+    `keepdims`: the derivative by each element, where z keeps the reduced axes with length 1.
     `samples(r)` lists the `Case`s for the laws, `r(2, 3)` being a random array; elementwise
     functions have them by default, drawn from `domain`.
 
     A NumPy function that minigrad does not know can be defined too: `define(...)(np.i0)` makes
     `np.i0(t)` work. ValueError for one it knows, and for a wrong number of rules.
     """
-    stated = {"elementwise": elementwise, "linear": linear, "multilinear": multilinear}
-    stated |= {"pulls": pulls, "pushes": pushes}
-    given = {family: rules for family, rules in stated.items() if rules is not None}
-    if [*given] not in (["elementwise"], ["linear"], ["multilinear"], ["pulls", "pushes"]):
+    stated = {
+        "elementwise": elementwise, "linear": linear, "multilinear": multilinear,
+        "reduction": reduction, "pulls": pulls, "pushes": pushes,
+    }  # fmt: skip
+    given: dict[str, Any] = {family: r for family, r in stated.items() if r is not None}
+    if [*given] != ["pulls", "pushes"] and (len(given) != 1 or given.keys() & {"pulls", "pushes"}):
         raise ValueError(
-            "define: give elementwise=, linear= or multilinear=, or both pulls= and pushes=; "
-            f"got {', '.join(given) or 'none'}"
+            "define: give elementwise=, linear=, multilinear= or reduction=, or both pulls= and "
+            f"pushes=; got {', '.join(given) or 'none'}"
         )
 
     def decorate(function: Callable[..., Any]) -> Primitive:
@@ -324,13 +390,16 @@ def define(
             return _linear(function, *linear, name=called, samples=cases)
         if multilinear is not None:
             return _multilinear(function, *multilinear, name=called, samples=cases)
+        if reduction is not None:
+            return _reduction(function, reduction, name=called, samples=cases)
         every: Any = each(pulls) if callable(pulls) else pulls
         return Primitive(function, every, pushes, name=called, samples=cases)
 
     return decorate
 
 
-_elementwise, _linear, _multilinear = elementwise, linear, multilinear  # arguments of `define`
+_elementwise, _linear = elementwise, linear  # under names that are no arguments of `define`
+_multilinear, _reduction = multilinear, reduction
 
 
 def operation(key: Any, samples: Samples) -> Callable[[Operation], Operation]:
@@ -391,7 +460,7 @@ def _elementwise_samples(n: int, domain: tuple[float, float]) -> Samples:
 
 
 def _parameters(forward: Any) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-    """Name the inputs and the metadata of a forward function, and say whether it is variadic."""
+    """Return the names of the inputs and of the metadata, and whether it takes any number."""
     if isinstance(forward, np.ufunc):
         return ("x", "y", "z")[: forward.nin] if forward.nin < 2 else ("x1", "x2"), (), False
     parameters = inspect.signature(forward).parameters.values()
@@ -404,13 +473,19 @@ def _parameters(forward: Any) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
 
 
 def _signature(forward: Any) -> inspect.Signature:
+    """Return the forward function's signature, with Tensors taken and returned for arrays."""
     inputs, options, variadic = _parameters(forward)
-    if not isinstance(forward, np.ufunc) and not variadic:
-        return inspect.signature(forward)
+    if isinstance(forward, np.ufunc):
+        own = inspect.Signature(return_annotation="Array")
+    else:
+        own = inspect.signature(forward)
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    taken = "Sequence[ArrayLike]" if variadic else "ArrayLike"
+    plain, returned = variadic or not own.parameters, own.return_annotation
+    firsts = [inspect.Parameter(k, kind) if plain else own.parameters[k] for k in inputs]
     return inspect.Signature(
-        [inspect.Parameter(k, kind) for k in inputs]
-        + [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY) for k in options]
+        [p.replace(annotation=taken) for p in firsts] + [own.parameters[k] for k in options],
+        return_annotation="Tensor" if returned in ("Array", "Any") else returned,
     )
 
 

@@ -54,7 +54,7 @@ _retaining = False  # whether any tensor retains its gradient
 _ndarray, _new, _next_index = np.ndarray, object.__new__, tape.next_index
 
 
-def _method(function: Any) -> Any:
+def _method(function: Any) -> Callable[..., Tensor]:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return OPS[function](self, *args, **kwargs)  # type: ignore[no-any-return]
 
@@ -178,7 +178,7 @@ class Tensor(Node):
 
     @property
     def mT(self) -> Tensor:
-        return self.swapaxes(-1, -2)  # type: ignore[no-any-return]
+        return self.swapaxes(-1, -2)
 
     def numpy(self) -> npt.NDArray[Any]:
         """Copy the data into an array of the caller's own."""

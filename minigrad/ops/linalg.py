@@ -319,7 +319,7 @@ def diagflat(v: Any, k: int = 0) -> Tensor:
 )
 def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     """Sum of a diagonal."""
-    return diagonal(a, offset=offset, axis1=axis1, axis2=axis2).sum(axis=-1)  # type: ignore[no-any-return]
+    return diagonal(a, offset=offset, axis1=axis1, axis2=axis2).sum(axis=-1)
 
 
 @operation(np.matrix_transpose, lambda r: [Case.of(r(2, 3)), Case.of(r(4, 2, 3))])

@@ -6,33 +6,29 @@ At 0, where a norm has a corner, its gradient is 0: a subgradient, never NaN.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from ..core.primitive import Case, constant, general, operation
-from ..core.tensor import OPS, Tensor, as_floating
+from ..core.dtypes import Array
+from ..core.primitive import Axis, Case, constant, operation, reduction
+from ..core.tensor import ArrayLike, Tensor, as_floating, op
 
 __all__ = ["cond", "matrix_norm", "matrix_rank", "norm", "vector_norm"]
 
 
-def _vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Any:
+Order: TypeAlias = float | Literal["fro", "nuc"]
+
+
+def _vector_norm(x: Array, *, axis: Axis = None, keepdims: bool = False, ord: float = 2) -> Any:
     """Norm of order `ord` of the elements along `axis` (None: of all); the gradient at 0 is 0."""
     if axis is None and ord == 2:
         return np.linalg.norm(x, axis=None, keepdims=keepdims)  # a quarter of the time
-    return np.linalg.vector_norm(x, axis=axis, keepdims=keepdims, ord=ord)
+    return np.linalg.vector_norm(x, axis=axis, keepdims=keepdims, ord=ord)  # type: ignore[arg-type]
 
 
-def _kept(z: Any, x: Any, axis: Any, keepdims: bool) -> Any:
-    """Put the reduced axes back, with length 1."""
-    if axis is None:
-        return z.reshape((1,) * x.ndim)
-    return z if keepdims else np.expand_dims(z, axis)
-
-
-def _slope(z: Any, x: Any, axis: Any, keepdims: bool, ord: float) -> Any:
-    """Differentiate the norm by each element: sign(x) (|x| / z)^(ord - 1)."""
-    z = _kept(z, x, axis, keepdims)
+def _slope(z: Any, x: Any, axis: Axis, ord: float = 2) -> Any:
+    """Return the derivative by each element, sign(x) (|x| / z)^(ord - 1)."""
     if math.isinf(ord):  # elements that attain it share the gradient
         hit = abs(x) == z
         return np.sign(x) * (hit / hit.sum(axis=axis, keepdims=True, dtype=x.dtype))
@@ -44,24 +40,10 @@ def _slope(z: Any, x: Any, axis: Any, keepdims: bool, ord: float) -> Any:
     return np.sign(x) * np.where(ratio == 0, 1, abs(ratio)) ** (ord - 1)
 
 
-def _pull_norm(
-    g: Any, z: Any, x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2
-) -> Any:
-    return _kept(g, x, axis, keepdims) * _slope(z, x, axis, keepdims, ord)
-
-
-def _push_norm(
-    dx: Any, z: Any, x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2
-) -> Any:
-    return (dx * _slope(z, x, axis, keepdims, ord)).sum(axis=axis, keepdims=keepdims)
-
-
-vector_norm = general(
+vector_norm = reduction(
     _vector_norm,
-    pulls=[_pull_norm],
-    pushes=[_push_norm],
+    _slope,
     key=np.linalg.vector_norm,
-    name="vector_norm",
     samples=lambda r: [
         Case.of(r(3)),
         Case.of(r(2, 3), keepdims=True),
@@ -75,7 +57,7 @@ vector_norm = general(
 )
 
 
-_MATRIX: tuple[Any, ...] = ("fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf)
+_MATRIX: tuple[Order, ...] = ("fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf)
 
 
 @operation(
@@ -88,7 +70,7 @@ _MATRIX: tuple[Any, ...] = ("fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf)
         Case.of(r.regular(3, 2), ord=1, keepdims=True),
     ],
 )
-def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Tensor:
+def matrix_norm(x: ArrayLike, *, keepdims: bool = False, ord: Order | None = "fro") -> Tensor:
     """Norm of matrices in the last two axes.
 
     'fro': root of the sum of squares; 1 and inf: largest sum of a column and of a row; 2: largest
@@ -98,12 +80,12 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Tensor:
         return vector_norm(x, axis=(-2, -1), keepdims=keepdims)
     if ord not in _MATRIX:
         raise ValueError(f"matrix_norm: ord is one of {_MATRIX}, not {ord!r}")
-    if ord in ("nuc", 2, -2):
-        sizes = OPS[np.linalg.svdvals](x)
+    if isinstance(ord, str) or abs(ord) == 2:
+        sizes = op(np.linalg.svdvals)(x)
     else:
         sizes = abs(as_floating(x)).sum(axis=-2 if abs(ord) == 1 else -1)
-    z = sizes.sum(-1) if ord == "nuc" else sizes.max(-1) if ord > 0 else sizes.min(-1)
-    return OPS[np.expand_dims](z, (-2, -1)) if keepdims else z  # type: ignore[no-any-return]
+    z = sizes.sum(-1) if isinstance(ord, str) else sizes.max(-1) if ord > 0 else sizes.min(-1)
+    return op(np.expand_dims)(z, (-2, -1)) if keepdims else z
 
 
 @operation(
@@ -118,7 +100,9 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Tensor:
         Case.of(r(3, 2, 2), np.inf, axis=(2, 0), keepdims=True),
     ],
 )
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
+def norm(
+    x: ArrayLike, ord: Order | None = None, axis: Axis = None, keepdims: bool = False
+) -> Tensor:
     """Norm of vectors along an axis, of matrices along two, or of all elements (both left out).
 
     See `vector_norm` and `matrix_norm` for `ord`. The gradient of the norm of zeros is 0.
@@ -131,20 +115,20 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
         return vector_norm(x, axis=axes[0], ord=2 if ord is None else ord, keepdims=keepdims)
     if len(axes) != 2:
         raise ValueError(f"norm of shape {np.shape(x)}: give one axis, for vectors, or two")
-    matrices = OPS[np.moveaxis](x, axes, (-2, -1))
+    matrices = op(np.moveaxis)(x, axes, (-2, -1))
     z = matrix_norm(matrices, ord="fro" if ord is None else ord)
-    return OPS[np.expand_dims](z, axes) if keepdims else z
+    return op(np.expand_dims)(z, axes) if keepdims else z
 
 
 @operation(np.linalg.cond, lambda r: [Case.of(r.regular(2, 3, 3), p) for p in (None, -2, 1, "fro")])
-def cond(x: Any, p: Any = None) -> Tensor:
+def cond(x: ArrayLike, p: Order | None = None) -> Tensor:
     """Condition number: the norm of order p times that of the inverse; inf for a matrix of zeros."""
     if p in (None, 2, -2):
-        s: Tensor = OPS[np.linalg.svdvals](x)
+        s = op(np.linalg.svdvals)(x)
         with np.errstate(divide="ignore", invalid="ignore"):
             z = s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
-        return OPS[np.where](np.isnan(z) & ~np.isnan(s).any(-1), np.inf, z)  # type: ignore[no-any-return]
-    return matrix_norm(x, ord=p) * matrix_norm(OPS[np.linalg.inv](x), ord=p)
+        return op(np.where)(np.isnan(z) & ~np.isnan(s).any(-1), np.inf, z)
+    return matrix_norm(x, ord=p) * matrix_norm(op(np.linalg.inv)(x), ord=p)
 
 
 matrix_rank = constant(np.linalg.matrix_rank)

@@ -10,6 +10,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from ..core.primitive import Case, Primitive, general, linear, multilinear, operation
 from ..core.tensor import OPS, Tensor, as_floating, as_tensor
+from .reduce import product_before, shifted
 
 __all__ = [
     "convolve", "correlate", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "diff",
@@ -43,16 +44,6 @@ def _cumprod(a: Any, *, axis: int | None = None) -> Any:
     return a.cumprod(axis)
 
 
-def _shifted(rows: Any, first: Any) -> Any:
-    """Give `first` and then all rows but the last."""
-    return np.concatenate([first(rows[:1]), rows[:-1]])
-
-
-def _before(rows: Any) -> Any:
-    """Multiply, for each row, the rows before it; no division, so zeros are safe."""
-    return np.cumprod(_shifted(rows, np.ones_like), axis=0)
-
-
 def _recurrence(a: Any, b: Any) -> Any:
     """Solve z[k] = a[k] z[k-1] + b[k] along the first axis, from z[-1] = 0."""
     z = np.array(b)
@@ -76,13 +67,13 @@ def _columns(rows: Any, like: Any, axis: int | None) -> Any:
 
 def _pull_cumprod(g: Any, z: Any, a: Any, axis: int | None = None) -> Any:
     rows = _rows(a, axis)
-    ga = _before(rows) * _pull_recurrence(_rows(g, axis), rows)
+    ga = product_before(rows) * _pull_recurrence(_rows(g, axis), rows)
     return _columns(ga, a, axis)
 
 
 def _push_cumprod(da: Any, z: Any, a: Any, axis: int | None = None) -> Any:
     rows = _rows(a, axis)
-    dz = recurrence.like_numpy(rows, _before(rows) * _rows(da, axis))
+    dz = recurrence.like_numpy(rows, product_before(rows) * _rows(da, axis))
     return _columns(dz, z, axis)
 
 
@@ -94,11 +85,11 @@ recurrence: Primitive = general(
     _recurrence,
     name="recurrence",
     pulls=[
-        lambda g, z, a, b: _pull_recurrence(g, a) * _shifted(z, np.zeros_like),
+        lambda g, z, a, b: _pull_recurrence(g, a) * shifted(z, np.zeros_like),
         lambda g, z, a, b: _pull_recurrence(g, a),
     ],
     pushes=[
-        lambda da, z, a, b: recurrence.like_numpy(a, da * _shifted(z, np.zeros_like)),
+        lambda da, z, a, b: recurrence.like_numpy(a, da * shifted(z, np.zeros_like)),
         lambda db, z, a, b: recurrence.like_numpy(a, db),
     ],
     samples=lambda r: [Case.of(r(4), r(4)), Case.of(r(3, 2), r(3, 2)), Case.of(r(0), r(0))],

@@ -1,6 +1,7 @@
 """Primitives and backward passes that users write, outside the package."""
 
 import copy
+import inspect
 import multiprocessing
 import pickle
 
@@ -65,7 +66,22 @@ def weighted(*xs):
     return np.stack([x * (k + 1) for k, x in enumerate(xs)])
 
 
-MINE = [swish, own_cross, scaled, product_and_sum, weighted]
+@define(
+    reduction=lambda z, a, axis, scale=1.0: np.exp((a - z) / scale),
+    samples=lambda r: [
+        Case.of(r(2, 3)),
+        Case.of(r(3), keepdims=False),
+        Case.of(r(2, 3), axis=0, scale=0.5),
+        Case.of(r(2, 3, 2), axis=(0, -1), keepdims=False),
+        Case.of(r(2, 2), axis=None),
+    ],
+)
+def smooth_maximum(a, *, axis=-1, scale=1.0, keepdims=True):
+    """A reduction whose defaults are not those of NumPy's."""
+    return scale * np.log(np.exp(a / scale).sum(axis=axis, keepdims=keepdims))
+
+
+MINE = [swish, own_cross, scaled, product_and_sum, weighted, smooth_maximum]
 
 
 @pytest.mark.parametrize("p", MINE, ids=str)
@@ -102,6 +118,50 @@ def test_the_constructors_work_outside_the_package():
     )
     for p in (cube, first, doubled, root):
         mg.check_primitive(p)
+
+
+def test_a_reduction_takes_axis_and_keepdims_and_one_slope():
+    def no_axis(a, *, keepdims=False):
+        return a
+
+    def total(a, *, axis=None, keepdims=False):
+        return a.sum(axis=axis, keepdims=keepdims)
+
+    def together(*arrays, axis=None, keepdims=False):
+        return arrays[0]
+
+    for f, slope in ((no_axis, abs), (total, [abs]), (together, abs)):
+        with pytest.raises(ValueError, match=f"{f.__name__}: a reduction is given one slope"):
+            define(reduction=slope)(f)
+        assert f not in OPS
+
+
+def test_a_primitive_is_named_after_its_key():
+    def _hidden(x):
+        return x
+
+    samples = lambda r: [Case.of(r(2))]
+    for key, name, called in ((None, None, "hidden"), (np.i0, None, "i0"), (np.i0, "mine", "mine")):
+        p = linear(_hidden, lambda g, z, x: g, key=key, name=name, samples=samples)
+        del OPS[p.key]
+        assert (p.name, p.__name__, repr(p)) == (called, called, f"<primitive {called}>")
+    p = define(linear=[lambda g, z, x: g])(_hidden)
+    del OPS[_hidden]
+    assert p.name == "_hidden"  # a user's function keeps the name that it is pickled under
+
+
+def test_signatures_take_and_return_tensors():
+    def parts(f):
+        signature = inspect.signature(f)
+        kinds = {k: p.annotation for k, p in signature.parameters.items()}
+        return kinds | {"return": signature.return_annotation}
+
+    assert parts(mg.var) == {
+        "a": "ArrayLike", "axis": "Axis", "ddof": "float", "keepdims": "bool", "return": "Tensor"
+    }  # fmt: skip
+    assert parts(mg.sin) == {"x": "ArrayLike", "return": "Tensor"}
+    assert parts(mg.maximum)["x2"] == parts(mg.linalg.inv)["a"] == "ArrayLike"
+    assert parts(weighted)["xs"] == "Sequence[ArrayLike]"
 
 
 def test_names_do_not_clash():
@@ -156,6 +216,8 @@ def test_a_primitive_travels_to_another_process():
         ({"pulls": [None]}, "got pulls"),
         ({"elementwise": [None]}, "f takes x, y, and elementwise has 1 rule"),
         ({"pulls": [None, None], "pushes": [None]}, "pushes has 1 rule"),
+        ({"reduction": abs}, "f: a reduction .* takes one input .* this takes x, y"),
+        ({"reduction": abs, "pulls": [None, None]}, "got reduction, pulls"),
     ],
 )
 def test_define_refuses(rules, words):
