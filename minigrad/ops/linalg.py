@@ -24,10 +24,15 @@ Shapes = Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
 # ---- the matrix product ----------------------------------------------------------------------------
 
 
+def _long(stack: Any) -> Any:
+    """View a stack of matrices as one, below one another; also if it is empty."""
+    return stack.reshape(math.prod(stack.shape[:-1]), stack.shape[-1])
+
+
 def _matmul(x1: Any, x2: Any) -> Any:
     """Matrix product with NumPy's rules for vectors and stacks of matrices."""
     if x2.ndim == 2 and x1.ndim > 2:  # one large product instead of a stack of small ones
-        return (x1.reshape(-1, x1.shape[-1]) @ x2).reshape(*x1.shape[:-1], x2.shape[-1])
+        return (_long(x1) @ x2).reshape(*x1.shape[:-1], x2.shape[-1])
     return x1 @ x2
 
 
@@ -47,7 +52,7 @@ def _pull_right(g: Any, z: Any, a: Any, b: Any) -> Any:
     if b.ndim > 2:
         return a.mT @ g
     if a.ndim > 2:  # as in forward; it also sums over the stack
-        a, g = a.reshape(-1, a.shape[-1]), g.reshape(-1, g.shape[-1])
+        a, g = _long(a), _long(g)
     return Deferred(_sum_of_products, b, (a, g))
 
 
@@ -62,7 +67,7 @@ def _sum_of_products(parts: list[Any], like: Any) -> Any:
 _SHAPES: Shapes = (
     ((2, 3), (3, 2)), ((3,), (3,)), ((3,), (3, 2)), ((2, 3), (3,)), ((4, 2, 3), (3, 2)),
     ((2, 3), (4, 3, 2)), ((4, 1, 2, 3), (2, 3, 2)), ((3,), (4, 3, 2)), ((4, 2, 3), (3,)),
-    ((2, 0), (0, 3)),
+    ((2, 0), (0, 3)), ((3, 2, 0), (0, 3)), ((3, 0, 2), (2, 3)), ((3, 2, 2), (2, 0)), ((0, 2, 3), (3, 2)),
 )  # fmt: skip
 
 matmul = multilinear(

@@ -42,7 +42,10 @@ MUTATIONS = {
 def spoilt(derivative, change):
     """Change what a rule gave: an array, a Tensor, several, or something still to be summed."""
     if isinstance(derivative, Deferred):
-        derivative.parts = [(index, spoilt(g, change)) for index, g in derivative.parts]
+        derivative.parts = {
+            total: [(*how, spoilt(g, change)) for *how, g in parts]
+            for total, parts in derivative.parts.items()
+        }
         return derivative
     if isinstance(derivative, (tuple, list)):
         return type(derivative)([spoilt(d, change) for d in derivative])
@@ -95,7 +98,7 @@ def replaced(rules, k, rule):
 
 def same(a, b):
     if isinstance(a, Deferred):
-        a, b = ([g for _, g in d.parts] for d in (a, b))
+        a, b = ([g for parts in d.parts.values() for *_, g in parts] for d in (a, b))
     pairs = zip(tree.flatten(a)[0], tree.flatten(b)[0], strict=True)
     return all(np.array_equal(value_of(x), value_of(y)) for x, y in pairs)
 

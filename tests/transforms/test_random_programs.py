@@ -1,7 +1,8 @@
 """Random programs: every road to their derivatives gives the same numbers.
 
 A program is a list of 5 to 40 operations on what came before it, chosen by hypothesis: elementwise
-with broadcasting, reductions, products, indexing, views, joining; values are used again at will.
+with broadcasting, reductions, products, indexing, views, joining; values are used again at will,
+and one value in several kinds of use at once (a matrix in products, by rows, and whole).
 Reverse mode, forward mode, central differences and, where it is installed, PyTorch must agree. The
 derivative is checked along a random direction, and hypothesis shrinks what fails to a few lines.
 """
@@ -51,6 +52,13 @@ def SIGN(m, like):
     return torch.tensor(mask) if m is torch else mask
 
 
+def RAMP(m, like):
+    """Weights for the rows of a matrix, in two combinations."""
+    rows = like.shape[0]
+    ramp = np.arange(2.0 * rows).reshape(2, rows) / rows - 0.5
+    return torch.tensor(ramp) if m is torch else ramp
+
+
 def broadcastable(a, b):
     try:
         return np.broadcast_shapes(a, b)
@@ -71,7 +79,7 @@ def programs(draw):
         shape = shapes[k]
         kind = draw(
             st.sampled_from(
-                ["unary", "binary", "binary", "reduce", "index", "view", "matmul", "join"]
+                ["unary", "binary", "binary", "reduce", "index", "view", "matmul", "weight", "join"]
             )
         )
         if kind == "binary":
@@ -85,6 +93,15 @@ def programs(draw):
             # x x' over the last two axes
             body.append((lambda m, x: m.tanh(x) @ m.tanh(x).swapaxes(-1, -2) * 0.3, (k,)))
             shapes.append((*shape[:-1], shape[-2]))
+            continue
+        if kind == "weight" and len(shape) == 2 and draw(st.booleans()):
+            # the value itself is the matrix: on the right, as a weight, and by its differences
+            body.append((lambda m, x: m.tanh(RAMP(m, x) @ x), (k,)))
+            shapes.append((2, shape[1]))
+            continue
+        if kind == "weight" and shape:
+            body.append((lambda m, x: m.sin(m.diff(x)) if x.shape[-1] > 1 else m.sin(x), (k,)))
+            shapes.append((*shape[:-1], shape[-1] - 1 or 1))
             continue
         if kind == "join":
             same = [j for j, s in enumerate(shapes) if s == shape]
