@@ -1,57 +1,71 @@
 """Optimisers: each takes the parameters once, and `step()` moves them along their `.grad`.
 
 A step rebinds `p.data` to a new array, so a graph recorded before still gives the right gradient.
+What an optimiser remembers is its own: it neither keeps nor changes a gradient.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from .core.tensor import Tensor
+from .core import tree
+from .core.arguments import Number, number, shown
+from .core.dtypes import Array
+from .core.errors import warn
+from .core.tensor import Tensor, value_of
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "clip_grad_norm_"]
 
-Array = npt.NDArray[Any]
-
 
 class Optimizer:
-    """Base: holds the parameters, and calls `_update` for each that has a gradient."""
+    """Base: holds the parameters, and calls `_update` for each that has a gradient.
+
+    TypeError for what is no parameter, ValueError for a parameter given twice and for numbers that
+    cannot be meant, also where they are set later, as by a schedule.
+    """
+
+    lr = Number("[0, inf)")
 
     def __init__(self, params: Iterable[Tensor], lr: float) -> None:
-        self.params = list(params)
-        if not self.params:
-            raise ValueError(f"{type(self).__name__}: no parameters")
-        for p in self.params:
-            if not isinstance(p, Tensor) or p.primitive is not None:
-                raise TypeError(f"{type(self).__name__}: parameters are leaf tensors, not {p!r}")
-        if not lr > 0:
-            raise ValueError(f"{type(self).__name__}: the learning rate must be positive, not {lr}")
-        self.lr, self.steps = lr, 0
-        self.memory: list[dict[str, Array]] = [{} for _ in self.params]
+        who = type(self).__name__
+        self.params = _parameters(who, params)
+        self.lr = number(self, "lr", lr, "(0, inf)")  # a schedule may bring it down to 0
+        self.memory: list[dict[str, Any]] = [{} for _ in self.params]
 
     def zero_grad(self) -> None:
         """Forget the gradients; call it before each backward pass."""
         for p in self.params:
             p.grad = None
 
-    def step(self) -> None:
-        """Move every parameter that has a gradient."""
-        self.steps += 1
-        for p, memory in zip(self.params, self.memory, strict=True):
-            if p.grad is not None:
-                p.data = self._update(p.data, p.grad, memory)
+    def step(self, *surplus: object) -> None:
+        """Move every parameter that has a gradient and requires one.
 
-    def _update(self, p: Array, g: Array, memory: dict[str, Array]) -> Array:
+        Float16 parameters are moved in float32, where eps is not 0. ValueError, with nothing
+        changed, for a gradient that is not finite or of another shape.
+        """
+        who = f"{type(self).__name__}.step"
+        if surplus:
+            raise TypeError(f"{who}() takes no arguments; write loss.backward() before it")
+        for k, p, g in _gradients(who, self.params):
+            wide = np.promote_types(p.dtype, np.float32)
+            p.data = self._update(
+                p.data.astype(wide, copy=False), g.astype(wide, copy=False), self.memory[k]
+            )
+
+    def _update(self, p: Any, g: Any, memory: dict[str, Any]) -> Any:
+        """Return the new value of a parameter; `memory` is its own, empty before its first step."""
         raise NotImplementedError
 
 
 class SGD(Optimizer):
     """p <- p - lr v, with v <- momentum v + g, and g + weight_decay p in place of g."""
+
+    momentum = Number("[0, 1)")
+    weight_decay = Number("[0, inf)")
 
     def __init__(
         self,
@@ -63,11 +77,11 @@ class SGD(Optimizer):
         super().__init__(params, lr)
         self.momentum, self.weight_decay = momentum, weight_decay
 
-    def _update(self, p: Array, g: Array, memory: dict[str, Array]) -> Array:
+    def _update(self, p: Any, g: Any, memory: dict[str, Any]) -> Any:
         if self.weight_decay:
             g = g + self.weight_decay * p
         if self.momentum:
-            g = memory["v"] = self.momentum * memory["v"] + g if "v" in memory else g
+            g = memory["v"] = self.momentum * memory.get("v", 0.0) + g  # a new array, also at first
         return p - self.lr * g
 
 
@@ -78,8 +92,13 @@ class Adam(Optimizer):
     v <- b2 v + (1 - b2) g^2
     p <- p - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 
-    `weight_decay` adds weight_decay p to the gradient; `AdamW` shrinks p itself instead.
+    t counts the steps of this parameter, those in which it had a gradient. `weight_decay` adds
+    weight_decay p to the gradient; `AdamW` shrinks p itself instead.
     """
+
+    betas = Number("[0, 1)", length=2)
+    eps = Number("[0, inf)")
+    weight_decay = Number("[0, inf)")
 
     def __init__(
         self,
@@ -92,12 +111,14 @@ class Adam(Optimizer):
         super().__init__(params, lr)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
 
-    def _update(self, p: Array, g: Array, memory: dict[str, Array]) -> Array:
+    def _update(self, p: Any, g: Any, memory: dict[str, Any]) -> Any:
         return self._move(p, g + self.weight_decay * p if self.weight_decay else g, memory)
 
-    def _move(self, p: Array, g: Array, memory: dict[str, Array]) -> Array:
-        (b1, b2), t = self.betas, self.steps
-        m, v = memory.setdefault("m", 0 * g), memory.setdefault("v", 0 * g)
+    def _move(self, p: Any, g: Any, memory: dict[str, Any]) -> Any:
+        if not memory:
+            memory |= {"t": 0, "m": np.zeros_like(p), "v": np.zeros_like(p)}
+        (b1, b2), m, v = self.betas, memory["m"], memory["v"]
+        t = memory["t"] = memory["t"] + 1
         m += (1 - b1) * (g - m)
         v += (1 - b2) * (g * g - v)
         return p - self.lr / (1 - b1**t) * m / (np.sqrt(v / (1 - b2**t)) + self.eps)
@@ -116,26 +137,106 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay)
 
-    def _update(self, p: Array, g: Array, memory: dict[str, Array]) -> Array:
+    def _update(self, p: Any, g: Any, memory: dict[str, Any]) -> Any:
         return self._move(p * (1 - self.lr * self.weight_decay), g, memory)
 
 
 def clip_grad_norm_(params: Iterable[Tensor], max_norm: float) -> float:
-    """Scale all gradients down together so that their joint 2-norm is at most `max_norm`.
+    """Return the joint 2-norm of all gradients, scaled down together if it exceeds `max_norm`.
 
-    Returns the norm before. Raises ValueError, and changes nothing, if a gradient is not finite.
+    The norm is that of before. ValueError, with nothing changed, if a gradient is not finite.
     """
-    if not max_norm > 0:
-        raise ValueError(f"clip_grad_norm_: max_norm must be positive, not {max_norm}")
-    held = [(k, p, p.grad) for k, p in enumerate(params) if p.grad is not None]
-    squares = [float(np.sum(np.square(g, dtype=np.float64))) for _, _, g in held]
-    for (k, p, _), square in zip(held, squares, strict=True):
-        if not math.isfinite(square):
-            raise ValueError(
-                f"clip_grad_norm_: the gradient of {p.name or f'parameter {k}'} is not finite"
-            )
-    norm = math.sqrt(sum(squares))
-    if norm > max_norm:
+    who = "clip_grad_norm_"
+    max_norm = number(who, "max_norm", max_norm, "(0, inf]")
+    held = _gradients(who, _parameters(who, params))
+    largest = max([float(np.abs(g).max(initial=0)) for _, _, g in held], default=0.0)
+    if not largest:
+        return 0.0
+    # squares of what is at most 1: those of 1e200 would be infinite, those of 1e-200 zero
+    parts = [np.divide(g, largest, dtype=np.promote_types(g.dtype, float)) for _, _, g in held]
+    root = math.sqrt(sum([float(np.vdot(part, part)) for part in parts]))
+    if largest * root > max_norm:
         for _, p, g in held:
-            p.grad = g * p.dtype.type(max_norm / norm)
-    return norm
+            p.grad = g * (max_norm / largest / root)
+    return largest * root
+
+
+def _parameters(who: str, params: Any) -> list[Tensor]:
+    """List the parameters that an optimiser is given; TypeError that says what to write instead."""
+    if tree.is_module(params):
+        raise TypeError(f"{who}: takes parameters, not a module; write net.parameters()")
+    if isinstance(params, Tensor):
+        raise TypeError(f"{who}: takes a list of tensors; write [w], not w")
+    if callable(params):
+        name = getattr(params, "__name__", "parameters")
+        raise TypeError(
+            f"{who}: takes parameters, not a function; write {name}(), with parentheses"
+        )
+    if isinstance(params, dict):
+        raise TypeError(f"{who}: takes a list of tensors, not a dict; write list(d.values())")
+    try:
+        given = list(params)
+    except TypeError:
+        raise TypeError(f"{who}: takes a list of tensors, not {shown(params)}") from None
+    if not given:
+        raise ValueError(
+            f"{who}: no parameters; the list is empty (are all of them frozen?), or it is a "
+            "generator that was used up before"
+        )
+    seen: dict[int, int] = {}
+    for k, p in enumerate(given):
+        if not isinstance(p, Tensor) or p.primitive is not None:
+            raise TypeError(f"{who}: parameters are leaf tensors, not {shown(p)}{_leads(p)}")
+        if id(p) in seen:
+            raise ValueError(
+                f"{who}: {_called(k, p)} is given twice, at {seen[id(p)]} and {k}; "
+                "write list(dict.fromkeys(params)) to have each once"
+            )
+        seen[id(p)] = k
+    if not any(p.live for p in given):
+        warn(
+            f"{who}: none of the parameters requires a gradient, so none will move; "
+            "write mg.tensor(..., requires_grad=True)"
+        )
+    return given
+
+
+def _leads(given: Any) -> str:
+    """What to write instead of something that is no parameter."""
+    if isinstance(given, Tensor) and given.primitive is not None:
+        return f", the result of {given.primitive.name}; give what it was computed from"
+    if isinstance(given, dict):
+        return "; parameter groups are not supported: make one optimiser for each group"
+    if isinstance(given, tuple):
+        return "; write net.parameters() instead of net.named_parameters()"
+    if isinstance(given, list):
+        return "; write one flat list"
+    if tree.is_module(given):
+        return "; write its .parameters()"
+    if isinstance(given, (np.ndarray, float)):
+        return "; write mg.tensor(..., requires_grad=True)"
+    return ""
+
+
+def _gradients(who: str, params: Sequence[Tensor]) -> list[tuple[int, Tensor, Array]]:
+    """List the parameters that have a gradient and require one, checked; warn if none has."""
+    held = [(k, p, np.asarray(value_of(p.grad))) for k, p in enumerate(params) if p.live]
+    held = [(k, p, g) for k, p, g in held if params[k].grad is not None]
+    for k, p, g in held:
+        if g.shape != p.shape:
+            raise ValueError(
+                f"{who}: the gradient of {_called(k, p)} has shape {g.shape}, and must have "
+                f"{p.shape}, as the parameter"
+            )
+        if not np.isfinite(g).all():
+            raise ValueError(
+                f"{who}: the gradient of {_called(k, p)} is not finite; run the forward and "
+                "backward pass in mg.debug() to find where that begins"
+            )
+    if not held:
+        warn(f"{who}: no parameter has a gradient; write loss.backward() before it")
+    return held
+
+
+def _called(k: int, p: Tensor) -> str:
+    return p.name or f"parameter {k}"

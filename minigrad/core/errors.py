@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["explained", "reworded"]
+__all__ = ["explained", "reworded", "warn"]
+
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
+
+def warn(text: str) -> None:
+    """Warn at the user's line, which Python's own filter then does once."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_code.co_filename.startswith(_OURS) and frame.f_back is not None:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, UserWarning, stacklevel=level)
 
 
 def explained(

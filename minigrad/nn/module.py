@@ -84,8 +84,9 @@ class Module:
         return [t for _, t in self.named_parameters()]
 
     def zero_grad(self) -> None:
-        for p in self.parameters():
-            p.grad = None
+        """Forget all gradients, those of frozen parameters too."""
+        for _, t in self._named_tensors():
+            t.grad = None
 
     def train(self, mode: bool = True) -> Module:
         """Switch this module and those below it to training (or, with False, to evaluation)."""

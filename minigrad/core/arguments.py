@@ -1,0 +1,108 @@
+"""Arguments that must be numbers in a range, whole numbers or flags: checked where they are given.
+
+A learning rate of nan, a size of 2.5 or `bias=10` would do harm much later, and far from here.
+`who` is told about in the error: the name of a function, or the object that is being made.
+"""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any, overload
+
+import numpy as np
+
+from . import tree
+from .tensor import Tensor
+
+__all__ = ["Number", "flag", "number", "shown", "whole"]
+
+
+class Number:
+    """An attribute that is a number in a range, whenever it is set: `lr = Number("(0, inf)")`.
+
+    The range is written as in mathematics: `[0, 1)` has 0 in it, and 1 not. Nan is in none. With
+    `length`, that many numbers; with `optional`, also None.
+    """
+
+    def __init__(self, within: str, *, length: int | None = None, optional: bool = False) -> None:
+        self.within, self.length, self.optional = within, length, optional
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Number: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> Any: ...
+    def __get__(self, instance: object | None, owner: type) -> Any:
+        return self if instance is None else vars(instance)[self.name]
+
+    def __set__(self, instance: object, value: Any) -> None:
+        if self.length is not None:
+            if not isinstance(value, (tuple, list)) or len(value) != self.length:
+                raise _refused(TypeError, instance, self.name, f"{self.length} numbers", value)
+            parts = [(f"{self.name}[{k}]", v) for k, v in enumerate(value)]
+            value = tuple([number(instance, name, v, self.within) for name, v in parts])
+        elif not (value is None and self.optional):
+            value = number(instance, self.name, value, self.within)
+        vars(instance)[self.name] = value
+
+
+def number(who: object, name: str, value: Any, within: str) -> float:
+    """Return `value` as a Python number; TypeError for anything else, ValueError out of range."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise _refused(TypeError, who, name, "a number", value)
+    low, high = map(float, within[1:-1].split(","))
+    plain = int(value) if isinstance(value, Integral) else float(value)
+    above = plain >= low if within[0] == "[" else plain > low
+    below = plain <= high if within[-1] == "]" else plain < high
+    if not (above and below):
+        raise _refused(ValueError, who, name, _worded(within), value)
+    return plain
+
+
+def whole(who: object, name: str, value: Any, least: int = 1) -> int:
+    """Return `value`, Python's integer or NumPy's, as an int; TypeError, or ValueError if less."""
+    wanted = f"an integer, at least {least}"
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise _refused(TypeError, who, name, wanted, value)
+    if (n := int(value)) < least:
+        raise _refused(ValueError, who, name, wanted, value)
+    return n
+
+
+def flag(who: object, name: str, value: Any) -> bool:
+    """Return `value` as a bool; TypeError unless it is one, for every number is true or false."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise _refused(TypeError, who, name, "True or False", value)
+    return bool(value)
+
+
+def shown(value: Any) -> str:
+    """Describe a value in an error, in a few words."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if isinstance(value, (np.ndarray, Tensor)):
+        kind = "a tensor" if isinstance(value, Tensor) else "an array"
+        return f"{kind} of shape {value.shape}"
+    if tree.is_module(value):
+        return f"a module, {type(value).__name__}"
+    text = str(value) if isinstance(value, Real) else repr(value)
+    return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}..."
+
+
+def _worded(within: str) -> str:
+    low, high = within[1:-1].split(", ")
+    if math.isfinite(float(high)):
+        return f"in {within}"
+    least = "positive" if within[0] == "(" and low == "0" else f"at least {low}"
+    return least if within[-1] == "]" else f"{least} and finite"
+
+
+def _refused(kind: type[Exception], who: object, name: str, wanted: str, value: Any) -> Exception:
+    """Make the error; an array given to a module's class is most likely meant as its input."""
+    called = who if isinstance(who, str) else type(who).__name__
+    is_input = tree.is_module(who) and isinstance(value, (np.ndarray, Tensor)) and value.ndim
+    made = f"; make the module first, and call it then: {called}(...)(x)" if is_input else ""
+    return kind(f"{called}: {name} must be {wanted}, not {shown(value)}{made}")
