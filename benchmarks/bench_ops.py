@@ -36,7 +36,7 @@ SIZES = [(4,), (16, 64), (64, 256)]
 TARGETS = {"torch eager": 0.45, "HIPS autograd": 0.3}  # at the smallest size
 ADDED_TARGET = 2.0  # us
 ROWS_TARGET = 0.05  # of PyTorch's time at T = 4000
-IMPORT_TARGET = 40  # ms
+IMPORT_TARGET = 0.4  # of what NumPy costs, on top of it
 SCATTERS = [
     (4, (64, 8)), (32, (64, 16)), (128, (1000, 64)), (64, (50_000, 256)), (1000, (1000, 8)),
     (10_000, (2048, 1)), (10_000, (2048, 128)), (20_000, (10_000, 64)),
@@ -331,24 +331,29 @@ def bench_long(rounds: int, links: int = 100_000) -> None:
 
 
 def bench_import(rounds: int) -> None:
-    """(6) Fresh interpreters in pairs, with byte code as any second import has it."""
+    """(6) Fresh interpreters in turns, with byte code as any second import has it; minima."""
+    programs = {"nothing": "pass", "numpy": "import numpy", "minigrad": "import minigrad"}
     with tempfile.TemporaryDirectory() as cache:
         env = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
         env.pop("PYTHONDONTWRITEBYTECODE", None)
 
-        def seconds(module: str) -> float:
+        def seconds(program: str) -> float:
             start = time.perf_counter()
-            subprocess.run([sys.executable, "-c", f"import {module}"], check=True, env=env)
+            subprocess.run([sys.executable, "-c", program], check=True, env=env)
             return time.perf_counter() - start
 
-        seconds("minigrad")  # writes the byte code of both
-        pairs = [(seconds("numpy"), seconds("minigrad")) for _ in range(rounds)]
-    extra = 1e3 * median(ours - numpy for numpy, ours in pairs)
-    print("\nimport, a fresh interpreter each")
-    print(f"  {'numpy':26} {1e3 * median(numpy for numpy, _ in pairs):14.0f} ms")
-    print(f"  {'minigrad':26} {1e3 * median(ours for _, ours in pairs):14.0f} ms")
-    outcome = "met" if extra <= IMPORT_TARGET else "MISSED"
-    print(f"  {'minigrad over numpy':26} {extra:14.0f} ms   target <= {IMPORT_TARGET} ms {outcome}")
+        seconds("import minigrad")  # writes the byte code
+        least = dict.fromkeys(programs, float("inf"))
+        for _ in range(rounds):
+            for name, program in programs.items():
+                least[name] = min(least[name], seconds(program))
+    start = least["nothing"]
+    print("\nimport, a fresh interpreter each, without the interpreter's own start")
+    for name in ("numpy", "minigrad"):
+        print(f"  {name:26} {1e3 * (least[name] - start):14.1f} ms")
+    ratio = (least["minigrad"] - least["numpy"]) / (least["numpy"] - start)
+    outcome = "met" if ratio <= IMPORT_TARGET else "MISSED"
+    print(f"  {'minigrad over numpy':26} {ratio:14.2f}      target <= {IMPORT_TARGET} {outcome}")
 
 
 def main() -> None:
@@ -362,7 +367,7 @@ def main() -> None:
     bench_rows(max(1, options.rounds // 3), options.full)
     bench_scatter(max(1, options.rounds // 3))
     bench_long(max(1, options.rounds // 3))
-    bench_import(options.rounds)
+    bench_import(3 * options.rounds)
 
 
 if __name__ == "__main__":

@@ -8,4 +8,5 @@ errors     how errors are worded
 tensor     Tensor: a node with an array's face; the registry of operations; NumPy's protocols
 primitive  how a differentiable function is stated, in families
 arguments  numbers in a range, whole numbers and flags, checked where they are given
+late       names of a package that are loaded when first used
 """

@@ -86,8 +86,19 @@ class Case(NamedTuple):
         return lambda r: [cls.of(r(*shape), **option) for option in options]
 
 
+class _Signature:
+    """What `inspect.signature` reads: made when it does, for inspecting is slow at every import."""
+
+    def __get__(self, primitive: Primitive | None, owner: type) -> inspect.Signature:
+        if primitive is None:
+            raise AttributeError("__signature__")  # the class has that of its constructor
+        return _signature(primitive._named)
+
+
 class Primitive:
     """A differentiable function: the forward, pull and push rules for each input, and samples."""
+
+    __signature__ = _Signature()
 
     def __init__(
         self,
@@ -104,12 +115,13 @@ class Primitive:
         self.key = forward if key is None else key
         self.name = self.__name__ = name or self.key.__name__.removeprefix("_")
         self.family = family
-        self.inputs, self.options, self.variadic = _parameters(forward)
+        is_ufunc = family == "elementwise" and isinstance(self.key, np.ufunc)
+        self._named = self.key if is_ufunc else forward  # which may be Python's operator
+        self.inputs, self.options, self.variadic = _parameters(self._named)
         self.arity = None if self.variadic else len(self.inputs)
         own = self.key is forward and not isinstance(forward, np.ufunc)
         self.__doc__ = inspect.getdoc(forward) if own else f"Differentiable {_title(key)}."
         self.__module__ = getattr(forward, "__module__", None) or __name__
-        self.__signature__ = _signature(forward)
         OPS[self.key] = self
 
     def __call__(self, *args: Any, **params: Any) -> Tensor:
@@ -462,7 +474,8 @@ def _elementwise_samples(n: int, domain: tuple[float, float]) -> Samples:
 def _parameters(forward: Any) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
     """Return the names of the inputs and of the metadata, and whether it takes any number."""
     if isinstance(forward, np.ufunc):
-        return ("x", "y", "z")[: forward.nin] if forward.nin < 2 else ("x1", "x2"), (), False
+        names = ("x",) if forward.nin == 1 else tuple([f"x{k + 1}" for k in range(forward.nin)])
+        return names, (), False
     parameters = inspect.signature(forward).parameters.values()
     variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     return (

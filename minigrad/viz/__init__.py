@@ -1,23 +1,10 @@
 """Pictures of computation graphs. The pages are loaded when they are used, as drawing is rare."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .dot import draw
-    from .export import to_json, to_mermaid
-    from .flow import gradient_flow
-    from .html import show
-    from .modules import model
-    from .room import GraphTooLarge
-    from .text import summary
+from ..core.late import found as _found
 
-__all__ = [
-    "DotNotFound", "GraphTooLarge", "draw", "gradient_flow", "model", "show", "summary", "to_json",
-    "to_mermaid",
-]  # fmt: skip
-
-_PAGES = {
+_PAGES = {  # a name and the page that states it
     "DotNotFound": "dot",
     "GraphTooLarge": "room",
     "draw": "dot",
@@ -29,14 +16,21 @@ _PAGES = {
     "to_mermaid": "export",
 }
 
+if TYPE_CHECKING:
+    from .dot import DotNotFound as DotNotFound
+    from .dot import draw as draw
+    from .export import to_json as to_json
+    from .export import to_mermaid as to_mermaid
+    from .flow import gradient_flow as gradient_flow
+    from .html import show as show
+    from .modules import model as model
+    from .room import GraphTooLarge as GraphTooLarge
+    from .text import summary as summary
+else:
+    __all__ = [*_PAGES]
 
-def __getattr__(name: str) -> Any:
-    if name not in _PAGES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f".{_PAGES[name]}", __name__), name)
-    globals()[name] = found
-    return found
+    def __getattr__(name):
+        return _found(name, __name__, _PAGES)
 
-
-def __dir__() -> list[str]:
-    return __all__
+    def __dir__():
+        return __all__

@@ -15,13 +15,14 @@ text is the same for the same computation, and needs no `dot`; only pictures do.
 
 from __future__ import annotations
 
-import functools
 import html as markup
 import shutil
 import textwrap
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import graphviz
 
 from ..graph.folding import Cluster
 from . import colours, html, text, words
@@ -30,10 +31,7 @@ from .room import fitted
 from .scene import Agreement, Box, Line, Scene
 from .words import Run, clean
 
-if TYPE_CHECKING:
-    import graphviz
-
-__all__ = ["draw", "drawing", "drawing_classes", "escaped", "small"]
+__all__ = ["DotNotFound", "draw", "drawing", "escaped", "small"]
 
 GREY, PURPLE, ORANGE, FRAME = "#64748b", "#6d28d9", "#c2410c", "#94a3b8"
 FONT = 'fontname="Helvetica,Arial,sans-serif"'
@@ -103,51 +101,40 @@ def draw(
     )
 
 
-def __getattr__(name: str) -> Any:
-    if name == "DotNotFound":  # a class of graphviz's, which is imported only when drawing
-        return drawing_classes()[1]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+class DotNotFound(graphviz.ExecutableNotFound):  # type: ignore[misc]
+    """Graphviz's program `dot` is not installed."""
+
+    __init__ = RuntimeError.__init__
 
 
-@functools.cache
-def drawing_classes() -> tuple[Any, Any]:
-    """Make the classes of a drawing and its error, out of graphviz, which nothing else imports."""
-    import graphviz
-
-    class DotNotFound(graphviz.ExecutableNotFound):  # type: ignore[misc]
-        """Graphviz's program `dot` is not installed."""
-
-        __init__ = RuntimeError.__init__
-
-    def require_dot() -> None:
-        if shutil.which("dot") is None:
-            raise DotNotFound(NO_DOT)
-
-    class Drawing(graphviz.Digraph):  # type: ignore[misc]
-        """A picture of a computation graph; `instead` is what a notebook shows without `dot`."""
-
-        instead: Mapping[str, str] = {}
-
-        def render(self, *args: Any, **kwargs: Any) -> Any:
-            require_dot()
-            return super().render(*args, **kwargs)
-
-        def pipe(self, *args: Any, **kwargs: Any) -> Any:
-            require_dot()
-            return super().pipe(*args, **kwargs)
-
-        def _repr_mimebundle_(self, *args: Any, **kwargs: Any) -> Any:
-            try:
-                return super()._repr_mimebundle_(*args, **kwargs)
-            except DotNotFound:
-                return {"text/plain": f"{self!r}\n{NO_DOT}", **self.instead}
-
-    return Drawing, DotNotFound
+def _require_dot() -> None:
+    if shutil.which("dot") is None:
+        raise DotNotFound(NO_DOT)
 
 
-def drawing(body: list[str], instead: Mapping[str, str] | None = None) -> graphviz.Digraph:
-    """Make a drawing of DOT text."""
-    made = drawing_classes()[0](name="minigrad", body=body)
+class Drawing(graphviz.Digraph):  # type: ignore[misc]
+    """A picture of a computation graph; `instead` is what a notebook shows without `dot`."""
+
+    instead: Mapping[str, str] = {}
+
+    def render(self, *args: Any, **kwargs: Any) -> Any:
+        _require_dot()
+        return super().render(*args, **kwargs)
+
+    def pipe(self, *args: Any, **kwargs: Any) -> Any:
+        _require_dot()
+        return super().pipe(*args, **kwargs)
+
+    def _repr_mimebundle_(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super()._repr_mimebundle_(*args, **kwargs)
+        except DotNotFound:
+            return {"text/plain": f"{self!r}\n{NO_DOT}", **self.instead}
+
+
+def drawing(body: list[str], instead: Mapping[str, str] | None = None) -> Drawing:
+    """Return a drawing of DOT text."""
+    made = Drawing(name="minigrad", body=body)  # no __init__ of its own, for copies are made by it
     made.instead = instead or {}
     return made
 

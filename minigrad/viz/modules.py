@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import graphviz
 
 from . import words
 from .dot import PAGE, drawing, escaped, small
 from .text import Text
-
-if TYPE_CHECKING:
-    import graphviz
 
 __all__ = ["model"]
 

@@ -196,6 +196,18 @@ def test_a_numpy_function_that_minigrad_lacks_can_be_defined():
         del OPS[unwrapped]
 
 
+def test_a_ufunc_of_three_inputs_can_be_defined():
+    fused = np.frompyfunc(lambda x, y, z: x * y + z, 3, 1)
+    rules = [lambda g, z, x, y, c: g * y, lambda g, z, x, y, c: g * x, lambda g, z, x, y, c: g]
+    mine = define(elementwise=rules, name="fused")(fused)
+    try:
+        assert mine.inputs == ("x1", "x2", "x3")
+        with pytest.raises(TypeError, match="missing the argument 'x3'"):
+            mine(X, X)
+    finally:
+        del OPS[fused]
+
+
 def test_pickle_and_copy():
     for p in [*MINE, mg.tanh, mg.sigmoid, mg.matmul, mg.stack]:
         assert pickle.loads(pickle.dumps(p)) is p

@@ -12,7 +12,7 @@ from numpy_coverage import KINDS, NOT_APPLICABLE, REFUSED, classified, functions
 
 import minigrad as mg
 from minigrad.core import tree
-from minigrad.core.primitive import define
+from minigrad.core.primitive import Primitive, define
 from minigrad.core.tensor import OPS
 from minigrad.testing import Draw
 
@@ -49,6 +49,14 @@ def test_the_page_is_current():
     if np.__version__.split(".")[:2] != text.split(" when they get")[0].split()[-1].split("."):
         pytest.skip("COVERAGE.md describes another version of NumPy than the installed one")
     assert text == PAGE, "run: python -m tests.ops.numpy_coverage > COVERAGE.md"
+
+
+def test_inputs_of_ufuncs_have_numpys_names():
+    """Also where Python's operator computes it, whose inputs have other names."""
+    for f, p in OPS.items():
+        if isinstance(f, np.ufunc) and isinstance(p, Primitive):
+            assert p.inputs == (("x",) if f.nin == 1 else ("x1", "x2")), f
+            assert (*inspect.signature(p).parameters,) == (*p.inputs, *p.options), f
 
 
 # ---- differentiable ------------------------------------------------------------------------------
