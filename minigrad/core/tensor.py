@@ -44,7 +44,8 @@ def op(key: Any) -> Callable[..., Tensor]:
 np.empty(31 << 20, np.uint8)
 
 _NO_PARAMS: dict[str, Any] = {}  # a plain dict: `**` of any other mapping costs 0.5 us
-_PLAIN = {int, slice, type(None), type(Ellipsis), np.ndarray}  # indices that hold no Tensor
+BASIC = {int, slice, type(None), type(Ellipsis)}  # what an index that makes a view is made of
+_PLAIN = BASIC | {np.ndarray}  # indices that hold no Tensor
 _WEAK = {float, int, bool}  # numbers that do not decide the dtype, so they stay what they are
 _COMPARISONS: dict[str, Any] = {
     "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import operator
 import string
 from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache, reduce
 from typing import Any
 
 import numpy as np
 
+from ..core.dtypes import Array
 from ..core.primitive import Case, Primitive, constant, each, operation
-from ..core.tensor import OPS, Tensor
+from ..core.tensor import OPS, ArrayLike, Tensor, op
 
 __all__ = ["einsum", "matvec", "vecdot", "vecmat"]
 
@@ -20,7 +22,7 @@ _LETTERS = string.ascii_uppercase + string.ascii_lowercase  # in the order of th
 
 @lru_cache(maxsize=1024)
 def _terms(subscripts: str, ndims: tuple[int, ...]) -> tuple[tuple[str, ...], str]:
-    """Give the letters of each operand and of the output; nothing is left to `...` or implied."""
+    """Return the letters of each operand and of the output, `...` and an implied output spelt out."""
     left, arrow, out = subscripts.replace(" ", "").partition("->")
     terms = left.split(",")
     if not arrow:
@@ -33,7 +35,7 @@ def _terms(subscripts: str, ndims: tuple[int, ...]) -> tuple[tuple[str, ...], st
     return tuple(terms), out
 
 
-def _einsum(*operands: Any, subscripts: str) -> Any:
+def _einsum(*operands: Array, subscripts: str) -> Any:
     """Sum of products over the letters that the output leaves out."""
     if not all(isinstance(x, np.ndarray) for x in operands):
         kind = np.result_type(*operands)  # Python's numbers are weak here too
@@ -104,7 +106,12 @@ _product = Primitive(
 )
 
 
-def einsum(subscripts: Any, *operands: Any, optimize: Any = None, **params: Any) -> Tensor:
+def einsum(
+    subscripts: str | ArrayLike,
+    *operands: ArrayLike | Sequence[Any],
+    optimize: bool | str | Sequence[Any] | None = None,
+    **params: Any,
+) -> Tensor:
     """Sum of products over named axes, as `numpy.einsum`: `einsum("ij,jk->ik", a, b)`.
 
     Letters may repeat inside an operand ("ii->i"), an ellipsis stands for the axes not named, and
@@ -115,7 +122,7 @@ def einsum(subscripts: Any, *operands: Any, optimize: Any = None, **params: Any)
     [1.0, 4.0]
     """
     if not isinstance(subscripts, str):
-        given = [subscripts, *operands]
+        given: list[Any] = [subscripts, *operands]
         n = len(given) // 2
         lists = [*given[1 : 2 * n : 2], *given[2 * n :]]  # of an odd number, the last is the output
         names = ["".join(["..." if k is ... else _LETTERS[k] for k in axes]) for axes in lists]
@@ -127,7 +134,7 @@ OPS[np.einsum] = einsum
 constant(np.einsum_path)
 
 
-def _paired(subscripts: str, x1: Any, x2: Any) -> Tensor:
+def _einsum_of_two(subscripts: str, x1: ArrayLike, x2: ArrayLike) -> Tensor:
     """Sum over one axis of both, which einsum would broadcast if it were 1 in one of them."""
     terms = subscripts.partition("->")[0].split(",")
     (k,) = set(terms[0]) & set(terms[1]) - {"."}
@@ -149,11 +156,11 @@ _VECTORS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
     np.vecdot,
     lambda r: [*[Case.of(r(*a), r(*b)) for a, b in _VECTORS], Case.of(r(3, 2), r(3, 1), axis=0)],
 )
-def vecdot(x1: Any, x2: Any, axis: int = -1) -> Tensor:
+def vecdot(x1: ArrayLike, x2: ArrayLike, axis: int = -1) -> Tensor:
     """Inner products of vectors along `axis`, the other axes broadcast."""
     if axis != -1:
-        x1, x2 = (OPS[np.moveaxis](x, axis, -1) for x in (x1, x2))
-    return _paired("...i,...i->...", x1, x2)
+        x1, x2 = (op(np.moveaxis)(x, axis, -1) for x in (x1, x2))
+    return _einsum_of_two("...i,...i->...", x1, x2)
 
 
 OPS[np.linalg.vecdot] = vecdot
@@ -164,15 +171,15 @@ OPS[np.linalg.vecdot] = vecdot
     getattr(np, "matvec", "numpy.matvec"),
     lambda r: [Case.of(r(2, 3), r(3)), Case.of(r(2, 3), r(4, 1, 3))],
 )
-def matvec(x1: Any, x2: Any) -> Tensor:
+def matvec(x1: ArrayLike, x2: ArrayLike) -> Tensor:
     """Product of matrices with vectors, stacks of both broadcast."""
-    return _paired("...ij,...j->...i", x1, x2)
+    return _einsum_of_two("...ij,...j->...i", x1, x2)
 
 
 @operation(
     getattr(np, "vecmat", "numpy.vecmat"),
     lambda r: [Case.of(r(2), r(2, 3)), Case.of(r(4, 1, 2), r(3, 2, 3))],
 )
-def vecmat(x1: Any, x2: Any) -> Tensor:
+def vecmat(x1: ArrayLike, x2: ArrayLike) -> Tensor:
     """Product of vectors with matrices, stacks of both broadcast."""
-    return _paired("...i,...ij->...j", x1, x2)
+    return _einsum_of_two("...i,...ij->...j", x1, x2)

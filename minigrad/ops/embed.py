@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..core.dtypes import get_default_dtype
-from ..core.tensor import OPS, DType, Tensor, tensor, value_of
+from ..core.dtypes import Array, get_default_dtype
+from ..core.tensor import ArrayLike, DType, Tensor, op, tensor, value_of
 
 __all__ = ["dropout", "embedding", "one_hot"]
 
 
-def embedding(weight: Any, indices: Any) -> Tensor:
+def embedding(weight: ArrayLike, indices: ArrayLike) -> Tensor:
     """Rows of weight (rows, ...) by integer indices of any shape: (*indices, ...).
 
     The gradient of a row is the sum over all places that read it. Negative indices are refused.
@@ -26,23 +26,23 @@ def embedding(weight: Any, indices: Any) -> Tensor:
     shape = np.shape(weight)
     if not shape:
         raise ValueError("embedding: weight must have rows, and is a single number")
-    index = _classes("embedding: indices", indices, shape[0], f"weight of shape {shape}")
-    return OPS[operator.getitem](weight, index=index)  # type: ignore[no-any-return]
+    index = _whole_numbers("embedding: indices", indices, shape[0], f"weight of shape {shape}")
+    return op(operator.getitem)(weight, index=index)
 
 
-def one_hot(labels: Any, classes: int, dtype: DType = None) -> np.ndarray[Any, Any]:
+def one_hot(labels: ArrayLike, classes: int, dtype: DType = None) -> Array:
     """Array (*labels, classes) with 1 at each label and 0 elsewhere: a constant of the graph.
 
     >>> one_hot([2, 0], 3)
     array([[0., 0., 1.],
            [1., 0., 0.]], dtype=float32)
     """
-    index = _classes("one_hot: labels", labels, classes, f"classes={classes}")
-    hot: np.ndarray[Any, Any] = index[..., None] == np.arange(classes)
+    index = _whole_numbers("one_hot: labels", labels, classes, f"classes={classes}")
+    hot: Array = index[..., None] == np.arange(classes)
     return hot.astype(dtype or get_default_dtype())
 
 
-def dropout(x: Any, p: float, rng: np.random.Generator, training: bool = True) -> Tensor:
+def dropout(x: ArrayLike, p: float, rng: np.random.Generator, training: bool = True) -> Tensor:
     """Zero each element with probability p, and divide the others by 1 - p; x when not training.
 
     The mask is drawn from `rng`, whose state alone decides it, and is a constant of the graph.
@@ -53,7 +53,7 @@ def dropout(x: Any, p: float, rng: np.random.Generator, training: bool = True) -
     """
     if not 0 <= p < 1:
         raise ValueError(f"dropout: p must be in [0, 1), the part that is dropped, not {p!r}")
-    t: Tensor = x if isinstance(x, Tensor) else tensor(x)
+    t = x if isinstance(x, Tensor) else tensor(x)
     if not training or p == 0:
         return t
     if not isinstance(rng, np.random.Generator):
@@ -65,8 +65,8 @@ def dropout(x: Any, p: float, rng: np.random.Generator, training: bool = True) -
     return t * (kept.astype(t.dtype) * (1 / (1 - p)))
 
 
-def _classes(what: str, values: Any, n: int, where: str) -> Any:
-    """Give an array of integers 0 .. n - 1."""
+def _whole_numbers(what: str, values: Any, n: int, where: str) -> Array:
+    """Return the values as an array of integers; IndexError unless they lie in 0 .. n - 1."""
     index = np.asarray(value_of(values))
     if index.dtype.kind not in "iu":
         if index.size:

@@ -17,54 +17,65 @@ eigenvalues of matrices that are not symmetric.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Literal, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from ..core.dtypes import Array
 from ..core.primitive import Case, Primitive, general, linear, operation
-from ..core.tensor import OPS, Tensor
+from ..core.tensor import OPS, ArrayLike, Tensor, op
 
 __all__ = ["Spectrum", "fftshift", "ifftshift", "irfft", "rfft"]
 
 
-class Spectrum(NamedTuple):
+Part = TypeVar("Part")
+Axes: TypeAlias = int | Sequence[int] | None
+Norm: TypeAlias = Literal["backward", "ortho", "forward"] | None
+
+
+class Spectrum(NamedTuple, Generic[Part]):
     """The real and the imaginary part of a spectrum, at frequencies 0 to n // 2."""
 
-    real: Any
-    imag: Any
+    real: Part
+    imag: Part
 
 
-_SWAPPED = {None: "forward", "backward": "forward", "forward": "backward", "ortho": "ortho"}
+_TRANSPOSED: dict[Norm, Norm] = {
+    None: "forward",
+    "backward": "forward",
+    "forward": "backward",
+    "ortho": "ortho",
+}
 
 
-def _times(z: Any, n: int) -> Any:
-    """Count how often each frequency stands in the full spectrum: twice, but for 0 and n / 2."""
+def _multiplicity(z: Any, n: int) -> Any:
+    """Return how often each frequency is in the full spectrum: twice, but for 0 and n / 2 once."""
     k = np.arange(n // 2 + 1)
     return np.where((k == 0) | (2 * k == n), 1, 2).astype(z.dtype)
 
 
-def _rfft(a: Any, *, norm: Any = None) -> Spectrum:
+def _rfft(a: Array, *, norm: Norm = None) -> Spectrum[Array]:
     """Spectrum of real signals along the last axis."""
     z = np.fft.rfft(a, norm=norm)
     return Spectrum(z.real.copy(), z.imag.copy())
 
 
-def _irfft(real: Any, imag: Any, *, n: int, norm: Any = None) -> Any:
+def _irfft(real: Array, imag: Array, *, n: int, norm: Norm = None) -> Any:
     """Signals of length n along the last axis, from their spectrum."""
     return np.fft.irfft(real + 1j * imag, n=n, norm=norm)
 
 
-def _pull_rfft(g: Any, z: Any, a: Any, norm: Any = None) -> Any:
+def _pull_rfft(g: Any, z: Any, a: Any, norm: Norm = None) -> Any:
     n = a.shape[-1]
-    real, imag = (part / _times(part, n) for part in g)
-    return _signal.like_numpy(real, imag, n=n, norm=_SWAPPED[norm])
+    real, imag = (part / _multiplicity(part, n) for part in g)
+    return _signal.like_numpy(real, imag, n=n, norm=_TRANSPOSED[norm])
 
 
 def _pull_irfft(part: int) -> Callable[..., Any]:
-    def pull(g: Any, z: Any, real: Any, imag: Any, n: int, norm: Any = None) -> Any:
-        return _spectrum.like_numpy(g, norm=_SWAPPED[norm])[part] * _times(g, n)
+    def pull(g: Any, z: Any, real: Any, imag: Any, n: int, norm: Norm = None) -> Any:
+        return _spectrum.like_numpy(g, norm=_TRANSPOSED[norm])[part] * _multiplicity(g, n)
 
     return pull
 
@@ -97,13 +108,13 @@ _signal: Primitive = linear(
 )
 
 
-def _last(x: Any, axis: int, length: int | None) -> Any:
-    """Move an axis to the end, and cut it or fill it with zeros to a length."""
-    x = OPS[np.moveaxis](x, axis, -1)
+def _axis_last(a: ArrayLike, axis: int, length: int | None) -> Tensor:
+    """Return `a` with an axis moved to the end, and cut or filled with zeros to a length."""
+    x = op(np.moveaxis)(a, axis, -1)
     length = x.shape[-1] if length is None else length
     short = length - x.shape[-1]
     if short > 0:
-        return OPS[np.concatenate]((x, np.zeros((*x.shape[:-1], short), x.dtype)), axis=-1)
+        return op(np.concatenate)((x, np.zeros((*x.shape[:-1], short), x.dtype)), axis=-1)
     return x[..., :length] if short else x
 
 
@@ -111,14 +122,14 @@ def _last(x: Any, axis: int, length: int | None) -> Any:
     "rfft",
     lambda r: [Case.of(r(5), n=4), Case.of(r(3, 2), n=4, axis=0), Case.of(r(2, 3), norm="ortho")],
 )
-def rfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Spectrum:
+def rfft(a: ArrayLike, n: int | None = None, axis: int = -1, norm: Norm = None) -> Spectrum[Tensor]:
     """Spectrum of a real signal, `numpy.fft.rfft` as the pair (real, imag).
 
     >>> rfft(np.ones(4)).real.tolist()
     [4.0, 0.0, 0.0]
     """
-    real, imag = _spectrum(_last(a, axis, n), norm=norm)
-    return Spectrum(*(OPS[np.moveaxis](part, -1, axis) for part in (real, imag)))
+    real, imag = _spectrum(_axis_last(a, axis, n), norm=norm)
+    return Spectrum(op(np.moveaxis)(real, -1, axis), op(np.moveaxis)(imag, -1, axis))
 
 
 @operation(
@@ -129,36 +140,41 @@ def rfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Spec
         Case.of(r(2, 2), r(2, 2), n=6, axis=0, norm="forward"),
     ],
 )
-def irfft(real: Any, imag: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Tensor:
+def irfft(
+    real: ArrayLike, imag: ArrayLike, n: int | None = None, axis: int = -1, norm: Norm = None
+) -> Tensor:
     """Real signal of length n (left out: even, 2 (frequencies - 1)) with the spectrum (real, imag)."""
     n = 2 * (np.shape(real)[axis] - 1) if n is None else n
-    parts = [_last(part, axis, n // 2 + 1) for part in (real, imag)]
-    return OPS[np.moveaxis](_signal(*parts, n=n, norm=norm), -1, axis)  # type: ignore[no-any-return]
+    parts = [_axis_last(part, axis, n // 2 + 1) for part in (real, imag)]
+    return op(np.moveaxis)(_signal(*parts, n=n, norm=norm), -1, axis)
 
 
-def _shifts(x: Any, axes: Any) -> tuple[list[int], list[int]]:
+def _shifts(x: ArrayLike, axes: Axes) -> tuple[list[int], list[int]]:
+    """Return by how much the axes are shifted, half their lengths, and the axes."""
     axes = normalize_axis_tuple(range(np.ndim(x)) if axes is None else axes, np.ndim(x))
     return [np.shape(x)[k] // 2 for k in axes], list(axes)
 
 
 @operation(np.fft.fftshift, lambda r: [Case.of(r(5)), Case.of(r(2, 3), axes=-1)])
-def fftshift(x: Any, axes: Any = None) -> Tensor:
+def fftshift(x: ArrayLike, axes: Axes = None) -> Tensor:
     """Move the zero frequency of a full spectrum to the middle."""
     shifts, axes = _shifts(x, axes)
-    return OPS[np.roll](x, shifts, axes)  # type: ignore[no-any-return]
+    return op(np.roll)(x, shifts, axes)
 
 
 @operation(np.fft.ifftshift, lambda r: [Case.of(r(5)), Case.of(r(2, 3), axes=(0, 1))])
-def ifftshift(x: Any, axes: Any = None) -> Tensor:
+def ifftshift(x: ArrayLike, axes: Axes = None) -> Tensor:
     """Undo `fftshift`."""
     shifts, axes = _shifts(x, axes)
-    return OPS[np.roll](x, [-k for k in shifts], axes)  # type: ignore[no-any-return]
+    return op(np.roll)(x, [-k for k in shifts], axes)
 
 
 # ---- what has complex results --------------------------------------------------------------------------
 
 
 def _refuse(function: Any, instead: str) -> None:
+    """Register that a NumPy function raises TypeError on a tensor, and what to write instead."""
+
     def refused(*args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(
             f"{function.__module__}.{function.__name__} works in complex numbers, and tensors hold "

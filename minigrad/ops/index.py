@@ -4,41 +4,43 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from types import EllipsisType
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..core.primitive import Case, Primitive, general, linear, operation
+from ..core.dtypes import Array
+from ..core.primitive import Axis, Case, Primitive, Samples, general, linear, operation
 from ..core.tape import Deferred, Outputs
-from ..core.tensor import OPS, At, Tensor, as_tensor, plain_index, value_of
+from ..core.tensor import BASIC, ArrayLike, At, Tensor, as_tensor, op, plain_index, value_of
 
 __all__ = [
     "compress", "delete", "extract", "getitem", "index_add", "index_multiply", "index_set",
     "interp", "pad", "repeat", "resize", "select", "take", "take_along_axis", "tile",
 ]  # fmt: skip
 
-_BASIC = {int, slice, type(None), type(Ellipsis)}
+Index: TypeAlias = int | slice | EllipsisType | Array | Sequence[int] | tuple[Any, ...] | None
 
 
-def _once(index: Any) -> bool:
+def _names_once(index: Any) -> bool:
     """Whether an index cannot name an element twice: it makes a view, or is a mask."""
     if isinstance(index, np.ndarray):
         return bool(index.dtype.kind == "b")
-    return _BASIC.issuperset(map(type, index if isinstance(index, tuple) else (index,)))
+    return BASIC.issuperset(map(type, index if isinstance(index, tuple) else (index,)))
 
 
-def add_at(a: Any, index: Any, b: Any) -> None:
+def add_at(a: Array, index: Any, b: Any) -> None:
     """Add b to a at the index, once for every time an element is named.
 
     Element by element in flat memory is NumPy's fast path: 2 to 5 times faster than by rows, and
     faster than sorting or counting, but for the few (see `benchmarks/bench_ops.py`).
     """
-    if _once(index):
+    if _names_once(index):
         a[index] += b
-    elif np.size(b) > 200 and (places := _places(index, a)) is not None:
+    elif np.size(b) > 200 and (places := _flat_places(index, a)) is not None:
         if np.shape(b) != places.shape:
             b = np.broadcast_to(b, places.shape)
         np.add.at(a.reshape(-1), places.reshape(-1), b.reshape(-1).astype(a.dtype, copy=False))
@@ -46,12 +48,12 @@ def add_at(a: Any, index: Any, b: Any) -> None:
         np.add.at(a, index, b)
 
 
-def _places(index: Any, a: Any) -> Any:
-    """Give the places in flat memory of what an index names; None where that would cost more."""
+def _flat_places(index: Any, a: Array) -> Any:
+    """Return the places in flat memory of what an index names; None where that would cost more."""
     first, *others = index if isinstance(index, tuple) else (index,)
     if not a.flags.c_contiguous or len(others) >= a.ndim:
         return None
-    if _is_whole(first) and all(map(_is_whole, others)):
+    if _is_integer(first) and all(map(_is_integer, others)):
         places = np.asarray(first, np.intp)  # less than 0, or too large, it is so in memory too
         for k, n in zip(others, a.shape[1:], strict=False):
             places = places * n + np.arange(n)[k]
@@ -61,15 +63,15 @@ def _places(index: Any, a: Any) -> Any:
     return np.arange(a.size).reshape(a.shape)[index] if 4 * a[index].size > a.size else None
 
 
-def _is_whole(x: Any) -> bool:
+def _is_integer(x: Any) -> bool:
     return x.dtype.kind in "iu" if isinstance(x, np.ndarray) else isinstance(x, (int, np.integer))
 
 
-def _getitem(a: Any, *, index: Any) -> Any:
+def _getitem(a: Array, *, index: Index) -> Any:
     return a[index]
 
 
-def _scatter(*gs: Any, indices: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
+def _scatter(*gs: Array, indices: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
     """Add every g at its index of an array of zeros: the transpose of indexing, many at once."""
     out = np.zeros(shape, gs[0].dtype)
     for index, g in zip(indices, gs, strict=True):
@@ -77,14 +79,14 @@ def _scatter(*gs: Any, indices: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
     return out
 
 
-def _index_set(a: Any, values: Any, *, index: Any) -> Any:
+def _index_set(a: Array, values: Array, *, index: Index) -> Any:
     """Copy a with the values at the index."""
     out = np.array(a, dtype=np.result_type(a, values))
     out[index] = values
     return out
 
 
-def _index_add(a: Any, values: Any, *, index: Any) -> Any:
+def _index_add(a: Array, values: Array, *, index: Index) -> Any:
     """Copy a with the values added at the index, once for every time an element is named."""
     out = np.array(a, dtype=np.result_type(a, values), order="C")
     add_at(out, index, values)
@@ -116,9 +118,9 @@ def _rewrites(r: Any) -> list[Case]:
 
 
 def _pull_set(g: Any, z: Any, a: Any, values: Any, index: Any) -> Any:
-    """Read the cotangent of every value that was not overwritten by a later one."""
+    """Return the cotangent of every value, 0 for one that a later one has overwritten."""
     read = g[index]
-    if _once(index):
+    if _names_once(index):
         return read
     order, last = np.arange(read.size).reshape(read.shape), np.zeros(a.shape, int)
     last[index] = order
@@ -134,13 +136,11 @@ getitem = linear(
     _getitem,
     lambda g, z, a, index: Deferred(_scattered, a, (index, g)),
     key=operator.getitem,
-    name="getitem",
     samples=_reads,
 )
 scatter: Primitive = linear(
     _scatter,
     together=lambda wanted, g, z, *gs, indices, shape: [g[index] for index in indices],
-    name="scatter",
     samples=lambda r: [
         Case.of([r(2), r(2), r(2, 2)], indices=(0, 0, np.array([1, 1])), shape=(3, 2)),
         Case.of([r(3)], indices=((slice(None), 1),), shape=(3, 2)),
@@ -186,7 +186,7 @@ index_add = linear(
 
 
 @operation(At.multiply, _writes)
-def index_multiply(a: Any, values: Any, *, index: Any) -> Tensor:
+def index_multiply(a: ArrayLike, values: ArrayLike, *, index: Index) -> Tensor:
     """Copy a with the elements at the index multiplied by the values; each may be named once."""
     place = plain_index(index)
     hits = np.zeros(np.shape(a), int)
@@ -203,20 +203,20 @@ def index_multiply(a: Any, values: Any, *, index: Any) -> Tensor:
         Case.of(r(4, 3).T[::2], np.array([2, 2, 0]), axis=1),
     ],
 )  # fmt: skip
-def take(a: Any, indices: Any, axis: int | None = None) -> Tensor:
+def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None) -> Tensor:
     """Read whole slices along `axis` (None: from the flattened array)."""
     places = np.asarray(value_of(indices))
     if places.dtype.kind == "b" or not places.size:  # to take, True is the number 1
         places = places.astype(int)
     if axis is None:
-        return getitem(OPS[np.ravel](a), index=places)
+        return getitem(op(np.ravel)(a), index=places)
     return getitem(a, index=(*[slice(None)] * normalize_axis_index(axis, np.ndim(a)), places))
 
 
 # ---- rearrangements: done to the numbers of the elements, they say where each cotangent goes ------
 
 
-def _pull_moved(forward: Callable[..., Any]) -> Callable[..., Any]:
+def _pull_of_rearrangement(forward: Callable[..., Any]) -> Callable[..., Any]:
     def pull(g: Any, z: Any, a: Any, **params: Any) -> Any:
         if not a.size:
             return np.zeros_like(a)
@@ -226,50 +226,52 @@ def _pull_moved(forward: Callable[..., Any]) -> Callable[..., Any]:
     return pull
 
 
-def _moved(forward: Callable[..., Any], key: Any, samples: Any) -> Primitive:
-    return linear(forward, _pull_moved(forward), key=key, name=key.__name__, samples=samples)
+def _rearrangement(forward: Callable[..., Any], key: Any, samples: Samples) -> Primitive:
+    return linear(forward, _pull_of_rearrangement(forward), key=key, samples=samples)
 
 
-def _repeat(a: Any, *, repeats: Any, axis: int | None = None) -> Any:
+def _repeat(a: Array, *, repeats: int | Sequence[int] | Array, axis: int | None = None) -> Any:
     return np.repeat(a, repeats, axis)
 
 
-def _tile(A: Any, *, reps: Any) -> Any:
+def _tile(A: Array, *, reps: int | Sequence[int]) -> Any:
     return np.tile(A, reps)
 
 
-def _resize(a: Any, *, new_shape: Any) -> Any:
+def _resize(a: Array, *, new_shape: int | Sequence[int]) -> Any:
     return np.resize(a, new_shape)
 
 
-def _delete(arr: Any, *, obj: Any, axis: int | None = None) -> Any:
+def _delete(
+    arr: Array, *, obj: int | slice | Sequence[int] | Array, axis: int | None = None
+) -> Any:
     return np.delete(arr, obj, axis)
 
 
-def _sliding_window_view(x: Any, *, window_shape: Any, axis: Any = None) -> Any:
+def _sliding_window_view(x: Array, *, window_shape: int | Sequence[int], axis: Axis = None) -> Any:
     return sliding_window_view(x, window_shape, axis)
 
 
-def _take_along_axis(arr: Any, *, indices: Any, axis: int | None = -1) -> Any:
+def _take_along_axis(arr: Array, *, indices: Array, axis: int | None = -1) -> Any:
     return np.take_along_axis(arr, indices, axis)
 
 
-repeat = _moved(
+repeat = _rearrangement(
     _repeat,
     np.repeat,
     Case.each({"repeats": 2}, {"repeats": [2, 0, 1], "axis": 1}, {"repeats": 3, "axis": 0}),
 )
-tile = _moved(
+tile = _rearrangement(
     _tile, np.tile, Case.each({"reps": 2}, {"reps": (2, 1, 3)}, {"reps": ()}, {"reps": 0})
 )
-resize = _moved(_resize, np.resize, Case.each({"new_shape": (2, 2)}, {"new_shape": 7}))
-delete = _moved(_delete, np.delete, Case.each({"obj": 1}, {"obj": slice(0, 2), "axis": 1}))
-_moved(
+resize = _rearrangement(_resize, np.resize, Case.each({"new_shape": (2, 2)}, {"new_shape": 7}))
+delete = _rearrangement(_delete, np.delete, Case.each({"obj": 1}, {"obj": slice(0, 2), "axis": 1}))
+_rearrangement(
     _sliding_window_view,
     sliding_window_view,
     Case.each({"window_shape": 2, "axis": 1}, {"window_shape": (2, 2)}),
 )
-take_along_axis = _moved(
+take_along_axis = _rearrangement(
     _take_along_axis,
     np.take_along_axis,
     Case.each(
@@ -280,18 +282,21 @@ take_along_axis = _moved(
 )
 
 
+Widths: TypeAlias = int | Sequence[Any] | Array | Mapping[int, Any]
 _PADDINGS = ("constant", "edge", "reflect", "symmetric", "wrap")
 
 
-def _widths(pad_width: Any, ndim: int) -> Any:
-    """Give the width before and after each axis; a dict names axes, and the others get none."""
-    if isinstance(pad_width, dict):
+def _widths(pad_width: Widths, ndim: int) -> Array:
+    """Return the widths (ndim, 2) before and after each axis; a dict names axes, others get none."""
+    if isinstance(pad_width, Mapping):
         rows: list[Any] = [pad_width.get(k, pad_width.get(k - ndim, 0)) for k in range(ndim)]
         pad_width = [np.broadcast_to(row, 2) for row in rows]
     return np.broadcast_to(pad_width, (ndim, 2))
 
 
-def _pad(array: Any, *, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Any:
+def _pad(
+    array: Array, *, pad_width: Widths, mode: str = "constant", constant_values: ArrayLike = 0
+) -> Any:
     """Widen by a constant or by copies of elements, which then share their gradient."""
     if mode not in _PADDINGS:
         raise ValueError(f"minigrad pads with the modes {', '.join(_PADDINGS)}")
@@ -314,11 +319,10 @@ def _push_pad(
     return pad.like_numpy(da, pad_width=pad_width, mode=mode)
 
 
-pull_copies = _pull_moved(_pad)
+pull_copies = _pull_of_rearrangement(_pad)
 pad = general(
     _pad,
     key=np.pad,
-    name="pad",
     pulls=[_pull_pad],
     pushes=[_push_pad],
     samples=lambda r: [
@@ -335,7 +339,7 @@ _MASK = np.array([True, False, True])
 
 
 @operation(np.compress, lambda r: [Case.of(_MASK, r(3, 2), axis=0), Case.of(_MASK, r(2, 3))])
-def compress(condition: Any, a: Any, axis: int | None = None) -> Tensor:
+def compress(condition: ArrayLike, a: ArrayLike, axis: int | None = None) -> Tensor:
     """Take the slices along `axis` where the condition, one for each, holds."""
     if np.ndim(condition) != 1:
         raise ValueError(
@@ -345,7 +349,7 @@ def compress(condition: Any, a: Any, axis: int | None = None) -> Tensor:
 
 
 @operation(np.extract, lambda r: [Case.of(_MASK, r(3)), Case.of(r(2, 3) > 0, r(2, 3))])
-def extract(condition: Any, arr: Any) -> Tensor:
+def extract(condition: ArrayLike, arr: ArrayLike) -> Tensor:
     """Take the elements where the condition holds."""
     return take(arr, np.flatnonzero(value_of(condition)))
 
@@ -354,7 +358,9 @@ def extract(condition: Any, arr: Any) -> Tensor:
     np.select,
     lambda r: [Case.of([x < -0.5, x < 0.5], [r(2, 3), r(3)], 1.0) for x in [r(2, 3)]],
 )
-def select(condlist: Any, choicelist: Any, default: Any = 0) -> Tensor:
+def select(
+    condlist: Sequence[ArrayLike], choicelist: Sequence[ArrayLike], default: ArrayLike = 0
+) -> Tensor:
     """Choose by the first condition that holds; the default where none does."""
     choices = [c if isinstance(c, (int, float)) else as_tensor(c) for c in choicelist]
     conditions = [np.asarray(value_of(c)) for c in condlist]
@@ -363,7 +369,7 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Tensor:
     kind = np.result_type(*map(value_of, choices), value_of(default))
     z = as_tensor(np.asarray(default, kind) if isinstance(default, (int, float)) else default)
     for condition, choice in zip(reversed(conditions), reversed(choices), strict=True):
-        z = OPS[np.where](condition, choice, z)
+        z = op(np.where)(condition, choice, z)
     return z
 
 
@@ -374,7 +380,13 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Tensor:
         Case.of(r(), np.array([-1.0, 1.0]), r(2), left=0.0, right=5.0),
     ],
 )
-def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Tensor:
+def interp(
+    x: ArrayLike,
+    xp: ArrayLike,
+    fp: ArrayLike,
+    left: ArrayLike | None = None,
+    right: ArrayLike | None = None,
+) -> Tensor:
     """Interpolate linearly between the points (xp, fp), xp increasing; constant outside.
 
     Gradients flow to all three. At a point the slope is that on the right; at the last, on the left.
@@ -385,5 +397,5 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Ten
         raise ValueError(f"interp: two points or more, not xp {xp.shape} and fp {fp.shape}")
     k = np.clip(np.searchsorted(xp.value, x.value, side="right") - 1, 0, len(xp) - 2)
     z = (fp[k + 1] - fp[k]) / (xp[k + 1] - xp[k]) * (x - xp[k]) + fp[k]
-    z = OPS[np.where](x < xp.value[0], fp[0] if left is None else left, z)
-    return OPS[np.where](x > xp.value[-1], fp[-1] if right is None else right, z)  # type: ignore[no-any-return]
+    z = op(np.where)(x < xp.value[0], fp[0] if left is None else left, z)
+    return op(np.where)(x > xp.value[-1], fp[-1] if right is None else right, z)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from ..core.dtypes import real
-from ..core.primitive import Case, linear, operation
+from ..core.dtypes import Array, real
+from ..core.primitive import Axis, Case, linear, operation
 from ..core.tape import Outputs
-from ..core.tensor import Tensor, apply, as_tensor, value_of
+from ..core.tensor import ArrayLike, Tensor, apply, as_tensor, value_of
 
 __all__ = [
     "append", "array_split", "astype", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays",
@@ -24,28 +25,31 @@ __all__ = [
 ]  # fmt: skip
 
 
+Arrays: TypeAlias = Sequence[ArrayLike] | Tensor | Array
+
+
 def _back(g: Any, z: Any, x: Any, **params: Any) -> Any:
     """The transpose of every reshaping: the old shape."""
     return g.reshape(x.shape)
 
 
-def _reshape(a: Any, *, shape: Any) -> Any:
+def _reshape(a: Array, *, shape: int | Sequence[int]) -> Any:
     return a.reshape(shape)
 
 
-def _ravel(a: Any) -> Any:
+def _ravel(a: Array) -> Any:
     return a.reshape(-1)
 
 
-def _squeeze(a: Any, *, axis: Any = None) -> Any:
+def _squeeze(a: Array, *, axis: Axis = None) -> Any:
     return a.squeeze(axis)
 
 
-def _expand_dims(a: Any, *, axis: Any) -> Any:
+def _expand_dims(a: Array, *, axis: int | Sequence[int]) -> Any:
     return np.expand_dims(a, axis)
 
 
-def _transpose(a: Any, *, axes: Any = None) -> Any:
+def _transpose(a: Array, *, axes: Sequence[int] | None = None) -> Any:
     return a.transpose(axes)
 
 
@@ -55,35 +59,35 @@ def _pull_transpose(g: Any, z: Any, a: Any, axes: Any = None) -> Any:
     )
 
 
-def _swapaxes(a: Any, *, axis1: int, axis2: int) -> Any:
+def _swapaxes(a: Array, *, axis1: int, axis2: int) -> Any:
     return a.swapaxes(axis1, axis2)
 
 
-def _moveaxis(a: Any, *, source: Any, destination: Any) -> Any:
+def _moveaxis(a: Array, *, source: int | Sequence[int], destination: int | Sequence[int]) -> Any:
     return np.moveaxis(a, source, destination)
 
 
-def _broadcast_to(array: Any, *, shape: Any) -> Any:
+def _broadcast_to(array: Array, *, shape: int | Sequence[int]) -> Any:
     return np.broadcast_to(array, shape)
 
 
-def _flip(m: Any, *, axis: Any = None) -> Any:
+def _flip(m: Array, *, axis: Axis = None) -> Any:
     return np.flip(m, axis)
 
 
-def _astype(x: Any, *, dtype: Any) -> Any:
+def _astype(x: Array, *, dtype: npt.DTypeLike) -> Any:
     return x.astype(dtype)
 
 
-def _roll(a: Any, *, shift: Any, axis: Any = None) -> Any:
+def _roll(a: Array, *, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Any:
     return np.roll(a, shift, axis)
 
 
-def _concatenate(*arrays: Any, axis: int | None = 0) -> Any:
+def _concatenate(*arrays: Array, axis: int | None = 0) -> Any:
     return np.concatenate(arrays, axis=axis)
 
 
-def _parts(wanted: Any, g: Any, z: Any, *arrays: Any, axis: int | None = 0) -> list[Any]:
+def _split_cotangent(wanted: Any, g: Any, z: Any, *arrays: Any, axis: int | None = 0) -> list[Any]:
     if axis is None:
         cuts = pairwise(accumulate(map(np.size, arrays), initial=0))
         return [g[a:b].reshape(np.shape(x)) for (a, b), x in zip(cuts, arrays, strict=True)]
@@ -92,58 +96,57 @@ def _parts(wanted: Any, g: Any, z: Any, *arrays: Any, axis: int | None = 0) -> l
     return [g[(*at, slice(a, b))] for a, b in cuts]
 
 
-def _stack(*arrays: Any, axis: int = 0) -> Any:
+def _stack(*arrays: Array, axis: int = 0) -> Any:
     return np.stack(arrays, axis=axis)
 
 
-def _slices(wanted: Any, g: Any, z: Any, *arrays: Any, axis: int = 0) -> list[Any]:
+def _unstack_cotangent(wanted: Any, g: Any, z: Any, *arrays: Any, axis: int = 0) -> list[Any]:
     at = (slice(None),) * (axis % g.ndim)
     return [g[(*at, k)] for k in range(len(arrays))]
 
 
-def _cut(ary: Any, *, at: tuple[int, ...], axis: int = 0) -> Outputs:
-    """Give the parts of an array between the indices `at` along an axis, as views."""
+def _cut(ary: Array, *, at: tuple[int, ...], axis: int = 0) -> Outputs:
+    """Return the parts of an array between the indices `at` along an axis, as views."""
     if axis == -1:
         return Outputs([ary[..., a:b] for a, b in pairwise((0, *at, None))])
     before = (slice(None),) * (axis % ary.ndim)
     return Outputs([ary[(*before, slice(a, b))] for a, b in pairwise((0, *at, None))])
 
 
-def _joined(g: Any, z: Any, ary: Any, at: tuple[int, ...], axis: int = 0) -> Any:
+def _joined_cotangent(g: Any, z: Any, ary: Any, at: tuple[int, ...], axis: int = 0) -> Any:
     return np.concatenate(g, axis)
 
 
 # fmt: off
-reshape      = linear(_reshape,      _back, key=np.reshape, name="reshape",
+reshape      = linear(_reshape,      _back, key=np.reshape,
                            samples=Case.each({"shape": (3, 2)}, {"shape": -1}, {"shape": (2, -1, 1)}))
-ravel        = linear(_ravel,        _back, key=np.ravel, name="ravel", samples=Case.each({}))
-squeeze      = linear(_squeeze,      _back, key=np.squeeze, name="squeeze",
+ravel        = linear(_ravel,        _back, key=np.ravel, samples=Case.each({}))
+squeeze      = linear(_squeeze,      _back, key=np.squeeze,
                            samples=Case.each({}, {"axis": 0}, {"axis": (0, -1)}, shape=(1, 3, 1)))
-expand_dims  = linear(_expand_dims,  _back, key=np.expand_dims, name="expand_dims",
+expand_dims  = linear(_expand_dims,  _back, key=np.expand_dims,
                            samples=Case.each({"axis": 1}, {"axis": (0, -1)}))
-transpose    = linear(_transpose,    _pull_transpose, key=np.transpose, name="transpose",
+transpose    = linear(_transpose,    _pull_transpose, key=np.transpose,
                            samples=Case.each({}, {"axes": (1, 2, 0)}, {"axes": (0, -1, 1)}, shape=(2, 3, 2)))
 swapaxes     = linear(_swapaxes,     lambda g, z, a, axis1, axis2: g.swapaxes(axis1, axis2),
-                           key=np.swapaxes, name="swapaxes", samples=Case.each({"axis1": 0, "axis2": -1}))
+                           key=np.swapaxes, samples=Case.each({"axis1": 0, "axis2": -1}))
 moveaxis     = linear(_moveaxis,     lambda g, z, a, source, destination: np.moveaxis(g, destination, source),
-                           key=np.moveaxis, name="moveaxis",
-                           samples=Case.each({"source": 0, "destination": 2}, shape=(2, 3, 2)))
-broadcast_to = linear(_broadcast_to, lambda g, z, a, shape: g, key=np.broadcast_to, name="broadcast_to",
+                           key=np.moveaxis, samples=Case.each({"source": 0, "destination": 2}, shape=(2, 3, 2)))
+broadcast_to = linear(_broadcast_to, lambda g, z, a, shape: g, key=np.broadcast_to,
                            samples=Case.each({"shape": (4, 2, 3)}, {"shape": (2, 3)}))
-flip         = linear(_flip,         lambda g, z, m, axis=None: np.flip(g, axis), key=np.flip, name="flip",
+flip         = linear(_flip,         lambda g, z, m, axis=None: np.flip(g, axis), key=np.flip,
                            samples=Case.each({}, {"axis": 0}, {"axis": (0, 1)}))
-converted    = linear(_astype,       lambda g, z, x, dtype: g, name="astype", samples=lambda r: [])
+converted    = linear(_astype,       lambda g, z, x, dtype: g, samples=lambda r: [])
 roll         = linear(_roll,         lambda g, z, a, shift, axis=None: np.roll(g, np.multiply(shift, -1), axis),
-                           key=np.roll, name="roll",
+                           key=np.roll,
                            samples=Case.each({"shift": 1}, {"shift": -2, "axis": 1}, {"shift": (1, 2), "axis": (0, 1)}))
-concatenated = linear(_concatenate,  together=_parts, name="concatenate", samples=lambda r: [])
-stacked      = linear(_stack,        together=_slices, name="stack", samples=lambda r: [])
-cut          = linear(_cut,          _joined, name="split", samples=Case.each({"at": (1, 1)}, {"at": (2,), "axis": -1}))
+concatenated = linear(_concatenate,  together=_split_cotangent, samples=lambda r: [])
+stacked      = linear(_stack,        together=_unstack_cotangent, samples=lambda r: [])
+cut          = linear(_cut,          _joined_cotangent, name="split", samples=Case.each({"at": (1, 1)}, {"at": (2,), "axis": -1}))
 # fmt: on
 
 
 @operation(np.astype, Case.each({"dtype": np.float64}))
-def astype(x: Any, dtype: Any, *, copy: bool = True) -> Tensor:
+def astype(x: ArrayLike, dtype: npt.DTypeLike, *, copy: bool = True) -> Tensor:
     """Convert to another dtype; what is not floating any more is a constant."""
     if np.dtype(dtype).kind == "f":
         return converted(x, dtype=dtype)
@@ -161,7 +164,7 @@ def astype(x: Any, dtype: Any, *, copy: bool = True) -> Tensor:
         Case.of([r(2, 3), r(2)], axis=None),
     ],
 )
-def concatenate(arrays: Any, axis: int | None = 0) -> Tensor:
+def concatenate(arrays: Arrays, axis: int | None = 0) -> Tensor:
     """Join along an axis that exists; None joins the flattened arrays."""
     return concatenated(arrays, axis=axis)
 
@@ -173,21 +176,21 @@ def concatenate(arrays: Any, axis: int | None = 0) -> Tensor:
         Case.of([r(2, 3), r(3, 2).T], axis=-1),
     ],
 )
-def stack(arrays: Any, axis: int = 0) -> Tensor:
+def stack(arrays: Arrays, axis: int = 0) -> Tensor:
     """Join along a new axis."""
     return stacked(arrays, axis=axis)
 
 
 @operation(np.append, lambda r: [Case.of(r(2), r(2, 2)), Case.of(r(2, 2), r(2, 1), axis=1)])
-def append(arr: Any, values: Any, axis: int | None = None) -> Tensor:
+def append(arr: ArrayLike, values: ArrayLike, axis: int | None = None) -> Tensor:
     """Join two arrays; None joins them flattened."""
     return concatenate([arr, values], axis)
 
 
 def _at_least(function: Any) -> Callable[..., Any]:
-    """Make the function that adds axes of length 1 as NumPy's does to the data."""
+    """Return the operation that adds axes of length 1 where NumPy's function does."""
 
-    def at_least(*arys: Any) -> Any:
+    def at_least(*arys: ArrayLike) -> Any:
         found = [t.reshape(function(t.value).shape) for t in map(as_tensor, arys)]
         return found[0] if len(found) == 1 else tuple(found)
 
@@ -202,9 +205,9 @@ atleast_1d, atleast_2d, atleast_3d = map(_at_least, (np.atleast_1d, np.atleast_2
 
 
 def _joining(function: Any, raised: Callable[..., Any], axis: int) -> Callable[..., Tensor]:
-    """Make the function that raises its arrays to enough axes and joins them along one."""
+    """Return the operation that joins arrays along an axis, first `raised` to have it."""
 
-    def join(tup: Any) -> Tensor:
+    def join(tup: Arrays) -> Tensor:
         parts = [raised(a) for a in tup]
         return concatenate(parts, min(axis, parts[0].ndim - 1))
 
@@ -226,13 +229,16 @@ column_stack = _joining(
 # ---- cutting -----------------------------------------------------------------------------------
 
 
+Cuts: TypeAlias = int | Sequence[int] | Array
+
+
 def _cuts(r: Any) -> list[Case]:
     x = r(2, 4, 2)
     return [Case.of(x, 2), Case.of(x, [1]), Case.of(x, 1, axis=0), Case.of(x, (1, 3), axis=1)]
 
 
 @operation(np.array_split, lambda r: [*_cuts(r), Case.of(r(2, 5), 3, axis=-1)])
-def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+def array_split(ary: ArrayLike, indices_or_sections: Cuts, axis: int = 0) -> list[Tensor]:
     """Cut along `axis` into as many sections, of nearly equal length, or at indices."""
     cuts, axis = value_of(indices_or_sections), normalize_axis_index(axis, np.ndim(ary))
     if isinstance(cuts, (int, np.integer)):
@@ -244,7 +250,7 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tenso
 
 
 @operation(np.split, _cuts)
-def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+def split(ary: ArrayLike, indices_or_sections: Cuts, axis: int = 0) -> list[Tensor]:
     """Cut along `axis` into equal sections (an int) or at indices; views, as slices are."""
     sections = indices_or_sections
     if not isinstance(sections, (int, np.integer)) or sections <= 0:
@@ -261,7 +267,7 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
 
 
 def _splitting(function: Any, axis: int, least: int) -> Callable[..., list[Tensor]]:
-    def cut_along(ary: Any, indices_or_sections: Any) -> list[Tensor]:
+    def cut_along(ary: ArrayLike, indices_or_sections: Cuts) -> list[Tensor]:
         if np.ndim(ary) < least:
             raise ValueError(f"{function.__name__}: {np.ndim(ary)} axes are too few")
         return split(ary, indices_or_sections, min(axis, np.ndim(ary) - 1))
@@ -279,8 +285,8 @@ hsplit, vsplit, dsplit = (
 
 
 @operation(np.unstack, lambda r: [Case.of(r(2, 3)), Case.of(r(2, 3), axis=-1)])
-def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
-    """Give the slices along `axis`; the cost of the gradient is linear in their number."""
+def unstack(x: ArrayLike, axis: int = 0) -> tuple[Tensor, ...]:
+    """Return the slices along `axis`; the cost of the gradient is linear in their number."""
     t = as_tensor(x)
     axis = normalize_axis_index(axis, t.ndim)
     at = (slice(None),) * axis
@@ -291,19 +297,19 @@ def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
 
 
 @operation(np.flipud, Case.each({}))
-def flipud(m: Any) -> Tensor:
+def flipud(m: ArrayLike) -> Tensor:
     """Turn the first axis around."""
     return flip(m, 0)
 
 
 @operation(np.fliplr, Case.each({}))
-def fliplr(m: Any) -> Tensor:
+def fliplr(m: ArrayLike) -> Tensor:
     """Turn the second axis around."""
     return flip(m, 1)
 
 
 @operation(np.rot90, Case.each({}, {"k": 2}, {"k": -1, "axes": (1, 0)}))
-def rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
+def rot90(m: ArrayLike, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
     """Turn by k right angles in the plane of two axes."""
     first, second = normalize_axis_tuple(axes, np.ndim(m))
     for _ in range(k % 4):
@@ -312,7 +318,7 @@ def rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
 
 
 @operation(np.rollaxis, Case.each({"axis": 2}, {"axis": 0, "start": 2}, shape=(2, 1, 3)))
-def rollaxis(a: Any, axis: int, start: int = 0) -> Tensor:
+def rollaxis(a: ArrayLike, axis: int, start: int = 0) -> Tensor:
     """Move an axis back to before where `start` stands; `moveaxis` is clearer."""
     n = np.ndim(a)
     axis, start = normalize_axis_index(axis, n), start + n * (start < 0)
@@ -322,8 +328,8 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Tensor:
 
 
 @operation(np.broadcast_arrays, lambda r: [Case.of(r(2, 1), r(3), r())])
-def broadcast_arrays(*args: Any) -> tuple[Tensor, ...]:
-    """Give all arrays the shape that they broadcast to together."""
+def broadcast_arrays(*args: ArrayLike) -> tuple[Tensor, ...]:
+    """Return the arrays in the shape that they broadcast to together."""
     shape = np.broadcast_shapes(*map(np.shape, args))
     return tuple([broadcast_to(a, shape) for a in args])
 
@@ -336,47 +342,50 @@ def broadcast_arrays(*args: Any) -> tuple[Tensor, ...]:
         Case.of(r(2), r(), sparse=True),
     ],
 )
-def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
-    """Give the coordinates of every point of a grid, as `numpy.meshgrid`."""
+def meshgrid(
+    *xi: ArrayLike, copy: bool = True, sparse: bool = False, indexing: str = "xy"
+) -> tuple[Tensor, ...]:
+    """Return the coordinates of every point of a grid, as `numpy.meshgrid`."""
     if indexing not in ("xy", "ij"):
         raise ValueError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")
     order = [*range(len(xi))]
     if indexing == "xy":
         order[:2] = order[1::-1]
-    grid = tuple(
-        [
-            reshape(x, [-1 if k == at else 1 for k in range(len(xi))])
-            for at, x in zip(order, xi, strict=True)
-        ]
-    )
+    grid = tuple([reshape(x, vector_shape(at, len(xi))) for at, x in zip(order, xi, strict=True)])
     return grid if sparse else broadcast_arrays(*grid)
 
 
 @operation(np.full_like, lambda r: [Case.of(r(2, 3), r()), Case.of(r(2, 3), r(3))])
-def full_like(a: Any, fill_value: Any) -> Tensor:
-    """Give the fill value in the shape and dtype of `a`; gradients flow to the fill value."""
+def full_like(a: ArrayLike, fill_value: ArrayLike) -> Tensor:
+    """Return the fill value in the shape and dtype of `a`; gradients flow to the fill value."""
     return astype(broadcast_to(fill_value, np.shape(a)), as_tensor(a).dtype)
 
 
-def _linspace(start: Any, stop: Any, *, num: int = 50, endpoint: bool = True, axis: int = 0) -> Any:
-    """Give `num` evenly spaced numbers from start to stop, along a new axis."""
+def _linspace(
+    start: Array, stop: Array, *, num: int = 50, endpoint: bool = True, axis: int = 0
+) -> Any:
+    """Return `num` evenly spaced numbers from start to stop, along a new axis."""
     axis = operator.index(axis)
     kind = np.result_type(start, stop, 1.0)  # to NumPy, Python's numbers are float64 here
     return np.linspace(start, stop, num, endpoint, dtype=kind, axis=axis)
 
 
-def _steps(g: Any, num: int = 50, endpoint: bool = True, axis: int = 0) -> Any:
-    """Give the way from start to stop at each step, from 0 to 1, shaped along `axis`."""
-    way = np.linspace(0, 1, num, endpoint).astype(g.dtype)
-    return way.reshape([-1 if k == axis % g.ndim else 1 for k in range(g.ndim)])
+def _ramp(g: Any, num: int = 50, endpoint: bool = True, axis: int = 0) -> Any:
+    """Return the numbers from 0 to 1 along `axis`: the share of `stop` in each of linspace's."""
+    shares = np.linspace(0, 1, num, endpoint).astype(g.dtype)
+    return shares.reshape(vector_shape(axis % g.ndim, g.ndim))
+
+
+def vector_shape(axis: int, ndim: int) -> list[int]:
+    """Return the shape that lays a vector along `axis` of an array: -1 there, and 1 elsewhere."""
+    return [-1 if k == axis else 1 for k in range(ndim)]
 
 
 linspace = linear(
     _linspace,
-    lambda g, z, a, b, axis=0, **params: (g * (1 - _steps(g, axis=axis, **params))).sum(axis=axis),
-    lambda g, z, a, b, axis=0, **params: (g * _steps(g, axis=axis, **params)).sum(axis=axis),
+    lambda g, z, a, b, axis=0, **params: (g * (1 - _ramp(g, axis=axis, **params))).sum(axis=axis),
+    lambda g, z, a, b, axis=0, **params: (g * _ramp(g, axis=axis, **params)).sum(axis=axis),
     key=np.linspace,
-    name="linspace",
     samples=lambda r: [
         Case.of(r(), r(), num=4),
         Case.of(r(2, 1), r(3), num=3, endpoint=False, axis=-1),
