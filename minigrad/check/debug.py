@@ -5,40 +5,105 @@
         loss.backward()
 
 Every result, cotangent and tangent is looked at, and the inputs of everything recorded are summed
-up, to see at the backward pass whether they are still the same. Off, it costs nothing: `debug` puts
-its own functions in the place of those that run a primitive and walk the tape, and takes them out
-again.
+up, to see at the backward pass whether they are still the same. Debug mode is an observer in the
+context; while no thread has one, operations look for none.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import ContextDecorator
-from contextvars import ContextVar, Token
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
-from ..core import tape
-from ..core.context import Scope, current
-from ..core.tape import Deferred, Node, Outputs
-from ..core.tensor import Tensor, apply
-from ..graph.source import Place, caller
+from ..core.context import Context, Observer, Scope, current, observe_everywhere, observed
+from ..core.tape import Node, Outputs, dense
+from ..core.tensor import Tensor
+from ..graph.source import Origin, caller, place_of
 
 __all__ = ["debug", "located"]
 
-ALWAYS = os.environ.get("MINIGRAD_DEBUG", "") not in ("", "0")
 
-_on: ContextVar[bool] = ContextVar("minigrad.debug", default=ALWAYS)
-_locating: ContextVar[bool] = ContextVar("minigrad.located", default=False)
-_lock = threading.Lock()
-_users = 0
+class Checks(Observer):
+    """The observer that debug mode is. In the rules of a node, recorded again, `node` is that."""
+
+    def __init__(self, node: Node | None = None) -> None:
+        self.node = node
+
+    def result(
+        self,
+        t: Node,
+        primitive: Any,
+        inputs: Sequence[Any],
+        xs: Sequence[Any],
+        params: Mapping[str, Any],
+    ) -> None:
+        t.origin = Origin(caller(), _sums(xs) if t.primitive else [])
+        several = isinstance(t.value, Outputs)
+        outputs = t.value if several else (t.value,)
+        for k, y in enumerate(outputs):
+            if found := _broken(y):
+                which = f" (output {k})" if several else ""
+                call = _described(primitive, inputs, xs, params, outputs)
+                lines = [
+                    call,
+                    *_within(current().scope),
+                    str(t.origin.place),
+                    *_arrived(inputs, xs),
+                ]
+                if self.node is not None and self.node.primitive:
+                    lines.append(f"in the backward pass of {self.node.primitive.name}")
+                    lines += _recorded(self.node)
+                raise _error(f"the result of {primitive.name}{which} holds {found}", lines)
+
+    def walk(self, path: Sequence[Node]) -> None:
+        """Raise RuntimeError if an array is not what it was when an operation had used it."""
+        for node in path:
+            sums, xs = node.origin.sums if hasattr(node, "origin") else [], node.xs
+            if sums and node.primitive and (now := _sums(xs)) != sums:
+                k = [a == b for a, b in zip(sums, now, strict=True)].index(False)
+                raise RuntimeError(
+                    f"{_name(node.inputs[k], xs[k], k)} was changed in place after "
+                    f"{node.primitive.name} had used it, so the derivative would be wrong; write "
+                    "x.data = new instead of x.data[...] = new, and give operations a copy of an "
+                    "array that will be changed\n"
+                    + "\n".join(f"    {line}" for line in _recorded(node))
+                )
+
+    def at(self, node: Node, g: Any) -> AbstractContextManager[None]:
+        return observed(Checks(node))
+
+    def contribution(self, node: Node, t: Any, g: Any, gx: Any) -> None:
+        if found := _broken(gx):
+            before = _broken(g)
+            came = f"the cotangent that arrived already holds {before}" if before else ""
+            name = node.primitive.name if node.primitive else ""
+            k = [s is t for s in node.inputs].index(True)
+            headline = f"the cotangent of {_name(t, node.xs[k], k)}, from {name}, holds {found}"
+            raise _error(headline, [*_recorded(node), came])
+
+    def tangent(self, node: Node, dx: Any) -> None:
+        if found := _broken(dx):
+            what = node.primitive.name if node.primitive else _name(node, node.value)
+            raise _error(f"the tangent of {what} holds {found}", _recorded(node))
+
+    def done(self, cotangents: Mapping[Node, Any]) -> None:
+        for t, g in cotangents.items():
+            if found := _broken(g):
+                raise _error(f"the cotangent of {_name(t, t.value)}, summed up, holds {found}", [])
 
 
-class debug(ContextDecorator):
+class Places(Observer):
+    """Notes for every operation the expression that made it, and checks nothing."""
+
+    def result(self, t: Node, *_: Any) -> None:
+        t.origin = Origin(caller(), [])
+
+
+class debug(observed):
     """Check everything computed inside: `with mg.debug(): ...`, or as a decorator.
 
     FloatingPointError at the first NaN or infinity in a result, a cotangent or a tangent: it names
@@ -56,143 +121,25 @@ class debug(ContextDecorator):
     """
 
     def __init__(self, on: bool = True) -> None:
-        self._wanted = on
-        self._tokens: list[Token[bool]] = []
-
-    def _recreate_cm(self) -> debug:
-        return debug(self._wanted)  # of a decorator, for several threads may be inside at once
-
-    def __enter__(self) -> None:
-        self._tokens.append(_on.set(self._wanted))
-        _install(1)
-
-    def __exit__(self, *exc: object) -> None:
-        _install(-1)
-        _on.reset(self._tokens.pop())
+        super().__init__(Checks() if on else None)
 
 
-class located(ContextDecorator):
-    """Record for every operation the expression that made it, and check nothing."""
+class located(observed):
+    """Note for every operation inside the expression that made it, as debug mode also does."""
 
-    def __enter__(self) -> None:
-        self._token = _locating.set(True)
-        _install(1)
+    def __init__(self) -> None:
+        super().__init__(Places())
 
-    def __exit__(self, *exc: object) -> None:
-        _install(-1)
-        _locating.reset(self._token)
-
-
-class Seen(tuple[Any, ...]):
-    """The inputs of an operation, the place that called it, what the arrays summed up to."""
-
-    place: Place
-    sums: list[int]
-
-    @property
-    def line(self) -> str:
-        return str(self.place)
+    def _changed(self, now: Context) -> Context:
+        return (
+            super()._changed(now)
+            if now.observer is None
+            else Context(now.recording, now.scope, now.observer, now)
+        )
 
 
-# ---- what takes the place of the functions of the same names -------------------------------------
-
-_PLACES: dict[str, dict[str, Any]] = {  # `minigrad.tensor` is a function, hence __globals__
-    "_run": apply.__globals__,
-    "pull": vars(tape),
-    "push": vars(tape),
-}
-_plain = {name: page[name] for name, page in _PLACES.items()}
-
-
-def _install(more: int) -> None:
-    """Count those who want debug mode, and put our functions in place while there are any."""
-    global _users
-    with _lock:
-        _users += more
-        for name, page in _PLACES.items():
-            page[name] = globals()[name] if _users else _plain[name]
-
-
-def _run(primitive: Any, inputs: Sequence[Any], xs: Any, params: Any, live: bool) -> Any:
-    if not (_on.get() or _locating.get()):
-        return _plain["_run"](primitive, inputs, xs, params, live)
-    xs = Seen(xs)
-    xs.place, node = caller(_plain["pull"].__code__)
-    xs.sums = _sums(xs) if live and _on.get() else []
-    result = _plain["_run"](primitive, inputs, xs, params, live)
-    if not _on.get():
-        return result
-    outputs = result if isinstance(result, (tuple, list)) else (result,)
-    for k, y in enumerate(outputs):
-        if found := _broken(y.value):
-            which = f" (output {k})" if len(outputs) > 1 else ""
-            call = _described(primitive, inputs, xs, params, [y.value for y in outputs])
-            lines = [call, *_place(current().scope), xs.line, *_arrived(inputs, xs)]
-            if node is not None:
-                lines += [f"in the backward pass of {node.primitive.name}", *_recorded(node)]
-            raise _error(f"the result of {primitive.name}{which} holds {found}", lines)
-    return result
-
-
-def pull(
-    path: Sequence[Node],
-    outputs: Sequence[Node],
-    cotangents: Sequence[Any],
-    wrt: Sequence[Node] = (),
-    on_tensors: bool = False,
-    watch: Any = None,
-) -> dict[Node, Any]:
-    checks = _on.get() and watch is None  # who watches wants to see what is broken, too
-    if checks:
-        _unchanged(path)
-        watch = _watch
-    found: dict[Node, Any] = _plain["pull"](path, outputs, cotangents, wrt, on_tensors, watch)
-    for t, g in found.items() if checks else ():
-        if bad := _broken(g):
-            raise _error(f"the cotangent of {_name(t, t.value)}, summed up, holds {bad}", [])
-    return found
-
-
-def push(
-    path: Sequence[Node],
-    inputs: Sequence[Node],
-    tangents: Sequence[Any],
-    on_tensors: bool = False,
-) -> dict[Node, Any]:
-    if _on.get():
-        _unchanged(path)
-    dots: dict[Node, Any] = _plain["push"](path, inputs, tangents, on_tensors)
-    if _on.get():
-        for node in path:
-            if node in dots and (found := _broken(dots[node])):
-                what = node.primitive.name if node.primitive else _name(node, node.value)
-                raise _error(f"the tangent of {what} holds {found}", _recorded(node))
-    return dots
-
-
-def _watch(node: Node, t: Any, g: Any, gx: Any) -> None:
-    """Look at what a rule made of the cotangent g for the input t."""
-    if found := _broken(gx):
-        before = _broken(g)
-        came = f"the cotangent that arrived already holds {before}" if before else ""
-        name = node.primitive.name if node.primitive else ""
-        k = [s is t for s in node.inputs].index(True)
-        headline = f"the cotangent of {_name(t, node.xs[k], k)}, from {name}, holds {found}"
-        raise _error(headline, [*_recorded(node), came])
-
-
-def _unchanged(path: Sequence[Node]) -> None:
-    """Raise RuntimeError if an array is not what it was when an operation on the path used it."""
-    for node in path:
-        xs, primitive = node.xs, node.primitive
-        if isinstance(xs, Seen) and xs.sums and primitive and (sums := _sums(xs)) != xs.sums:
-            k = [a == b for a, b in zip(sums, xs.sums, strict=True)].index(False)
-            raise RuntimeError(
-                f"{_name(node.inputs[k], xs[k], k)} was changed in place after {primitive.name} "
-                "had used it, so the derivative would be wrong; write x.data = new instead of "
-                "x.data[...] = new, and give operations a copy of an array that will be changed\n"
-                + "\n".join(f"    {line}" for line in _recorded(node))
-            )
+if os.environ.get("MINIGRAD_DEBUG", "") not in ("", "0"):
+    observe_everywhere(Checks())
 
 
 # ---- words ---------------------------------------------------------------------------------------
@@ -200,8 +147,7 @@ def _unchanged(path: Sequence[Node]) -> None:
 
 def _broken(value: Any) -> str:
     """Say what is not finite in an array, a Tensor or several, and where; empty if all is well."""
-    if isinstance(value, Deferred):
-        value = value.total()
+    value = dense(value)
     for part in value if isinstance(value, tuple) else (value,):
         array = part.value if isinstance(part, Tensor) else np.asarray(part)
         if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
@@ -228,14 +174,14 @@ def _recorded(node: Node) -> list[str]:
     if node.primitive is None:
         return []
     call = _described(node.primitive, node.inputs, node.xs, node.params, node.value)
-    line = getattr(node.xs, "line", "recorded before debug mode was on")
-    return [call, *_place(node.scope), line]
+    line = str(place_of(node) or "recorded before debug mode was on")
+    return [call, *_within(node.scope), line]
 
 
 def _described(primitive: Any, inputs: Any, xs: Any, params: Any, value: Any) -> str:
     options = [f"{k}={v!r}" for k, v in params.items() if not isinstance(v, np.ndarray)]
     given = [_shape(t, x) for t, x in zip(inputs, xs, strict=True)]
-    outputs = value if isinstance(value, (list, Outputs)) else [value]
+    outputs = value if isinstance(value, tuple) else (value,)
     result = ", ".join(_shape(None, y) for y in outputs)
     return f"{primitive.name}({', '.join(given + options)}) -> {result}"
 
@@ -262,8 +208,8 @@ def _name(t: Any, x: Any, k: int | None = None) -> str:
     return f"{kind} of shape {np.shape(x)}" + ("" if k is None else f" (argument {k})")
 
 
-def _place(scope: Scope | None) -> list[str]:
-    """Give the scope path, and the innermost time step on it."""
+def _within(scope: Scope | None) -> list[str]:
+    """Return the scope path, and the innermost time step on it."""
     if scope is None:
         return []
     steps = [f.index for f in scope.frames if f.label == "step" and f.index is not None]
@@ -272,7 +218,3 @@ def _place(scope: Scope | None) -> list[str]:
 
 def _error(headline: str, lines: Sequence[str]) -> FloatingPointError:
     return FloatingPointError("\n    ".join([headline, *filter(None, lines)]))
-
-
-if ALWAYS:
-    _install(1)

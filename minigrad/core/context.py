@@ -1,15 +1,19 @@
-"""What surrounds an operation: whether it is recorded, and the scope path it stands in.
+"""What surrounds an operation: whether it is recorded, its scope path, and who observes it.
 
-Both live in one context variable, so that every thread and every asyncio task has its own.
+All live in one context variable, so that every thread and every asyncio task has its own.
 """
 
 from __future__ import annotations
 
-from contextlib import ContextDecorator
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ContextDecorator, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["Scope", "current", "no_grad", "recording", "scope"]
+__all__ = [
+    "Observer", "Scope", "current", "no_grad", "observe_everywhere", "observed", "recording",
+    "scope", "watching",
+]  # fmt: skip
 
 
 class Scope:
@@ -40,17 +44,58 @@ class Scope:
         )
 
 
+class Observer:
+    """Who is shown what is computed; here each method does nothing, and any may be left so."""
+
+    def result(
+        self,
+        t: Any,
+        primitive: Any,
+        inputs: Sequence[Any],
+        xs: Sequence[Any],
+        params: Mapping[str, Any],
+    ) -> None:
+        """See a result: `t`, which refers to what it was made from only if it was recorded."""
+
+    def walk(self, path: Sequence[Any]) -> None:
+        """See that a walk along `path` begins, in either direction."""
+
+    def at(self, node: Any, g: Any) -> AbstractContextManager[None]:
+        """See the cotangent of a node, complete; the node's rules run in the context returned."""
+        return nullcontext()
+
+    def contribution(self, node: Any, t: Any, g: Any, gx: Any) -> None:
+        """See what the rule of `node` for its input `t` made of its cotangent `g`."""
+
+    def tangent(self, node: Any, dx: Any) -> None:
+        """See the tangent of a node."""
+
+    def done(self, cotangents: Mapping[Any, Any]) -> None:
+        """See what a walk in reverse mode returns."""
+
+
 class Context:
     """The state that an operation reads, and the one around it."""
 
-    __slots__ = ("outer", "recording", "scope")
+    __slots__ = ("observer", "outer", "recording", "scope")
 
-    def __init__(self, recording: bool, scope: Scope | None, outer: Context | None) -> None:
-        self.recording, self.scope, self.outer = recording, scope, outer
+    def __init__(
+        self,
+        recording: bool,
+        scope: Scope | None,
+        observer: Observer | None = None,
+        outer: Context | None = None,
+    ) -> None:
+        self.recording, self.scope, self.observer, self.outer = recording, scope, observer, outer
 
 
-_context: ContextVar[Any] = ContextVar("minigrad", default=Context(True, None, None))  # noqa: B039
+_everywhere = Context(True, None)
+_context: ContextVar[Any] = ContextVar("minigrad", default=_everywhere)
 current = _context.get
+
+watching: list[None] = []
+"""An entry for everyone who observes, in any thread: while it is empty, no operation looks for an
+observer. Adding and removing are atomic, so there is no lock that a fork could leave closed."""
 
 
 class _Within(ContextDecorator):
@@ -73,7 +118,7 @@ class no_grad(_Within):
     """Compute without recording: `with mg.no_grad(): ...`, or as a decorator."""
 
     def _changed(self, now: Context) -> Context:
-        return Context(False, now.scope, now)
+        return Context(False, now.scope, now.observer, now)
 
 
 class recording(_Within):
@@ -86,7 +131,7 @@ class recording(_Within):
         self._at = at
 
     def _changed(self, now: Context) -> Context:
-        return Context(True, self._at[0] if self._at else now.scope, now)
+        return Context(True, self._at[0] if self._at else now.scope, now.observer, now)
 
 
 class scope(_Within):
@@ -100,4 +145,29 @@ class scope(_Within):
         self._label, self._index, self._owner = label, index, owner
 
     def _changed(self, now: Context) -> Context:
-        return Context(now.recording, Scope(now.scope, self._label, self._index, self._owner), now)
+        inner = Scope(now.scope, self._label, self._index, self._owner)
+        return Context(now.recording, inner, now.observer, now)
+
+
+class observed(_Within):
+    """Show an observer, in the place of any other, what is computed inside; None: nobody."""
+
+    def __init__(self, observer: Observer | None) -> None:
+        self._observer = observer
+
+    def _changed(self, now: Context) -> Context:
+        return Context(now.recording, now.scope, self._observer, now)
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        watching.append(None)
+
+    def __exit__(self, *exc: object) -> None:
+        watching.pop()
+        super().__exit__(*exc)
+
+
+def observe_everywhere(observer: Observer) -> None:
+    """Show an observer what is computed in every thread, from now on, where no other is set."""
+    _everywhere.observer = observer
+    watching.append(None)

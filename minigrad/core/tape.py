@@ -14,7 +14,7 @@ result is recorded again and can be differentiated once more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import reduce
 from itertools import count
 from operator import add, attrgetter
@@ -22,9 +22,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .context import Observer, current
+
 __all__ = [
-    "Deferred", "Node", "Outputs", "PrimitiveLike", "between", "dense", "next_index", "pull",
-    "pulled", "push", "since",
+    "Deferred", "Node", "Outputs", "PrimitiveLike", "between", "dense", "next_index",
+    "plain_pull", "pull", "pulled", "push", "since",
 ]  # fmt: skip
 
 next_index = count().__next__
@@ -50,9 +52,12 @@ class Node:
 
     `xs` are the input values as they were when the primitive ran, `inputs` the nodes they came from
     (None for a plain array or number). A leaf has no primitive. `live`: gradients flow here.
+    `origin` is what an observer noted about the call, and unset without one.
     """
 
-    __slots__ = ("index", "inputs", "live", "params", "primitive", "scope", "value", "xs")
+    __slots__ = (
+        "index", "inputs", "live", "origin", "params", "primitive", "scope", "value", "xs",
+    )  # fmt: skip
 
     value: Any
     primitive: PrimitiveLike | None
@@ -62,13 +67,14 @@ class Node:
     scope: Any
     index: int
     live: bool
+    origin: Any
 
     def holding(self, value: Any) -> Any:
-        """Give this node as it was when it held `value`: a leaf may have been rebound since."""
+        """Return this node as it was when it held `value`: a leaf may have been rebound since."""
         raise NotImplementedError
 
     def opened(self) -> Any:
-        """Give what a rule gets as `z`: this node, or the nodes of its several outputs."""
+        """Return what a rule gets as `z`: this node, or the nodes of its several outputs."""
         raise NotImplementedError
 
 
@@ -170,18 +176,68 @@ def since(start: int, outputs: Sequence[Node]) -> tuple[list[Node], list[Node]]:
     return found[old:], found[:old]
 
 
+def plain_pull(
+    path: Sequence[Node],
+    outputs: Sequence[Node],
+    cotangents: Sequence[Any],
+    wrt: Collection[Node] = (),
+    on_tensors: bool = False,
+    keep: Collection[Node] = (),
+    watch: Observer = Observer(),  # noqa: B008 (it has no state)
+) -> dict[Node, Any]:
+    """Walk as `pull` does, in the plainest way, and show an observer every step."""
+    reach, ends, kept = {*path}, {*wrt}, {*keep}
+    cots, result = dict[Node, Any](), dict[Node, Any]()
+
+    def add(node: Node, g: Any) -> None:
+        if node in cots:
+            g = g + cots[node] if type(g) is Deferred else cots[node] + g
+        cots[node] = g
+
+    watch.walk(path)
+    for node, g in zip(outputs, cotangents, strict=True):
+        if node in reach:
+            add(node, g)
+    for node in reversed(path):
+        if node not in cots:
+            continue
+        g = dense(cots.pop(node))
+        with watch.at(node, g):
+            if node.primitive is None or node in ends or node in kept:
+                result[node] = g
+            if node.primitive is None or node in ends:
+                continue
+            z, xs = node.value, node.xs
+            if on_tensors:
+                z, xs = node.opened(), recorded_inputs(node)
+            wanted = [t in reach for t in node.inputs]
+            for t, x, gx in zip(node.inputs, node.xs, pulled(node, wanted, g, z, xs), strict=True):
+                if gx is not None:
+                    watch.contribution(node, t, g, gx)
+                    add(t, fitted(gx, x))
+    watch.done(result)
+    return result
+
+
 def pull(
     path: Sequence[Node],
     outputs: Sequence[Node],
     cotangents: Sequence[Any],
-    wrt: Sequence[Node] = (),
+    wrt: Collection[Node] = (),
     on_tensors: bool = False,
-    watch: Callable[[Node, Any, Any, Any], None] | None = None,
+    keep: Collection[Node] = (),
+    watch: Observer | None = None,
 ) -> dict[Node, Any]:
-    """Reverse mode: walk `path` backward and return the cotangents of `wrt` and of the leaves.
+    """Reverse mode: walk `path` backward, and return the cotangents of `wrt` and of the leaves.
 
-    `watch(node, input, g, gx)` is shown what every rule makes of `g`, before it is added up.
+    The walk ends at `wrt`. It goes on through `keep`, whose cotangents are returned, too. An
+    observer, the one in the context unless `watch` is given, is shown every step by `plain_pull`:
+    read that first. This walk does the same, and counts nanoseconds, for small arrays are all
+    overhead: it sums in place, defers sums, and calls the rules of one or two inputs directly.
     """
+    watch = watch or current().observer
+    if watch is not None:
+        return plain_pull(path, outputs, cotangents, wrt, on_tensors, keep, watch)
     reach, ends = set(path), set(wrt)
     cots: dict[Node, Any] = {}
     owned: set[Node] = set()  # whose cotangent is a buffer of our own, added to in place
@@ -195,6 +251,8 @@ def pull(
             continue
         if type(g) is Deferred:
             g = g.total()
+        if keep and node in keep:
+            result[node] = g
         primitive = node.primitive
         if primitive is None or node in ends:
             result[node] = g
@@ -218,12 +276,8 @@ def pull(
                 gx = rule(g, z, x1)
             else:
                 gx = rule(g, z, *xs, **params)
-            if watch is not None:
-                watch(node, t, g, gx)
-            if gx.shape != x.shape:
-                gx = unbroadcast(gx, x.shape)
-            if gx.dtype is not x.dtype:
-                gx = cast(gx, x.dtype)
+            if gx.shape != x.shape or gx.dtype is not x.dtype:
+                gx = fitted(gx, x)
             if t not in cots:
                 cots[t] = gx
             elif type(gx) is Deferred:
@@ -260,7 +314,11 @@ def push(
     on_tensors: bool = False,
 ) -> dict[Node, Any]:
     """Forward mode: walk `path` from `inputs` onward and return the tangent of every node on it."""
-    dots = dict(zip(inputs, tangents, strict=True))
+    watch, dots = current().observer, dict(zip(inputs, tangents, strict=True))
+    if watch is not None:
+        watch.walk(path)
+        for node, dx in dots.items():
+            watch.tangent(node, dx)
     for node in path:
         if node in dots or node.primitive is None:
             continue
@@ -284,17 +342,25 @@ def push(
                 total = dz if total is None else total + dz
         if total is not None:
             dots[node] = total if total.dtype is value.dtype else cast(total, value.dtype)
+            if watch is not None:
+                watch.tangent(node, dots[node])
     return dots
 
 
 def recorded_inputs(node: Node) -> tuple[Any, ...]:
-    """Give the inputs of `node` as the live nodes they came from, and as plain values otherwise."""
+    """Return the inputs of `node`: the live nodes they came from, and plain values otherwise."""
     return tuple(
         [
             t.holding(x) if t is not None and t.live else x
             for t, x in zip(node.inputs, node.xs, strict=True)
         ]
     )
+
+
+def fitted(gx: Any, x: Any) -> Any:
+    """Return what a rule made as a cotangent of `x`: of its shape, and of its dtype."""
+    gx = gx if gx.shape == x.shape else unbroadcast(gx, x.shape)
+    return gx if gx.dtype is x.dtype else cast(gx, x.dtype)
 
 
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
@@ -308,7 +374,7 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
 
 
 def cast(g: Any, dtype: Any) -> Any:
-    """Give `g` the dtype of what it is a derivative of."""
+    """Return `g` in the dtype of what it is a derivative of; TypeError where that cannot be."""
     if g.dtype == dtype:
         return g
     if g.dtype.kind == "c":

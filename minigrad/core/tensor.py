@@ -10,13 +10,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from . import tape
-from .context import current
-from .dtypes import get_default_dtype, real, require_real
+from .context import current, watching
+from .dtypes import Array, get_default_dtype, real, require_real
 from .errors import explained
 from .tape import Node, Outputs
 
@@ -39,9 +40,16 @@ def op(key: Any) -> Callable[..., Tensor]:
     return OPS[key]
 
 
-# Graphs are freed in large pieces, and glibc hands them back to the system at once, to be paged in
-# again by the next step. Having freed one large block, it keeps up to 64 MB: mallopt(3).
-np.empty(31 << 20, np.uint8)
+def _have_freed_memory_kept() -> None:
+    """Free one large block, after which glibc keeps up to 64 MB for the next one: mallopt(3).
+
+    Graphs are freed in large pieces. Otherwise these go back to the system at once, and are paged
+    in again by the next step.
+    """
+    np.empty(31 << 20, np.uint8)
+
+
+_have_freed_memory_kept()
 
 _NO_PARAMS: dict[str, Any] = {}  # a plain dict: `**` of any other mapping costs 0.5 us
 BASIC = {int, slice, type(None), type(Ellipsis)}  # what an index that makes a view is made of
@@ -51,7 +59,9 @@ _COMPARISONS: dict[str, Any] = {
     "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
     "greater_equal": operator.ge, "equal": operator.eq, "not_equal": operator.ne,
 }  # fmt: skip
-_retaining = False  # whether any tensor retains its gradient
+_retained: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
+"""The results whose gradient `backward` fills in, by index: `==` of tensors is elementwise."""
+
 _ndarray, _new, _next_index = np.ndarray, object.__new__, tape.next_index
 
 
@@ -97,26 +107,24 @@ class Tensor(Node):
     optimisers), its `grad` and its `name`.
     """
 
-    __slots__ = ("__weakref__", "grad", "name", "retains")
+    __slots__ = ("__weakref__", "grad", "name")
     __hash__ = object.__hash__
     __array_priority__ = 1000.0
 
-    def __init__(
-        self,
-        value: npt.NDArray[Any],
-        live: bool = False,
-        name: str | None = None,
-        primitive: Any = None,
-        inputs: Any = (),
-        xs: Any = (),
-        params: Any = _NO_PARAMS,
-        scope: Any = None,
-    ) -> None:
+    def __init__(self, value: Array, live: bool = False, name: str | None = None) -> None:
         """Hold `value` as it is, without a copy; `minigrad.tensor` is the constructor to use."""
         self.value, self.live, self.name = value, live, name
+        self.grad: Array | None = None
+        self.primitive, self.inputs, self.xs, self.params = None, (), (), _NO_PARAMS
+        self.scope, self.index = None, _next_index()
+
+    def made_by(
+        self, primitive: Any, inputs: Any, xs: Any, params: Any = _NO_PARAMS, scope: Any = None
+    ) -> Tensor:
+        """Return this new tensor, recorded as the result of a primitive."""
         self.primitive, self.inputs, self.xs, self.params = primitive, inputs, xs, params
-        self.scope, self.index = scope, _next_index()
-        self.grad: npt.NDArray[Any] | None = None
+        self.scope = scope
+        return self
 
     # ---- what it holds -----------------------------------------------------------------------
 
@@ -192,24 +200,25 @@ class Tensor(Node):
         return self.value.tolist()
 
     def detach(self) -> Tensor:
-        """Give a constant with the same data."""
+        """Return a constant with the same data."""
         return Tensor(self.data, False, self.name)
 
     def holding(self, value: Any) -> Tensor:
-        """Give this tensor as it was when it held `value`: itself, unless its data was rebound."""
+        """Return this tensor as it was when it held `value`: itself, unless rebound since."""
         if self.value is value:
             return self
-        return Tensor(value, True, self.name, OPS[np.positive], (self,), (value,))
+        return Tensor(value, True, self.name).made_by(OPS[np.positive], (self,), (value,))
 
     def opened(self) -> Any:
-        """Give this tensor, or the tensors of the several outputs of its primitive."""
+        """Return this tensor, or the tensors of the several outputs of its primitive."""
         outputs = self.value
         if not isinstance(outputs, Outputs):
             return self
-        given = None, OPS[Outputs], (self,), (outputs,)
         return Outputs(
             [
-                Tensor(v, v.dtype.kind == "f", *given, {"k": k}, self.scope)
+                Tensor(v, v.dtype.kind == "f").made_by(
+                    OPS[Outputs], (self,), (outputs,), {"k": k}, self.scope
+                )
                 for k, v in enumerate(outputs)
             ]
         )
@@ -228,25 +237,17 @@ class Tensor(Node):
                 "and compute outside mg.no_grad()"
             )
         path, _ = tape.between(None, [self])
-        kept = [t for t in path if hasattr(t, "retains")] if _retaining else []
-        found = tape.pull(
-            path, [self], [cotangent_for(self, grad, "backward(): a cotangent")], kept
-        )
-        while kept:  # the walk stopped at these: go on from the last, whose cotangent is complete
-            t = kept.pop()
-            more = tape.pull(path, [t], [found[t]], kept) if t in found and t.primitive else {}
-            for s, g in more.items():
-                found[s] = found[s] + g if s in found else g
-        for t, g in found.items():
+        seed = cotangent_for(self, grad, "backward(): a cotangent")
+        keep = {t for t in path if t.index in _retained} if _retained else ()
+        for t, g in tape.pull(path, [self], [seed], keep=keep).items():
             if isinstance(t, Tensor):
                 t.grad = np.array(g) if t.grad is None else np.asarray(t.grad + g)
 
     def retain_grad(self) -> None:
         """Have `backward` fill the `.grad` of this result too, as it does that of leaves."""
-        global _retaining
         if not self.live:
             raise RuntimeError(f"retain_grad() on {_described(self)}: no gradient flows there")
-        self.retains = _retaining = True
+        _retained[self.index] = self
 
     # ---- Python's protocols ------------------------------------------------------------------
 
@@ -419,12 +420,12 @@ def tensor(
 
 
 def as_tensor(x: Any) -> Tensor:
-    """Give a Tensor as it is, and anything else as a constant that shares its memory."""
+    """Return a Tensor as it is, and anything else as a constant that shares its memory."""
     return x if isinstance(x, Tensor) else Tensor(_constant(x, "a tensor", "holds"))
 
 
 def as_floating(x: Any) -> Tensor:
-    """Give a floating Tensor as it is, and anything else as one; whole numbers become float64."""
+    """Return a floating Tensor as it is, anything else as one; whole numbers become float64."""
     t = as_tensor(x)
     return t if t.dtype.kind == "f" else t.astype(float)
 
@@ -457,33 +458,26 @@ def _run(primitive: Any, inputs: Any, xs: tuple[Any, ...], params: Any, live: bo
         value = primitive.forward(*xs, **params) if params else primitive.forward(*xs)
     except (ValueError, TypeError, IndexError, AttributeError) as error:
         raise explained(primitive.name, xs, params, error) from error
+    several = None
     if type(value) is not _ndarray:
         if isinstance(value, tuple):
-            return _several(primitive, inputs, xs, params, live, value)  # type: ignore[no-any-return]
-        value = real(np.asarray(value), primitive.name, "gives")
-    if not (live and (context := current()).recording):
-        return Tensor(value)
-    t = _new(Tensor)  # as Tensor(...) would, in half the time
-    t.value, t.primitive, t.inputs, t.xs, t.params = value, primitive, inputs, xs, params
-    t.live, t.scope, t.index, t.grad, t.name = True, context.scope, _next_index(), None, None
-    return t
-
-
-def _several(
-    primitive: Any,
-    inputs: Sequence[Any],
-    xs: tuple[Any, ...],
-    params: Any,
-    live: bool,
-    values: tuple[Any, ...],
-) -> Any:
-    """Record a primitive with several outputs, and give a tuple (of the same kind) of Tensors."""
-    outputs = Outputs([np.asarray(v) for v in values])
+            several, value = value, Outputs([np.asarray(v) for v in value])
+        else:
+            value = real(np.asarray(value), primitive.name, "gives")
     if live and (context := current()).recording:
-        node = Tensor(outputs, True, None, primitive, inputs, xs, params, context.scope)  # type: ignore[arg-type]
-        tensors = node.opened()
+        t = _new(Tensor)  # as Tensor(value, True).made_by(...) would, in half the time
+        t.value, t.primitive, t.inputs, t.xs, t.params = value, primitive, inputs, xs, params
+        t.live, t.scope, t.index, t.grad, t.name = True, context.scope, _next_index(), None, None
     else:
-        tensors = [Tensor(v) for v in outputs]
+        t = Tensor(value)
+    if watching and (observer := current().observer):
+        observer.result(t, primitive, inputs, xs, params)
+    return t if several is None else _taken_apart(t, several)
+
+
+def _taken_apart(t: Tensor, values: tuple[Any, ...]) -> Any:
+    """Return the outputs of a primitive with several as a tuple, of the kind that it gave."""
+    tensors = t.opened() if t.live else [Tensor(v) for v in t.value]
     return values._make(tensors) if hasattr(values, "_make") else tuple(tensors)
 
 

@@ -22,7 +22,7 @@ from ..core.primitive import Joint
 from ..core.tape import Deferred, Outputs, between, pulled, unbroadcast
 from ..core.tensor import Tensor
 from ..graph.graph import Graph
-from ..graph.source import Place
+from ..graph.source import Place, place_of
 
 __all__ = ["Backward", "Edge", "Edit", "Site", "less", "times"]
 
@@ -163,7 +163,7 @@ class Backward:
         t = self.nodes[k]
         if t.primitive is not None and t.primitive.name == "pick":
             t = t.inputs[0]
-        return getattr(t.xs, "place", None)
+        return place_of(t)
 
     def pulled(
         self, k: int, g: Any, j: int | None = None, xs: Any = None, z: Any = None

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Place", "caller"]
+__all__ = ["Origin", "Place", "caller", "place_of"]
 
 _instructions: dict[tuple[int, int], tuple[int, Any]] = {}
 """By the id of a function's code and a place in it, the instruction there, and the code, so that no
@@ -70,12 +70,22 @@ class Place(NamedTuple):
         return target if right and right == _normal(self.expression) else None
 
 
-def caller(walk: Any) -> tuple[Place, Any]:
-    """Find the user's expression that is being evaluated, and the `node` of a running walk."""
-    frame, node, inside = sys._getframe(2), None, list[Any]()
+class Origin(NamedTuple):
+    """What an observer notes of an operation: the place that called it, the sums of its arrays."""
+
+    place: Place
+    sums: list[int]
+
+
+def place_of(node: Any) -> Place | None:
+    """Return the place that an operation was called from, if an observer noted it."""
+    return node.origin.place if hasattr(node, "origin") else None
+
+
+def caller() -> Place:
+    """Find the user's expression that is being evaluated."""
+    frame, inside = sys._getframe(1), list[Any]()
     while frame.f_code.co_filename.startswith((HERE, NUMPY)):
-        if frame.f_code is walk and node is None:
-            node = frame.f_locals["node"]
         inside += [id(frame.f_code), _instruction(frame.f_code, frame.f_lasti)]
         if frame.f_back is None:
             break
@@ -90,7 +100,7 @@ def caller(walk: Any) -> tuple[Place, Any]:
     else:
         codes = [(frame.f_code, frame.f_lasti) for frame in frames[1:]]
         inside += [(id(code), _instruction(code, at)) for code, at in codes]
-    return _placed(frames[0], tuple(inside), outer), node
+    return _placed(frames[0], tuple(inside), outer)
 
 
 def _placed(frame: Any, inside: tuple[Any, ...], outer: Place | None) -> Place:

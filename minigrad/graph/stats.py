@@ -8,13 +8,15 @@ intermediate results too. No `.grad` is changed.
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ..core import tape, tree
-from ..core.tape import Node, Outputs
+from ..core.context import Observer
+from ..core.tape import Outputs
 from ..core.tensor import cotangent_for, value_of
 from .graph import Graph
 
@@ -107,28 +109,24 @@ class Measured:
                 return
             keep = _Keep(histograms)
             path, _ = tape.between(None, graph.tensors)
-            leaves = tape.pull(path, graph.tensors, cotangents, watch=keep)
-            for t, g in leaves.items():
-                keep(t, None, g, None)
+            tape.pull(path, graph.tensors, cotangents, watch=keep)
         self.grads = [keep.stats.get(node.tensor) for node in graph.nodes]
         if histograms:
             self.grad_histograms = [keep.histograms.get(node.tensor) for node in graph.nodes]
 
 
-class _Keep:
-    """What the backward pass calls: it is shown a node once for every input, g is the same."""
+class _Keep(Observer):
+    """Measures the cotangent of every node, and lets it go."""
 
     def __init__(self, histograms: bool) -> None:
         self.stats, self.histograms = dict[Any, Stats](), dict[Any, Histogram | None]()
-        self.last: Any = None
         self.wanted = histograms
 
-    def __call__(self, node: Node, t: Any, g: Any, gx: Any) -> None:
-        if node is not self.last:
-            self.last = node
-            self.stats[node] = measure(g)
-            if self.wanted:
-                self.histograms[node] = histogram(g)
+    def at(self, node: Any, g: Any) -> AbstractContextManager[None]:
+        self.stats[node] = measure(g)
+        if self.wanted:
+            self.histograms[node] = histogram(g)
+        return nullcontext()
 
 
 def _cotangents(graph: Graph, grads: Any) -> list[Any] | None:

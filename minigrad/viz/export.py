@@ -43,6 +43,7 @@ import numpy as np
 from ..core.tape import Outputs
 from ..graph.folding import Cluster, Node, clusters
 from ..graph.graph import Graph
+from ..graph.source import place_of
 from ..graph.stats import Histogram, Measured, Stats
 from . import words
 from .room import fitted, keeping
@@ -122,11 +123,11 @@ def data(scene: Scene) -> dict[str, Any]:
 
 
 def _form(node: Node, options: str) -> tuple[Any, ...]:
-    value, line = node.value, getattr(node.tensor.xs, "line", None) if node.op else None
+    value, place = node.value, place_of(node.tensor) if node.op else None
     shape = dtype = None
     if not isinstance(value, Outputs):
         shape, dtype = value.shape, value.dtype
-    return node.kind, node.op, node.name, options, shape, dtype, line
+    return node.kind, node.op, node.name, options, shape, dtype, place and str(place)
 
 
 def _texts(form: tuple[Any, ...]) -> list[Any]:

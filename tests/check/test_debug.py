@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.core import tape
-from minigrad.core.tensor import apply
+from minigrad.core.context import current, watching
 
 HERE = os.path.basename(__file__)
 
@@ -24,9 +23,9 @@ def quiet():
 
 @pytest.fixture(autouse=True)
 def off_again():
-    places = (apply.__globals__["_run"], tape.pull, tape.push)
     yield
-    assert places == (apply.__globals__["_run"], tape.pull, tape.push), "debug mode was left on"
+    assert not watching, "debug mode was left on"
+    assert current().observer is None, "debug mode was left on"
 
 
 def leaf(values, name=None):
