@@ -20,6 +20,11 @@ class Mistake:
     at: tuple[str, ...]
     square: bool = False
 
+    @property
+    def edit(self):
+        """The edit on one line, as the pages write it."""
+        return f"{self.find} -> {self.replace}"
+
     def planted(self, backward):
         source = textwrap.dedent(inspect.getsource(backward))
         count = source.count(self.find)
