@@ -26,10 +26,13 @@ mutants: .venv
 mistakes: .venv
 	$(PYTHON) -m tests.mistakes
 
+public-names: .venv
+	$(PYTHON) -m tests.test_public_names
+
 quickstart: .venv
 	$(PYTHON) examples/quickstart.py
 
 gallery: .venv
 	$(PYTHON) examples/gallery.py --pictures
 
-.PHONY: test lint format bench mutants mistakes quickstart gallery
+.PHONY: test lint format bench mutants mistakes public-names quickstart gallery
