@@ -238,7 +238,7 @@ def pull(
     watch = watch or current().observer
     if watch is not None:
         return plain_pull(path, outputs, cotangents, wrt, on_tensors, keep, watch)
-    reach, ends = set(path), set(wrt)
+    reach, ends, kept = set(path), set(wrt), set(keep)
     cots: dict[Node, Any] = {}
     owned: set[Node] = set()  # whose cotangent is a buffer of our own, added to in place
     result: dict[Node, Any] = {}
@@ -251,7 +251,7 @@ def pull(
             continue
         if type(g) is Deferred:
             g = g.total()
-        if keep and node in keep:
+        if kept and node in kept:
             result[node] = g
         primitive = node.primitive
         if primitive is None or node in ends:

@@ -118,7 +118,7 @@ class Tensor(Node):
         self.primitive, self.inputs, self.xs, self.params = None, (), (), _NO_PARAMS
         self.scope, self.index = None, _next_index()
 
-    def made_by(
+    def _made_by(
         self, primitive: Any, inputs: Any, xs: Any, params: Any = _NO_PARAMS, scope: Any = None
     ) -> Tensor:
         """Return this new tensor, recorded as the result of a primitive."""
@@ -207,7 +207,7 @@ class Tensor(Node):
         """Return this tensor as it was when it held `value`: itself, unless rebound since."""
         if self.value is value:
             return self
-        return Tensor(value, True, self.name).made_by(OPS[np.positive], (self,), (value,))
+        return Tensor(value, True, self.name)._made_by(OPS[np.positive], (self,), (value,))
 
     def opened(self) -> Any:
         """Return this tensor, or the tensors of the several outputs of its primitive."""
@@ -216,7 +216,7 @@ class Tensor(Node):
             return self
         return Outputs(
             [
-                Tensor(v, v.dtype.kind == "f").made_by(
+                Tensor(v, v.dtype.kind == "f")._made_by(
                     OPS[Outputs], (self,), (outputs,), {"k": k}, self.scope
                 )
                 for k, v in enumerate(outputs)
@@ -465,7 +465,7 @@ def _run(primitive: Any, inputs: Any, xs: tuple[Any, ...], params: Any, live: bo
         else:
             value = real(np.asarray(value), primitive.name, "gives")
     if live and (context := current()).recording:
-        t = _new(Tensor)  # as Tensor(value, True).made_by(...) would, in half the time
+        t = _new(Tensor)  # as Tensor(value, True)._made_by(...) would, in half the time
         t.value, t.primitive, t.inputs, t.xs, t.params = value, primitive, inputs, xs, params
         t.live, t.scope, t.index, t.grad, t.name = True, context.scope, _next_index(), None, None
     else:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.core import tape, tree
+from minigrad.testing import Draw, operations
 
 W = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
 USES = {  # of one matrix, each with its gradient at W
@@ -32,3 +34,59 @@ def test_on_tensors_too():
         return (g * g).sum()
 
     mg.check_grads(squared_slope, (W,), order=2)
+
+
+# ---- the two walks of reverse mode: the plain one, and the one that counts nanoseconds -----------
+
+EVERY = [
+    pytest.param(op, case, id=f"{name}-{k}")
+    for name, op in operations().items()
+    for k, case in enumerate(op.samples(Draw(0)))
+]
+
+
+def same_walks(outputs, on_tensors):
+    """Hold one walk to the other, for the gradients of leaves and of a node on the way."""
+    path, _ = tape.between(None, outputs)
+    rng = np.random.default_rng(0)
+    gs = [rng.normal(size=y.shape).astype(y.dtype) for y in outputs]
+    if on_tensors:
+        gs = [mg.tensor(g) for g in gs]
+    keep = path[len(path) // 2 : len(path) // 2 + 1]
+    fast = tape.pull(path, outputs, gs, on_tensors=on_tensors, keep=keep)
+    plain = tape.plain_pull(path, outputs, gs, on_tensors=on_tensors, keep=keep)
+    assert [*map(id, fast)] == [*map(id, plain)]
+    for t, g in fast.items():
+        for a, b in zip(parts(g), parts(plain[t]), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-15)
+
+
+def parts(g):
+    return [p.data if isinstance(p, mg.Tensor) else p for p in (g if isinstance(g, tuple) else [g])]
+
+
+@pytest.mark.parametrize(("op", "case"), EVERY)
+def test_pull_is_the_plain_walk(op, case):
+    leaves, structure = tree.flatten(case.args)
+    live = [
+        mg.tensor(x, requires_grad=True) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+        for x in leaves
+    ]
+    out = tree.flatten(op(*tree.unflatten(structure, live), **case.params))[0]
+    outputs = [y for y in out if isinstance(y, mg.Tensor) and y.requires_grad]
+    if outputs:
+        same_walks(outputs, on_tensors=False)
+
+
+@pytest.mark.parametrize("on_tensors", [False, True])
+def test_pull_is_the_plain_walk_through_a_program(on_tensors):
+    """Uses of all kinds, a state through time, several outputs, broadcasting, one leaf twice."""
+    rng = np.random.default_rng(1)
+    w, xs = (mg.tensor(rng.normal(size=s), requires_grad=True) for s in ((4, 4), (6, 1, 4)))
+    h, loss = np.zeros((2, 4)), 0.0
+    for t in range(6):
+        h = np.tanh(h @ w + xs[t] * w[0])
+        loss = loss + (h * h).sum()
+    values, vectors = np.linalg.eigh(w @ w.T + np.eye(4))
+    loss = loss + (values * np.arange(4.0)).sum() + (vectors**2 * w).sum()
+    same_walks([loss, h], on_tensors)

@@ -24,7 +24,7 @@ PAGES = [
 EXPECTED = Path(__file__).with_name("expected.txt")
 HEAD = """\
 # Which explanation of each planted mistake is the right one: 1 is the first, - none of them.
-# Written by `make mistakes`; tests/test_explain.py holds the search to it.
+# Written by `make mistakes`; tests/explain/test_explain.py holds the search to it.
 """
 
 
