@@ -280,7 +280,7 @@ def _with_graph(loss: Tensor, manual: Mapping[str, Any], rtol: float | None) -> 
 
 def _entries(side: str, given: Any) -> dict[str, Array]:
     """Take a side apart into arrays by name."""
-    if hasattr(given, "named_parameters"):
+    if tree.is_module(given):
         pairs = [(name, p.grad) for name, p in given.named_parameters()]
     else:
         leaves, structure = tree.flatten(given)

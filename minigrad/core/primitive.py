@@ -414,13 +414,19 @@ _elementwise, _linear = elementwise, linear  # under names that are no arguments
 _multilinear, _reduction = multilinear, reduction
 
 
-def operation(key: Any, samples: Samples) -> Callable[[Operation], Operation]:
+def operation(
+    key: Any, samples: Samples, doc: str | None = None
+) -> Callable[[Operation], Operation]:
     """Register a function composed from primitives under the NumPy function it stands for.
 
-    An error from inside says the name of the function that was called, too.
+    One of several made by the same code gets its key's name and `doc`. An error from inside says
+    the name of the function that was called, too.
     """
 
     def register(function: Operation) -> Operation:
+        if doc is not None:
+            function.__name__ = function.__qualname__ = key.__name__
+            function.__doc__ = doc
         called = function.__name__
 
         @functools.wraps(function)

@@ -175,7 +175,7 @@ def _parameters(tape: list[Tensor]) -> dict[Tensor, str]:
     owners = {id(s.owner): s.owner for scope in scopes for s in scope.frames}
     names: dict[Tensor, str] = {}
     for owner in owners.values():
-        for name, t in owner.named_parameters() if hasattr(owner, "named_parameters") else ():
+        for name, t in owner.named_parameters() if tree.is_module(owner) else ():
             if len(name) > len(names.get(t, "")):
                 names[t] = name
     return names

@@ -13,46 +13,49 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..core.dtypes import Array
 from ..core.primitive import Case, Primitive, general, linear, multilinear
-from ..core.tensor import OPS, Tensor, value_of
+from ..core.tensor import ArrayLike, Tensor, op, value_of
 from . import strided
-from .strided import Sizes, grown, padded, places, windows
+from .strided import Sizes, out_size, padded, padded_size, window_view
 
 __all__ = [
     "avg_pool1d", "avg_pool2d", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d",
     "max_pool1d", "max_pool2d",
 ]  # fmt: skip
 
-Size = int | Sequence[int]
+Size: TypeAlias = int | Sequence[int]
 
 
 # ---- the three partial derivatives of the trilinear form -----------------------------------------
 
 
-def _conv(x: Any, w: Any, *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
+def _conv(
+    x: Array, w: Array, *, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+) -> Any:
     """Slide the kernels w (O, C / groups, *kernel) over x (N, C, *size), to y (N, O, *out)."""
-    view = windows(padded(x, padding), w.shape[2:], stride, dilation)
+    view = window_view(padded(x, padding), w.shape[2:], stride, dilation)
     out, taps = view.shape[w.ndim :], math.prod(w.shape[1:])
     columns = view.reshape(len(x), groups, taps, math.prod(out))
     return (w.reshape(groups, len(w) // groups, taps) @ columns).reshape(len(x), len(w), *out)
 
 
-def _rows(y: Any, groups: int) -> Any:
-    """Give y (N, O, *out) as matrices (N, groups, O / groups, positions), in order for BLAS."""
+def _rows_of_groups(y: Array, groups: int) -> Array:
+    """Return y (N, O, *out) as matrices (N, groups, O / groups, positions), in order for BLAS."""
     shape = (len(y), groups, y.shape[1] // groups, math.prod(y.shape[2:]))
     return np.ascontiguousarray(y).reshape(shape)
 
 
 def _conv_transpose(
-    y: Any, w: Any, *, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+    y: Array, w: Array, *, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
 ) -> Any:
     """Paint every y (N, O, *out) times its kernel into an image (N, C, *size), and add."""
     out, taps = y.shape[2:], math.prod(w.shape[1:])
-    rows = _rows(y, groups)
+    rows = _rows_of_groups(y, groups)
     kernels = w.reshape(groups, len(w) // groups, taps).mT
     columns = kernels * rows if groups == len(w) else kernels @ rows
     columns = columns.reshape(len(y), groups * w.shape[1], *w.shape[2:], *out)
@@ -60,13 +63,20 @@ def _conv_transpose(
 
 
 def _conv_weight(
-    x: Any, y: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+    x: Array,
+    y: Array,
+    *,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    groups: int,
 ) -> Any:
     """Correlate x (N, C, *size) with y (N, O, *out), to kernels (O, C / groups, *kernel)."""
-    view = windows(padded(x, padding), kernel, stride, dilation)
+    view = window_view(padded(x, padding), kernel, stride, dilation)
     (n, o, *out), c = y.shape, x.shape[1] // groups
     positions, taps = math.prod(out), c * math.prod(kernel)
-    rows = _rows(y, groups)
+    rows = _rows_of_groups(y, groups)
     if positions >= 16 * rows.shape[2]:  # enough work for a product in every sample
         w = (rows @ view.reshape(n, groups, taps, positions).mT).sum(axis=0)
     else:
@@ -88,7 +98,7 @@ _CONVOLUTIONS: tuple[tuple[Any, ...], ...] = (
 )  # fmt: skip
 
 
-def _three(r: Any) -> list[tuple[Any, Any, Any, dict[str, Any]]]:
+def _operands(r: Any) -> list[tuple[Any, Any, Any, dict[str, Any]]]:
     """Draw x, w and y for every line of the table."""
     names, found = ("stride", "padding", "dilation", "groups"), []
     for x_shape, w_shape, *options in _CONVOLUTIONS:
@@ -102,26 +112,26 @@ conv: Primitive = multilinear(
     _conv,
     lambda g, z, x, w, **p: conv_transpose.like_numpy(g, w, size=x.shape[2:], **p),
     lambda g, z, x, w, **p: conv_weight.like_numpy(x, g, kernel=w.shape[2:], **p),
-    name="conv", samples=lambda r: [Case.of(x, w, **p) for x, w, y, p in _three(r)])
+    samples=lambda r: [Case.of(x, w, **p) for x, w, y, p in _operands(r)])
 conv_transpose: Primitive = multilinear(
     _conv_transpose,
     lambda g, z, y, w, size, **p: conv.like_numpy(g, w, **p),
     lambda g, z, y, w, size, **p: conv_weight.like_numpy(g, y, kernel=w.shape[2:], **p),
-    name="conv_transpose", samples=lambda r: [Case.of(y, w, size=x.shape[2:], **p) for x, w, y, p in _three(r)])
+    samples=lambda r: [Case.of(y, w, size=x.shape[2:], **p) for x, w, y, p in _operands(r)])
 conv_weight: Primitive = multilinear(
     _conv_weight,
     lambda g, z, x, y, kernel, **p: conv_transpose.like_numpy(y, g, size=x.shape[2:], **p),
     lambda g, z, x, y, kernel, **p: conv.like_numpy(x, g, **p),
-    name="conv_weight", samples=lambda r: [Case.of(x, y, kernel=w.shape[2:], **p) for x, w, y, p in _three(r)])
+    samples=lambda r: [Case.of(x, y, kernel=w.shape[2:], **p) for x, w, y, p in _operands(r)])
 # fmt: on
 
 
 # ---- pooling -------------------------------------------------------------------------------------
 
 
-def _slid(f: np.ufunc, x: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Any:
+def _reduce_windows(f: np.ufunc, x: Array, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Array:
     """Reduce every window by a ufunc, one axis after the other: in k + k steps, not k * k."""
-    out = places(x.shape[2:], kernel, stride, dilation)
+    out = out_size(x.shape[2:], kernel, stride, dilation)
     for axis, (k, s, d, n) in enumerate(zip(kernel, stride, dilation, out, strict=True), 2):
         at = (slice(None),) * axis
         first, *others = [x[(*at, slice(i * d, i * d + (n - 1) * s + 1, s))] for i in range(k)]
@@ -131,20 +141,22 @@ def _slid(f: np.ufunc, x: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) ->
     return x
 
 
-def _max_pool(x: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
-    return _slid(np.maximum, padded(x, padding, _lowest(x.dtype)), kernel, stride, dilation)
+def _max_pool(x: Array, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+    return _reduce_windows(
+        np.maximum, padded(x, padding, _lowest(x.dtype)), kernel, stride, dilation
+    )
 
 
-def _avg_pool(x: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
-    return _slid(np.add, padded(x, padding), kernel, stride, dilation) / math.prod(kernel)
+def _avg_pool(x: Array, *, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+    return _reduce_windows(np.add, padded(x, padding), kernel, stride, dilation) / math.prod(kernel)
 
 
 def _lowest(dtype: Any) -> Any:
     return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
 
 
-def _over(z: Any) -> Any:
-    """Give a pooled z (N, C, *out) axes of length 1 where its windows have the kernel's."""
+def _per_window(z: Any) -> Any:
+    """Return a pooled z (N, C, *out) with axes of length 1 where its windows have the kernel's."""
     return z.reshape((*z.shape[:2], *(1,) * (z.ndim - 2), *z.shape[2:]))
 
 
@@ -153,15 +165,15 @@ def _hits(
 ) -> tuple[Any, Any]:
     """Mark what attains the maximum in each window, and count it; both constant to the graph."""
     z, x = value_of(z), value_of(x)
-    view = windows(padded(x, padding, _lowest(x.dtype)), kernel, stride, dilation)
-    hit = view.copy() == _over(z)  # in rows: the sums below are 20 times faster for it
+    view = window_view(padded(x, padding, _lowest(x.dtype)), kernel, stride, dilation)
+    hit = view.copy() == _per_window(z)  # in rows: the sums below are 20 times faster for it
     count = np.add.reduce(hit, axis=tuple(range(2, z.ndim)), dtype=x.dtype)
     return hit, np.maximum(count, 1, out=count)
 
 
 def _pull_max_pool(g: Any, z: Any, x: Any, kernel: Sizes, **p: Any) -> Any:
     hit, count = _hits(z, x, kernel, **p)
-    return fold.like_numpy(hit * _over(g / count), size=x.shape[2:], **p)
+    return fold.like_numpy(hit * _per_window(g / count), size=x.shape[2:], **p)
 
 
 def _push_max_pool(dx: Any, z: Any, x: Any, kernel: Sizes, **p: Any) -> Any:
@@ -172,7 +184,7 @@ def _push_max_pool(dx: Any, z: Any, x: Any, kernel: Sizes, **p: Any) -> Any:
 
 def _pull_avg_pool(g: Any, z: Any, x: Any, kernel: Sizes, **p: Any) -> Any:
     shape = (*g.shape[:2], *kernel, *g.shape[2:])
-    shares = np.broadcast_to(_over(g / math.prod(kernel)), shape)
+    shares = np.broadcast_to(_per_window(g / math.prod(kernel)), shape)
     return fold.like_numpy(shares, size=x.shape[2:], **p)
 
 
@@ -203,19 +215,15 @@ def _unfolded(r: Any) -> list[Case]:
 unfold: Primitive = linear(
     strided.unfold,
     lambda g, z, x, kernel, **p: fold.like_numpy(g, size=x.shape[2:], **p),
-    name="unfold",
     samples=_images,
 )
 fold: Primitive = linear(
     strided.fold,
     lambda g, z, a, size, **p: unfold.like_numpy(g, kernel=a.shape[2 : 2 + len(size)], **p),
-    name="fold",
     samples=_unfolded,
 )
-max_pool = general(
-    _max_pool, pulls=[_pull_max_pool], pushes=[_push_max_pool], name="max_pool", samples=_images
-)
-avg_pool = linear(_avg_pool, _pull_avg_pool, name="avg_pool", samples=_images)
+max_pool = general(_max_pool, pulls=[_pull_max_pool], pushes=[_push_max_pool], samples=_images)
+avg_pool = linear(_avg_pool, _pull_avg_pool, samples=_images)
 
 
 # ---- what is public: PyTorch's arguments, checked; each for one spatial axis and for two -----------
@@ -223,7 +231,7 @@ avg_pool = linear(_avg_pool, _pull_avg_pool, name="avg_pool", samples=_images)
 
 def _convolution(axes: int) -> Callable[..., Tensor]:
     def conv_(
-        x: Any, weight: Any, bias: Any = None, stride: Size = 1, padding: Size = 0,
+        x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None, stride: Size = 1, padding: Size = 0,
         dilation: Size = 1, groups: int = 1,
     ) -> Tensor:  # fmt: skip
         """Convolution of x (N, C, *size) with weight (O, C / groups, *kernel), plus bias (O,).
@@ -236,7 +244,7 @@ def _convolution(axes: int) -> Callable[..., Tensor]:
         tensor([[[[2., 4., 4., 4., 2.],
                   [2., 4., 4., 4., 2.]]]], dtype=float64)
         """
-        size, p = _checked(conv_, axes, x, stride, padding, dilation)
+        size, p = _size_and_options(conv_, axes, x, stride, padding, dilation)
         (groups,) = sizes(conv_, 1, "groups", groups, 1)
         channels, w = np.shape(x)[1], np.shape(weight)
         if len(w) != axes + 2 or channels != w[1] * groups or w[0] % groups:
@@ -248,12 +256,12 @@ def _convolution(axes: int) -> Callable[..., Tensor]:
         _check_fit(conv_, size, w[2:], p)
         return _with_bias(conv_, conv(x, weight, groups=groups, **p), bias)
 
-    return _named(f"conv{axes}d", conv_)
+    return _with_name(f"conv{axes}d", conv_)
 
 
 def _transposed_convolution(axes: int) -> Callable[..., Tensor]:
     def transposed(
-        x: Any, weight: Any, bias: Any = None, stride: Size = 1, padding: Size = 0,
+        x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None, stride: Size = 1, padding: Size = 0,
         output_padding: Size = 0, groups: int = 1, dilation: Size = 1,
     ) -> Tensor:  # fmt: skip
         """Transpose of the convolution: x (N, C, *size), weight (C, O / groups, *kernel), bias (O,).
@@ -266,7 +274,7 @@ def _transposed_convolution(axes: int) -> Callable[..., Tensor]:
         >>> conv_transpose1d(np.array([[[1.0, 2.0]]]), np.array([[[1.0, 10.0]]]), stride=2)
         tensor([[[ 1., 10.,  2., 20.]]], dtype=float64)
         """
-        size, p = _checked(transposed, axes, x, stride, padding, dilation)
+        size, p = _size_and_options(transposed, axes, x, stride, padding, dilation)
         extra = sizes(transposed, axes, "output_padding", output_padding, 0)
         (groups,) = sizes(transposed, 1, "groups", groups, 1)
         channels, w = np.shape(x)[1], np.shape(weight)
@@ -287,13 +295,14 @@ def _transposed_convolution(axes: int) -> Callable[..., Tensor]:
             transposed, conv_transpose(x, weight, size=whole, groups=groups, **p), bias
         )
 
-    return _named(f"conv_transpose{axes}d", transposed)
+    return _with_name(f"conv_transpose{axes}d", transposed)
 
 
 def _max_pooling(axes: int) -> Callable[..., Tensor]:
     def pool(
-        x: Any, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1
-    ) -> Tensor:
+        x: ArrayLike, kernel_size: Size, stride: Size | None = None, padding: Size = 0,
+        dilation: Size = 1,
+    ) -> Tensor:  # fmt: skip
         """Largest element of every window of x (N, C, *size); the stride is the window's, if None.
 
         Padding counts as -inf. Ties share the gradient evenly, as in `max`; PyTorch takes the first.
@@ -302,40 +311,44 @@ def _max_pooling(axes: int) -> Callable[..., Tensor]:
         tensor([[[[ 5.,  7.],
                   [13., 15.]]]], dtype=float64)
         """
-        return _pooled(pool, max_pool, axes, x, kernel_size, stride, padding, dilation)
+        return _pool(pool, max_pool, axes, x, kernel_size, stride, padding, dilation)
 
-    return _named(f"max_pool{axes}d", pool)
+    return _with_name(f"max_pool{axes}d", pool)
 
 
 def _avg_pooling(axes: int) -> Callable[..., Tensor]:
-    def pool(x: Any, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> Tensor:
+    def pool(
+        x: ArrayLike, kernel_size: Size, stride: Size | None = None, padding: Size = 0
+    ) -> Tensor:
         """Mean of every window of x (N, C, *size), padding counted as zeros; see `max_pool2d`."""
-        return _pooled(pool, avg_pool, axes, x, kernel_size, stride, padding, 1)
+        return _pool(pool, avg_pool, axes, x, kernel_size, stride, padding, 1)
 
-    return _named(f"avg_pool{axes}d", pool)
+    return _with_name(f"avg_pool{axes}d", pool)
 
 
-def _pooled(
-    who: Any, primitive: Primitive, axes: int, x: Any, kernel_size: Any, stride: Any, *options: Any
-) -> Tensor:
+def _pool(
+    who: Callable[..., Any], primitive: Primitive, axes: int, x: ArrayLike, kernel_size: Size,
+    stride: Size | None, padding: Size, dilation: Size,
+) -> Tensor:  # fmt: skip
     kernel = sizes(who, axes, "kernel_size", kernel_size, 1)
-    size, p = _checked(who, axes, x, kernel if stride is None else stride, *options)
+    size, p = _size_and_options(
+        who, axes, x, kernel if stride is None else stride, padding, dilation
+    )
     span = _check_fit(who, size, kernel, p)
     if any(2 * q > n for q, n in zip(p["padding"], span, strict=True)):
         raise ValueError(
             f"{who.__name__}: padding {p['padding']} is more than half of the window {span}, so "
             "that some windows would hold nothing else"
         )
-    y: Tensor = primitive(x, kernel=kernel, **p)
-    return y
+    return primitive(x, kernel=kernel, **p)
 
 
-def _named(name: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _with_name(name: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     function.__name__ = function.__qualname__ = name
     return function
 
 
-def _with_bias(who: Any, y: Tensor, bias: Any) -> Tensor:
+def _with_bias(who: Callable[..., Any], y: Tensor, bias: ArrayLike | None) -> Tensor:
     if bias is None:
         return y
     if np.shape(bias) != y.shape[1:2]:
@@ -343,14 +356,13 @@ def _with_bias(who: Any, y: Tensor, bias: Any) -> Tensor:
             f"{who.__name__}: the bias must have shape {y.shape[1:2]}, a number for each output "
             f"channel, not {np.shape(bias)}"
         )
-    y = y + OPS[np.reshape](bias, (-1,) + (1,) * (y.ndim - 2))
-    return y
+    return y + op(np.reshape)(bias, (-1,) + (1,) * (y.ndim - 2))
 
 
-def _checked(
-    who: Any, axes: int, x: Any, stride: Any, padding: Any, dilation: Any
+def _size_and_options(
+    who: Callable[..., Any], axes: int, x: ArrayLike, stride: Size, padding: Size, dilation: Size
 ) -> tuple[Sizes, dict[str, Sizes]]:
-    """Give the spatial sizes of x and the options, one integer for each axis; ValueError if not."""
+    """Return the spatial size of x and the options, an integer for each axis; ValueError if not."""
     shape = np.shape(x)
     if len(shape) != axes + 2:
         hint = "; for one sample write x[None]" if len(shape) == axes + 1 else ""
@@ -363,8 +375,9 @@ def _checked(
     }
 
 
-def sizes(who: Any, axes: int, name: str, value: Any, least: int) -> Sizes:
-    given = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
+def sizes(who: Callable[..., Any], axes: int, name: str, value: Size, least: int) -> Sizes:
+    """Return an option as an integer for each axis, at least `least`; ValueError names `who`."""
+    given: tuple[Any, ...] = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
     fits = [isinstance(n, (int, np.integer)) and n >= least for n in given]
     if len(given) != axes or not all(fits):
         raise ValueError(
@@ -374,10 +387,10 @@ def sizes(who: Any, axes: int, name: str, value: Any, least: int) -> Sizes:
     return tuple(map(int, given))
 
 
-def _check_fit(who: Any, size: Sizes, kernel: Sizes, p: dict[str, Sizes]) -> Sizes:
-    """Give the spans of a dilated kernel; ValueError if it is larger than the padded image."""
+def _check_fit(who: Callable[..., Any], size: Sizes, kernel: Sizes, p: dict[str, Sizes]) -> Sizes:
+    """Return the spans of a dilated kernel; ValueError if it is larger than the padded image."""
     span = tuple([(k - 1) * d + 1 for k, d in zip(kernel, p["dilation"], strict=True)])
-    room = grown(size, p["padding"])
+    room = padded_size(size, p["padding"])
     if min(kernel) < 1 or any(n > m for n, m in zip(span, room, strict=True)):
         raise ValueError(
             f"{who.__name__}: the kernel {kernel}, which with dilation {p['dilation']} spans "

@@ -233,7 +233,7 @@ def _gaps(r: Any) -> list[Case]:
 def _without_nan(function: Any, base: Any, fill: float) -> Callable[..., Tensor]:
     """Return the operation `base` with `fill` read for every NaN, whose gradient is 0."""
 
-    def without_nan(a: ArrayLike, axis: Axis = None, **options: Any) -> Tensor:
+    def without_nan(a: ArrayLike, axis: Axis = None, **options: bool) -> Tensor:
         t = as_tensor(a)
         if t.dtype.kind != "f":
             return op(base)(t, axis=axis, **options)
@@ -243,9 +243,8 @@ def _without_nan(function: Any, base: Any, fill: float) -> Callable[..., Tensor]
             z = op(np.where)(gaps.all(axis=axis, **options), np.nan, z)
         return z
 
-    without_nan.__name__ = function.__name__
-    without_nan.__doc__ = f"As numpy.{function.__name__}: NaN is left out, with gradient 0."
-    return operation(function, _gaps)(without_nan)
+    doc = f"As numpy.{function.__name__}: NaN is left out, with gradient 0."
+    return operation(function, _gaps, doc)(without_nan)
 
 
 nansum, nanprod = _without_nan(np.nansum, np.sum, 0), _without_nan(np.nanprod, np.prod, 1)

@@ -194,11 +194,9 @@ def _at_least(function: Any) -> Callable[..., Any]:
         found = [t.reshape(function(t.value).shape) for t in map(as_tensor, arys)]
         return found[0] if len(found) == 1 else tuple(found)
 
-    at_least.__name__ = function.__name__
-    at_least.__doc__ = f"As numpy.{function.__name__}; several arrays give a tuple."
-    return operation(
-        function, lambda r: [Case.of(r()), Case.of(r(2)), Case.of(r(2, 2), r(), r(1, 2, 1))]
-    )(at_least)
+    samples = lambda r: [Case.of(r()), Case.of(r(2)), Case.of(r(2, 2), r(), r(1, 2, 1))]
+    doc = f"As numpy.{function.__name__}; several arrays give a tuple."
+    return operation(function, samples, doc)(at_least)
 
 
 atleast_1d, atleast_2d, atleast_3d = map(_at_least, (np.atleast_1d, np.atleast_2d, np.atleast_3d))
@@ -211,12 +209,8 @@ def _joining(function: Any, raised: Callable[..., Any], axis: int) -> Callable[.
         parts = [raised(a) for a in tup]
         return concatenate(parts, min(axis, parts[0].ndim - 1))
 
-    join.__name__ = function.__name__
-    join.__doc__ = f"As numpy.{function.__name__}."
-    return operation(
-        function,
-        lambda r: [Case.of([r(2), r(2)]), Case.of([r(2, 2), r(2, 2)]), Case.of([r(), r()])],
-    )(join)
+    samples = lambda r: [Case.of([r(*s), r(*s)]) for s in ((2,), (2, 2), ())]
+    return operation(function, samples, f"As numpy.{function.__name__}.")(join)
 
 
 hstack, vstack = _joining(np.hstack, atleast_1d, 1), _joining(np.vstack, atleast_2d, 0)
@@ -272,9 +266,8 @@ def _splitting(function: Any, axis: int, least: int) -> Callable[..., list[Tenso
             raise ValueError(f"{function.__name__}: {np.ndim(ary)} axes are too few")
         return split(ary, indices_or_sections, min(axis, np.ndim(ary) - 1))
 
-    cut_along.__name__ = function.__name__
-    cut_along.__doc__ = f"As numpy.{function.__name__}."
-    return operation(function, lambda r: _cuts(r)[:2])(cut_along)
+    samples = lambda r: _cuts(r)[:2]
+    return operation(function, samples, f"As numpy.{function.__name__}.")(cut_along)
 
 
 hsplit, vsplit, dsplit = (

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..core.tape import Outputs
 from ..core.tensor import Tensor
+from ..core.tree import is_module
 from ..graph.folding import Cluster
 from ..graph.graph import End, Graph, Node, Wire
 from ..graph.stats import Measured, Stats
@@ -163,7 +164,7 @@ class Scene:
         for frame in reversed(scope.frames if scope else ()):
             owner = frame.owner
             if id(owner) not in self._names:
-                named = owner.named_parameters() if hasattr(owner, "named_parameters") else ()
+                named = owner.named_parameters() if is_module(owner) else ()
                 self._names[id(owner)] = {t: name for name, t in named}
             if node.tensor in self._names[id(owner)]:
                 name = self._names[id(owner)][node.tensor]
