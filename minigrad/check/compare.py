@@ -18,6 +18,7 @@ import numpy as np
 
 from .. import viz
 from ..core import tree
+from ..core.dtypes import plain
 from ..core.tensor import Tensor
 from ..explain import Case, Divergence, Explanations
 from .debug import located
@@ -219,14 +220,13 @@ def compare_backward(
     >>> report.ok, report.explain()[0].kind
     (False, 'wrong derivative')
     """
-    arrays = {name: np.asarray(x) for name, x in inputs.items()}
+    who = "compare_backward: input {!r}"
+    arrays = {name: plain(x, who.format(name), "takes") for name, x in inputs.items()}
     if not arrays:
         raise ValueError("compare_backward: inputs is empty; there is nothing to differentiate")
     for name, x in arrays.items():
         if x.dtype.kind == "f" and not np.isfinite(x).all():
             raise ValueError(f"compare_backward: input {name!r} holds nan or infinity")
-        if x.dtype.kind not in "fiub":
-            raise TypeError(f"compare_backward: input {name!r} is {x.dtype}; give real arrays")
 
     def run(dtype: Any) -> tuple[Tensor, Mapping[str, Any]]:
         def cast(x: Array) -> Array:

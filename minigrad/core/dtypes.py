@@ -7,7 +7,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "get_default_dtype", "real", "require_real", "set_default_dtype"]
+__all__ = [
+    "Array", "get_default_dtype", "native", "plain", "real", "require_plain", "require_real",
+    "set_default_dtype",
+]  # fmt: skip
 
 Array: TypeAlias = npt.NDArray[Any]
 """A NumPy array of any dtype."""
@@ -23,20 +26,67 @@ def get_default_dtype() -> np.dtype[Any]:
 def set_default_dtype(dtype: npt.DTypeLike) -> None:
     """Set the dtype that Python floats take; a real floating dtype."""
     global _default_dtype
-    wanted = np.dtype(dtype)
+    wanted = native(dtype)
     if wanted.kind != "f":
         raise TypeError(f"the default dtype must be a real floating dtype, not {wanted}")
     _default_dtype = wanted
 
 
+def native(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """Return a dtype in this machine's byte order, which is no property of numbers."""
+    return np.dtype(dtype).newbyteorder("=")
+
+
+def plain(x: Any, who: str, verb: str) -> Array:
+    """Return `x`, which is no Tensor, as a plain array of real numbers, in native byte order.
+
+    TypeError for what `require_plain` and `real` refuse; `who` and `verb` begin its text.
+    """
+    if type(x) is not np.ndarray:
+        require_plain(x, who, verb)
+        x = np.asarray(x)
+    return real(x, who, verb)
+
+
+def require_plain(x: Any, who: str, verb: str) -> None:
+    """Raise TypeError for an array, also in a list, whose arithmetic is its own.
+
+    Taken as plain numbers, a masked array would lose its mask, `np.matrix` its product, and an
+    array with units these. Subclasses that compute as arrays do, such as `np.memmap`, are fine.
+    """
+    if isinstance(x, (list, tuple)):
+        for part in x:
+            require_plain(part, who, verb)
+    elif isinstance(x, np.ndarray) and type(x) is not np.ndarray:
+        kind = type(x)
+        if (
+            kind.__mul__ is not np.ndarray.__mul__
+            or kind.__array_ufunc__ is not np.ndarray.__array_ufunc__
+        ):
+            raise TypeError(f"{who} {verb} plain arrays, {_WAYS_OUT.get(kind, _OTHERWISE)}")
+
+
+_WAYS_OUT: dict[type, str] = {
+    np.ma.MaskedArray: "not a masked array, whose mask would be lost; write m.filled(value), or "
+    "np.asarray(m) to use what is masked too",
+    np.matrix: "not np.matrix, whose * is the product of matrices; write np.asarray(m), and @ for "
+    "the product",
+}
+_OTHERWISE = "not a subclass of arrays with arithmetic of its own; write np.asarray(x)"
+
+
 def real(array: npt.NDArray[Any], who: str, verb: str) -> npt.NDArray[Any]:
-    """Give an array of real numbers back; TypeError for complex numbers, objects, text, dates."""
-    if array.dtype.kind not in "fiub":
+    """Return an array of real numbers in native byte order.
+
+    TypeError for complex numbers, objects, text, dates.
+    """
+    dtype = array.dtype
+    if dtype.kind not in "fiub":
         raise TypeError(
-            f"{who} {verb} real numbers, not {array.dtype}"
-            + ("; write the real and imaginary parts as two tensors" * (array.dtype.kind == "c"))
+            f"{who} {verb} real numbers, not {dtype}"
+            + ("; write the real and imaginary parts as two tensors" * (dtype.kind == "c"))
         )
-    return array
+    return array if dtype.isnative else array.astype(native(dtype))
 
 
 def require_real(dtype: np.dtype[Any]) -> None:

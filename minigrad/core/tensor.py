@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from . import tape
 from .context import current, watching
-from .dtypes import Array, get_default_dtype, real, require_real
+from .dtypes import Array, get_default_dtype, plain, real, require_plain, require_real
 from .errors import explained
 from .tape import Node, Outputs
 
@@ -144,7 +144,7 @@ class Tensor(Node):
                 f"cannot set the data of {_described(self)}, which is the result of "
                 f"{self.primitive.name}; only the data of a leaf can be replaced"
             )
-        new = real(np.asarray(value_of(value)), "a tensor", "holds")
+        new = plain(value_of(value), "a tensor", "holds")
         if new.shape != self.value.shape:
             raise ValueError(
                 f"cannot set the data of {_described(self)}: its shape is {self.value.shape}, "
@@ -410,9 +410,10 @@ def tensor(
     >>> tensor([[1.0, 2.0]], requires_grad=True)
     tensor([[1., 2.]], requires_grad=True)
     """
-    plain = value_of(data)
-    array = np.array(plain, dtype=dtype)
-    if dtype is None and array.dtype == float and not _holds_numpy(plain):
+    given = value_of(data)
+    require_plain(given, "a tensor", "holds")
+    array = np.array(given, dtype=dtype)
+    if dtype is None and array.dtype == float and not _holds_numpy(given):
         array = array.astype(get_default_dtype())
     if requires_grad:
         require_real(array.dtype)
@@ -504,8 +505,10 @@ def plain_index(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple([k if type(k) in _PLAIN else plain_index(k) for k in index])
     if isinstance(index, list):
+        require_plain(index, "an index", "takes")
         places = np.asarray(index)
         return places if places.size else places.astype(int)
+    require_plain(index, "an index", "takes")
     return value_of(index)
 
 
@@ -518,7 +521,7 @@ def cotangent_for(t: Tensor, grad: Any, caller: str) -> Any:
                 "pass one, or reduce the tensor to one number first, as in t.sum().backward()"
             )
         return np.ones_like(t.value)
-    g = grad if isinstance(grad, Tensor) else np.asarray(grad)
+    g = grad if isinstance(grad, Tensor) else plain(grad, caller, "takes")
     if g.shape != t.shape:
         raise ValueError(f"{caller} of shape {g.shape} for a tensor of shape {t.shape}")
     return tape.cast(g, t.dtype) if t.dtype.kind == "f" else g  # to a constant, nothing flows
@@ -535,7 +538,7 @@ def _operation(function: Any) -> Callable[..., Any]:
 def _constant(x: Any, who: str, verb: str) -> npt.NDArray[Any]:
     if isinstance(x, (list, tuple)) and any(isinstance(a, Tensor) for a in x):
         raise TypeError(f"{who} {verb} no list of tensors; join them first with mg.stack")
-    return real(np.asarray(x), who, verb)
+    return plain(x, who, verb)
 
 
 def _holds_numpy(data: Any) -> bool:

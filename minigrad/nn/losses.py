@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.dtypes import plain
 from ..core.tensor import Tensor, value_of
 from ..ops.elementwise import square
 from ..ops.reduce import log_softmax, mean
@@ -25,7 +26,7 @@ def mse_loss(prediction: Tensor, target: Any) -> Tensor:
 
 def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
     """Mean of -log softmax(logits)[label]; logits (..., classes), integer labels (...)."""
-    classes = np.asarray(value_of(labels))
+    classes = plain(value_of(labels), "cross_entropy", "takes")
     if classes.dtype.kind not in "iu" or classes.shape != logits.shape[:-1]:
         raise ValueError(
             f"cross_entropy: logits of shape {logits.shape} need integer labels of shape "

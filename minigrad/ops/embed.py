@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.dtypes import Array, get_default_dtype
+from ..core.dtypes import Array, get_default_dtype, plain
 from ..core.tensor import ArrayLike, DType, Tensor, op, tensor, value_of
 
 __all__ = ["dropout", "embedding", "one_hot"]
@@ -67,7 +67,7 @@ def dropout(x: ArrayLike, p: float, rng: np.random.Generator, training: bool = T
 
 def _whole_numbers(what: str, values: Any, n: int, where: str) -> Array:
     """Return the values as an array of integers; IndexError unless they lie in 0 .. n - 1."""
-    index = np.asarray(value_of(values))
+    index = plain(value_of(values), what.partition(":")[0], "takes")
     if index.dtype.kind not in "iu":
         if index.size:
             raise TypeError(f"{what} must be integers, not {index.dtype}")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from ..core.dtypes import Array, real
+from ..core.dtypes import Array, native, real
 from ..core.primitive import Axis, Case, linear, operation
 from ..core.tape import Outputs
 from ..core.tensor import ArrayLike, Tensor, apply, as_tensor, value_of
@@ -148,7 +148,8 @@ cut          = linear(_cut,          _joined_cotangent, name="split", samples=Ca
 @operation(np.astype, Case.each({"dtype": np.float64}))
 def astype(x: ArrayLike, dtype: npt.DTypeLike, *, copy: bool = True) -> Tensor:
     """Convert to another dtype; what is not floating any more is a constant."""
-    if np.dtype(dtype).kind == "f":
+    dtype = native(dtype)
+    if dtype.kind == "f":
         return converted(x, dtype=dtype)
     return Tensor(real(np.asarray(value_of(x)).astype(dtype), "a tensor", "holds"))
 

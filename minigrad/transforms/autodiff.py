@@ -29,6 +29,7 @@ import numpy as np
 
 from ..core import tape, tree
 from ..core.context import current, recording
+from ..core.dtypes import plain
 from ..core.tensor import OPS, Tensor, apply, cotangent_for, tensor, value_of
 
 __all__ = [
@@ -294,7 +295,10 @@ def flatten(container: Any) -> tuple[Any, Function]:
     (array([1. , 1. , 1. , 1. , 0.5]), [2.0, 2.0, 2.0, 2.0, 0.0])
     """
     leaves, _, build = _opened(container)
-    parts = [x if isinstance(x, Tensor) and x.live else np.asarray(value_of(x)) for x in leaves]
+    parts = [
+        x if isinstance(x, Tensor) and x.live else plain(value_of(x), "flatten", "takes")
+        for x in leaves
+    ]
     shapes, dtypes = [p.shape for p in parts], [p.dtype for p in parts]
     ends = list(accumulate([math.prod(shape) for shape in shapes], initial=0))
     vector = np.concatenate([p.reshape(-1) for p in parts] or [np.zeros(0)])
@@ -336,8 +340,9 @@ def fresh(x: Any, caller: str) -> Tensor:
     """Give a leaf for one run; for a live tensor, a node that still hangs on it."""
     if isinstance(x, Tensor) and x.live:
         return apply(OPS[np.positive], (x,))
-    plain = value_of(x)
-    shared = Tensor(plain) if isinstance(plain, np.ndarray) else tensor(plain)
+    given = value_of(x)
+    array = isinstance(given, np.ndarray)
+    shared = Tensor(plain(given, caller, "takes")) if array else tensor(given)
     try:
         shared.requires_grad = True
     except TypeError as error:

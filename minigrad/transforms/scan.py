@@ -25,6 +25,7 @@ import numpy as np
 
 from ..core import tape, tree
 from ..core.context import current, recording, scope
+from ..core.dtypes import plain
 from ..core.primitive import Joint
 from ..core.tape import Node, Outputs
 from ..core.tensor import OPS, Tensor, apply, value_of
@@ -47,7 +48,7 @@ def scan(f: Function, carry: Any, xs: Any, *, checkpoint: int | bool = False) ->
     differ or are zero, or if f changes the structure of the carry.
     """
     leaves, structure = tree.flatten(xs)
-    leaves = [x if isinstance(x, Tensor) else np.asarray(x) for x in leaves]
+    leaves = [x if isinstance(x, Tensor) else plain(x, "scan", "takes") for x in leaves]
     lengths = {x.shape[0] if x.ndim else 0 for x in leaves}
     if len(lengths) != 1 or lengths == {0}:
         raise ValueError(

@@ -4,11 +4,14 @@ Nor a hidden one: a rule that computes in float64 is caught before the tape rest
 no dependence on the memory layout of the inputs.
 """
 
+import warnings
+
 import numpy as np
 import pytest
 
 import minigrad as mg
 from minigrad.core import tape, tree
+from minigrad.core.dtypes import get_default_dtype
 from minigrad.core.tape import Deferred, Outputs
 from minigrad.testing import Draw, operations
 
@@ -158,3 +161,113 @@ def test_float_power_is_float64_as_in_numpy():
     assert y.dtype == np.float64
     y.sum().backward()
     assert (t.grad.dtype, t.grad.tolist()) == (np.float32, [1, 4])
+
+
+MASKED = np.ma.masked_array([1.0, 2.0, 3.0], mask=[0, 1, 0])
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", PendingDeprecationWarning)
+    MATRIX = np.matrix([[1.0, 2.0, 3.0]])
+
+
+class Metres(np.ndarray):
+    """An array with a unit: its ufuncs are its own."""
+
+    def __array_ufunc__(self, *args, **kwargs):
+        raise NotImplementedError
+
+
+OWN = {"masked": MASKED, "matrix": MATRIX, "unit": np.zeros(3).view(Metres)}
+T3 = mg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+TAKERS = {
+    "tensor": mg.tensor,
+    "tensor of a list": lambda a: mg.tensor([a, a]),
+    "data": lambda a: setattr(mg.tensor(np.zeros(np.shape(a))), "data", a),
+    "right": lambda a: T3 - a,
+    "function": lambda a: mg.exp(a),
+    "NumPy's function": lambda a: np.maximum(T3, a),
+    "a list to a function": lambda a: mg.add(T3, [a]),
+    "joined": lambda a: mg.concatenate([T3, a]),
+    "set": lambda a: T3.at[:].set(a),
+    "indexed": lambda a: T3[a > 0],
+    "indexed by a pair": lambda a: T3[None][0, a > 0],
+    "condition": lambda a: np.where(a > 0, T3, 0.0),
+    "cotangent": lambda a: (T3 * 1).backward(a),
+    "grad": lambda a: mg.grad(lambda x: x.sum())(a),
+    "jvp's tangent": lambda a: mg.jvp(lambda x: x, (T3.data,), (a,)),
+    "flatten": lambda a: mg.flatten({"a": a}),
+    "scan": lambda a: mg.scan(lambda h, x: (h, None), 0.0, a),
+    "compare_backward": lambda a: mg.compare_backward(
+        lambda p: (p["x"] ** 2).sum(), lambda p: {"x": 2 * p["x"]}, {"x": a}
+    ),
+    "labels": lambda a: mg.nn.cross_entropy(mg.tensor(np.zeros((3, 4))), a.astype(int)),
+    "embedding": lambda a: mg.embedding(np.zeros((4, 2)), a.astype(int)),
+}
+COMPARED = ("indexed", "indexed by a pair", "condition")  # units have no comparisons here
+
+
+@pytest.mark.parametrize(
+    ("taker", "kind"),
+    [(t, k) for t in TAKERS for k in OWN if k != "unit" or t not in COMPARED],
+)
+def test_arrays_with_arithmetic_of_their_own_are_refused(taker, kind):
+    """Taken as plain numbers they would lose their mask, their product, their unit: silently."""
+    with pytest.raises(TypeError, match=r"np\.asarray\("):
+        TAKERS[taker](OWN[kind])
+
+
+def test_a_matrix_on_the_left_is_refused():
+    with pytest.raises(TypeError, match="@"):
+        MATRIX * T3
+
+
+def test_what_is_written_instead_of_a_masked_array_works():
+    filled = T3 - MASKED.filled(0.0)
+    np.testing.assert_array_equal(filled.data, [0, 2, 0])
+    np.testing.assert_array_equal((T3 - np.asarray(MASKED)).data, [0, 0, 0])
+    np.testing.assert_array_equal((np.asarray(MATRIX) @ T3).data, [14])
+
+
+def test_subclasses_that_compute_as_arrays_do_are_taken(tmp_path):
+    """A file mapped into memory, and an array of records by name."""
+    np.save(tmp_path / "x.npy", np.array([1.0, 2.0, 3.0]))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for x in (mapped, np.array([1.0, 2.0, 3.0]).view(np.recarray)):
+        y = x * mg.tensor(x, requires_grad=True) + np.sin(mg.tensor(x)) - x
+        assert type(y.data) is np.ndarray
+        assert type(mg.grad(lambda x: (x**2).sum())(x).data) is np.ndarray
+        np.testing.assert_allclose(y.data, np.array(x) ** 2 + np.sin(x) - x)
+
+
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8"])
+def test_tensors_hold_the_machines_byte_order(dtype):
+    """Arrays in the other byte order come in everywhere; what is computed of them is native."""
+    native = np.dtype(dtype).newbyteorder("=")
+    x = np.array([1.0, 3.0, 2.0], dtype)
+    t = mg.tensor(x, requires_grad=True)
+    (t * x).sum().backward()
+    assert (t.dtype, t.grad.dtype) == (native, native)
+    np.testing.assert_array_equal(t.grad, [1, 3, 2])
+    t.grad = x
+    mg.optim.Adam([t], lr=0.1).step()
+    t.data = x
+    assert (t.dtype, t.data.tolist()) == (native, [1, 3, 2])
+    (t * 1).backward(x)
+    assert t.grad.dtype == native
+    assert mg.tensor([1, 2], dtype=dtype).dtype == native
+    assert t.astype(dtype).dtype == native
+    assert np.full_like(t, 1.0).dtype == native
+    assert mg.sigmoid(x * 1000).data.tolist() == [1, 1, 1]
+    np.testing.assert_array_equal(t[np.array([2, 0], ">i4")].data, [2, 1])
+    report = mg.compare_backward(
+        lambda p: (p["x"] ** 2).sum(), lambda p: {"x": 2 * p["x"]}, {"x": x.astype(">f8")}
+    )
+    assert report.ok
+
+
+def test_the_default_dtype_is_native():
+    before = get_default_dtype()
+    try:
+        mg.set_default_dtype(">f8")
+        assert mg.tensor([1.0]).dtype == np.dtype("=f8")
+    finally:
+        mg.set_default_dtype(before)
