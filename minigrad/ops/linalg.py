@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from ..core.dtypes import Array
 from ..core.primitive import Case, Primitive, linear, multilinear, operation
 from ..core.tape import Deferred
-from ..core.tensor import OPS, Tensor
+from ..core.tensor import OPS, ArrayLike, Tensor, op
 
 __all__ = [
     "cross", "diag", "diagflat", "diagonal", "dot", "inner", "kron", "matmul",
     "matrix_transpose", "outer", "tensordot", "trace", "tril", "triu", "vdot",
 ]  # fmt: skip
 
-Shapes = Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
+Shapes: TypeAlias = Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
 
 
 # ---- the matrix product ----------------------------------------------------------------------------
@@ -29,7 +30,7 @@ def _long(stack: Any) -> Any:
     return stack.reshape(math.prod(stack.shape[:-1]), stack.shape[-1])
 
 
-def _matmul(x1: Any, x2: Any) -> Any:
+def _matmul(x1: Array, x2: Array) -> Any:
     """Matrix product with NumPy's rules for vectors and stacks of matrices."""
     if x2.ndim == 2 and x1.ndim > 2:  # one large product instead of a stack of small ones
         return (_long(x1) @ x2).reshape(*x1.shape[:-1], x2.shape[-1])
@@ -75,7 +76,6 @@ matmul = multilinear(
     _pull_left,
     _pull_right,
     key=np.matmul,
-    name="matmul",
     samples=lambda r: [Case.of(r(*a), r(*b)) for a, b in _SHAPES],
 )
 
@@ -84,18 +84,18 @@ matmul = multilinear(
 
 
 def _products(r: Any) -> list[Case]:
-    shapes: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
+    shapes: Shapes = [
         ((), (2, 3)), ((2, 3), ()), ((3,), (3,)), ((2, 3), (3, 4)), ((2, 3), (3,)), ((2, 3), (4, 3, 2)),
     ]  # fmt: skip
     return [Case.of(r(*a), r(*b)) for a, b in shapes]
 
 
 @operation(np.dot, _products)
-def dot(a: Any, b: Any) -> Tensor:
+def dot(a: ArrayLike, b: ArrayLike) -> Tensor:
     """Product over the last axis of a and the last but one of b, as `numpy.dot`."""
     n, m = np.ndim(a), np.ndim(b)
     if n == 0 or m == 0:
-        return OPS[np.multiply](a, b)  # type: ignore[no-any-return]
+        return op(np.multiply)(a, b)
     if m <= 2:
         return matmul(a, b)
     return tensordot(a, b, ((n - 1,), (m - 2,)))
@@ -111,9 +111,9 @@ def dot(a: Any, b: Any) -> Tensor:
         Case.of(r(2, 0), r(0, 3), axes=1),
     ],
 )
-def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Tensor:
+def tensordot(a: ArrayLike, b: ArrayLike, axes: int | Sequence[int | Sequence[int]] = 2) -> Tensor:
     """Sum of products over `axes`: how many last and first axes, or the two lists of them."""
-    transpose, reshape = OPS[np.transpose], OPS[np.reshape]
+    transpose, reshape = op(np.transpose), op(np.reshape)
     (n, left), (m, right) = (len(np.shape(a)), np.shape(a)), (len(np.shape(b)), np.shape(b))
     if isinstance(axes, (int, np.integer)):
         axes = (range(n - axes, n), range(axes))
@@ -134,14 +134,14 @@ def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Tensor:
 
 
 @operation(np.outer, lambda r: [Case.of(r(2), r(3)), Case.of(r(2, 2), r(2))])
-def outer(a: Any, b: Any) -> Tensor:
+def outer(a: ArrayLike, b: ArrayLike) -> Tensor:
     """Products of every element of a with every element of b, both flattened."""
-    reshape = OPS[np.reshape]
-    return OPS[np.multiply](reshape(a, (-1, 1)), reshape(b, (1, -1)))  # type: ignore[no-any-return]
+    reshape = op(np.reshape)
+    return op(np.multiply)(reshape(a, (-1, 1)), reshape(b, (1, -1)))
 
 
 @operation(np.linalg.outer, lambda r: [Case.of(r(2), r(3))])
-def vector_outer(x1: Any, x2: Any) -> Tensor:
+def vector_outer(x1: ArrayLike, x2: ArrayLike) -> Tensor:
     """Products of every element of one vector with every element of another."""
     if np.ndim(x1) != 1 or np.ndim(x2) != 1:
         raise ValueError(f"takes vectors, not shapes {np.shape(x1)}, {np.shape(x2)}; see outer")
@@ -151,17 +151,17 @@ def vector_outer(x1: Any, x2: Any) -> Tensor:
 @operation(
     np.inner, lambda r: [Case.of(r(2, 3), r(4, 2, 3)), Case.of(r(3), r(3)), Case.of(r(), r(2))]
 )
-def inner(a: Any, b: Any) -> Tensor:
+def inner(a: ArrayLike, b: ArrayLike) -> Tensor:
     """Sum of products over the last axes of both."""
     if not (np.ndim(a) and np.ndim(b)):
-        return OPS[np.multiply](a, b)  # type: ignore[no-any-return]
+        return op(np.multiply)(a, b)
     return tensordot(a, b, (-1, -1))
 
 
 @operation(np.vdot, lambda r: [Case.of(r(2, 3), r(2, 3)), Case.of(r(3), r(3)), Case.of(r(), r())])
-def vdot(a: Any, b: Any) -> Tensor:
+def vdot(a: ArrayLike, b: ArrayLike) -> Tensor:
     """Sum of the products of all elements, both flattened."""
-    ravel = OPS[np.ravel]
+    ravel = op(np.ravel)
     return matmul(ravel(a), ravel(b))
 
 
@@ -174,23 +174,30 @@ def vdot(a: Any, b: Any) -> Tensor:
         Case.of(r(), r(2)),
     ],
 )
-def kron(a: Any, b: Any) -> Tensor:
+def kron(a: ArrayLike, b: ArrayLike) -> Tensor:
     """Kronecker product: a matrix of blocks, b times each element of a."""
     n = max(np.ndim(a), np.ndim(b))
     left, right = ((1,) * (n - np.ndim(x)) + np.shape(x) for x in (a, b))
-    reshape = OPS[np.reshape]
+    reshape = op(np.reshape)
     outside = reshape(a, [k for s in left for k in (s, 1)])
     inside = reshape(b, [k for s in right for k in (1, s)])
-    blocks: Tensor = OPS[np.multiply](outside, inside)
-    return blocks.reshape([p * q for p, q in zip(left, right, strict=True)])
+    return op(np.multiply)(outside, inside).reshape(
+        [p * q for p, q in zip(left, right, strict=True)]
+    )
 
 
 # ---- the product of vectors in space -----------------------------------------------------------------
 
 
 def _cross(
-    a: Any, b: Any, *, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
-) -> Any:
+    a: Array,
+    b: Array,
+    *,
+    axisa: int = -1,
+    axisb: int = -1,
+    axisc: int = -1,
+    axis: int | None = None,
+) -> Array:
     """Vector product of 3-vectors along the axes, the others broadcast; `axis` stands for all three."""
     if axis is not None:
         axisa = axisb = axisc = axis
@@ -199,7 +206,7 @@ def _cross(
     return np.cross(a, b, axisa, axisb, axisc)
 
 
-def _axes(
+def _axes_from_end(
     z: Any,
     a: Any,
     b: Any,
@@ -208,18 +215,18 @@ def _axes(
     axisc: int = -1,
     axis: int | None = None,
 ) -> list[int]:
-    """Count the vectors' axes of a, b and z from the end, where broadcasting does not move them."""
+    """Return the vectors' axes of a, b and z, from the end: broadcasting does not move them there."""
     given = (axisa, axisb, axisc) if axis is None else (axis,) * 3
     return [k % x.ndim - x.ndim for k, x in zip(given, (a, b, z), strict=True)]
 
 
 def _pull_cross_a(g: Any, z: Any, a: Any, b: Any, **axes: Any) -> Any:
-    ka, kb, kz = _axes(z, a, b, **axes)
+    ka, kb, kz = _axes_from_end(z, a, b, **axes)
     return np.cross(b, g, kb, kz, ka)
 
 
 def _pull_cross_b(g: Any, z: Any, a: Any, b: Any, **axes: Any) -> Any:
-    ka, kb, kz = _axes(z, a, b, **axes)
+    ka, kb, kz = _axes_from_end(z, a, b, **axes)
     return np.cross(g, a, kz, ka, kb)
 
 
@@ -228,7 +235,6 @@ cross = multilinear(
     _pull_cross_a,
     _pull_cross_b,
     key=np.cross,
-    name="cross",
     samples=lambda r: [
         Case.of(r(3), r(3)),
         Case.of(r(2, 3), r(3)),
@@ -242,11 +248,13 @@ cross = multilinear(
 # ---- parts of a matrix -----------------------------------------------------------------------------
 
 
-def _diagonal(a: Any, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def _diagonal(a: Array, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     return a.diagonal(offset, axis1, axis2)
 
 
-def _from_diagonal(a: Any, *, shape: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def _from_diagonal(
+    a: Array, *, shape: tuple[int, ...], offset: int = 0, axis1: int = 0, axis2: int = 1
+) -> Array:
     """Zeros of `shape` with a on a diagonal: the transpose of taking it."""
     out = np.zeros(shape, a.dtype)
     k = np.arange(a.shape[-1])
@@ -258,7 +266,6 @@ diagonal = linear(
     _diagonal,
     lambda g, z, a, **place: _from_diagonal_.like_numpy(g, shape=a.shape, **place),
     key=np.diagonal,
-    name="diagonal",
     samples=lambda r: [
         Case.of(r(3, 3)),
         Case.of(r(2, 4), offset=1),
@@ -270,27 +277,34 @@ diagonal = linear(
 _from_diagonal_: Primitive = linear(
     _from_diagonal,
     lambda g, z, a, shape, **place: np.diagonal(g, **place),
-    name="from_diagonal",
     samples=lambda r: [
         Case.of(r(3), shape=(3, 3)),
         Case.of(r(2), shape=(3, 4), offset=2),
         Case.of(r(4, 2), shape=(2, 4, 3), offset=-1, axis1=2, axis2=0),
     ],
 )
+
+
+def _tril(m: Array, *, k: int = 0) -> Array:
+    return np.tril(m, k)
+
+
+def _triu(m: Array, *, k: int = 0) -> Array:
+    return np.triu(m, k)
+
+
 tril = linear(
-    lambda m, *, k=0: np.tril(m, k),
+    _tril,
     lambda g, z, m, k=0: np.tril(g, k),
     key=np.tril,
-    name="tril",
     samples=(
         _halves := lambda r: [Case.of(r(3, 4)), Case.of(r(2, 3, 3), k=-1), Case.of(r(3), k=1)]
     ),
 )
 triu = linear(
-    lambda m, *, k=0: np.triu(m, k),
+    _triu,
     lambda g, z, m, k=0: np.triu(g, k),
     key=np.triu,
-    name="triu",
     samples=_halves,
 )
 
@@ -299,7 +313,7 @@ triu = linear(
     np.diag,
     lambda r: [Case.of(r(3)), Case.of(r(2), k=-1), Case.of(r(3, 4), k=1), Case.of(r(3, 2))],
 )
-def diag(v: Any, k: int = 0) -> Tensor:
+def diag(v: ArrayLike, k: int = 0) -> Tensor:
     """Put a vector on a diagonal of a square matrix of zeros, or take a diagonal of a matrix."""
     if np.ndim(v) not in (1, 2):
         raise ValueError(f"diag: takes a vector or a matrix, not shape {np.shape(v)}; see diagonal")
@@ -309,9 +323,9 @@ def diag(v: Any, k: int = 0) -> Tensor:
 
 
 @operation(np.diagflat, lambda r: [Case.of(r(2, 2)), Case.of(r(), k=1)])
-def diagflat(v: Any, k: int = 0) -> Tensor:
+def diagflat(v: ArrayLike, k: int = 0) -> Tensor:
     """Put all elements of v, flattened, on a diagonal of a square matrix of zeros."""
-    return diag(OPS[np.ravel](v), k)
+    return diag(op(np.ravel)(v), k)
 
 
 @operation(
@@ -322,26 +336,26 @@ def diagflat(v: Any, k: int = 0) -> Tensor:
         Case.of(r(2, 4, 3), offset=1, axis1=-1, axis2=0),
     ],
 )
-def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+def trace(a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     """Sum of a diagonal."""
     return diagonal(a, offset=offset, axis1=axis1, axis2=axis2).sum(axis=-1)
 
 
 @operation(np.matrix_transpose, lambda r: [Case.of(r(2, 3)), Case.of(r(4, 2, 3))])
-def matrix_transpose(x: Any) -> Tensor:
+def matrix_transpose(x: ArrayLike) -> Tensor:
     """Exchange the last two axes."""
-    return OPS[np.swapaxes](x, -1, -2)  # type: ignore[no-any-return]
+    return op(np.swapaxes)(x, -1, -2)
 
 
 # ---- the same under the names of numpy.linalg, where matrices stand in the last two axes ---------------
 
 
-def _last_diagonal(x: Any, *, offset: int = 0) -> Tensor:
+def _last_diagonal(x: ArrayLike, *, offset: int = 0) -> Tensor:
     """Diagonal of matrices in the last two axes."""
     return diagonal(x, offset=offset, axis1=-2, axis2=-1)
 
 
-def _last_trace(x: Any, *, offset: int = 0) -> Tensor:
+def _last_trace(x: ArrayLike, *, offset: int = 0) -> Tensor:
     """Sum of the diagonal of matrices in the last two axes."""
     return trace(x, offset, -2, -1)
 

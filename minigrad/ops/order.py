@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from ..core.primitive import Case, operation
-from ..core.tensor import OPS, Tensor, as_floating, as_tensor, value_of
+from ..core.primitive import Axis, Case, kept_shape, operation
+from ..core.tensor import ArrayLike, Tensor, as_floating, as_tensor, op, value_of
 
 __all__ = ["median", "partition", "percentile", "quantile", "sort"]
 
@@ -22,20 +23,17 @@ def _sorts(r: Any) -> list[Case]:
 
 
 @operation(np.sort, _sorts)
-def sort(a: Any, axis: int | None = -1, *, stable: bool = True) -> Tensor:
-    """Give the elements in order along `axis` (None: of all); among equals the first stays first."""
+def sort(a: ArrayLike, axis: int | None = -1, *, stable: bool = True) -> Tensor:
+    """Return the elements in order along `axis` (None: of all); among equals the first stays first."""
     t = as_tensor(a)
-    return OPS[np.take_along_axis](t, np.argsort(t.value, axis, kind="stable"), axis)  # type: ignore[no-any-return]
+    return op(np.take_along_axis)(t, np.argsort(t.value, axis, kind="stable"), axis)
 
 
 @operation(np.partition, lambda r: [Case.of(r(5), 2), Case.of(r(2, 4), (0, -2), axis=0)])
-def partition(a: Any, kth: Any, axis: int | None = -1) -> Tensor:
+def partition(a: ArrayLike, kth: int | Sequence[int], axis: int | None = -1) -> Tensor:
     """Put the kth element in its place in order, none greater before it, none smaller after."""
     t = as_tensor(a)
-    return OPS[np.take_along_axis](t, np.argpartition(t.value, kth, axis), axis)  # type: ignore[no-any-return]
-
-
-Axes = int | tuple[int, ...] | None
+    return op(np.take_along_axis)(t, np.argpartition(t.value, kth, axis), axis)
 
 
 @operation(
@@ -45,8 +43,8 @@ Axes = int | tuple[int, ...] | None
         Case.of(r(2, 3, 2), 0.6, axis=(0, -1), keepdims=True), Case.of(r(3, 2).T, 0.5, axis=0),
     ],
 )  # fmt: skip
-def quantile(a: Any, q: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
-    """Give what a share q of the values lies below, linearly between the two neighbours in order.
+def quantile(a: ArrayLike, q: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """Return what a share q of the values lies below, linear between the two neighbours in order.
 
     Of the methods of `numpy.quantile` this is "linear"; q is constant. NaN gives NaN.
     """
@@ -57,7 +55,6 @@ def quantile(a: Any, q: Any, axis: Axes = None, *, keepdims: bool = False) -> Te
         raise ValueError(f"quantile: q is a share from 0 to 1, not {q}")
     axes = normalize_axis_tuple(range(t.ndim) if axis is None else axis, t.ndim)
     rest = tuple([k for k in range(t.ndim) if k not in axes])
-    kept = [1 if k in axes else n for k, n in enumerate(t.shape)]
     count = math.prod([t.shape[k] for k in axes])
     if not count:
         raise ValueError(f"quantile: of no elements, along axis {axis} of shape {t.shape}")
@@ -69,13 +66,13 @@ def quantile(a: Any, q: Any, axis: Axes = None, *, keepdims: bool = False) -> Te
     u, v = below.value, above.value
     far = (u == np.inf) | ((u == -np.inf) & (v < np.inf))  # then on the way is where it starts
     z = below + (np.where(far, 0, above) - np.where(far, 0, below)) * share
-    z = OPS[np.where](np.isnan(ordered.value[-1]), np.nan, z)
-    return z.reshape(q.shape + tuple(kept)) if keepdims else z  # type: ignore[no-any-return]
+    z = op(np.where)(np.isnan(ordered.value[-1]), np.nan, z)
+    return z.reshape(q.shape + kept_shape(t.shape, axes)) if keepdims else z
 
 
 @operation(np.percentile, lambda r: [Case.of(r(5), 30), Case.of(r(2, 3), 70, axis=0)])
-def percentile(a: Any, q: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
-    """Give what q percent of the values lie below: see `quantile`."""
+def percentile(a: ArrayLike, q: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """Return what q percent of the values lie below: see `quantile`."""
     return quantile(
         a, (q if isinstance(q, Tensor) else np.asarray(q)) / 100, axis, keepdims=keepdims
     )
@@ -85,6 +82,6 @@ def percentile(a: Any, q: Any, axis: Axes = None, *, keepdims: bool = False) -> 
     np.median,
     lambda r: [Case.of(r(5)), Case.of(r(2, 4), axis=-1), Case.of(r(2, 3), axis=(0, 1), keepdims=True)],
 )  # fmt: skip
-def median(a: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
+def median(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Middle of the values in order; of an even number, the mean of the two in the middle."""
     return quantile(a, 0.5, axis, keepdims=keepdims)
