@@ -193,7 +193,7 @@ def _parameters(who: str, params: Any) -> list[Tensor]:
                 "write list(dict.fromkeys(params)) to have each once"
             )
         seen[id(p)] = k
-    if not any(p.live for p in given):
+    if not [p for p in given if p.live]:
         warn(
             f"{who}: none of the parameters requires a gradient, so none will move; "
             "write mg.tensor(..., requires_grad=True)"

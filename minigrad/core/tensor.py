@@ -23,7 +23,7 @@ from .tape import Node, Outputs
 
 __all__ = [
     "OPS", "ArrayLike", "Tensor", "apply", "as_floating", "as_tensor", "label", "op", "tensor",
-    "value_of",
+    "value_of", "was_given",
 ]  # fmt: skip
 
 DType = npt.DTypeLike | None
@@ -107,7 +107,7 @@ class Tensor(Node):
     optimisers), its `grad` and its `name`.
     """
 
-    __slots__ = ("__weakref__", "grad", "name")
+    __slots__ = ("__weakref__", "_given", "grad", "name")
     __hash__ = object.__hash__
     __array_priority__ = 1000.0
 
@@ -163,7 +163,7 @@ class Tensor(Node):
             raise TypeError("requires_grad of a result is given by its inputs; use t.detach()")
         if wanted:
             require_real(self.value.dtype)
-        self.live = bool(wanted)
+        self.live, self._given = bool(wanted), True
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -201,7 +201,7 @@ class Tensor(Node):
 
     def detach(self) -> Tensor:
         """Return a constant with the same data."""
-        return Tensor(self.data, False, self.name)
+        return _leaf(self.data, False, self.name, was_given(self))
 
     def holding(self, value: Any) -> Tensor:
         """Return this tensor as it was when it held `value`: itself, unless rebound since."""
@@ -293,7 +293,8 @@ class Tensor(Node):
 
     def __reduce__(self) -> tuple[Any, ...]:
         is_leaf = self.primitive is None
-        return _restored, (self.value, is_leaf and self.live, self.name, self.grad)
+        state = self.value, is_leaf and self.live, self.name, self.grad, was_given(self)
+        return _restored, state
 
     def __getitem__(self, index: Any) -> Tensor:
         return apply(OPS[operator.getitem], (self,), {"index": plain_index(index)})
@@ -417,7 +418,7 @@ def tensor(
         array = array.astype(get_default_dtype())
     if requires_grad:
         require_real(array.dtype)
-    return Tensor(real(array, "a tensor", "holds"), requires_grad, name)
+    return _leaf(real(array, "a tensor", "holds"), requires_grad, name, True)
 
 
 def as_tensor(x: Any) -> Tensor:
@@ -487,10 +488,22 @@ _WAYS_OUT = (
 )
 
 
-def _restored(value: Any, live: bool, name: str | None, grad: Any) -> Tensor:
-    out = Tensor(np.array(value), live, name)
-    out.grad = grad
-    return out
+def was_given(t: Tensor) -> bool:
+    """Whether a tensor was given by `tensor`, not computed; a module counts it as its state."""
+    return hasattr(t, "_given")
+
+
+def _leaf(value: Any, live: bool, name: str | None, given: bool) -> Tensor:
+    t = Tensor(value, live, name)
+    if given:
+        t._given = True
+    return t
+
+
+def _restored(value: Any, live: bool, name: str | None, grad: Any, given: bool) -> Tensor:
+    t = _leaf(np.array(value), live, name, given)
+    t.grad = grad
+    return t
 
 
 def value_of(x: Any) -> Any:

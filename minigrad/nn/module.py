@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from ..core.arguments import shown
 from ..core.context import scope
-from ..core.tensor import Tensor, value_of
+from ..core.dtypes import Array
+from ..core.tensor import ArrayLike, Tensor, was_given
+from .state import fitted
 
 __all__ = ["Module"]
 
@@ -17,9 +17,10 @@ __all__ = ["Module"]
 class Module:
     """Base of all with parameters: assign tensors and modules to attributes, and write `forward`.
 
-    A leaf tensor held by an attribute (or in a list, tuple or dict that one holds) is a parameter
-    if it requires gradients and a buffer otherwise; both are part of the state. Attributes give the
-    names: parameters theirs ("layers[0].weight"), calls the scopes that pictures and reports cite.
+    A tensor that `tensor` made and that an attribute holds (or a list, tuple or dict that one
+    holds) is a parameter if it requires gradients and a buffer otherwise; both are the state. What
+    was computed, recorded or not, is neither. Attributes give the names: parameters theirs
+    ("layers[0].weight"), calls the scopes that pictures and reports cite.
 
     >>> import minigrad as mg
     >>> class Scale(Module):
@@ -68,19 +69,27 @@ class Module:
             stack += reversed(below)
 
     def _named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        seen: set[Tensor] = set()
+        """Every parameter and buffer once, by name; ValueError if two have one name."""
+        names: dict[Tensor, str] = {}
+        tensors: dict[str, Tensor] = {}
         for path, module in self.named_modules():
             for attribute, value in vars(module).items():
                 for name, t in _held(value, attribute):
-                    if isinstance(t, Tensor) and t.primitive is None and t not in seen:
-                        seen.add(t)
-                        yield (f"{path}.{name}" if path else name), t
+                    if isinstance(t, Tensor) and _is_state(t) and t not in names:
+                        names[t] = full = f"{path}.{name}" if path else name
+                        if tensors.setdefault(full, t) is not t:
+                            raise ValueError(
+                                f"{type(self).__name__}: two tensors have the name {full!r}; "
+                                "rename a key or an attribute"
+                            )
+                        yield full, t
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Every parameter once, by name; what optimisers and comparisons take."""
         return ((name, t) for name, t in self._named_tensors() if t.requires_grad)
 
     def parameters(self) -> list[Tensor]:
+        """Every parameter once."""
         return [t for _, t in self.named_parameters()]
 
     def zero_grad(self) -> None:
@@ -97,24 +106,30 @@ class Module:
     def eval(self) -> Module:
         return self.train(False)
 
-    def state_dict(self) -> dict[str, npt.NDArray[Any]]:
+    def state_dict(self) -> dict[str, Array]:
         """Copy every parameter and buffer into a dict of arrays."""
         return {name: t.numpy() for name, t in self._named_tensors()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Copy arrays of these names into the module; nothing changes unless all of them fit."""
-        own = dict(self._named_tensors())
-        problems = [f"missing {name}" for name in own if name not in state]
-        problems += [f"unexpected {name}" for name in state if name not in own]
-        for name, t in own.items():
-            if name in state and np.shape(state[name]) != t.shape:
-                problems.append(f"{name} has shape {np.shape(state[name])}, expected {t.shape}")
-        if problems:
-            raise ValueError(
-                f"the state does not fit this {type(self).__name__}: " + "; ".join(problems)
+    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
+        """Copy arrays of these names into the module.
+
+        ValueError, with nothing changed, unless all of them fit: names, shapes, and real numbers
+        that the dtypes can hold (1e300 is none of float32).
+        """
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"load_state_dict: takes a dict of arrays, not {shown(state)}; write "
+                "minigrad.io.load(net, path) for a file, other.state_dict() for a module"
             )
+        own = dict(self._named_tensors())
+        try:
+            new = fitted(own, state)
+        except ValueError as error:
+            raise ValueError(
+                f"the state does not fit this {type(self).__name__}: {error}"
+            ) from None
         for name, t in own.items():
-            t.data = np.array(value_of(state[name]), dtype=t.dtype)
+            t.data = new[name]
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__}("]
@@ -122,9 +137,14 @@ class Module:
             for path, part in _held(value, name):
                 if isinstance(part, Module):
                     lines.append(f"  {path}: " + repr(part).replace("\n", "\n  "))
-                elif isinstance(part, Tensor) and part.primitive is None:
+                elif isinstance(part, Tensor) and _is_state(part):
                     lines.append(f"  {path}: {part.shape} {part.dtype}")
         return "\n".join([*lines, ")"])
+
+
+def _is_state(t: Tensor) -> bool:
+    """Whether a tensor is a parameter or a buffer, and nothing that was computed."""
+    return t.primitive is None and (t.live or was_given(t))
 
 
 def _held(value: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Modules, recurrent layers against the analytic BPTT, losses; saving and loading."""
+"""Modules, recurrent layers against the analytic BPTT, losses."""
 
 import numpy as np
 import pytest
@@ -172,26 +172,6 @@ def test_a_state_fits_whole_or_not_at_all():
         net.load_state_dict(bad)
     for name, value in net.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
-
-
-def test_saving_and_loading(tmp_path):
-    net, path = Net(), tmp_path / "net.npz"
-    mg.io.save(net, path)
-    other = Net()
-    other.layers[0].weight.data += 1
-    mg.io.load(other, path)
-    for name, value in net.state_dict().items():
-        np.testing.assert_array_equal(other.state_dict()[name], value)
-    assert [p.name for p in tmp_path.iterdir()] == ["net.npz"]
-
-    (tmp_path / "junk.npz").write_bytes(b"not a file of ours")
-    with pytest.raises(ValueError, match=r"junk\.npz is not a whole file"):
-        mg.io.load(net, tmp_path / "junk.npz")
-    (tmp_path / "cut.npz").write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"cut\.npz is not a whole file"):
-        mg.io.load(net, tmp_path / "cut.npz")
-    with pytest.raises(FileNotFoundError):
-        mg.io.load(net, tmp_path / "absent.npz")
 
 
 def test_training_and_evaluation_modes():
