@@ -28,6 +28,8 @@ the part of dh_ that the loss sends directly.
 P. J. Werbos, "Backpropagation through time: what it does and how to do it", 1990.
 """
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np
