@@ -18,6 +18,7 @@ import numpy as np
 
 from .. import viz
 from ..core import tree
+from ..core.context import recording
 from ..core.dtypes import plain
 from ..core.tensor import Tensor
 from ..explain import Case, Divergence, Explanations
@@ -236,7 +237,7 @@ def compare_backward(
             name: Tensor(cast(x), True, name) if x.dtype.kind == "f" else x
             for name, x in arrays.items()
         }
-        with located():
+        with located(), recording():
             loss = forward(leaves)
         if not isinstance(loss, Tensor) or not loss.live:
             raise ValueError(

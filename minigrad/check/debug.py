@@ -134,7 +134,7 @@ class located(observed):
         return (
             super()._changed(now)
             if now.observer is None
-            else Context(now.recording, now.scope, now.observer, now)
+            else Context(now.recording, now.scope, now.transform, now.observer, now)
         )
 
 

@@ -77,16 +77,18 @@ class Observer:
 class Context:
     """The state that an operation reads, and the one around it."""
 
-    __slots__ = ("observer", "outer", "recording", "scope")
+    __slots__ = ("observer", "outer", "recording", "scope", "transform")
 
     def __init__(
         self,
         recording: bool,
         scope: Scope | None,
+        transform: bool = False,
         observer: Observer | None = None,
         outer: Context | None = None,
     ) -> None:
         self.recording, self.scope, self.observer, self.outer = recording, scope, observer, outer
+        self.transform = transform  # whether a transform runs the function that we are in
 
 
 _everywhere = Context(True, None)
@@ -118,7 +120,7 @@ class no_grad(_Within):
     """Compute without recording: `with mg.no_grad(): ...`, or as a decorator."""
 
     def _changed(self, now: Context) -> Context:
-        return Context(False, now.scope, now.observer, now)
+        return Context(False, now.scope, now.transform, now.observer, now)
 
 
 class recording(_Within):
@@ -131,7 +133,7 @@ class recording(_Within):
         self._at = at
 
     def _changed(self, now: Context) -> Context:
-        return Context(True, self._at[0] if self._at else now.scope, now.observer, now)
+        return Context(True, self._at[0] if self._at else now.scope, True, now.observer, now)
 
 
 class scope(_Within):
@@ -146,7 +148,7 @@ class scope(_Within):
 
     def _changed(self, now: Context) -> Context:
         inner = Scope(now.scope, self._label, self._index, self._owner)
-        return Context(now.recording, inner, now.observer, now)
+        return Context(now.recording, inner, now.transform, now.observer, now)
 
 
 class observed(_Within):
@@ -156,7 +158,7 @@ class observed(_Within):
         self._observer = observer
 
     def _changed(self, now: Context) -> Context:
-        return Context(now.recording, now.scope, self._observer, now)
+        return Context(now.recording, now.scope, now.transform, self._observer, now)
 
     def __enter__(self) -> None:
         super().__enter__()

@@ -1,26 +1,65 @@
-"""How errors are worded: NumPy's own, with the operation and what it was given."""
+"""How errors and warnings are worded: what happened, in which line of the user's, what to write."""
 
 from __future__ import annotations
 
+import linecache
 import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["explained", "reworded", "warn"]
+__all__ = ["NUMPY", "Call", "GraphWarning", "called", "explained", "reworded", "warn"]
 
+NUMPY = os.path.dirname(np.__file__) + os.sep
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_LIBRARIES = (os.path.dirname(NUMPY[:-1]) + os.sep, os.path.dirname(os.__file__) + os.sep)
 
 
-def warn(text: str) -> None:
-    """Warn at the user's line, which Python's own filter then does once."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_code.co_filename.startswith(_OURS) and frame.f_back is not None:
+class GraphWarning(UserWarning):
+    """What is allowed, but seldom meant: a gradient is lost, or computed again and again."""
+
+
+class Call(NamedTuple):
+    """Where the user's program called minigrad, be it through NumPy or another library.
+
+    `function` is the function of NumPy's, written in Python, that is on the way, if there is one,
+    and `level` the number of frames from the one that asked, counted as `warnings.warn` does.
+    """
+
+    file: str
+    line: int
+    function: str
+    level: int
+
+    def __str__(self) -> str:
+        text = linecache.getline(self.file, self.line).strip()
+        return f"{self.file}, line {self.line}" + (f": {text}" if text else "")
+
+
+def called() -> Call:
+    """Find the line of the user's that is running: in no library, if there is such a line."""
+    function, found = "", None
+    frame: Any = sys._getframe()
+    level = 0
+    while frame.f_back is not None:
         frame, level = frame.f_back, level + 1
-    warnings.warn(text, UserWarning, stacklevel=level)
+        file = frame.f_code.co_filename
+        if file.startswith(NUMPY):
+            function = frame.f_code.co_qualname.partition(".")[0]
+        elif not file.startswith(_OURS):
+            call = Call(file, frame.f_lineno, function, level)
+            found = found or call
+            if not file.startswith(_LIBRARIES):
+                return call
+    return found or Call(frame.f_code.co_filename, frame.f_lineno, function, level)
+
+
+def warn(text: str, kind: type[Warning] = UserWarning) -> None:
+    """Warn at the user's line, which Python's own filter then does once."""
+    warnings.warn(text, kind, stacklevel=called().level)
 
 
 def explained(

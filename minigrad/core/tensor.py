@@ -15,10 +15,11 @@ from weakref import WeakValueDictionary
 import numpy as np
 import numpy.typing as npt
 
-from . import tape
+from . import leaving, tape
 from .context import current, watching
 from .dtypes import Array, get_default_dtype, plain, real, require_plain, require_real
 from .errors import explained
+from .leaving import described
 from .tape import Node, Outputs
 
 __all__ = [
@@ -141,13 +142,13 @@ class Tensor(Node):
     def data(self, value: Any) -> None:
         if self.primitive is not None:
             raise TypeError(
-                f"cannot set the data of {_described(self)}, which is the result of "
+                f"cannot set the data of {described(self)}, which is the result of "
                 f"{self.primitive.name}; only the data of a leaf can be replaced"
             )
         new = plain(value_of(value), "a tensor", "holds")
         if new.shape != self.value.shape:
             raise ValueError(
-                f"cannot set the data of {_described(self)}: its shape is {self.value.shape}, "
+                f"cannot set the data of {described(self)}: its shape is {self.value.shape}, "
                 f"the new data has shape {new.shape}"
             )
         self.value = new.astype(self.value.dtype, copy=False)
@@ -232,7 +233,7 @@ class Tensor(Node):
         """
         if not self.live:
             raise RuntimeError(
-                f"backward() on {_described(self)}, which has no graph: nothing it was computed "
+                f"backward() on {described(self)}, which has no graph: nothing it was computed "
                 "from requires gradients. Create an input with mg.tensor(..., requires_grad=True), "
                 "and compute outside mg.no_grad()"
             )
@@ -246,7 +247,7 @@ class Tensor(Node):
     def retain_grad(self) -> None:
         """Have `backward` fill the `.grad` of this result too, as it does that of leaves."""
         if not self.live:
-            raise RuntimeError(f"retain_grad() on {_described(self)}: no gradient flows there")
+            raise RuntimeError(f"retain_grad() on {described(self)}: no gradient flows there")
         _retained[self.index] = self
 
     # ---- Python's protocols ------------------------------------------------------------------
@@ -277,10 +278,10 @@ class Tensor(Node):
         return bool(self.value.item())
 
     def __float__(self) -> float:
-        return float(self.value.item())
+        return float(leaving.number(self))
 
     def __int__(self) -> int:
-        return int(self.value.item())
+        return int(leaving.number(self))
 
     def __index__(self) -> int:
         return operator.index(self.value.item())
@@ -308,6 +309,8 @@ class Tensor(Node):
     # ---- NumPy's protocols -------------------------------------------------------------------
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if self.live:
+            raise leaving.must_stay(self)
         if copy is False:
             if dtype is not None and np.dtype(dtype) != self.dtype:
                 raise ValueError(f"a {dtype} array of a {self.dtype} tensor needs a copy")
@@ -316,9 +319,7 @@ class Tensor(Node):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method != "__call__":
-            raise TypeError(
-                f"np.{ufunc.__name__}.{method} has no derivative in minigrad; {_WAYS_OUT}"
-            )
+            raise leaving.no_derivative(ufunc, f".{method}")
         return _operation(ufunc)(*inputs, **kwargs)
 
     def __array_function__(
@@ -483,11 +484,6 @@ def _taken_apart(t: Tensor, values: tuple[Any, ...]) -> Any:
     return values._make(tensors) if hasattr(values, "_make") else tuple(tensors)
 
 
-_WAYS_OUT = (
-    "define it as a primitive (see mg.define), or take the array out of the graph with .data"
-)
-
-
 def was_given(t: Tensor) -> bool:
     """Whether a tensor was given by `tensor`, not computed; a module counts it as its state."""
     return hasattr(t, "_given")
@@ -544,8 +540,7 @@ def _operation(function: Any) -> Callable[..., Any]:
     try:
         return OPS[function]
     except (KeyError, TypeError):
-        name = f"{getattr(function, '__module__', None) or 'numpy'}.{function.__name__}"
-        raise TypeError(f"{name} has no derivative in minigrad; {_WAYS_OUT}") from None
+        raise leaving.no_derivative(function) from None
 
 
 def _constant(x: Any, who: str, verb: str) -> npt.NDArray[Any]:
@@ -558,7 +553,3 @@ def _holds_numpy(data: Any) -> bool:
     if isinstance(data, (list, tuple)):
         return any(map(_holds_numpy, data))
     return isinstance(data, (np.ndarray, np.generic, Tensor))
-
-
-def _described(t: Tensor) -> str:
-    return f"tensor {t.name!r}" if t.name else f"a tensor of shape {t.shape}"

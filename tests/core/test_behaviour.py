@@ -204,12 +204,22 @@ def test_an_array_times_a_tensor_is_a_tensor():
         assert z.tolist() == exact.tolist()
 
 
-def test_an_array_of_a_tensor_is_a_copy_of_its_data():
-    t = leaf([1, 2])
+def test_an_array_of_a_constant_is_a_copy_of_its_data():
+    t = mg.tensor([1.0, 2.0])
     for a in (np.array(t * 1), np.array(t), np.asarray(t)):
         assert type(a) is np.ndarray
         a[0] = 9
     assert t.tolist() == [1, 2]
+
+
+def test_no_array_of_a_live_tensor():
+    t = leaf([1, 2])
+    for call in (np.array, np.asarray, lambda t: np.array([t, t]), lambda t: np.mean([t[0], t[1]])):
+        for live in (t, t * 1):
+            with pytest.raises(TypeError, match="would become an array"):
+                call(live)
+            with mg.no_grad(), pytest.raises(TypeError, match="would become an array"):
+                call(t)
 
 
 def test_truth_is_of_one_element():

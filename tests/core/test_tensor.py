@@ -277,8 +277,8 @@ def test_numbers_sequences_and_text():
     t = leaf([[1.0, 2.0], [3.0, 4.0]])
     assert len(t) == 2
     assert [row.data.tolist() for row in t] == [[1, 2], [3, 4]]
-    assert float(t[0, 1]) == 2.0
-    assert int(t[1, 1]) == 4
+    assert float(t[0, 1].detach()) == 2.0
+    assert int(t[1, 1].detach()) == 4
     assert f"{t[0, 0]:.2f}" == "1.00"
     assert [10, 20, 30][mg.tensor(1)] == 20
     assert repr(mg.tensor(1.5, name="w")) == "tensor(1.5, name='w')"
@@ -369,9 +369,8 @@ def test_remainder_and_floor_division():
 
 
 def test_arrays_from_tensors():
-    t = leaf([1.0, 2.0])
+    t = mg.tensor(np.array([1.0, 2.0]))
     assert np.shares_memory(np.array(t, copy=False), t.data)
-    assert not np.array(t * 2, copy=False).flags.writeable
     with pytest.raises(ValueError, match="needs a copy"):
         np.array(t, dtype=int, copy=False)
     a = np.array(t)
@@ -452,8 +451,8 @@ def test_what_is_not_supported_says_so():
     t = leaf([[2.0, 1.0], [1.0, 2.0]])
     with pytest.raises(TypeError, match=r"numpy\.i0.*primitive.*\.data"):
         np.i0(t)
-    with pytest.raises(TypeError, match=r"np\.add\.reduce"):
-        np.add.reduce(t)
+    with pytest.raises(TypeError, match=r"numpy\.subtract\.reduce has no derivative"):
+        np.subtract.reduce(t)
     with pytest.raises(TypeError, match="no argument 'out'"):
         np.add(t, t, out=np.ones((2, 2)))
     with pytest.raises(TypeError, match="no argument 'dtype'"):

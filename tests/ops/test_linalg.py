@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minigrad as mg
+from minigrad.core.tensor import value_of
 from minigrad.testing import check_grads
 
 rng = np.random.default_rng(0)
@@ -21,7 +22,7 @@ def symmetric(n):
 
 
 def same(a, b, tolerance=1e-12):
-    np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(value_of(a), value_of(b), rtol=tolerance, atol=tolerance)
 
 
 # ---- einsum --------------------------------------------------------------------------------------

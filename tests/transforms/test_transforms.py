@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.core.tensor import value_of
 from minigrad.testing import check_grads, numerical_grad
 
 X = np.array([0.7, -0.4, 1.3])
 
 
 def close(a, b, rtol=1e-12):
-    np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=rtol, atol=1e-14)
+    np.testing.assert_allclose(value_of(a), value_of(b), rtol=rtol, atol=1e-14)
 
 
 def f(x):

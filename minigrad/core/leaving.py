@@ -1,0 +1,135 @@
+"""How a tensor leaves the graph: where it is said, never silently.
+
+`.data`, `.numpy()`, `.item()`, `.tolist()`, `.detach()`, printing, formatting, comparing and `bool`
+say so. Whatever else would make numbers of a live tensor comes here, for no gradient flows back
+from them: `mg.grad` of `np.mean([a, b])` would be zero, and an optimiser content where it started.
+
+    an array     np.array(t), np.mean([t, u]), out[i] = t, array.dot(t)     TypeError
+    a number     float(t), int(t), math.exp(t), in a transform              TypeError
+                 the same elsewhere, as in a training loop                  GraphWarning
+                 the same under `no_grad`, where it is deliberate           as without a graph
+
+A constant tensor may become either. What NumPy itself hands to us is differentiated.
+"""
+
+from __future__ import annotations
+
+import dis
+import sys
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from .context import current
+from .errors import NUMPY, GraphWarning, called, warn
+from .tape import Node
+
+__all__ = ["INSTEAD", "described", "must_stay", "no_derivative", "number"]
+
+INSTEAD = {
+    name: remedy
+    for remedy, names in {
+        "tensors are immutable: `x.at[i].set(v)`":
+            "copyto fill_diagonal place put put_along_axis putmask",
+        "`np.broadcast_to(t, shape)`": "full",
+        "the function on the whole tensor, or `np.stack` of its results": "vectorize",
+        "`np.lib.stride_tricks.sliding_window_view`, or indices": "as_strided",
+        "call it on slices, and `np.stack` the results": "apply_along_axis",
+        "the function with `axis=`": "apply_over_axes",
+        "`np.where` or `np.select`": "choose piecewise",
+        "`np.concatenate`": "block insert",
+        "`np.diff`": "ediff1d",
+        "a slice": "trim_zeros",
+        "arrays as indices": "ix_ ravel_multi_index",
+        "`np.argsort`": "lexsort",
+        "`np.sort`": "sort_complex",
+        "`t[i]` with `_, i = np.unique(t.data, return_index=True)`": """
+            intersect1d setdiff1d setxor1d union1d unique unique_all unique_counts unique_inverse
+            unique_values""",
+        "`t[~np.isnan(t)]`": "nanmedian nanpercentile nanquantile",
+        "`np.mean` and `@`": "corrcoef cov",
+        "`x.at[i].add(v)`": "bincount histogram histogram2d histogram_bin_edges histogramdd",
+        "Horner's rule, or `x[:, None] ** np.arange(n)`": """
+            poly polyadd polyder polydiv polyfit polyint polymul polysub polyval roots vander""",
+        "`base ** np.linspace(start, stop)`": "geomspace logspace",
+        "`np.remainder` and `np.floor_divide`": "divmod",
+        "`np.fmod(x, 1)` and `np.trunc(x)`": "modf",
+        "`np.ldexp`": "frexp",
+        "a primitive of your own, with `mg.define`": "i0 unwrap",
+    }.items()
+    for name in names.split()
+}  # fmt: skip
+"""What to write instead of a function of NumPy's that takes no live tensor."""
+
+
+def described(t: Any) -> str:
+    """Name a tensor, by its shape if it has no name."""
+    return f"tensor {t.name!r}" if t.name else f"a tensor of shape {t.shape}"
+
+
+def no_derivative(function: Any, method: str = "") -> TypeError:
+    """Return the error that minigrad has no such operation, with what to write instead."""
+    name = function.__name__ + method
+    module = getattr(function, "__module__", None)
+    if module is None and getattr(np, function.__name__, None) is function:  # a ufunc
+        module = "numpy"
+    name = f"{module}.{name}" if module else name
+    instead = INSTEAD.get(name.removeprefix("numpy."))
+    ways = [f"write {_plain(instead)}"] if instead else []
+    ways += ["define it as a primitive (see mg.define)"]
+    return TypeError(
+        f"{name} has no derivative in minigrad; {', '.join(ways)}, or take the array out of the "
+        "graph with .data"
+    )
+
+
+def must_stay(t: Node) -> TypeError:
+    """Return the error that a live tensor may not become an array, with the user's line."""
+    call = called()
+    instead = INSTEAD.get(call.function)
+    ways = (
+        f"instead of np.{call.function} write {_plain(instead)}"
+        if instead
+        else "write np.stack(list) for a list of tensors, out = mg.tensor(out).at[i].set(t) for "
+        "out[i] = t, array @ t for array.dot(t)"
+    )
+    return TypeError(
+        f"{described(t)}, through which gradients flow, would become an array, through which none "
+        f"do\n    {call}\n{ways}; t.data is its array where no gradient is meant to flow"
+    )
+
+
+def number(t: Node) -> Any:
+    """Return the one number of a tensor, for Python: see above for what a live one may become."""
+    if t.live:
+        frame = sys._getframe(2)
+        how = _instruction(frame)
+        if how == "STORE_SUBSCR" or frame.f_code.co_filename.startswith(NUMPY):
+            raise must_stay(t)
+        context = current()
+        if context.recording and how != "BINARY_OP":  # that is "%.3f" % t
+            text = (
+                f"{described(t)}, through which gradients flow, becomes a number, through which "
+                "none do; "
+            )
+            if context.transform:
+                raise TypeError(
+                    f"{text}write np.exp(t) for math.exp(t), and t.item() where no gradient is "
+                    f"meant to flow\n    {called()}"
+                )
+            text += "write t.item() if that is meant, or np.exp(t) for math.exp(t)"
+            warn(text, GraphWarning)
+    return t.value.item()
+
+
+def _instruction(frame: FrameType) -> str:
+    """Name the instruction that a frame is at; behind a call that Python made faster are caches."""
+    code, k = frame.f_code.co_code, frame.f_lasti
+    while k > 0 and code[k] == dis.opmap["CACHE"]:
+        k -= 2
+    return dis.opname[code[k]]
+
+
+def _plain(text: str) -> str:
+    return text.replace("`", "")  # quotes of COVERAGE.md
