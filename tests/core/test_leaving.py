@@ -1,0 +1,243 @@
+"""Nothing leaves the graph silently: what makes arrays and numbers of a live tensor, and where."""
+
+import array
+import ctypes
+import math
+import re
+import statistics
+import struct
+import warnings
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.core.errors import GraphWarning
+
+X = np.array([0.5, 2.0])
+
+
+def leaf(x=X, **more):
+    return mg.tensor(np.array(x, dtype=np.float64), requires_grad=True, **more)
+
+
+def told(error):
+    """The texts of an error and of those that it came from."""
+    return f"{error}\n" + (told(error.__cause__) if error.__cause__ else "")
+
+
+def into(write):
+    """A function that writes the element(s) of a tensor into an array, and sums the squares up."""
+
+    def written(x):
+        out = np.zeros(2)
+        write(out, x)
+        return (out**2).sum() + x.sum()
+
+    return written
+
+
+ARRAYS = {
+    "array": lambda x: np.array(x),
+    "a list": lambda x: np.array([x[0], 1.0]).sum(),
+    "nested": lambda x: np.array([[x, x], [x, x]]).sum(),
+    "of objects": lambda x: np.array([x[0], x[1]], dtype=object).sum(),
+    "asarray": lambda x: np.asarray(x, dtype=np.float32).sum(),
+    "a scalar type": lambda x: np.float64(x[0]),
+    "mean": lambda x: np.mean([x[0] ** 2, x[1]]),
+    "stack of a nested list": lambda x: np.stack([[x[0], x[1]]]).sum(),
+    "exp of a list": lambda x: np.exp([x[0], x[1]]).sum(),
+    "mg.exp of a nested list": lambda x: mg.exp([[x[0], x[1]]]).sum(),
+    "mg.tensor of a list": lambda x: mg.tensor([x[0], x[1]]).sum(),
+    "dot": lambda x: np.eye(2).dot(x).sum(),
+    "full": lambda x: np.full(3, x[0]).sum(),
+    "pad": lambda x: np.pad(np.ones(2), 1, constant_values=x[0]).sum(),
+    "vectorize": lambda x: np.vectorize(lambda v: v * v)(x).sum(),
+    "as_strided": lambda x: np.lib.stride_tricks.as_strided(x, (2, 2), (8, 0)).sum(),
+    "random": lambda x: np.random.default_rng(0).normal(x[0], x[1]),
+    "masked": lambda x: np.ma.masked_array(x, [True, False]).sum(),
+    "arange": lambda x: np.arange(0, x[1]).sum(),
+    "an index": lambda x: np.ones(3)[x[0]],
+    "initial": lambda x: np.sum(np.ones(3), initial=x[0]),
+    "interp": lambda x: np.interp([-1.0], [0.0, 1.0], [0.0, 1.0], left=x[0]).sum(),
+}
+WRITES = {
+    "an element": """
+def f(x):
+    out = np.zeros(2)
+    out[0] = x[0]
+    return out.sum()""",
+    "the same, added": """
+def f(x):
+    out = np.zeros(2)
+    out[0] += x[0]
+    return out.sum()""",
+    "a slice": """
+def f(x):
+    out = np.zeros((2, 2))
+    out[:, 1] = x
+    return out.sum()""",
+    "the diagonal": """
+def f(x):
+    out = np.zeros((2, 2))
+    np.fill_diagonal(out, x)
+    return out.sum()""",
+    "an array of Python's": """
+def f(x):
+    out = array.array("d", [0.0])
+    out[0] = x[0]
+    return out[0]""",
+}
+NUMBERS = {
+    "float": lambda x: float(x[0]) * x,
+    "int": lambda x: int(x[1]) * x,
+    "complex": lambda x: abs(complex(x[0])),
+    "math": lambda x: math.exp(x[0]) * x[1],
+    "floor": lambda x: math.floor(x[0]),
+    "several": lambda x: math.hypot(*x),
+    "fsum": lambda x: math.fsum(x),
+    "fmean": lambda x: statistics.fmean(x),
+    "array.array": lambda x: array.array("d", x)[0],
+    "ctypes": lambda x: ctypes.c_double(x[0]).value,
+    "__setitem__": into(lambda out, x: out.__setitem__(0, x[0])),
+    "fill": into(lambda out, x: out.fill(x[0])),
+    "fromiter": lambda x: np.fromiter((v * v for v in x), float).sum(),
+}
+SAID = {
+    "data": lambda x: x.data.sum(),
+    "numpy": lambda x: x.numpy().sum(),
+    "item": lambda x: x[0].item(),
+    "tolist": lambda x: sum(x.tolist()),
+    "detach": lambda x: float(x[0].detach()),
+    "format": lambda x: len(f"{x[0]:.2f} {x} {x!r}"),
+    "old format": lambda x: len("%.2f %d %s" % (x[0], x[1], x)),  # noqa: UP031
+    "str.format": lambda x: len("{:.3g}".format(x[0])),  # noqa: UP032
+    "truth": lambda x: 1.0 if x[0] else 2.0,
+    "comparison": lambda x: (x > 1).sum() + (x[0] == x[1]) + (0.5 in x),
+    "argmax": lambda x: np.argmax(x),
+    "max": lambda x: max(x) > 1,
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_no_array(name):
+    """Neither in a transform nor elsewhere."""
+    f = ARRAYS[name]
+    for run in (mg.grad(f), lambda x: f(leaf(x))):
+        with pytest.raises((TypeError, ValueError)) as error:
+            run(X)
+        assert "would become an array" in told(error.value) or "list of tensors" in told(
+            error.value
+        )
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_no_element_of_an_array(name):
+    names = {"np": np, "array": array}
+    exec(compile(WRITES[name], "their.py", "exec"), names)
+    for run in (mg.grad(names["f"]), lambda x: names["f"](leaf(x))):
+        with pytest.raises((TypeError, ValueError)) as error:
+            run(X)
+        assert "their.py, line " in told(error.value)
+        assert "t.data" in told(error.value)
+
+
+TRANSFORMS = {
+    "grad": lambda f: mg.grad(f)(X),
+    "vjp": lambda f: mg.vjp(f, X),
+    "jvp": lambda f: mg.jvp(f, (X,), (X,)),
+    "jacobian": lambda f: mg.jacobian(f)(X),
+    "hessian": lambda f: mg.hessian(f)(X),
+    "without recording": lambda f: mg.no_grad()(mg.grad(f))(X),
+    "captured": lambda f: mg.grad(lambda y: f(leaf()) * y)(2.0),
+    "checkpoint": lambda f: mg.checkpoint(f)(leaf()),
+    "scan": lambda f: mg.scan(lambda h, x: (h + f(x), None), 0.0, leaf([X, X]), checkpoint=1),
+    "compare_backward": lambda f: mg.compare_backward(lambda p: f(p["x"]), lambda p: p, {"x": X}),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+def test_no_number_inside_a_transform(name, transform):
+    with pytest.raises((TypeError, ValueError)) as error:
+        transform(NUMBERS[name])
+    assert "becomes a number" in told(error.value)
+    assert "t.item()" in told(error.value)
+    assert f"{__file__}, line " in told(error.value)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_elsewhere_is_worth_a_warning(name):
+    """At the user's line, also where a library makes the number."""
+    f, t = NUMBERS[name], leaf()
+    with pytest.warns(GraphWarning, match="becomes a number") as caught:
+        f(t)
+    assert {w.filename for w in caught} == {__file__}
+    with mg.no_grad():  # deliberate
+        f(t)
+    f(t.detach())
+
+
+def test_the_warning_comes_once_a_line():
+    t = leaf()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            float(t[0])
+            float(t[1])
+    assert len(caught) == 2
+
+
+def test_no_number_inside_a_transform_without_recording_is_deliberate():
+    def f(x):
+        with mg.no_grad():
+            seen.append(float(x[0]))
+        return x.sum()
+
+    seen = []
+    assert mg.grad(f)(X).tolist() == [1, 1]
+    assert seen == [0.5]
+
+
+@pytest.mark.parametrize("f", SAID.values(), ids=SAID)
+def test_what_says_so_is_silent(f):
+    """In a transform and elsewhere; with the gradient 0 that was asked for."""
+    f(leaf())
+    assert mg.grad(lambda x: f(x) + 0 * x.sum())(X).tolist() == [0, 0]
+
+
+def test_a_constant_becomes_what_is_wanted():
+    t = mg.tensor(X)
+    assert np.array([t, t]).tolist() == [[0.5, 2], [0.5, 2]]
+    assert np.mean([t[0], t[1]]) == 1.25
+    assert float(t[0]) == math.sqrt(t[0] ** 2) == struct.unpack("d", struct.pack("d", t[0]))[0]
+    out = np.zeros(2)
+    out[0], out[1:] = t[0], t[1]
+    assert out.tolist() == [0.5, 2]
+
+
+def test_what_python_makes_of_numbers_is_differentiated():
+    for f, slope in (
+        (lambda x: sum([v * v for v in x]), [1, 4]),
+        (lambda x: math.prod([x[0], x[1], x[1]]), [4, 2]),
+        (lambda x: max(x) + min(x), [1, 1]),
+        (lambda x: sorted([x[1], x[0]])[0] * 3, [3, 0]),
+        (lambda x: statistics.median([x[0], x[1]]), [0.5, 0.5]),
+        (lambda x: np.fromiter([x[0], x[1]], object).sum(), [1, 1]),
+    ):
+        assert mg.grad(f)(X).tolist() == slope
+
+
+def test_the_error_says_what_to_write_instead_of_numpys_function():
+    t = leaf()
+    for call, instead in (
+        (lambda: np.full(2, t[0]), r"instead of np\.full write np\.broadcast_to\(t, shape\)"),
+        (lambda: np.fill_diagonal(np.eye(2), t), r"instead of np\.fill_diagonal write .*x\.at"),
+        (lambda: np.vectorize(abs)(t), r"instead of np\.vectorize write the function on"),
+        (lambda: np.histogram(t), r"^numpy\.histogram has no derivative.*; write x\.at\[i\]\.add"),
+        (lambda: np.frompyfunc(abs, 1, 1)(t), r"^abs \(vectorized\) has no derivative.*mg\.define"),
+        (lambda: np.array(leaf(name="w")), r"^tensor 'w', through which"),
+    ):
+        with pytest.raises(TypeError, match=instead) as error:
+            call()
+        assert len(str(error.value)) < 600
