@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from .core.context import no_grad as no_grad
 from .core.context import scope as scope
 from .core.dtypes import set_default_dtype as set_default_dtype
-from .core.late import found as _found
 from .core.errors import GraphWarning as GraphWarning
+from .core.late import found as _found
 from .core.primitive import define as define
 from .core.tensor import Tensor as Tensor
 from .core.tensor import label as label

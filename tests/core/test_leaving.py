@@ -4,6 +4,7 @@ import array
 import ctypes
 import math
 import re
+import re
 import statistics
 import struct
 import warnings
@@ -126,9 +127,7 @@ def test_no_array(name):
     for run in (mg.grad(f), lambda x: f(leaf(x))):
         with pytest.raises((TypeError, ValueError)) as error:
             run(X)
-        assert "would become an array" in told(error.value) or "list of tensors" in told(
-            error.value
-        )
+        assert re.search("would become an array|no list of tensors", told(error.value))
 
 
 @pytest.mark.parametrize("name", WRITES)
