@@ -4,7 +4,6 @@ import array
 import ctypes
 import math
 import re
-import re
 import statistics
 import struct
 import warnings
