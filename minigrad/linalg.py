@@ -7,7 +7,7 @@ Each is stated on a page of `minigrad.ops`; this is only where they are found to
 
 import numpy as np
 
-from .core.tensor import OPS
+from .core.tensor import op
 from .ops.decompose import *
 from .ops.einsum import vecdot as vecdot
 from .ops.linalg import cross as cross
@@ -18,4 +18,4 @@ from .ops.linalg import tensordot as tensordot
 from .ops.norm import *
 from .ops.solve import *
 
-diagonal, trace = OPS[np.linalg.diagonal], OPS[np.linalg.trace]
+diagonal, trace = op(np.linalg.diagonal), op(np.linalg.trace)

@@ -82,7 +82,7 @@ class Case(NamedTuple):
 
     @classmethod
     def each(cls, *options: dict[str, Any], shape: tuple[int, ...] = (2, 3)) -> Samples:
-        """Make the samples of one random array, with each of these options."""
+        """Return the samples of one random array, with each of these options."""
         return lambda r: [cls.of(r(*shape), **option) for option in options]
 
 
@@ -199,7 +199,7 @@ class Joint:
 
 
 def each(rule: Callable[..., Any]) -> Callable[..., list[Any]]:
-    """Make one pull for any number of inputs of `rule(k, g, z, *xs)`, the k-th input's."""
+    """Return one pull for any number of inputs from `rule(k, g, z, *xs)`, that of the k-th."""
 
     def pull(wanted: Sequence[bool], *args: Any, **params: Any) -> list[Any]:
         return [rule(k, *args, **params) if yes else None for k, yes in enumerate(wanted)]

@@ -27,7 +27,7 @@ def _vector_norm(x: Array, *, axis: Axis = None, keepdims: bool = False, ord: fl
     return np.linalg.vector_norm(x, axis=axis, keepdims=keepdims, ord=ord)  # type: ignore[arg-type]
 
 
-def _slope(z: Any, x: Any, axis: Axis, ord: float = 2) -> Any:
+def _norm_slope(z: Any, x: Any, axis: Axis, ord: float = 2) -> Any:
     """Return the derivative by each element, sign(x) (|x| / z)^(ord - 1)."""
     if math.isinf(ord):  # elements that attain it share the gradient
         hit = abs(x) == z
@@ -42,7 +42,7 @@ def _slope(z: Any, x: Any, axis: Axis, ord: float = 2) -> Any:
 
 vector_norm = reduction(
     _vector_norm,
-    _slope,
+    _norm_slope,
     key=np.linalg.vector_norm,
     samples=lambda r: [
         Case.of(r(3)),

@@ -223,7 +223,7 @@ def average(
     return (a * w).sum(axis=axis, keepdims=keepdims) / total
 
 
-def _gaps(r: Any) -> list[Case]:
+def _nan_samples(r: Any) -> list[Case]:
     """Samples with NaN among the numbers."""
     x = r(2, 3)
     x[0, 1] = np.nan
@@ -244,7 +244,7 @@ def _without_nan(function: Any, base: Any, fill: float) -> Callable[..., Tensor]
         return z
 
     doc = f"As numpy.{function.__name__}: NaN is left out, with gradient 0."
-    return operation(function, _gaps, doc)(without_nan)
+    return operation(function, _nan_samples, doc)(without_nan)
 
 
 nansum, nanprod = _without_nan(np.nansum, np.sum, 0), _without_nan(np.nanprod, np.prod, 1)
@@ -258,14 +258,14 @@ def _count_numbers(t: Tensor, axis: Axis, keepdims: bool) -> Array:
     return count
 
 
-@operation(np.nanmean, _gaps)
+@operation(np.nanmean, _nan_samples)
 def nanmean(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Mean of what is not NaN."""
     t = as_floating(a)
     return nansum(t, axis, keepdims=keepdims) / _count_numbers(t, axis, keepdims)
 
 
-@operation(np.nanvar, _gaps)
+@operation(np.nanvar, _nan_samples)
 def nanvar(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
     """Variance of what is not NaN."""
     t = as_floating(a)
@@ -277,7 +277,7 @@ def nanvar(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = Fa
     return total / np.where(free > 0, free, np.nan)
 
 
-@operation(np.nanstd, _gaps)
+@operation(np.nanstd, _nan_samples)
 def nanstd(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
     """Deviation of what is not NaN; its gradient is 0 where nothing deviates."""
     v = nanvar(a, axis, ddof, keepdims)

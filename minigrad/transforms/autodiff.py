@@ -30,7 +30,7 @@ import numpy as np
 from ..core import tape, tree
 from ..core.context import current, recording
 from ..core.dtypes import plain
-from ..core.tensor import OPS, Tensor, apply, cotangent_for, tensor, value_of
+from ..core.tensor import OPS, Tensor, apply, cotangent_for, op, tensor, value_of
 
 __all__ = [
     "elementwise_grad",
@@ -246,7 +246,7 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
             if not rows:
                 out, x = (t, s) if forward else (s, t)
                 return tensor(np.zeros(out.shape + x.shape, t.dtype))
-            stacked: Tensor = OPS[np.stack](rows, axis=-1 if forward else 0)
+            stacked = op(np.stack)(rows, axis=-1 if forward else 0)
             return stacked.reshape(t.shape + s.shape if forward else s.shape + t.shape)
 
         blocks = [

@@ -28,7 +28,7 @@ from ..core.context import current, recording, scope
 from ..core.dtypes import plain
 from ..core.primitive import Joint
 from ..core.tape import Node, Outputs
-from ..core.tensor import OPS, Tensor, apply, value_of
+from ..core.tensor import Tensor, apply, op, value_of
 from .autodiff import fresh
 
 __all__ = ["checkpoint", "scan"]
@@ -72,7 +72,7 @@ def scan(f: Function, carry: Any, xs: Any, *, checkpoint: int | bool = False) ->
             row, now = tree.flatten(y)
             told = _alike(told or now, now, "y", "at first")
             rows.append(row)
-        ys = [OPS[np.stack](column) for column in zip(*rows, strict=True)]
+        ys = [op(np.stack)(column) for column in zip(*rows, strict=True)]
         return carry, tree.unflatten(told or tree.EMPTY, ys)
 
     if not checkpoint:
@@ -82,7 +82,7 @@ def scan(f: Function, carry: Any, xs: Any, *, checkpoint: int | bool = False) ->
         carry, ys = segment(carry, [x[start : start + k] for x in leaves], start)
         chunks.append(ys)
     columns = zip(*[tree.flatten(ys)[0] for ys in chunks], strict=True)
-    joined = [OPS[np.concatenate](column) for column in columns]
+    joined = [op(np.concatenate)(column) for column in columns]
     return carry, tree.unflatten(tree.flatten(chunks[0])[1], joined)
 
 
