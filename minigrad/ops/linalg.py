@@ -350,21 +350,21 @@ def matrix_transpose(x: ArrayLike) -> Tensor:
 # ---- the same under the names of numpy.linalg, where matrices stand in the last two axes ---------------
 
 
-def _last_diagonal(x: ArrayLike, *, offset: int = 0) -> Tensor:
+def matrix_diagonal(x: ArrayLike, *, offset: int = 0) -> Tensor:
     """Diagonal of matrices in the last two axes."""
     return diagonal(x, offset=offset, axis1=-2, axis2=-1)
 
 
-def _last_trace(x: ArrayLike, *, offset: int = 0) -> Tensor:
+def matrix_trace(x: ArrayLike, *, offset: int = 0) -> Tensor:
     """Sum of the diagonal of matrices in the last two axes."""
     return trace(x, offset, -2, -1)
 
 
 OPS |= {
     np.linalg.cross: cross,
-    np.linalg.diagonal: _last_diagonal,
+    np.linalg.diagonal: matrix_diagonal,
     np.linalg.matmul: matmul,
     np.linalg.matrix_transpose: matrix_transpose,
     np.linalg.tensordot: tensordot,
-    np.linalg.trace: _last_trace,
+    np.linalg.trace: matrix_trace,
 }
