@@ -8,19 +8,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .core.arguments import shown, whole
+from .core.dtypes import Array, real
+from .core.tensor import Tensor
+
 __all__ = ["batches", "windows"]
 
-Array = npt.NDArray[Any]
 
-
-def windows(series: Any, length: int) -> tuple[Array, Array]:
+def windows(series: npt.ArrayLike, length: int) -> tuple[Array, Array]:
     """Cut a series (N,) into windows (N - length, length) and the value after each (N - length,).
+
+    Both are copies. ValueError for a series that is too short, or holds what is not finite.
 
     >>> x, y = windows([1.0, 2.0, 3.0, 4.0], 2)
     >>> x.tolist(), y.tolist()
     ([[1.0, 2.0], [2.0, 3.0]], [3.0, 4.0])
     """
-    values = np.asarray(series)
+    values, length = (
+        real(np.asarray(series), "windows", "takes"),
+        whole("windows", "length", length),
+    )
     if values.ndim != 1:
         raise ValueError(f"windows: the series must have one axis, not shape {values.shape}")
     bad = np.flatnonzero(~np.isfinite(values))
@@ -29,23 +36,44 @@ def windows(series: Any, length: int) -> tuple[Array, Array]:
             f"windows: the series has {bad.size} value(s) that are not finite, the first at "
             f"position {bad[0]} ({values[bad[0]]}); fill or cut them first"
         )
-    if not 1 <= length < len(values):
+    if length >= len(values):
         raise ValueError(
             f"windows: a series of {len(values)} values has no windows of {length} and a next value"
         )
-    return np.lib.stride_tricks.sliding_window_view(values, length)[:-1].copy(), values[length:]
+    view = np.lib.stride_tricks.sliding_window_view(values, length)
+    return view[:-1].copy(), values[length:].copy()
 
 
 def batches(
-    *arrays: Array, size: int, rng: np.random.Generator | None = None
+    *arrays: npt.ArrayLike, size: int, rng: np.random.Generator | None = None
 ) -> Iterator[tuple[Array, ...]]:
-    """Yield rows of the arrays in batches of at most `size`, shuffled if a generator is given."""
-    n = len(arrays[0])
-    if size < 1 or any(len(a) != n for a in arrays):
-        raise ValueError(
-            f"batches: size {size} must be positive, and lengths {[len(a) for a in arrays]} equal"
+    """Yield rows of the arrays in batches of at most `size`, shuffled if a generator is given.
+
+    The last batch may be smaller. ValueError for arrays of different lengths.
+
+    >>> [x.tolist() for (x,) in batches([1, 2, 3], size=2)]
+    [[1, 2], [3]]
+    """
+    size = whole("batches", "size", size)
+    if not arrays:
+        raise TypeError("batches: give arrays, as in batches(x, y, size=32)")
+    given: list[Any] = [a if isinstance(a, Tensor) else np.asarray(a) for a in arrays]
+    for a, what in zip(given, arrays, strict=True):
+        if not a.ndim:
+            raise TypeError(f"batches: give arrays with rows, not {shown(what)}")
+    n = len(given[0])
+    if any(len(a) != n for a in given):
+        raise ValueError(f"batches: the lengths {[len(a) for a in given]} must be equal")
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        raise TypeError(
+            f"batches: rng must be a generator, not {shown(rng)}, which would give the same order "
+            "in every epoch; write rng = np.random.default_rng(seed) once, before the loop"
         )
     order = np.arange(n) if rng is None else rng.permutation(n)
-    for start in range(0, n, size):
+    return _batches(given, order, size)
+
+
+def _batches(arrays: list[Any], order: Array, size: int) -> Iterator[tuple[Array, ...]]:
+    for start in range(0, len(order), size):
         rows = order[start : start + size]
         yield tuple([a[rows] for a in arrays])

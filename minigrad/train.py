@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TextIO
 
-from .core.context import no_grad
+from .core.arguments import number, shown, whole
+from .core.context import current, no_grad, put_back
 from .core.tensor import Tensor
 from .nn.module import Module
 from .optim import Optimizer, clip_grad_norm_
@@ -41,36 +42,57 @@ def fit(
 ) -> History:
     """Train until `epochs`, or until `validate` has not improved for `patience` epochs.
 
-    Each epoch calls `loss(batch)` for every batch of `batches()`, then `validate()` without
-    recording. `watch` gives further numbers to track. The parameters of the best epoch are restored
-    at the end, also when training is interrupted (Ctrl-C ends it early, and keeps the best).
-    A loss that is not finite raises FloatingPointError, with the best parameters restored. Progress
-    goes to `out`, one line rewritten on a terminal, one line an epoch elsewhere, None for silence.
+    Each epoch calls `loss(batch)` for every batch of `batches()`, in training mode, then
+    `validate()` in evaluation mode and without recording. `watch` gives further numbers to track.
+    The parameters of the best epoch are restored at the end, also when training is interrupted
+    (Ctrl-C ends it early, and keeps the best). The modes of the module and its parts are then as
+    they were; a part in evaluation, of a module in training, stays so.
+
+    A loss or a validation that is not finite raises FloatingPointError, with the best parameters
+    restored; those of the first epoch are kept if its validation is not finite. ValueError if the
+    optimiser moves what is no parameter of the module. Progress goes to `out`, one line rewritten
+    on a terminal, one line an epoch elsewhere, None for silence.
     """
+    _check(module, optimizer, batches=batches, loss=loss, validate=validate)
+    epochs = whole("fit", "epochs", epochs)
+    patience = None if patience is None else whole("fit", "patience", patience)
+    clip = None if clip is None else number("fit", "clip", clip, "(0, inf)")
     history, best, kept = History(), math.inf, module.state_dict()
+    modes, outside = [(m, m.training) for _, m in module.named_modules()], current()
     try:
         for epoch in range(epochs):
             module.train()
+            if modes[0][1]:
+                _switch(modes)
             losses = []
             for batch in batches():
                 optimizer.zero_grad()
                 value = loss(batch)
+                if not isinstance(value, Tensor):
+                    raise TypeError(f"fit: loss must return a tensor, not {shown(value)}")
                 value.backward()
-                losses.append(value.item())
-                if not math.isfinite(losses[-1]):
-                    raise FloatingPointError(f"the loss became {losses[-1]} in epoch {epoch + 1}")
+                losses.append(_finite("loss", value.item(), epoch))
                 if clip is not None:
                     clip_grad_norm_(optimizer.params, clip)
                 optimizer.step()
             if not losses:
-                raise ValueError("fit: there were no batches")
+                raise ValueError(
+                    f"fit: there were no batches in epoch {epoch + 1}; batches() must begin anew "
+                    "whenever it is called"
+                )
             module.eval()
+            if not epoch:
+                kept = module.state_dict()
             with no_grad():
-                row = {"train": sum(losses) / len(losses), "validation": float(validate())}
-                row |= watch() if watch else {}
+                validation = _finite("validation", float(validate()), epoch)
+                row = {"train": sum(losses) / len(losses), "validation": validation}
+                more = watch() if watch else {}
+            if taken := row.keys() & more:
+                raise ValueError(f"fit: watch has a number named {taken.pop()!r}, as fit itself")
+            row |= more
             history.epochs.append(row)
-            if row["validation"] < best:
-                best, history.best, kept = row["validation"], epoch, module.state_dict()
+            if validation < best:
+                best, history.best, kept = validation, epoch, module.state_dict()
             _report(out, epoch, epochs, row, history.best)
             if patience is not None and epoch - history.best >= patience:
                 break
@@ -78,11 +100,61 @@ def fit(
         if out:
             print("\ninterrupted: keeping the best epoch so far", file=out)
     finally:
-        module.load_state_dict(kept)
-        module.eval()
+        _restore(module, kept, modes, outside)
     if out and out.isatty():
         print(file=out)
     return history
+
+
+def _check(module: Any, optimizer: Any, **functions: Any) -> None:
+    """TypeError for what `fit` cannot use; ValueError for an optimiser of something else."""
+    if not isinstance(module, Module):
+        raise TypeError(f"fit: the first argument must be a module, not {shown(module)}")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"fit: the second argument must be an optimiser, not {shown(optimizer)}; write "
+            "minigrad.optim.Adam(net.parameters())"
+        )
+    for name, function in functions.items():
+        if not callable(function):
+            raise TypeError(
+                f"fit: {name} must be a function that is called anew, not {shown(function)}; "
+                f"write lambda{' batch' * (name == 'loss')}: ..."
+            )
+    own = set(map(id, module.parameters()))
+    for k, p in enumerate(optimizer.params):
+        if p.live and id(p) not in own:
+            raise ValueError(
+                f"fit: the optimiser moves {p.name or f'its parameter {k}'}, which is no parameter "
+                f"of this {type(module).__name__}; give the optimiser net.parameters(), and put "
+                "further parameters into the module"
+            )
+
+
+def _finite(what: str, value: float, epoch: int) -> float:
+    if not math.isfinite(value):
+        raise FloatingPointError(f"fit: the {what} became {value} in epoch {epoch + 1}")
+    return value
+
+
+def _switch(modes: list[tuple[Module, bool]]) -> None:
+    for module, training in modes:
+        module.training = training
+
+
+def _restore(module: Module, kept: Any, modes: list[tuple[Module, bool]], outside: Any) -> None:
+    """Put back the context, the modes and the best parameters, also when that is interrupted."""
+    interrupt = None
+    while True:
+        try:
+            put_back(outside)
+            _switch(modes)
+            module.load_state_dict(kept)
+            break
+        except KeyboardInterrupt as again:
+            interrupt = again
+    if interrupt:
+        raise interrupt
 
 
 def _report(

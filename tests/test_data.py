@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import minigrad as mg
 from minigrad.data import batches, windows
 
 
@@ -24,5 +25,48 @@ def test_batches():
     shuffled = list(batches(x, y, size=2, rng=np.random.default_rng(0)))
     assert sorted(np.concatenate([a for a, _ in shuffled])) == x.tolist()
     assert all((b == 10 * a).all() for a, b in shuffled)
-    with pytest.raises(ValueError, match="size 0"):
-        next(batches(x, size=0))
+    rng = np.random.default_rng(0)
+    first, second = (next(batches(x, size=5, rng=rng))[0].tolist() for _ in range(2))
+    assert first != second  # every epoch has an order of its own
+
+
+def test_batches_of_what_is_no_array():
+    """Lists, tables and tensors are batched by rows."""
+    assert [x.tolist() for (x,) in batches([[1, 2], [3, 4], [5, 6]], size=2)] == [
+        [[1, 2], [3, 4]],
+        [[5, 6]],
+    ]
+    (x,) = next(batches(mg.tensor([1.0, 2.0]), size=2))
+    assert x.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: batches(np.ones(3), size=0), ValueError, "size must be an integer, at least 1"),
+        (lambda: batches(np.ones(3), size=2.0), TypeError, "size must be an integer"),
+        (lambda: batches(np.ones(3), size=True), TypeError, "size must be an integer"),
+        (lambda: batches(np.ones(3), np.ones(2), size=1), ValueError, r"lengths \[3, 2\]"),
+        (lambda: batches(size=1), TypeError, "give arrays"),
+        (lambda: batches(3, size=1), TypeError, "arrays with rows, not 3"),
+        (lambda: batches((k for k in "ab"), size=1), TypeError, "arrays with rows"),
+        (lambda: batches(np.ones(3), size=1, rng=0), TypeError, "same order.*default_rng"),
+        (lambda: batches(np.ones(3), size=1, rng=np.random), TypeError, "default_rng"),
+        (lambda: windows([1.0, 2.0, 3.0], 0), ValueError, "length must be an integer, at least 1"),
+        (lambda: windows([1.0, 2.0, 3.0], 1.5), TypeError, "length must be an integer"),
+        (lambda: windows(["1", "2", "3"], 1), TypeError, "windows takes real numbers"),
+        (lambda: windows([1j, 2, 3], 1), TypeError, "windows takes real numbers"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_at_once(call, kind, message):
+    """By the call itself, not by the first step of a loop."""
+    with pytest.raises(kind, match=message):
+        call()
+
+
+def test_windows_share_no_memory_with_the_series():
+    series = np.arange(5.0)
+    x, y = windows(series, 2)
+    series[:] = 0
+    assert x[-1].tolist() == [2, 3]
+    assert y.tolist() == [2, 3, 4]

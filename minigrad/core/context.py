@@ -11,8 +11,8 @@ from contextvars import ContextVar
 from typing import Any
 
 __all__ = [
-    "Observer", "Scope", "current", "no_grad", "observe_everywhere", "observed", "recording",
-    "scope", "watching",
+    "Observer", "Scope", "current", "no_grad", "observe_everywhere", "observed", "put_back",
+    "recording", "scope", "watching",
 ]  # fmt: skip
 
 
@@ -94,6 +94,15 @@ class Context:
 _everywhere = Context(True, None)
 _context: ContextVar[Any] = ContextVar("minigrad", default=_everywhere)
 current = _context.get
+
+
+def put_back(context: Context) -> None:
+    """Make a context that was `current` so again, whatever was entered since and not left.
+
+    An exception leaves what it was entered in, but Ctrl-C may come between any two instructions.
+    """
+    _context.set(context)
+
 
 watching: list[None] = []
 """An entry for everyone who observes, in any thread: while it is empty, no operation looks for an
