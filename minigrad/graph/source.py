@@ -137,14 +137,14 @@ def _instruction(code: Any, at: int) -> int:
 def _source(code: Any, at: int, file: str, line: int) -> tuple[str, str]:
     """Give the text of the line, and of the expression that one of its instructions evaluates."""
     statement = linecache.getline(file, line).strip()
+    if statement.startswith(("for ", "async for ")) and code.co_code[at] == dis.opmap["FOR_ITER"]:
+        return statement, statement.rstrip(": ")  # from 3.13 on, it stands at the iterable alone
     first, last, start, end = next(itertools.islice(code.co_positions(), at // 2, None))
     if first is None or start is None or end is None or last is None:
         return statement, statement
     lines = [linecache.getline(file, k).encode() for k in range(first, last + 1)]
     if len(lines) == 1:
         return statement, lines[0][start:end].decode().strip()
-    if statement.startswith(("for ", "async for ")):
-        return statement, statement.rstrip(": ")
     text = b" ".join([lines[0][start:], *lines[1:-1], lines[-1][:end]]).decode()
     return statement, " ".join(text.split())
 
