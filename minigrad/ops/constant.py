@@ -27,7 +27,7 @@ for _function in (
     np.argpartition, np.argwhere, np.diag_indices_from, np.digitize, np.flatnonzero, np.nanargmax,
     np.nanargmin, np.nonzero, np.tril_indices_from, np.triu_indices_from, np.unravel_index,
     # step functions, and the neighbours of a number
-    np.angle, np.around, np.fix, np.imag, np.nextafter, np.spacing,
+    np.angle, np.around, np.imag, np.nextafter, np.spacing,
     # whole numbers
     np.bitwise_and, np.bitwise_count, np.bitwise_or, np.bitwise_xor, np.gcd, np.invert, np.lcm,
     np.left_shift, np.packbits, np.right_shift, np.unpackbits,
@@ -40,3 +40,5 @@ for _function in (
     np.savez_compressed,
 ):  # fmt: skip
     constant(_function)
+if hasattr(np, "fix"):  # deprecated since NumPy 2.5
+    constant(np.fix)

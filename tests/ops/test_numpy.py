@@ -213,6 +213,7 @@ ARGUMENTS = {
 FILES = {"save", "savetxt", "savez", "savez_compressed"}
 
 
+@pytest.mark.filterwarnings("ignore:numpy.fix is deprecated")  # since NumPy 2.5
 @pytest.mark.parametrize("f", of_kind("constant"))
 def test_constant(f):
     if f.__name__ in FILES:
