@@ -8,12 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
-    "Array", "get_default_dtype", "native", "plain", "real", "require_plain", "require_real",
-    "set_default_dtype",
+    "Array", "DType", "get_default_dtype", "native", "plain", "real", "require_plain",
+    "require_real", "set_default_dtype",
 ]  # fmt: skip
 
 Array: TypeAlias = npt.NDArray[Any]
 """A NumPy array of any dtype."""
+
+DType: TypeAlias = npt.DTypeLike | None
+"""What a dtype may be given as; None leaves it to the data, or to the default dtype."""
 
 _default_dtype: np.dtype[Any] = np.dtype(np.float32)
 
@@ -75,7 +78,7 @@ _WAYS_OUT: dict[type, str] = {
 _OTHERWISE = "not a subclass of arrays with arithmetic of its own; write np.asarray(x)"
 
 
-def real(array: npt.NDArray[Any], who: str, verb: str) -> npt.NDArray[Any]:
+def real(array: Array, who: str, verb: str) -> Array:
     """Return an array of real numbers in native byte order.
 
     TypeError for complex numbers, objects, text, dates.

@@ -7,8 +7,10 @@ so `np.tanh(t)`, `np.float64(2) * t` and `array @ t` are Tensors too.
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import EllipsisType
 from typing import Any, NoReturn, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -17,20 +19,23 @@ import numpy.typing as npt
 
 from . import leaving, tape
 from .context import current, watching
-from .dtypes import Array, get_default_dtype, plain, real, require_plain, require_real
+from .dtypes import Array, DType, get_default_dtype, plain, real, require_plain, require_real
 from .errors import explained
 from .leaving import described
 from .tape import Node, Outputs
 
 __all__ = [
-    "OPS", "ArrayLike", "Tensor", "apply", "as_floating", "as_tensor", "label", "op", "tensor",
-    "value_of", "was_given",
+    "OPS", "ArrayLike", "Index", "Tensor", "apply", "as_floating", "as_tensor", "label", "op",
+    "tensor", "value_of", "was_given",
 ]  # fmt: skip
 
-DType = npt.DTypeLike | None
-Operator = Callable[["Tensor", Any], "Tensor"]
 ArrayLike: TypeAlias = "Tensor | npt.ArrayLike"
 """What operations take: a Tensor, an array, a number, or nested lists of numbers."""
+
+Index: TypeAlias = "ArrayLike | slice | EllipsisType | tuple[Index, ...] | None"
+"""What stands in `x[...]`: as in NumPy, and Tensors of integers or booleans."""
+
+Operator: TypeAlias = "Callable[[Tensor, ArrayLike], Tensor]"
 
 OPS: dict[Any, Callable[..., Any]] = {}
 """Every operation, keyed by the NumPy function (or the forward function) that it differentiates."""
@@ -66,13 +71,32 @@ _retained: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
 _ndarray, _new, _next_index = np.ndarray, object.__new__, tape.next_index
 
 
-def _method(function: Any) -> Callable[..., Tensor]:
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return OPS[function](self, *args, **kwargs)  # type: ignore[no-any-return]
+def _method(function: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Tensor, *args: ArrayLike | None, **options: Any) -> Any:
+        return OPS[function](self, *args, **options)
 
     method.__name__ = function.__name__
-    method.__doc__ = f"numpy.{function.__name__}(self, ...)"
+    method.__doc__ = f"Return `np.{function.__name__}` of this tensor."
+    vars(method)["__wrapped__"] = _Called(function)
     return method
+
+
+class _Called:
+    """What `inspect.signature` reads of a method: the operation's, which is stated later."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        own = inspect.signature(OPS[self.function])
+        first, *rest = own.parameters.values()
+        more = [first, *rest] if first.kind is first.VAR_POSITIONAL else rest
+        return own.replace(parameters=[inspect.Parameter("self", first.POSITIONAL_ONLY), *more])
+
+
+_differentiable: Callable[[Any], Callable[..., Tensor]] = _method
+_constants: Callable[[Any], Callable[..., Array]] = _method  # outside the graph
 
 
 def _comparison(name: str) -> Callable[[Tensor, Any], Any]:
@@ -86,16 +110,16 @@ def _comparison(name: str) -> Callable[[Tensor, Any], Any]:
     return compare
 
 
-def _operators(function: Any) -> tuple[Operator, Operator]:
+def _operators(function: np.ufunc) -> tuple[Operator, Operator]:
     """Make an operator of two operands, and the one for a Tensor on the right."""
 
-    def left(self: Tensor, other: Any) -> Tensor:
+    def left(self: Tensor, other: ArrayLike) -> Tensor:
         if isinstance(other, Tensor):  # what `apply` does: small arrays are all overhead
             xs = self.value, other.value
             return _run(OPS[function], (self, other), xs, _NO_PARAMS, self.live or other.live)
         return apply(OPS[function], (self, other))
 
-    def right(self: Tensor, other: Any) -> Tensor:
+    def right(self: Tensor, other: ArrayLike) -> Tensor:
         return apply(OPS[function], (other, self))
 
     return left, right
@@ -111,6 +135,7 @@ class Tensor(Node):
     __slots__ = ("__weakref__", "_given", "grad", "name")
     __hash__ = object.__hash__
     __array_priority__ = 1000.0
+    value: Array  # of the node behind several outputs: an `Outputs` of arrays
 
     def __init__(self, value: Array, live: bool = False, name: str | None = None) -> None:
         """Hold `value` as it is, without a copy; `minigrad.tensor` is the constructor to use."""
@@ -130,16 +155,16 @@ class Tensor(Node):
     # ---- what it holds -----------------------------------------------------------------------
 
     @property
-    def data(self) -> npt.NDArray[Any]:
+    def data(self) -> Array:
         """The array: writable for a leaf, a read-only view for a result."""
         if self.primitive is None:
-            return self.value  # type: ignore[no-any-return]
+            return self.value
         view = self.value.view()
         view.flags.writeable = False
-        return view  # type: ignore[no-any-return]
+        return view
 
     @data.setter
-    def data(self, value: Any) -> None:
+    def data(self, value: ArrayLike) -> None:
         if self.primitive is not None:
             raise TypeError(
                 f"cannot set the data of {described(self)}, which is the result of "
@@ -168,36 +193,44 @@ class Tensor(Node):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.value.shape  # type: ignore[no-any-return]
+        """The length of every axis."""
+        return self.value.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.value.dtype  # type: ignore[no-any-return]
+        """The type of the elements; gradients flow to floating ones alone."""
+        return self.value.dtype
 
     @property
     def ndim(self) -> int:
-        return self.value.ndim  # type: ignore[no-any-return]
+        """The number of axes."""
+        return self.value.ndim
 
     @property
     def size(self) -> int:
-        return self.value.size  # type: ignore[no-any-return]
+        """The number of elements."""
+        return self.value.size
 
     @property
     def T(self) -> Tensor:
+        """This tensor with its axes in reverse order."""
         return self.transpose()
 
     @property
     def mT(self) -> Tensor:
+        """This tensor with its last two axes exchanged: a stack of matrices, each transposed."""
         return self.swapaxes(-1, -2)
 
-    def numpy(self) -> npt.NDArray[Any]:
-        """Copy the data into an array of the caller's own."""
-        return self.value.copy()  # type: ignore[no-any-return]
+    def numpy(self) -> Array:
+        """Return the data as an array of the caller's own, a copy."""
+        return self.value.copy()
 
     def item(self, *place: int) -> Any:
+        """Return the only element, or the one at `place`, as a Python number."""
         return self.value.item(*place)
 
     def tolist(self) -> Any:
+        """Return the data as a Python number, or as nested lists of them."""
         return self.value.tolist()
 
     def detach(self) -> Tensor:
@@ -212,7 +245,7 @@ class Tensor(Node):
 
     def opened(self) -> Any:
         """Return this tensor, or the tensors of the several outputs of its primitive."""
-        outputs = self.value
+        outputs: Any = self.value
         if not isinstance(outputs, Outputs):
             return self
         return Outputs(
@@ -226,7 +259,7 @@ class Tensor(Node):
 
     # ---- gradients ---------------------------------------------------------------------------
 
-    def backward(self, grad: Any = None) -> None:
+    def backward(self, grad: ArrayLike | None = None) -> None:
         """Add the gradient of this tensor to `.grad` of every leaf that requires one.
 
         `grad` is the cotangent, of this tensor's shape; it may be left out for one element.
@@ -289,7 +322,7 @@ class Tensor(Node):
     def __format__(self, spec: str) -> str:
         return format(self.value.item(), spec) if spec else str(self)
 
-    def __contains__(self, item: Any) -> bool:
+    def __contains__(self, item: ArrayLike) -> bool:
         return bool((self.value == value_of(item)).any())
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -297,7 +330,7 @@ class Tensor(Node):
         state = self.value, is_leaf and self.live, self.name, self.grad, was_given(self)
         return _restored, state
 
-    def __getitem__(self, index: Any) -> Tensor:
+    def __getitem__(self, index: Index) -> Tensor:
         return apply(OPS[operator.getitem], (self,), {"index": plain_index(index)})
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
@@ -308,7 +341,7 @@ class Tensor(Node):
 
     # ---- NumPy's protocols -------------------------------------------------------------------
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+    def __array__(self, dtype: DType = None, copy: bool | None = None) -> Array:
         if self.live:
             raise leaving.must_stay(self)
         if copy is False:
@@ -337,8 +370,8 @@ class Tensor(Node):
     __mod__, __rmod__ = _operators(np.remainder)
     __matmul__, __rmatmul__ = _operators(np.matmul)
     __lt__, __le__, __gt__, __ge__, __eq__, __ne__ = map(_comparison, _COMPARISONS)
-    def __floordiv__(self, other: Any) -> Any: return OPS[np.floor_divide](self, other)
-    def __rfloordiv__(self, other: Any) -> Any: return OPS[np.floor_divide](other, self)
+    def __floordiv__(self, other: ArrayLike) -> Any: return OPS[np.floor_divide](self, other)
+    def __rfloordiv__(self, other: ArrayLike) -> Any: return OPS[np.floor_divide](other, self)
     def __neg__(self) -> Tensor: return apply(OPS[np.negative], (self,))
     def __pos__(self) -> Tensor: return apply(OPS[np.positive], (self,))
     def __abs__(self) -> Tensor: return apply(OPS[np.absolute], (self,))
@@ -346,65 +379,69 @@ class Tensor(Node):
 
     # ---- methods, where ndarray has them -------------------------------------------------------
 
-    def reshape(self, *shape: Any) -> Tensor:
+    def reshape(self, *shape: int | Sequence[int] | Array) -> Tensor:
+        """Return the elements in another shape, in which one length may be -1: what is left."""
         wanted = shape[0] if len(shape) == 1 else shape
-        return OPS[np.reshape](self, shape=wanted)  # type: ignore[no-any-return]
+        return op(np.reshape)(self, shape=wanted)
 
-    def transpose(self, *axes: Any) -> Tensor:
+    def transpose(self, *axes: int | Sequence[int] | Array | None) -> Tensor:
+        """Return this tensor with its axes in the order given, or reversed if none is."""
         order = axes[0] if len(axes) == 1 else axes or None
-        return OPS[np.transpose](self, axes=order)  # type: ignore[no-any-return]
+        return op(np.transpose)(self, axes=order)
 
     # fmt: off
-    sum, prod, mean, var, std = map(_method, (np.sum, np.prod, np.mean, np.var, np.std))
-    max, min, cumsum, clip = map(_method, (np.max, np.min, np.cumsum, np.clip))
-    swapaxes, ravel, squeeze, flatten = map(_method, (np.swapaxes, np.ravel, np.squeeze, np.ravel))
-    dot, take, trace = map(_method, (np.dot, np.take, np.trace))
-    argmax, argmin, argsort = map(_method, (np.argmax, np.argmin, np.argsort))
-    argpartition, nonzero = map(_method, (np.argpartition, np.nonzero))
-    searchsorted = _method(np.searchsorted)
-    all, any, round, copy, conj = map(_method, (np.all, np.any, np.round, np.copy, np.conjugate))
-    cumprod, diagonal, partition = map(_method, (np.cumprod, np.diagonal, np.partition))
-    repeat, sort, astype = map(_method, (np.repeat, np.sort, np.astype))
+    sum, prod, mean, var, std = map(_differentiable, (np.sum, np.prod, np.mean, np.var, np.std))
+    max, min, clip, sort = map(_differentiable, (np.max, np.min, np.clip, np.sort))
+    cumsum, cumprod = map(_differentiable, (np.cumsum, np.cumprod))
+    swapaxes, squeeze = map(_differentiable, (np.swapaxes, np.squeeze))
+    ravel, flatten, repeat = map(_differentiable, (np.ravel, np.ravel, np.repeat))
+    dot, trace, diagonal = map(_differentiable, (np.dot, np.trace, np.diagonal))
+    take, partition, astype = map(_differentiable, (np.take, np.partition, np.astype))
+    copy, conj = map(_differentiable, (np.copy, np.conjugate))
+    argmax, argmin, argsort = map(_constants, (np.argmax, np.argmin, np.argsort))
+    argpartition, searchsorted = map(_constants, (np.argpartition, np.searchsorted))
+    all, any, round = map(_constants, (np.all, np.any, np.round))
+    nonzero: Callable[..., tuple[Array, ...]] = _method(np.nonzero)
     # fmt: on
 
     @property
     def at(self) -> At:
-        """Functional updates: `x.at[i].set(v)` and `x.at[i].add(v)` give a new tensor."""
+        """The start of a functional update: `x.at[i].set(v)`, `x.at[i].add(v)` are new tensors."""
         return At(self)
 
 
 class At:
-    """What `x.at` and `x.at[i]` give: the place of a functional update."""
+    """The place of a functional update: what `x.at` and `x.at[i]` are."""
 
     __slots__ = ("_index", "_tensor")
 
-    def __init__(self, t: Tensor, index: Any = ...) -> None:
+    def __init__(self, t: Tensor, index: Index = ...) -> None:
         self._tensor, self._index = t, index
 
-    def __getitem__(self, index: Any) -> At:
+    def __getitem__(self, index: Index) -> At:
         return At(self._tensor, index)
 
-    def set(self, value: Any) -> Tensor:
-        """Copy the tensor with `value` at the index."""
-        return OPS[At.set](self._tensor, value, index=self._index)  # type: ignore[no-any-return]
+    def set(self, value: ArrayLike) -> Tensor:
+        """Return a copy with `value` at the index."""
+        return op(At.set)(self._tensor, value, index=self._index)
 
-    def add(self, value: Any) -> Tensor:
-        """Copy the tensor with `value` added at the index, once for every time it is named."""
-        return OPS[At.add](self._tensor, value, index=self._index)  # type: ignore[no-any-return]
+    def add(self, value: ArrayLike) -> Tensor:
+        """Return a copy with `value` added at the index, once for every time it is named."""
+        return op(At.add)(self._tensor, value, index=self._index)
 
-    def multiply(self, value: Any) -> Tensor:
-        """Copy the tensor with the elements at the index multiplied; each may be named once."""
-        return OPS[At.multiply](self._tensor, value, index=self._index)  # type: ignore[no-any-return]
+    def multiply(self, value: ArrayLike) -> Tensor:
+        """Return a copy multiplied by `value` at the index, where each place is named once."""
+        return op(At.multiply)(self._tensor, value, index=self._index)
 
 
 def tensor(
-    data: Any,
+    data: ArrayLike,
     requires_grad: bool = False,
     *,
     dtype: DType = None,
     name: str | None = None,
 ) -> Tensor:
-    """Copy `data` into a new leaf.
+    """Return a new leaf that holds a copy of `data`.
 
     Arrays and NumPy scalars keep their dtype; Python floats, alone or in lists, take the default
     dtype. Only real floating tensors can require gradients.
@@ -507,7 +544,7 @@ def value_of(x: Any) -> Any:
     return x.value if isinstance(x, Tensor) else x
 
 
-def plain_index(index: Any) -> Any:
+def plain_index(index: Index) -> Any:
     """Take the arrays out of an index that holds Tensors, and make lists into arrays."""
     if type(index) in _PLAIN:
         return index
@@ -543,7 +580,7 @@ def _operation(function: Any) -> Callable[..., Any]:
         raise leaving.no_derivative(function) from None
 
 
-def _constant(x: Any, who: str, verb: str) -> npt.NDArray[Any]:
+def _constant(x: Any, who: str, verb: str) -> Array:
     if isinstance(x, (list, tuple)) and any(isinstance(a, Tensor) for a in x):
         raise TypeError(f"{who} {verb} no list of tensors; join them first with mg.stack")
     return plain(x, who, verb)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..core.tensor import DType, Tensor
+from ..core.dtypes import DType
+from ..core.tensor import Tensor
 from ..ops import conv
 from ..ops.conv import Size, sizes
 from . import init

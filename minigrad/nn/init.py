@@ -6,8 +6,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..core.dtypes import get_default_dtype
-from ..core.tensor import DType, Tensor, tensor
+from ..core.dtypes import DType, get_default_dtype
+from ..core.tensor import Tensor, tensor
 
 __all__ = ["Seed", "generator", "uniform"]
 

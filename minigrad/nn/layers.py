@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.dtypes import get_default_dtype
-from ..core.tensor import DType, Tensor, tensor
+from ..core.dtypes import DType, get_default_dtype
+from ..core.tensor import Tensor, tensor
 from ..ops.elementwise import sqrt
 from ..ops.embed import dropout, embedding
 from ..ops.linalg import matmul

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..core.context import scope
-from ..core.tensor import DType, Tensor, label, tensor
+from ..core.dtypes import DType
+from ..core.tensor import Tensor, label, tensor
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.shape import split, stack
 from . import init

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.dtypes import Array, get_default_dtype, plain
-from ..core.tensor import ArrayLike, DType, Tensor, op, tensor, value_of
+from ..core.dtypes import Array, DType, get_default_dtype, plain
+from ..core.tensor import ArrayLike, Tensor, op, tensor, value_of
 
 __all__ = ["dropout", "embedding", "one_hot"]
 

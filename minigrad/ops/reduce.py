@@ -237,7 +237,7 @@ def _without_nan(function: Any, base: Any, fill: float) -> Callable[..., Tensor]
         t = as_tensor(a)
         if t.dtype.kind != "f":
             return op(base)(t, axis=axis, **options)
-        gaps = np.isnan(t.value)
+        gaps: Any = np.isnan(t.value)
         z = op(base)(np.where(gaps, fill, t), axis=axis, **options)
         if math.isinf(fill):  # nothing to choose from
             z = op(np.where)(gaps.all(axis=axis, **options), np.nan, z)
