@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import inspect
 import operator
 import pickle
 import weakref
@@ -497,3 +498,11 @@ def test_a_matrix_used_many_times_has_a_gradient_of_its_dtype():
     (sum((x @ w).sum() for x in xs) + (w * 2.0).sum()).backward()
     assert w.grad.dtype == np.float32
     np.testing.assert_array_equal(w.grad, [[11, 11], [14, 14]])
+
+
+@pytest.mark.parametrize("name", ["sum", "var", "swapaxes", "sort", "astype", "take", "dot"])
+def test_a_method_has_the_signature_of_its_operation(name):
+    operation = getattr(mg, name)
+    _, *wanted = inspect.signature(operation).parameters.values()
+    me, *taken = inspect.signature(getattr(mg.Tensor, name)).parameters.values()
+    assert (me.name, taken) == ("self", wanted)
