@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -501,10 +502,12 @@ def _signature(forward: Any) -> inspect.Signature:
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     taken = "Sequence[ArrayLike]" if variadic else "ArrayLike"
     plain, returned = variadic or not own.parameters, own.return_annotation
+    if isinstance(returned, str):
+        returned = "Tensor" if returned == "Any" else re.sub(r"\bArray\b", "Tensor", returned)
     firsts = [inspect.Parameter(k, kind) if plain else own.parameters[k] for k in inputs]
     return inspect.Signature(
         [p.replace(annotation=taken) for p in firsts] + [own.parameters[k] for k in options],
-        return_annotation="Tensor" if returned in ("Array", "Any") else returned,
+        return_annotation=returned,
     )
 
 

@@ -22,12 +22,14 @@ sum, a norm) are right everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..core.primitive import Case, general, operation
-from ..core.tensor import OPS, Tensor
+from ..core.dtypes import Array
+from ..core.primitive import Case, Samples, general, operation
+from ..core.tensor import ArrayLike, Tensor, op
 
 __all__ = ["cholesky", "eigh", "eigvalsh", "qr", "svd", "svdvals"]
 
@@ -38,7 +40,8 @@ def _definite(r: Any, *shape: int) -> Any:
     return (a + a.mT) / 2
 
 
-def _squares(draw: Any) -> Any:
+def square_samples(draw: Callable[..., Any]) -> Samples:
+    """Return the samples of square matrices, and stacks of them, drawn by `draw(r, *shape)`."""
     return lambda r: [Case.of(draw(r, *s)) for s in ((3, 3), (2, 2, 2), (1, 1), (0, 3, 3), (0, 0))]
 
 
@@ -47,12 +50,12 @@ def _symmetric(x: Any) -> Any:
 
 
 def _half(x: Any) -> Any:
-    """Keep the lower triangle, and half of the diagonal."""
+    """Return the lower triangle with half of the diagonal, and zeros above."""
     n = x.shape[-1]
     return x * (np.tri(n, dtype=x.dtype) - 0.5 * np.eye(n, dtype=x.dtype))
 
 
-def _cholesky(a: Any, *, upper: bool = False) -> Any:
+def _cholesky(a: Array, *, upper: bool = False) -> Any:
     """Triangular factor of the symmetric part of a: L L', or with `upper` its transpose."""
     return np.linalg.cholesky(_symmetric(a), upper=upper)
 
@@ -75,17 +78,17 @@ cholesky = general(
     pulls=[_pull_cholesky],
     pushes=[_push_cholesky],
     key=np.linalg.cholesky,
-    name="cholesky",
-    samples=lambda r: [*_squares(_definite)(r), Case.of(_definite(r, 3, 3), upper=True)],
+    samples=lambda r: [*square_samples(_definite)(r), Case.of(_definite(r, 3, 3), upper=True)],
 )
 
 
-def _reduced_qr(a: Any) -> Any:
+def _reduced_qr(a: Array) -> tuple[Array, Array]:
     """Factors of matrices with at least as many rows as columns: Q'Q = I, R upper triangular."""
     return np.linalg.qr(a)
 
 
-def _solved(r: Any, x: Any) -> Any:
+def _solve_r(r: Any, x: Any) -> Any:
+    """Solve r y = x; LinAlgError that says what a singular R means."""
     try:
         return np.linalg.solve(r, x)
     except np.linalg.LinAlgError:
@@ -99,12 +102,12 @@ def _pull_qr(g: Any, z: Any, a: Any) -> Any:
     (gq, gr), (q, r) = g, z
     m = r @ gr.mT - gq.mT @ q
     right = gq + q @ (np.tril(m) + np.tril(m, -1).mT)
-    return _solved(r, right.mT).mT
+    return _solve_r(r, right.mT).mT
 
 
 def _push_qr(da: Any, z: Any, a: Any) -> Any:
     q, r = z
-    c = _solved(r.mT, da.mT).mT  # dA inv(R) = dQ + Q T, with T = dR inv(R) upper
+    c = _solve_r(r.mT, da.mT).mT  # dA inv(R) = dQ + Q T, with T = dR inv(R) upper
     m = q.mT @ c
     low = np.tril(m, -1)  # the skew matrix Q'dQ has this lower triangle
     t = m - low + low.mT
@@ -115,7 +118,6 @@ reduced_qr = general(
     _reduced_qr,
     pulls=[_pull_qr],
     pushes=[_push_qr],
-    name="reduced_qr",
     samples=lambda r: [Case.of(r.regular(*s)) for s in ((3, 3), (4, 2), (2, 3, 2), (0, 2, 2))],
 )
 
@@ -129,7 +131,7 @@ reduced_qr = general(
         Case.of(r.regular(3, 2), mode="r"),
     ],
 )
-def qr(a: Any, mode: str = "reduced") -> Any:
+def qr(a: ArrayLike, mode: str = "reduced") -> Any:
     """Factors Q with orthonormal columns and R upper triangular: a = Q R.
 
     The first min(rows, columns) columns must be independent. `mode="complete"` is taken where it is
@@ -142,32 +144,32 @@ def qr(a: Any, mode: str = "reduced") -> Any:
             "the columns that 'complete' adds are not determined by the matrix"
         )
     if rows < columns:  # the last columns of R are Q'a, those of a
-        x = OPS[np.positive](a)
+        x = op(np.positive)(a)
         out: Any = reduced_qr(x[..., :rows])
         rest = out.Q.mT @ x[..., rows:]
-        out = out._replace(R=OPS[np.concatenate]((out.R, rest), axis=-1))
+        out = out._replace(R=op(np.concatenate)((out.R, rest), axis=-1))
     else:
         out = reduced_qr(a)
     return out.R if mode == "r" else out
 
 
-def _over(x: Any) -> Any:
-    """Give 1 / x, and NaN without a warning where x is 0."""
+def _reciprocal(x: Any) -> Any:
+    """Return 1 / x, and NaN without a warning where x is 0."""
     return np.where(x == 0, np.nan, 1 / np.where(x == 0, 1, x))
 
 
-def _gaps(w: Any) -> Any:
-    """Give F, with F[i, j] = 1 / (w[j] - w[i]), and 0 on the diagonal."""
+def _inverse_gaps(w: Any) -> Any:
+    """Return F, with F[i, j] = 1 / (w[j] - w[i]), and 0 on the diagonal."""
     eye = np.eye(w.shape[-1], dtype=w.dtype)
-    return _over(w[..., None, :] - w[..., :, None] + eye) * (1 - eye)
+    return _reciprocal(w[..., None, :] - w[..., :, None] + eye) * (1 - eye)
 
 
-def _arrives(g: Any) -> bool:
+def _is_used(g: Any) -> bool:
     """Whether an output was used; if not, its cotangent is an array of zeros."""
     return isinstance(g, Tensor) or bool(g.any())
 
 
-def _eigh(a: Any, *, UPLO: str = "L") -> Any:
+def _eigh(a: Array, *, UPLO: str = "L") -> tuple[Array, Array]:
     """Eigenvalues, ascending, and eigenvectors, in columns, of the symmetric part of a.
 
     Both triangles are used, whatever UPLO says. The sign of a vector is LAPACK's choice.
@@ -178,15 +180,15 @@ def _eigh(a: Any, *, UPLO: str = "L") -> Any:
 def _pull_eigh(g: Any, z: Any, a: Any, UPLO: str = "L") -> Any:
     (gw, gv), (w, v) = g, z
     ga = (v * gw[..., None, :]) @ v.mT
-    if _arrives(gv):
-        ga = ga + v @ (_gaps(w) * (v.mT @ gv)) @ v.mT
+    if _is_used(gv):
+        ga = ga + v @ (_inverse_gaps(w) * (v.mT @ gv)) @ v.mT
     return _symmetric(ga)
 
 
 def _push_eigh(da: Any, z: Any, a: Any, UPLO: str = "L") -> Any:
     w, v = z
     p = v.mT @ _symmetric(da) @ v
-    return np.diagonal(p, axis1=-2, axis2=-1), v @ (_gaps(w) * p)
+    return np.diagonal(p, axis1=-2, axis2=-1), v @ (_inverse_gaps(w) * p)
 
 
 eigh = general(
@@ -194,18 +196,17 @@ eigh = general(
     pulls=[_pull_eigh],
     pushes=[_push_eigh],
     key=np.linalg.eigh,
-    name="eigh",
-    samples=lambda r: [*_squares(_definite)(r), Case.of(_definite(r, 3, 3), UPLO="U")],
+    samples=lambda r: [*square_samples(_definite)(r), Case.of(_definite(r, 3, 3), UPLO="U")],
 )
 
 
-@operation(np.linalg.eigvalsh, _squares(_definite))
-def eigvalsh(a: Any, UPLO: str = "L") -> Tensor:
+@operation(np.linalg.eigvalsh, square_samples(_definite))
+def eigvalsh(a: ArrayLike, UPLO: str = "L") -> Tensor:
     """Eigenvalues, ascending, of the symmetric part of a."""
     return eigh(a, UPLO=UPLO)[0]
 
 
-def _reduced_svd(a: Any) -> Any:
+def _reduced_svd(a: Array) -> tuple[Array, Array, Array]:
     """Factors U S Vh of matrices: min(rows, columns) singular values, descending."""
     return np.linalg.svd(a, full_matrices=False)
 
@@ -213,27 +214,27 @@ def _reduced_svd(a: Any) -> Any:
 def _pull_svd(g: Any, z: Any, a: Any) -> Any:
     (gu, gs, gvh), (u, s, vh) = g, z
     ga = (u * gs[..., None, :]) @ vh
-    if not (_arrives(gu) or _arrives(gvh)):
+    if not (_is_used(gu) or _is_used(gvh)):
         return ga
-    x, y, f = u.mT @ gu, vh @ gvh.mT, _gaps(s * s)
+    x, y, f = u.mT @ gu, vh @ gvh.mT, _inverse_gaps(s * s)
     inside = f * (x - x.mT) * s[..., None, :] + s[..., :, None] * f * (y - y.mT)
     ga = ga + u @ inside @ vh
     if u.shape[-2] > s.shape[-1]:
-        ga = ga + ((gu - u @ x) * _over(s)[..., None, :]) @ vh
+        ga = ga + ((gu - u @ x) * _reciprocal(s)[..., None, :]) @ vh
     if vh.shape[-1] > s.shape[-1]:
-        ga = ga + (u * _over(s)[..., None, :]) @ (gvh - y.mT @ vh)
+        ga = ga + (u * _reciprocal(s)[..., None, :]) @ (gvh - y.mT @ vh)
     return ga
 
 
 def _push_svd(da: Any, z: Any, a: Any) -> Any:
     u, s, vh = z
-    p, f = u.mT @ da @ vh.mT, _gaps(s * s)
+    p, f = u.mT @ da @ vh.mT, _inverse_gaps(s * s)
     ps, sp = p * s[..., None, :], s[..., :, None] * p
     du, dvh = u @ (f * (ps + ps.mT)), (f * (sp + sp.mT)).mT @ vh
     if u.shape[-2] > s.shape[-1]:
-        du = du + (da @ vh.mT - u @ p) * _over(s)[..., None, :]
+        du = du + (da @ vh.mT - u @ p) * _reciprocal(s)[..., None, :]
     if vh.shape[-1] > s.shape[-1]:
-        dvh = dvh + _over(s)[..., :, None] * (u.mT @ da - p @ vh)
+        dvh = dvh + _reciprocal(s)[..., :, None] * (u.mT @ da - p @ vh)
     return du, np.diagonal(p, axis1=-2, axis2=-1), dvh
 
 
@@ -241,7 +242,6 @@ reduced_svd = general(
     _reduced_svd,
     pulls=[_pull_svd],
     pushes=[_push_svd],
-    name="reduced_svd",
     samples=lambda r: [
         Case.of(r.regular(*s)) for s in ((3, 3), (4, 2), (2, 3), (2, 3, 2), (0, 2, 2), (1, 1))
     ],
@@ -256,7 +256,7 @@ reduced_svd = general(
         Case.of(r.regular(2, 3), compute_uv=False),
     ],
 )
-def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+def svd(a: ArrayLike, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     """Singular value decomposition a = U diag(S) Vh, S descending.
 
     Matrices that are not square need `full_matrices=False`. The sign of a pair of vectors is
@@ -273,6 +273,6 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
 
 
 @operation(np.linalg.svdvals, lambda r: [Case.of(r.regular(3, 2)), Case.of(r.regular(2, 2, 2))])
-def svdvals(x: Any) -> Tensor:
+def svdvals(x: ArrayLike) -> Tensor:
     """Singular values, descending; the gradient of one that is 0 is 0."""
     return abs(reduced_svd(x)[1])

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from ..core.primitive import Case, Primitive, general, linear, multilinear, operation
-from ..core.tensor import OPS, Tensor, as_floating, as_tensor
+from ..core.dtypes import Array
+from ..core.primitive import (
+    Case,
+    Primitive,
+    general,
+    kept_shape,
+    linear,
+    multilinear,
+    operation,
+)  # fmt: skip
+from ..core.tensor import ArrayLike, Tensor, as_floating, as_tensor, op
 from .reduce import product_before, shifted
+from .shape import vector_shape
 
 __all__ = [
     "convolve", "correlate", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "diff",
@@ -28,7 +38,7 @@ def _scans(r: Any) -> list[Case]:
     ]  # fmt: skip
 
 
-def _cumsum(a: Any, *, axis: int | None = None) -> Any:
+def _cumsum(a: Array, *, axis: int | None = None) -> Any:
     return a.cumsum(axis)
 
 
@@ -37,15 +47,15 @@ def _pull_cumsum(g: Any, z: Any, a: Any, axis: int | None = None) -> Any:
     return np.flip(np.cumsum(np.flip(g, along), axis=along), along).reshape(a.shape)
 
 
-cumsum = linear(_cumsum, _pull_cumsum, key=np.cumsum, name="cumsum", samples=_scans)
+cumsum = linear(_cumsum, _pull_cumsum, key=np.cumsum, samples=_scans)
 
 
-def _cumprod(a: Any, *, axis: int | None = None) -> Any:
+def _cumprod(a: Array, *, axis: int | None = None) -> Any:
     return a.cumprod(axis)
 
 
-def _recurrence(a: Any, b: Any) -> Any:
-    """Solve z[k] = a[k] z[k-1] + b[k] along the first axis, from z[-1] = 0."""
+def _recurrence(a: Array, b: Array) -> Array:
+    """Solution of z[k] = a[k] z[k-1] + b[k] along the first axis, where z[-1] = 0."""
     z = np.array(b)
     for k in range(1, len(z)):
         z[k] += a[k] * z[k - 1]
@@ -57,33 +67,34 @@ def _pull_recurrence(g: Any, a: Any) -> Any:
     return np.flip(recurrence.like_numpy(np.roll(np.flip(a, 0), 1, 0), np.flip(g, 0)), 0)
 
 
-def _rows(a: Any, axis: int | None) -> Any:
+def _axis_first(a: Any, axis: int | None) -> Any:
+    """Return `a` with the axis in front; flattened, if there is none."""
     return a.reshape(-1) if axis is None or not a.ndim else np.moveaxis(a, axis, 0)
 
 
-def _columns(rows: Any, like: Any, axis: int | None) -> Any:
+def _axis_back(rows: Any, like: Any, axis: int | None) -> Any:
+    """Return the rows with the first axis where it is in `like`: undoes `_axis_first`."""
     return rows.reshape(like.shape) if axis is None or not like.ndim else np.moveaxis(rows, 0, axis)
 
 
 def _pull_cumprod(g: Any, z: Any, a: Any, axis: int | None = None) -> Any:
-    rows = _rows(a, axis)
-    ga = product_before(rows) * _pull_recurrence(_rows(g, axis), rows)
-    return _columns(ga, a, axis)
+    rows = _axis_first(a, axis)
+    ga = product_before(rows) * _pull_recurrence(_axis_first(g, axis), rows)
+    return _axis_back(ga, a, axis)
 
 
 def _push_cumprod(da: Any, z: Any, a: Any, axis: int | None = None) -> Any:
-    rows = _rows(a, axis)
-    dz = recurrence.like_numpy(rows, product_before(rows) * _rows(da, axis))
-    return _columns(dz, z, axis)
+    rows = _axis_first(a, axis)
+    dz = recurrence.like_numpy(rows, product_before(rows) * _axis_first(da, axis))
+    return _axis_back(dz, z, axis)
 
 
 cumprod = general(
-    _cumprod, key=np.cumprod, name="cumprod", pulls=[_pull_cumprod], pushes=[_push_cumprod],
+    _cumprod, key=np.cumprod, pulls=[_pull_cumprod], pushes=[_push_cumprod],
     samples=lambda r: [*_scans(r), Case.of(np.array([2.0, 0.0, 3.0])), Case.of(np.zeros((2, 2)))],
 )  # fmt: skip
 recurrence: Primitive = general(
     _recurrence,
-    name="recurrence",
     pulls=[
         lambda g, z, a, b: _pull_recurrence(g, a) * shifted(z, np.zeros_like),
         lambda g, z, a, b: _pull_recurrence(g, a),
@@ -97,19 +108,23 @@ recurrence: Primitive = general(
 
 
 def _cumulative(function: Any, base: Any, unit: int) -> Callable[..., Tensor]:
-    def cumulative(x: Any, *, axis: int | None = None, include_initial: bool = False) -> Tensor:
+    """Return the operation `base` along one axis, which may begin with its unit."""
+
+    def cumulative(
+        x: ArrayLike, *, axis: int | None = None, include_initial: bool = False
+    ) -> Tensor:
         t = as_tensor(x) if np.ndim(x) else as_tensor(x).reshape(1)
         if axis is None and t.ndim > 1:
             raise ValueError(f"{function.__name__}: give an axis for an array of shape {t.shape}")
         axis = normalize_axis_index(axis or 0, t.ndim)
         if include_initial:
-            shape = [1 if k == axis else n for k, n in enumerate(t.shape)]
-            t = OPS[np.concatenate]([np.full(shape, unit, t.dtype), t], axis)
-        return OPS[base](t, axis=axis)  # type: ignore[no-any-return]
+            first = np.full(kept_shape(t.shape, axis), unit, t.dtype)
+            t = op(np.concatenate)([first, t], axis)
+        return op(base)(t, axis=axis)
 
-    cumulative.__name__ = function.__name__
     samples = lambda r: [Case.of(r(3)), Case.of(r(2, 3), axis=-1, include_initial=True)]
-    return operation(function, samples)(cumulative)
+    doc = f"As numpy.{function.__name__}: `include_initial` puts {unit} first."
+    return operation(function, samples, doc)(cumulative)
 
 
 cumulative_sum = _cumulative(np.cumulative_sum, np.cumsum, 0)
@@ -119,9 +134,14 @@ cumulative_prod = _cumulative(np.cumulative_prod, np.cumprod, 1)
 # ---- differences ---------------------------------------------------------------------------------
 
 
-def _along(axis: int, ndim: int, *parts: slice) -> list[tuple[slice, ...]]:
-    """Make indices that take these parts of one axis."""
-    return [(slice(None),) * normalize_axis_index(axis, ndim) + (part,) for part in parts]
+def _part(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
+    """Return x[start:stop] along an axis."""
+    return x[(*[slice(None)] * normalize_axis_index(axis, x.ndim), slice(start, stop))]
+
+
+def _neighbours(t: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Return the elements along an axis that follow another, and those that they follow."""
+    return _part(t, axis, 1, None), _part(t, axis, None, -1)
 
 
 @operation(
@@ -131,7 +151,13 @@ def _along(axis: int, ndim: int, *parts: slice) -> list[tuple[slice, ...]]:
         Case.of(r(3, 2), 1, 1, r(3, 1), r(3, 2)), Case.of(r(2), n=0),
     ],
 )  # fmt: skip
-def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Tensor:
+def diff(
+    a: ArrayLike,
+    n: int = 1,
+    axis: int = -1,
+    prepend: ArrayLike | None = None,
+    append: ArrayLike | None = None,
+) -> Tensor:
     """Differences of neighbours along `axis`, n times."""
     t = as_tensor(a)
     if n < 0:
@@ -139,21 +165,21 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     if n == 0:
         return t
     axis = normalize_axis_index(axis, t.ndim)
-    one = [1 if k == axis else m for k, m in enumerate(t.shape)]
+    one = kept_shape(t.shape, axis)
 
     def end(e: Any) -> Any:
-        """Give one number the shape of one slice; Python's are weak."""
+        """Return one number in the shape of one slice; Python's are weak."""
         if np.ndim(e):
             return e
         weak = isinstance(e, (int, float))
-        return OPS[np.broadcast_to](np.asarray(e, np.result_type(t.dtype, e)) if weak else e, one)
+        return op(np.broadcast_to)(np.asarray(e, np.result_type(t.dtype, e)) if weak else e, one)
 
     joined = [end(e) for e in (prepend, t, append) if e is not None]
     if len(joined) > 1:
-        t = OPS[np.concatenate](joined, axis)
-    after, before = _along(axis, t.ndim, slice(1, None), slice(None, -1))
+        t = op(np.concatenate)(joined, axis)
     for _ in range(n):
-        t = t[after] - t[before]
+        after, before = _neighbours(t, axis)
+        t = after - before
     return t
 
 
@@ -164,17 +190,19 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
         Case.of(r(2, 4), r(2, 4), axis=1),
     ],
 )  # fmt: skip
-def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
+def trapezoid(
+    y: ArrayLike, x: ArrayLike | None = None, dx: ArrayLike = 1.0, axis: int = -1
+) -> Tensor:
     """Integral along `axis` by the trapezoidal rule; gradients flow through `x` too."""
     t = as_tensor(y)
-    after, before = _along(axis, t.ndim, slice(1, None), slice(None, -1))
+    after, before = _neighbours(t, axis)
     if x is not None:
         x = as_tensor(x)
         dx = diff(x, axis=axis if x.ndim > 1 else -1)
         if x.ndim == 1:
             axis = normalize_axis_index(axis, t.ndim)
-            dx = dx.reshape([-1 if k == axis else 1 for k in range(t.ndim)])
-    return (dx * (t[after] + t[before]) * 0.5).sum(axis=axis)  # type: ignore[no-any-return]
+            dx = dx.reshape(vector_shape(axis, t.ndim))
+    return (op(np.multiply)(dx, after + before) * 0.5).sum(axis=axis)
 
 
 @operation(
@@ -184,7 +212,12 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
         Case.of(r(2, 4), np.array([0.0, 1.0, 1.5, 3.0]), axis=(1,), edge_order=2),
     ],
 )  # fmt: skip
-def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
+def gradient(
+    f: ArrayLike,
+    *varargs: ArrayLike,
+    axis: int | Sequence[int] | None = None,
+    edge_order: int = 1,
+) -> Tensor | tuple[Tensor, ...]:
     """Derivative along each axis by second-order differences, as `numpy.gradient`.
 
     The spacing is a number, or the coordinates along the axis as an array; gradients flow through
@@ -200,12 +233,12 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
             f"gradient: {len(spacings)} spacings for {len(axes)} axes, edge_order={edge_order}; "
             "give one spacing for each axis, or one number, and an edge_order of 1 or 2"
         )
-    found = [_slope(t, h, k, edge_order) for h, k in zip(spacings, axes, strict=True)]
+    found = [_derivative_along(t, h, k, edge_order) for h, k in zip(spacings, axes, strict=True)]
     return found[0] if len(found) == 1 else tuple(found)
 
 
-def _slope(t: Tensor, spacing: Any, axis: int, edge_order: int) -> Tensor:
-    """Derive along one axis; h are the steps between neighbours."""
+def _derivative_along(t: Tensor, spacing: Any, axis: int, edge_order: int) -> Tensor:
+    """Return the derivative along one axis; h are the steps between neighbours."""
     n = t.shape[axis]
     if n < edge_order + 1:
         raise ValueError(f"gradient: axis {axis} of shape {t.shape} is too short for its edges")
@@ -214,10 +247,10 @@ def _slope(t: Tensor, spacing: Any, axis: int, edge_order: int) -> Tensor:
             f"gradient: coordinates of shape {np.shape(spacing)} for axis {axis} of {t.shape}"
         )
     h = np.diff(spacing) if np.ndim(spacing) else spacing * np.ones(n - 1, t.dtype)
-    h = h.astype(t.dtype).reshape([-1 if k == axis else 1 for k in range(t.ndim)])
+    h = h.astype(t.dtype).reshape(vector_shape(axis, t.ndim))
 
     def part(x: Any, start: int, stop: int | None) -> Any:
-        return x[_along(axis, t.ndim, slice(start, stop))[0]]
+        return _part(x, axis, start, stop)
 
     a, b = part(h, 0, -1), part(h, 1, None)
     left, middle, right = part(t, 0, -2), part(t, 1, -1), part(t, 2, None)
@@ -227,13 +260,13 @@ def _slope(t: Tensor, spacing: Any, axis: int, edge_order: int) -> Tensor:
     if edge_order == 2:  # go on along the parabola through the three points at the edge
         first = 2 * first - part(inside, 0, 1)
         last = 2 * last - part(inside, -1, None)
-    return OPS[np.concatenate]([first, inside, last], axis)  # type: ignore[no-any-return]
+    return op(np.concatenate)([first, inside, last], axis)
 
 
 # ---- convolution ---------------------------------------------------------------------------------
 
 
-def _convolve(a: Any, v: Any, *, mode: str = "full") -> Any:
+def _convolve(a: Array, v: Array, *, mode: str = "full") -> Any:
     """Products of two sequences, one of them turned around, summed at every overlap."""
     return np.convolve(a, v, mode)  # type: ignore[call-overload]
 
@@ -256,12 +289,12 @@ convolve = multilinear(
     _convolve,
     lambda g, z, a, v, **mode: _pull_convolve(g, a, v, **mode),
     lambda g, z, a, v, **mode: _pull_convolve(g, v, a, **mode),
-    key=np.convolve, name="convolve", samples=_sequences,
+    key=np.convolve, samples=_sequences,
 )  # fmt: skip
 
 
 @operation(np.correlate, _sequences)
-def correlate(a: Any, v: Any, mode: str = "valid") -> Tensor:
+def correlate(a: ArrayLike, v: ArrayLike, mode: str = "valid") -> Tensor:
     """Products of two sequences summed at every overlap: `convolve` with v turned around."""
     if np.ndim(a) != 1 or np.ndim(v) != 1:
         raise ValueError(f"correlate: takes sequences, not shapes {np.shape(a)}, {np.shape(v)}")

@@ -15,13 +15,16 @@ from __future__ import annotations
 import math
 import operator
 import string
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from ..core.dtypes import Array
 from ..core.primitive import Case, general, operation
-from ..core.tensor import OPS, Tensor
+from ..core.tensor import ArrayLike, Tensor, op
+from .decompose import square_samples
 
 __all__ = [
     "det", "inv", "lstsq", "matrix_power", "multi_dot", "pinv", "slogdet", "solve", "tensorinv",
@@ -29,9 +32,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _squares(r: Any) -> list[Case]:
-    return [Case.of(r.regular(*s)) for s in ((3, 3), (2, 2, 2), (1, 1), (0, 3, 3), (0, 0))]
-
+_squares = square_samples(lambda r, *shape: r.regular(*shape))
 
 inv = general(
     np.linalg.inv,
@@ -43,7 +44,7 @@ inv = general(
 
 
 def _cofactors(z: Any, a: Any) -> Any:
-    """Differentiate the determinant z: z inv(a)', and of a singular matrix the signed minors."""
+    """Return the slope of the determinant z: z inv(a)', and of a singular matrix signed minors."""
     if np.all(z != 0):
         return z[..., None, None] * np.linalg.inv(a).mT
     n = a.shape[-1]
@@ -84,17 +85,17 @@ def _inverse(a: Any) -> Any:
 
 
 def _column(v: Any, b: Any) -> Any:
-    """Make a matrix of v if the right side b is one vector."""
+    """Return v as a matrix of one column, if the right side b is one vector."""
     return v[..., None] if b.ndim == 1 else v
 
 
-def _solved(a: Any, v: Any, b: Any) -> Any:
-    """Solve for a cotangent or tangent v, which may have batch axes that a vector b has not."""
+def _solve_like(a: Any, v: Any, b: Any) -> Any:
+    """Solve a x = v; v is like b, and may have batch axes even where b is one vector."""
     return np.linalg.solve(a, v[..., None])[..., 0] if b.ndim == 1 else np.linalg.solve(a, v)
 
 
 def _pull_solve_a(g: Any, z: Any, a: Any, b: Any) -> Any:
-    return -_column(_solved(a.mT, g, b), b) @ _column(z, b).mT
+    return -_column(_solve_like(a.mT, g, b), b) @ _column(z, b).mT
 
 
 def _push_solve_a(da: Any, z: Any, a: Any, b: Any) -> Any:
@@ -104,8 +105,8 @@ def _push_solve_a(da: Any, z: Any, a: Any, b: Any) -> Any:
 
 solve = general(
     np.linalg.solve,
-    pulls=[_pull_solve_a, lambda g, z, a, b: _solved(a.mT, g, b)],
-    pushes=[_push_solve_a, lambda db, z, a, b: _solved(a, db, b)],
+    pulls=[_pull_solve_a, lambda g, z, a, b: _solve_like(a.mT, g, b)],
+    pushes=[_push_solve_a, lambda db, z, a, b: _solve_like(a, db, b)],
     key=np.linalg.solve,
     samples=lambda r: [
         Case.of(r.regular(*a), r(*b))
@@ -124,13 +125,13 @@ solve = general(
         Case.of(r.regular(4, 4).reshape(2, 4, 2), r(4), axes=(0,)),
     ],
 )
-def tensorsolve(a: Any, b: Any, axes: Any = None) -> Tensor:
+def tensorsolve(a: ArrayLike, b: ArrayLike, axes: Sequence[int] | None = None) -> Tensor:
     """Solve `tensordot(a, x, x.ndim) = b`; `axes` of a are moved to its end first."""
     if axes is not None:
-        a = OPS[np.moveaxis](a, axes, range(-len(axes), 0))
+        a = op(np.moveaxis)(a, axes, range(-len(axes), 0))
     unknown = np.shape(a)[np.ndim(b) :]
-    matrix = OPS[np.reshape](a, (-1, math.prod(unknown)))
-    return solve(matrix, OPS[np.ravel](b)).reshape(unknown)
+    matrix = op(np.reshape)(a, (-1, math.prod(unknown)))
+    return solve(matrix, op(np.ravel)(b)).reshape(unknown)
 
 
 @operation(
@@ -140,12 +141,12 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Tensor:
         Case.of(r.regular(4, 4).reshape(4, 2, 2), ind=1),
     ],
 )
-def tensorinv(a: Any, ind: int = 2) -> Tensor:
+def tensorinv(a: ArrayLike, ind: int = 2) -> Tensor:
     """Invert `tensordot(a, ., ind)`; the first `ind` axes of a become the last of the result."""
     if ind < 1:
         raise ValueError(f"tensorinv: ind counts axes from 1, not {ind}")
     rows, columns = np.shape(a)[:ind], np.shape(a)[ind:]
-    return inv(OPS[np.reshape](a, (math.prod(rows), -1))).reshape(columns + rows)
+    return inv(op(np.reshape)(a, (math.prod(rows), -1))).reshape(columns + rows)
 
 
 def _pull_pinv(g: Any, z: Any, a: Any, **cut: Any) -> Any:
@@ -158,7 +159,9 @@ def _push_pinv(da: Any, z: Any, a: Any, **cut: Any) -> Any:
     return left - (left @ a) @ z + right - z @ (a @ right) - z @ da @ z
 
 
-def _pinv(a: Any, *, rcond: Any = None, rtol: Any = None) -> Any:
+def _pinv(
+    a: Array, *, rcond: float | Array | None = None, rtol: float | Array | None = None
+) -> Array:
     """Pseudo-inverse; its derivative is that at constant rank, as at a change of rank it jumps."""
     return np.linalg.pinv(a, rcond=rcond) if rtol is None else np.linalg.pinv(a, rtol=rtol)
 
@@ -168,7 +171,6 @@ pinv = general(
     pulls=[_pull_pinv],
     pushes=[_push_pinv],
     key=np.linalg.pinv,
-    name="pinv",
     samples=lambda r: [
         Case.of(r.regular(4, 2)),
         Case.of(r.regular(2, 2, 3)),
@@ -183,13 +185,15 @@ pinv = general(
     np.linalg.lstsq,
     lambda r: [Case.of(r.regular(4, 2), r(4)), Case.of(r.regular(2, 3), r(2, 2))],
 )
-def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def lstsq(
+    a: ArrayLike, b: ArrayLike, rcond: float | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Least-squares solution of a x = b, of least norm: `(x, residuals, rank, singular values)`.
 
     The residuals are the squared distances of b from a x, empty where NumPy has them empty.
     """
     rows, columns = np.shape(a)
-    s = OPS[np.linalg.svdvals](a)
+    s = op(np.linalg.svdvals)(a)
     cut = np.finfo(s.dtype).eps * max(rows, columns) if rcond is None else rcond
     rank = np.sum(s.data > cut * s.data.max(initial=0))
     x = pinv(a, rcond=cut) @ b
@@ -204,28 +208,29 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Tensor, Tensor, Tensor, Te
 @operation(
     np.linalg.matrix_power, lambda r: [Case.of(r.regular(2, 2), n) for n in (0, 1, 2, 5, -3)]
 )
-def matrix_power(a: Any, n: int) -> Tensor:
+def matrix_power(a: ArrayLike, n: int) -> Tensor:
     """Product of n copies of a, by repeated squaring; of its inverse for negative n."""
     if np.ndim(a) < 2 or np.shape(a)[-1] != np.shape(a)[-2]:
         raise np.linalg.LinAlgError(f"matrix_power of shape {np.shape(a)}: not square")
     n = operator.index(n)
-    power = inv(a) if n < 0 else OPS[np.positive](a)
-    eye = np.eye(power.shape[-1], dtype=power.dtype)
-    z: Any = None if n else OPS[np.broadcast_to](eye, power.shape)
+    power = inv(a) if n < 0 else op(np.positive)(a)
+    if not n:
+        return op(np.broadcast_to)(np.eye(power.shape[-1], dtype=power.dtype), power.shape)
     n = abs(n)
-    while n:
-        if n % 2:
-            z = power if z is None else z @ power
-        n //= 2
-        power = power @ power if n else power
-    return z  # type: ignore[no-any-return]
+    while n % 2 == 0:
+        n, power = n // 2, power @ power
+    z = power
+    while n := n // 2:
+        power = power @ power
+        z = z @ power if n % 2 else z
+    return z
 
 
 @operation(
     np.linalg.multi_dot,
     lambda r: [Case.of([r(2, 3), r(3, 4), r(4, 2)]), Case.of([r(3), r(3, 4), r(4, 2), r(2)])],
 )
-def multi_dot(arrays: Any) -> Tensor:
+def multi_dot(arrays: Sequence[ArrayLike]) -> Tensor:
     """Product of matrices in a cheap order; the first and the last may be vectors."""
     shapes = [np.shape(a) for a in arrays]
     ends = [(s[0], s[-1]) for s in shapes if s]
@@ -242,4 +247,4 @@ def multi_dot(arrays: Any) -> Tensor:
     terms = [k[i : i + 2] for i in range(len(arrays))]
     terms[0], terms[-1] = terms[0][-np.ndim(arrays[0]) :], terms[-1][: np.ndim(arrays[-1])]
     outside = (terms[0][0] * (np.ndim(arrays[0]) > 1)) + (terms[-1][1:])
-    return OPS[np.einsum](",".join(terms) + "->" + outside, *arrays)  # type: ignore[no-any-return]
+    return op(np.einsum)(",".join(terms) + "->" + outside, *arrays)

@@ -162,6 +162,7 @@ def test_signatures_take_and_return_tensors():
     assert parts(mg.sin) == {"x": "ArrayLike", "return": "Tensor"}
     assert parts(mg.maximum)["x2"] == parts(mg.linalg.inv)["a"] == "ArrayLike"
     assert parts(weighted)["xs"] == "Sequence[ArrayLike]"
+    assert parts(mg.linalg.eigh)["return"] == "tuple[Tensor, Tensor]"
 
 
 def test_names_do_not_clash():
