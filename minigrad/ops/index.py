@@ -340,7 +340,7 @@ _MASK = np.array([True, False, True])
 
 @operation(np.compress, lambda r: [Case.of(_MASK, r(3, 2), axis=0), Case.of(_MASK, r(2, 3))])
 def compress(condition: ArrayLike, a: ArrayLike, axis: int | None = None) -> Tensor:
-    """Take the slices along `axis` where the condition, one for each, holds."""
+    """Return the slices along `axis` where the condition, one for each, holds."""
     if np.ndim(condition) != 1:
         raise ValueError(
             f"compress: a condition for each slice, not of shape {np.shape(condition)}"
@@ -350,7 +350,7 @@ def compress(condition: ArrayLike, a: ArrayLike, axis: int | None = None) -> Ten
 
 @operation(np.extract, lambda r: [Case.of(_MASK, r(3)), Case.of(r(2, 3) > 0, r(2, 3))])
 def extract(condition: ArrayLike, arr: ArrayLike) -> Tensor:
-    """Take the elements where the condition holds."""
+    """Return the elements where the condition holds."""
     return take(arr, np.flatnonzero(value_of(condition)))
 
 

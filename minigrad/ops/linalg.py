@@ -314,7 +314,7 @@ triu = linear(
     lambda r: [Case.of(r(3)), Case.of(r(2), k=-1), Case.of(r(3, 4), k=1), Case.of(r(3, 2))],
 )
 def diag(v: ArrayLike, k: int = 0) -> Tensor:
-    """Put a vector on a diagonal of a square matrix of zeros, or take a diagonal of a matrix."""
+    """Square matrix of zeros with a vector on a diagonal, or a diagonal of a matrix."""
     if np.ndim(v) not in (1, 2):
         raise ValueError(f"diag: takes a vector or a matrix, not shape {np.shape(v)}; see diagonal")
     if np.ndim(v) == 2:
@@ -324,7 +324,7 @@ def diag(v: ArrayLike, k: int = 0) -> Tensor:
 
 @operation(np.diagflat, lambda r: [Case.of(r(2, 2)), Case.of(r(), k=1)])
 def diagflat(v: ArrayLike, k: int = 0) -> Tensor:
-    """Put all elements of v, flattened, on a diagonal of a square matrix of zeros."""
+    """Square matrix of zeros with all elements of v, flattened, on a diagonal."""
     return diag(op(np.ravel)(v), k)
 
 
@@ -343,7 +343,7 @@ def trace(a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tens
 
 @operation(np.matrix_transpose, lambda r: [Case.of(r(2, 3)), Case.of(r(4, 2, 3))])
 def matrix_transpose(x: ArrayLike) -> Tensor:
-    """Exchange the last two axes."""
+    """Matrices with their last two axes exchanged."""
     return op(np.swapaxes)(x, -1, -2)
 
 

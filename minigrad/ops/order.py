@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..core.primitive import Axis, Case, kept_shape, operation
 from ..core.tensor import ArrayLike, Tensor, as_floating, as_tensor, op, value_of
+from .reduce import rows_over
 
 __all__ = ["median", "partition", "percentile", "quantile", "sort"]
 
@@ -31,7 +30,7 @@ def sort(a: ArrayLike, axis: int | None = -1, *, stable: bool = True) -> Tensor:
 
 @operation(np.partition, lambda r: [Case.of(r(5), 2), Case.of(r(2, 4), (0, -2), axis=0)])
 def partition(a: ArrayLike, kth: int | Sequence[int], axis: int | None = -1) -> Tensor:
-    """Put the kth element in its place in order, none greater before it, none smaller after."""
+    """Return the elements with the kth in its place: none greater before it, none smaller after."""
     t = as_tensor(a)
     return op(np.take_along_axis)(t, np.argpartition(t.value, kth, axis), axis)
 
@@ -53,21 +52,19 @@ def quantile(a: ArrayLike, q: ArrayLike, axis: Axis = None, *, keepdims: bool = 
     t, q = as_floating(a), np.asarray(value_of(q))
     if not ((q >= 0) & (q <= 1)).all():
         raise ValueError(f"quantile: q is a share from 0 to 1, not {q}")
-    axes = normalize_axis_tuple(range(t.ndim) if axis is None else axis, t.ndim)
-    rest = tuple([k for k in range(t.ndim) if k not in axes])
-    count = math.prod([t.shape[k] for k in axes])
-    if not count:
+    rows, _ = rows_over(t, axis)
+    if not len(rows):
         raise ValueError(f"quantile: of no elements, along axis {axis} of shape {t.shape}")
-    ordered = sort(t.transpose(axes + rest).reshape(count, *[t.shape[k] for k in rest]), 0)
+    ordered = sort(rows, 0)
     place = q * (len(ordered) - 1)
     low, high = np.floor(place).astype(int), np.ceil(place).astype(int)
-    share = (place - low).astype(t.dtype).reshape(q.shape + (1,) * len(rest))
+    share = (place - low).astype(t.dtype).reshape(q.shape + (1,) * (rows.ndim - 1))
     below, above = ordered[low], ordered[high]
     u, v = below.value, above.value
     far = (u == np.inf) | ((u == -np.inf) & (v < np.inf))  # then on the way is where it starts
     z = below + (np.where(far, 0, above) - np.where(far, 0, below)) * share
     z = op(np.where)(np.isnan(ordered.value[-1]), np.nan, z)
-    return z.reshape(q.shape + kept_shape(t.shape, axes)) if keepdims else z
+    return z.reshape(q.shape + kept_shape(t.shape, axis)) if keepdims else z
 
 
 @operation(np.percentile, lambda r: [Case.of(r(5), 30), Case.of(r(2, 3), 70, axis=0)])

@@ -83,12 +83,17 @@ def _product_of_others(z: Any, a: Any, axis: Axis) -> Any:
     """Multiply, for each element, all the other elements along `axis`."""
     if not a.ndim:
         return np.ones_like(a)
+    rows, back = rows_over(a, axis)
+    return back(product_before(rows) * np.flip(product_before(np.flip(rows, 0)), 0))
+
+
+def rows_over(a: Any, axis: Axis) -> tuple[Any, Callable[[Any], Any]]:
+    """Return `a` with the axes of a reduction first and joined to one, and what undoes this."""
     axes = normalize_axis_tuple(range(a.ndim) if axis is None else axis, a.ndim)
-    rest = tuple([k for k in range(a.ndim) if k not in axes])
-    front = a.transpose(axes + rest)
+    order = axes + tuple([k for k in range(a.ndim) if k not in axes])
+    front = a.transpose(order)
     rows = front.reshape((math.prod(front.shape[: len(axes)]), *front.shape[len(axes) :]))
-    both = product_before(rows) * np.flip(product_before(np.flip(rows, 0)), 0)
-    return both.reshape(front.shape).transpose(np.argsort(axes + rest))
+    return rows, lambda rows: rows.reshape(front.shape).transpose(np.argsort(order))
 
 
 def product_before(rows: Any) -> Any:
