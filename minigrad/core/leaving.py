@@ -25,7 +25,10 @@ from .context import current
 from .errors import NUMPY, GraphWarning, called, warn
 from .tape import Node
 
-__all__ = ["INSTEAD", "described", "must_stay", "no_derivative", "number"]
+__all__ = [
+    "INSTEAD", "described", "may_be_rebound", "must_stay", "new_leaf", "no_array", "no_derivative",
+    "number",
+]  # fmt: skip
 
 INSTEAD = {
     name: remedy
@@ -53,7 +56,6 @@ INSTEAD = {
         "Horner's rule, or `x[:, None] ** np.arange(n)`": """
             poly polyadd polyder polydiv polyfit polyint polymul polysub polyval roots vander""",
         "`base ** np.linspace(start, stop)`": "geomspace logspace",
-        "`np.remainder` and `np.floor_divide`": "divmod",
         "`np.fmod(x, 1)` and `np.trunc(x)`": "modf",
         "`np.ldexp`": "frexp",
         "a primitive of your own, with `mg.define`": "i0 unwrap",
@@ -84,7 +86,12 @@ def no_derivative(function: Any, method: str = "") -> TypeError:
     )
 
 
-def must_stay(t: Node) -> TypeError:
+def must_stay(t: Node) -> bool:
+    """Whether a transform is recording: then what leaves the graph cannot be meant."""
+    return t.live and (context := current()).transform and context.recording
+
+
+def no_array(t: Node) -> TypeError:
     """Return the error that a live tensor may not become an array, with the user's line."""
     call = called()
     instead = INSTEAD.get(call.function)
@@ -106,14 +113,13 @@ def number(t: Node) -> Any:
         frame = sys._getframe(2)
         how = _instruction(frame)
         if how == "STORE_SUBSCR" or frame.f_code.co_filename.startswith(NUMPY):
-            raise must_stay(t)
-        context = current()
-        if context.recording and how != "BINARY_OP":  # that is "%.3f" % t
+            raise no_array(t)
+        if current().recording and how != "BINARY_OP":  # that is "%.3f" % t
             text = (
                 f"{described(t)}, through which gradients flow, becomes a number, through which "
                 "none do; "
             )
-            if context.transform:
+            if must_stay(t):
                 raise TypeError(
                     f"{text}write np.exp(t) for math.exp(t), and t.item() where no gradient is "
                     f"meant to flow\n    {called()}"
@@ -121,6 +127,30 @@ def number(t: Node) -> Any:
             text += "write t.item() if that is meant, or np.exp(t) for math.exp(t)"
             warn(text, GraphWarning)
     return t.value.item()
+
+
+def new_leaf(t: Any) -> None:
+    """Warn that a result is copied into a leaf, from which no gradient goes on."""
+    if t.live and t.primitive is not None and current().recording:
+        warn(
+            f"{described(t)} is copied into a leaf, and what it was computed from gets no gradient "
+            "through that; write np.copy(t) if it should, t.detach() if not",
+            GraphWarning,
+        )
+
+
+def may_be_rebound(t: Any, sign: str) -> None:
+    """Raise TypeError where `t -= y`, t being a leaf, is to move it: Python only rebinds the name.
+
+    That is where nothing is recorded, or t has a gradient already; in a transform it is meant.
+    """
+    context = current()
+    if t.live and not context.transform and not (context.recording and t.grad is None):
+        name = t.name if t.name and t.name.isidentifier() else "t"
+        raise TypeError(
+            f"{described(t)} requires gradients, and {name} {sign} y would not change it but make "
+            f"a new tensor: write {name}.data {sign} y, y being an array\n    {called()}"
+        )
 
 
 def _instruction(frame: FrameType) -> str:

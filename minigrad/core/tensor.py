@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from types import EllipsisType
 from typing import Any, NoReturn, TypeAlias
 from weakref import WeakValueDictionary
@@ -26,7 +27,7 @@ from .tape import Node, Outputs
 
 __all__ = [
     "OPS", "ArrayLike", "Index", "Tensor", "apply", "as_floating", "as_tensor", "label", "op",
-    "tensor", "value_of", "was_given",
+    "taken_out", "tensor", "value_of", "was_given",
 ]  # fmt: skip
 
 ArrayLike: TypeAlias = "Tensor | npt.ArrayLike"
@@ -110,8 +111,8 @@ def _comparison(name: str) -> Callable[[Tensor, Any], Any]:
     return compare
 
 
-def _operators(function: np.ufunc) -> tuple[Operator, Operator]:
-    """Make an operator of two operands, and the one for a Tensor on the right."""
+def _operators(function: np.ufunc, sign: str) -> tuple[Operator, Operator, Operator]:
+    """Make an operator of two operands, the one for a Tensor on the right, and that of `x += y`."""
 
     def left(self: Tensor, other: ArrayLike) -> Tensor:
         if isinstance(other, Tensor):  # what `apply` does: small arrays are all overhead
@@ -121,6 +122,25 @@ def _operators(function: np.ufunc) -> tuple[Operator, Operator]:
 
     def right(self: Tensor, other: ArrayLike) -> Tensor:
         return apply(OPS[function], (other, self))
+
+    def rebound(self: Tensor, other: ArrayLike) -> Tensor:
+        if self.primitive is None:
+            leaving.may_be_rebound(self, sign)
+        return left(self, other)
+
+    return left, right, rebound
+
+
+def _constant_operators(
+    function: np.ufunc,
+) -> tuple[Callable[[Tensor, ArrayLike], Array], Callable[[Tensor, ArrayLike], Array]]:
+    """Make an operator of what has no derivative, and the one for a Tensor on the right."""
+
+    def left(self: Tensor, other: ArrayLike) -> Any:
+        return OPS[function](self, other)
+
+    def right(self: Tensor, other: ArrayLike) -> Any:
+        return OPS[function](other, self)
 
     return left, right
 
@@ -170,7 +190,7 @@ class Tensor(Node):
                 f"cannot set the data of {described(self)}, which is the result of "
                 f"{self.primitive.name}; only the data of a leaf can be replaced"
             )
-        new = plain(value_of(value), "a tensor", "holds")
+        new = plain(taken_out(value), "a tensor", "holds")
         if new.shape != self.value.shape:
             raise ValueError(
                 f"cannot set the data of {described(self)}: its shape is {self.value.shape}, "
@@ -325,7 +345,19 @@ class Tensor(Node):
     def __contains__(self, item: ArrayLike) -> bool:
         return bool((self.value == value_of(item)).any())
 
+    def __copy__(self) -> Tensor:
+        if leaving.must_stay(self):
+            return op(np.copy)(self)
+        return _restored(*self.__reduce__()[1])
+
+    def __deepcopy__(self, memo: Any) -> Tensor:
+        if leaving.must_stay(self):
+            return op(np.copy)(self)
+        return _restored(*deepcopy(self.__reduce__()[1], memo))
+
     def __reduce__(self) -> tuple[Any, ...]:
+        if leaving.must_stay(self):
+            raise leaving.no_array(self)
         is_leaf = self.primitive is None
         state = self.value, is_leaf and self.live, self.name, self.grad, was_given(self)
         return _restored, state
@@ -343,7 +375,7 @@ class Tensor(Node):
 
     def __array__(self, dtype: DType = None, copy: bool | None = None) -> Array:
         if self.live:
-            raise leaving.must_stay(self)
+            raise leaving.no_array(self)
         if copy is False:
             if dtype is not None and np.dtype(dtype) != self.dtype:
                 raise ValueError(f"a {dtype} array of a {self.dtype} tensor needs a copy")
@@ -362,16 +394,24 @@ class Tensor(Node):
 
     # ---- operators: each looks its NumPy function up -------------------------------------------
     # fmt: off
-    __add__, __radd__ = _operators(np.add)
-    __sub__, __rsub__ = _operators(np.subtract)
-    __mul__, __rmul__ = _operators(np.multiply)
-    __truediv__, __rtruediv__ = _operators(np.divide)
-    __pow__, __rpow__ = _operators(np.power)
-    __mod__, __rmod__ = _operators(np.remainder)
-    __matmul__, __rmatmul__ = _operators(np.matmul)
+    __add__, __radd__, __iadd__ = _operators(np.add, "+=")
+    __sub__, __rsub__, __isub__ = _operators(np.subtract, "-=")
+    __mul__, __rmul__, __imul__ = _operators(np.multiply, "*=")
+    __truediv__, __rtruediv__, __itruediv__ = _operators(np.divide, "/=")
+    __pow__, __rpow__, __ipow__ = _operators(np.power, "**=")
+    __mod__, __rmod__, __imod__ = _operators(np.remainder, "%=")
+    __matmul__, __rmatmul__, __imatmul__ = _operators(np.matmul, "@=")
     __lt__, __le__, __gt__, __ge__, __eq__, __ne__ = map(_comparison, _COMPARISONS)
-    def __floordiv__(self, other: ArrayLike) -> Any: return OPS[np.floor_divide](self, other)
-    def __rfloordiv__(self, other: ArrayLike) -> Any: return OPS[np.floor_divide](other, self)
+    __floordiv__, __rfloordiv__ = _constant_operators(np.floor_divide)
+    __and__, __rand__ = _constant_operators(np.bitwise_and)
+    __or__, __ror__ = _constant_operators(np.bitwise_or)
+    __xor__, __rxor__ = _constant_operators(np.bitwise_xor)
+    __lshift__, __rlshift__ = _constant_operators(np.left_shift)
+    __rshift__, __rrshift__ = _constant_operators(np.right_shift)
+    def __divmod__(self, other: ArrayLike) -> Any: return OPS[np.divmod](self, other)
+    def __rdivmod__(self, other: ArrayLike) -> Any: return OPS[np.divmod](other, self)
+    def __invert__(self) -> Any: return OPS[np.invert](self)
+    def __round__(self, digits: int | None = None) -> Any: return OPS[np.round](self, digits or 0)
     def __neg__(self) -> Tensor: return apply(OPS[np.negative], (self,))
     def __pos__(self) -> Tensor: return apply(OPS[np.positive], (self,))
     def __abs__(self) -> Tensor: return apply(OPS[np.absolute], (self,))
@@ -449,7 +489,9 @@ def tensor(
     >>> tensor([[1.0, 2.0]], requires_grad=True)
     tensor([[1., 2.]], requires_grad=True)
     """
-    given = value_of(data)
+    given = taken_out(data)
+    if given is not data:
+        leaving.new_leaf(data)
     require_plain(given, "a tensor", "holds")
     array = np.array(given, dtype=dtype)
     if dtype is None and array.dtype == float and not _holds_numpy(given):
@@ -542,6 +584,13 @@ def _restored(value: Any, live: bool, name: str | None, grad: Any, given: bool) 
 def value_of(x: Any) -> Any:
     """Take the array out of a Tensor; give anything else back as it is."""
     return x.value if isinstance(x, Tensor) else x
+
+
+def taken_out(x: Any) -> Any:
+    """Return the array of a Tensor for a leaf to hold: TypeError if a transform would lose it."""
+    if isinstance(x, Tensor) and leaving.must_stay(x):
+        raise leaving.no_array(x)
+    return value_of(x)
 
 
 def plain_index(index: Index) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import Array, real
-from ..core.tensor import Tensor, value_of
+from ..core.tensor import Tensor, taken_out
 
 __all__ = ["Described", "fitted", "misfits"]
 
@@ -62,7 +62,7 @@ def fitted(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> dict[str, Arr
 def _array(value: Any) -> Array:
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError("it is masked; write a.filled(value)")
-    return np.asarray(value_of(value))
+    return np.asarray(taken_out(value))
 
 
 def _cast(a: Array, dtype: np.dtype[Any]) -> Array:

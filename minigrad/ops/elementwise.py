@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..core.primitive import Case, Primitive, elementwise, general, operation
-from ..core.tensor import OPS, Tensor
+from ..core.tensor import OPS, Tensor, as_tensor
 
 __all__ = [
     "abs", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "cbrt",
-    "clip", "copy", "copysign", "cos", "cosh", "deg2rad", "divide", "elu", "erf", "erfc", "exp", "exp2",
-    "expm1", "fabs", "float_power", "fmax", "fmin", "fmod", "gelu", "hypot", "ldexp", "leaky_relu",
+    "clip", "copy", "copysign", "cos", "cosh", "deg2rad", "divide", "divmod", "elu", "erf", "erfc", "exp",
+    "exp2", "expm1", "fabs", "float_power", "fmax", "fmin", "fmod", "gelu", "hypot", "ldexp", "leaky_relu",
     "log", "log1p", "log2", "log10", "log_sigmoid", "logaddexp", "logaddexp2", "maximum", "minimum",
     "multiply", "nan_to_num", "negative", "positive", "power", "rad2deg", "reciprocal", "relu",
     "remainder", "sigmoid", "silu", "sin", "sinc", "sinh", "softplus", "sqrt", "square", "subtract",
@@ -376,3 +376,9 @@ def _real(val: Any) -> Tensor:
 @operation(np.real_if_close, lambda r: [Case.of(r(2, 3))])
 def _real_if_close(a: Any) -> Tensor:
     return copy(a)
+
+
+@operation(np.divmod, _remainders)
+def divmod(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
+    """Return the whole quotient, whose derivatives are 0, and the remainder."""
+    return as_tensor(OPS[np.floor_divide](x1, x2)), remainder(x1, x2)

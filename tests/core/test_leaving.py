@@ -1,8 +1,11 @@
 """Nothing leaves the graph silently: what makes arrays and numbers of a live tensor, and where."""
 
 import array
+import copy
 import ctypes
 import math
+import operator
+import pickle
 import re
 import statistics
 import struct
@@ -239,3 +242,94 @@ def test_the_error_says_what_to_write_instead_of_numpys_function():
         with pytest.raises(TypeError, match=instead) as error:
             call()
         assert len(str(error.value)) < 600
+
+
+# ---- copies --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda t: copy.deepcopy({"t": [t]})["t"][0]]
+)
+def test_a_copy_made_in_a_transform_belongs_to_it(again):
+    """Elsewhere copies drop the graph; here the derivative by what was copied would be lost."""
+    f = lambda x: (again(x) * again(x * 2)).sum()
+    assert mg.grad(f)(X).tolist() == [2, 8]
+    assert mg.hessian(f)(X).tolist() == [[4, 0], [0, 4]]
+
+
+def held():
+    m = mg.nn.Module()
+    m.w = leaf()
+    return m
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda x: pickle.loads(pickle.dumps(x)),
+        lambda x: mg.tensor(x),
+        lambda x: mg.tensor(x, requires_grad=True),
+        lambda x: setattr(t := mg.tensor(X), "data", x) or t,
+        lambda x: (m := held()).load_state_dict({"w": x}) or m.w,
+    ],
+)
+def test_what_is_made_anew_from_a_tensor_in_a_transform(leave):
+    with pytest.raises((TypeError, ValueError), match=r"would become an array(.|\n)*t\.data"):
+        mg.grad(lambda x: (leave(x) * x).sum())(X)
+    assert mg.grad(lambda x: (leave(x.detach()) * x).sum())(X).tolist() == X.tolist()
+
+
+def test_new_data_may_be_computed_elsewhere():
+    p = leaf()
+    p.data = p - 0.5
+    assert p.tolist() == mg.tensor(p).tolist() == [0, 1.5]
+    with pytest.warns(GraphWarning, match=r"copied into a leaf.*np\.copy.*detach"):
+        mg.tensor(p * 2, requires_grad=True)
+
+
+# ---- x -= y --------------------------------------------------------------------------------------
+
+UPDATES = {
+    "+=": operator.iadd, "-=": operator.isub, "*=": operator.imul, "/=": operator.itruediv,
+    "**=": operator.ipow, "%=": operator.imod, "@=": operator.imatmul,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sign", UPDATES)
+def test_a_leaf_is_not_moved_by_rebinding_its_name(sign):
+    p, words = leaf(name="p"), rf"'p' requires.*write p\.data {re.escape(sign)} y.*\n.*{__file__}, "
+    with mg.no_grad(), pytest.raises(TypeError, match=words):
+        UPDATES[sign](p, X)
+    p.grad = X
+    with pytest.raises(TypeError, match=words):
+        UPDATES[sign](p, X)
+
+
+def test_the_update_loop_of_tutorials():
+    p = leaf()
+    (p**2).sum().backward()
+    with mg.no_grad(), pytest.raises(TypeError, match=r"t\.data -= y"):
+        p -= 0.1 * p.grad
+    with pytest.raises(TypeError, match=r"t\.data \*= y"):
+        p *= 0.5
+    p.data -= 0.1 * p.grad
+    np.testing.assert_allclose(p.data, 0.8 * X)
+
+
+@pytest.mark.parametrize("sign", UPDATES)
+def test_rebinding_elsewhere(sign):
+    """Of constants, results and leaves that are recorded; and of leaves of a transform."""
+    update, op = UPDATES[sign], getattr(operator, UPDATES[sign].__name__[1:])
+    for t in (mg.tensor(X), leaf() * 1, leaf()):
+        z = update(t, X)
+        assert z is not t
+        assert z.tolist() == op(X, X).tolist()
+        assert z.requires_grad == t.requires_grad
+    with mg.no_grad():
+        assert update(mg.tensor(X), X).tolist() == op(X, X).tolist()
+    slopes = [mg.grad(lambda x, f=f: f(x, X + x).sum())(X).tolist() for f in (update, op)]
+    assert slopes[0] == slopes[1]
+    with mg.no_grad():
+        assert mg.grad(lambda x: update(x, X).sum())(X).tolist() == (
+            mg.grad(lambda x: op(x, X).sum())(X).tolist()
+        )

@@ -288,6 +288,30 @@ def test_numbers_sequences_and_text():
         iter(leaf(1.0))
 
 
+def test_the_operators_of_whole_numbers_and_of_truth():
+    """As those of arrays: constant to the graph, but for the remainder."""
+    x, k, b = leaf([2.5, -3.5]), np.array([6, 3]), np.array([True, False])
+    for name in ("and_", "or_", "xor", "lshift", "rshift"):
+        f = getattr(operator, name)
+        for a, c in ((k, np.array([2, 1])), (b, ~b)):
+            if a.dtype != bool or "shift" not in name:
+                for z in (f(mg.tensor(a), c), f(a, mg.tensor(c)), f(mg.tensor(a), mg.tensor(c))):
+                    assert z.tolist() == f(a, c).tolist()
+    assert (6 & mg.tensor(k)).tolist() == [6, 2]
+    assert (~mg.tensor(b)).tolist() == [False, True]
+    assert (~mg.tensor(k)).tolist() == [-7, -4]
+    for call in (lambda: ~x, lambda: x & 1):
+        with pytest.raises(TypeError, match=r"(invert|bitwise_and) on shapes \(2,\)"):
+            call()
+    assert round(x).tolist() == [2, -4]
+    assert round(leaf(2.446), 2).tolist() == 2.45
+    for quotient, rest in (divmod(x, 2), np.divmod(x, 2)):
+        assert quotient.tolist() == [1, -2]
+        assert rest.tolist() == [0.5, 0.5]
+    (divmod(7.0, x)[1] * [1.0, 10.0]).sum().backward()
+    assert x.grad.tolist() == [-2, 20]
+
+
 def test_item_assignment_names_the_way_out():
     with pytest.raises(TypeError, match=r"x\.at\[i\]\.set\(v\)"):
         leaf([1.0])[0] = 2.0

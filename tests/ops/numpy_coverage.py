@@ -10,39 +10,17 @@ that a new function of NumPy is in no list until somebody decides. As a module t
 import numpy as np
 
 import minigrad as mg
+from minigrad.core.leaving import INSTEAD
 from minigrad.core.primitive import Primitive
 from minigrad.core.tensor import OPS
 from minigrad.testing import operations
 
 NAMESPACES = {"": np, "linalg.": np.linalg, "fft.": np.fft}
 
-REFUSED = {
-    "tensors are immutable: `x.at[i].set(v)`":
-        "copyto fill_diagonal place put put_along_axis putmask",
-    "call it on slices, and `np.stack` the results": "apply_along_axis",
-    "the function with `axis=`": "apply_over_axes",
-    "`np.where` or `np.select`": "choose piecewise",
-    "`np.concatenate`": "block insert",
-    "`np.diff`": "ediff1d",
-    "a slice": "trim_zeros",
-    "arrays as indices": "ix_ ravel_multi_index",
-    "`np.argsort`": "lexsort",
-    "`np.sort`": "sort_complex",
-    "`t[i]` with `_, i = np.unique(t.data, return_index=True)`": """
-        intersect1d setdiff1d setxor1d union1d unique unique_all unique_counts unique_inverse
-        unique_values""",
-    "`t[~np.isnan(t)]`": "nanmedian nanpercentile nanquantile",
-    "`np.mean` and `@`": "corrcoef cov",
-    "`x.at[i].add(v)`": "bincount histogram histogram2d histogram_bin_edges histogramdd",
-    "Horner's rule, or `x[:, None] ** np.arange(n)`": """
-        poly polyadd polyder polydiv polyfit polyint polymul polysub polyval roots vander""",
-    "`base ** np.linspace(start, stop)`": "geomspace logspace",
-    "`np.remainder` and `np.floor_divide`": "divmod",
-    "`np.fmod(x, 1)` and `np.trunc(x)`": "modf",
-    "`np.ldexp`": "frexp",
-    "a primitive of your own, with `mg.define`": "i0 unwrap",
-}  # fmt: skip
-"""What to write instead of a function that is refused, and which are."""
+REFUSED = {}
+"""What to write instead of a function that is refused, and which are: what their errors say too."""
+for _name, _remedy in INSTEAD.items():
+    REFUSED.setdefault(_remedy, []).append(_name)
 
 NOT_APPLICABLE = {
     "make arrays from sizes, text, buffers or files; `mg.tensor` makes tensors of them": """
@@ -90,7 +68,7 @@ def classified(name, f):
         return ("constant" if constant else "differentiable"), ""
     for kind, groups in (("refused", REFUSED), ("not applicable", NOT_APPLICABLE)):
         for why, names in groups.items():
-            if name in names.split():
+            if name in (names.split() if isinstance(names, str) else names):
                 return kind, why
     return None
 
