@@ -17,10 +17,17 @@ from minigrad.testing import operations
 
 NAMESPACES = {"": np, "linalg.": np.linalg, "fft.": np.fft}
 
+CONVERTING = """
+    array asanyarray asarray asarray_chkfinite ascontiguousarray asfortranarray asmatrix bmat full
+    require
+"""
+"""Functions that NumPy does not hand to us: they ask a tensor for an array."""
+
 REFUSED = {}
-"""What to write instead of a function that is refused, and which are: what their errors say too."""
+"""What to write instead of a function that is refused, as its error says, and which are."""
 for _name, _remedy in INSTEAD.items():
-    REFUSED.setdefault(_remedy, []).append(_name)
+    if _name not in CONVERTING.split():
+        REFUSED[_remedy] = f"{REFUSED.get(_remedy, '')} {_name}".strip()
 
 NOT_APPLICABLE = {
     "make arrays from sizes, text, buffers or files; `mg.tensor` makes tensors of them": """
@@ -28,9 +35,6 @@ NOT_APPLICABLE = {
         frombuffer fromfile fromfunction fromiter fromregex fromstring genfromtxt hamming
         hanning identity indices kaiser load loadtxt mask_indices ones tri tril_indices
         triu_indices zeros""",
-    "make an array of the tensor's data": """
-        array asanyarray asarray asarray_chkfinite ascontiguousarray asfortranarray asmatrix bmat
-        full require""",
     "take shapes, dtypes or numbers": """
         base_repr binary_repr broadcast_shapes format_float_positional format_float_scientific
         isdtype isfortran isscalar issubdtype iterable mintypecode promote_types typename""",
@@ -44,7 +48,7 @@ NOT_APPLICABLE = {
 }
 """Why a function does not take tensors, and which."""
 
-KINDS = ("differentiable", "constant", "refused", "not applicable")
+KINDS = ("differentiable", "constant", "refused", "converting", "not applicable")
 
 
 def functions():
@@ -66,9 +70,11 @@ def classified(name, f):
             return "refused", _said(op)
         constant = not isinstance(op, Primitive) and "constant to the graph" in (op.__doc__ or "")
         return ("constant" if constant else "differentiable"), ""
+    if name in CONVERTING.split():
+        return "converting", ""
     for kind, groups in (("refused", REFUSED), ("not applicable", NOT_APPLICABLE)):
         for why, names in groups.items():
-            if name in (names.split() if isinstance(names, str) else names):
+            if name in names.split():
                 return kind, why
     return None
 
@@ -128,6 +134,16 @@ def page():
         "| functions | instead |",
         "|---|---|",
         *[f"| {listed(names)} | {why} |" for why, names in rows["refused"].items()],
+        "",
+        f"## Made into arrays ({counts['converting']})",
+        "",
+        "NumPy does not hand these to minigrad, and asks a tensor for an array. One that "
+        "gradients flow through is none: a TypeError says so, with the line, and what to write. Of "
+        "a constant one it is a copy. The same holds for lists of tensors in any function but "
+        "those that join them (`np.stack`), for `out[i] = t` and `array.dot(t)`, and for "
+        "`np.random`.",
+        "",
+        listed(rows["converting"][""]),
         "",
         f"## Not applicable ({counts['not applicable']})",
         "",

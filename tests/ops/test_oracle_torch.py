@@ -396,6 +396,7 @@ def oracles():
         "_real_if_close": torch.positive,
         "silu": f("silu"),
         "remainder": lambda x, y: x - y * torch.floor(x / y).detach(),
+        "divmod": lambda x, y: (q := torch.floor(x / y).detach(), x - y * q),
         "sinc": sinc,
         "softplus": f("softplus"),
         "where": lambda c, x, y: torch.where(torch.as_tensor(c), x, y),
