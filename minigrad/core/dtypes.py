@@ -66,13 +66,14 @@ def require_plain(x: Any, who: str, verb: str) -> None:
             kind.__mul__ is not np.ndarray.__mul__
             or kind.__array_ufunc__ is not np.ndarray.__array_ufunc__
         ):
-            raise TypeError(f"{who} {verb} plain arrays, {_WAYS_OUT.get(kind, _OTHERWISE)}")
+            ways = [_WAYS_OUT[c.__name__] for c in kind.__mro__ if c.__name__ in _WAYS_OUT]
+            raise TypeError(f"{who} {verb} plain arrays, {[*ways, _OTHERWISE][0]}")
 
 
-_WAYS_OUT: dict[type, str] = {
-    np.ma.MaskedArray: "not a masked array, whose mask would be lost; write m.filled(value), or "
+_WAYS_OUT = {  # by name, for `np.ma` is loaded when it is first used
+    "MaskedArray": "not a masked array, whose mask would be lost; write m.filled(value), or "
     "np.asarray(m) to use what is masked too",
-    np.matrix: "not np.matrix, whose * is the product of matrices; write np.asarray(m), and @ for "
+    "matrix": "not np.matrix, whose * is the product of matrices; write np.asarray(m), and @ for "
     "the product",
 }
 _OTHERWISE = "not a subclass of arrays with arithmetic of its own; write np.asarray(x)"

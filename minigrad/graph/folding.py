@@ -21,22 +21,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ..core.context import Scope
 
-__all__ = ["Cluster", "Folding", "Node", "Path"]
+__all__ = ["Cluster", "FoldPath", "Folding", "GraphNode"]
 
 HOLE = "\0"  # stands for an integer in the text of some metadata
 ROUNDS, OPERATIONS = 3, 12  # what a loop without scopes must have to be taken for one
-Path = tuple[tuple["Cluster", int], ...]  # folds, with a repetition of each
+FoldPath: TypeAlias = tuple[tuple["Cluster", int], ...]
+"""Folds from the outermost to the innermost, each with one of its repetitions."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Node:
+class GraphNode:
     """An operation, or an input: a parameter of a module, another leaf, or a constant.
 
     `args` are its inputs by position: a number is that of a node, text a scalar constant.
@@ -74,15 +75,15 @@ class Folding:
     are the folds around it, outermost first, each with the repetition that node n is in.
     """
 
-    def __init__(self, nodes: list[Node], root: Cluster) -> None:
+    def __init__(self, nodes: list[GraphNode], root: Cluster) -> None:
         self.nodes = nodes
         self.shown = list(range(len(nodes)))
-        self.paths: list[Path] = [()] * len(nodes)
+        self.paths: list[FoldPath] = [()] * len(nodes)
         self.moving: dict[tuple[int, int], str] = {}  # (node, hole) -> "t+1"
         self._ids: dict[Any, int] = {}
         self.forms, self.holes = list[int](), list[list[Any]]()  # of every node, but its inputs
         for node in nodes:
-            text, holes = options(node.params) if node.params else ("", [])
+            text, holes = text_with_holes(node.params) if node.params else ("", [])
             form = node.op, text, node.value.shape, node.value.dtype
             self.forms.append(self._ids.setdefault(form, len(self._ids)))
             self.holes.append(holes)
@@ -105,7 +106,7 @@ class Folding:
                 self.paths[k] += self.paths[u][len(self.paths[k]) :]
 
     def _fold_from(self, items: Sequence[int | Cluster], start: int, least: int = 2) -> int:
-        """Fold the repetitions of `items[start]` that follow it into it, and count them."""
+        """Fold the repetitions that follow `items[start]` into it; return how many there are."""
         first, run, rule, owned = items[start], list[Cluster](), list[str](), list[list[Any]]()
         if not isinstance(first, Cluster) or first.moments or start + 1 == len(items):
             return 1
@@ -156,7 +157,7 @@ class Folding:
     # ---- loops without scopes --------------------------------------------------------------------
 
     def _with_loops(self, cluster: Cluster) -> list[int | Cluster]:
-        """Give the items of a cluster, those of every loop in the one cluster that they fold to."""
+        """Return the items of a cluster, those of a loop in the one cluster that they fold to."""
         items = cluster.items
         if len(items) < 2 * ROUNDS:
             return items
@@ -187,7 +188,7 @@ class Folding:
     def _loops(
         self, cluster: Cluster, items: list[int | Cluster], start: int, stop: int, period: int
     ) -> list[tuple[int, int, Cluster]]:
-        """Cut a range of items into rounds, and list those that fold: first, last, cluster."""
+        """Cut a range of items into rounds; return those that fold: first, last, cluster."""
         rounds, found, k = list[Cluster](), list[tuple[int, int, Cluster]](), 0
         for r, first in enumerate(range(start, stop - period + 1, period)):
             scope = Scope(cluster.frame, "loop", r, None)
@@ -205,7 +206,7 @@ class Folding:
         return found
 
     def _token(self, item: int | Cluster) -> int:
-        """Number what an item is, its inputs left out."""
+        """Return a number for what an item is, its inputs left out."""
         if isinstance(item, int):
             return self.forms[item]
         frame, inside = item.frame, tuple([self.forms[n] for n in item.numbers])
@@ -213,7 +214,7 @@ class Folding:
         return self._ids.setdefault(key, len(self._ids))
 
     def _phases(self, items: list[int | Cluster], start: int, period: int) -> list[int]:
-        """Say where a round may begin: best where the fewest values are passed on to the next."""
+        """Return where a round may begin: best where fewest values are passed on to the next."""
         where: dict[int, int] = {}
         last_use: dict[int, int] = {}
         window = items[start : start + 3 * period]
@@ -280,12 +281,12 @@ class _Repetition:
             form.append(id(cluster))
 
     def constants(self) -> list[Any]:
-        """List the constant arrays that it uses."""
+        """Return the constant arrays that it uses."""
         pairs = zip(self.tokens, self.values, strict=True)
         return [value for token, value in pairs if token[0] == "constant"]
 
     def moves(self, last: _Repetition, used: set[Any]) -> list[str] | None:
-        """Say what each slot did since the `last` repetition; None if this does not repeat it."""
+        """Return what each slot did since the `last` repetition; None if this is no repetition."""
         if last.form != self.form or len(last.tokens) != len(self.tokens):
             return None
         moves, states, index = list[str](), dict[Any, int](), self.frame.index
@@ -314,7 +315,7 @@ def _strides(x: Any, y: Any, stride: int) -> bool:
 
 
 def _moving(letter: str, factor: int, offset: int) -> str:
-    """Write `factor * t + offset`: `t`, `t−1`, `2t+1`, `9−t`."""
+    """Return the text of `factor * t + offset`: `t`, `t−1`, `2t+1`, `9−t`."""
     if factor < 0:
         return f"{offset or ''}−{'' if factor == -1 else -factor}{letter}"
     text = f"{'' if factor == 1 else factor}{letter}"
@@ -322,7 +323,7 @@ def _moving(letter: str, factor: int, offset: int) -> str:
 
 
 def _periods(tokens: npt.NDArray[Any]) -> list[tuple[int, int, int]]:
-    """List where a sequence repeats itself: start, stop, period; what covers most comes first.
+    """Return where a sequence repeats itself: start, stop, period; what covers most comes first.
 
     Candidates are the most frequent distances between two equal words of 1, 2, 4 ... tokens.
     """
@@ -350,7 +351,7 @@ def _periods(tokens: npt.NDArray[Any]) -> list[tuple[int, int, int]]:
 
 
 def clusters(root: Cluster) -> list[Cluster]:
-    """List a cluster and those below it, each before what is in it."""
+    """Return a cluster and those below it, each before what is in it."""
     found, stack = list[Cluster](), [root]
     while stack:
         cluster = stack.pop()
@@ -359,8 +360,8 @@ def clusters(root: Cluster) -> list[Cluster]:
     return found
 
 
-def options(params: dict[str, Any] | None) -> tuple[str, list[Any]]:
-    """Write metadata as text with a hole for every integer, and list what is in the holes."""
+def text_with_holes(params: dict[str, Any] | None) -> tuple[str, list[Any]]:
+    """Return metadata as text with a hole for every integer, and what is in the holes."""
     holes: list[Any] = []
 
     def write(value: Any) -> str:
@@ -371,6 +372,8 @@ def options(params: dict[str, Any] | None) -> tuple[str, list[Any]]:
             return ":".join(["" if end is None else write(end) for end in ends])
         if isinstance(value, np.ndarray):
             return f"{value.dtype}{value.shape}"
+        if isinstance(value, np.dtype):
+            return str(value)
         if callable(value) or (isinstance(value, (int, np.integer)) and value is not bool(value)):
             holes.append(value if callable(value) else int(value))
             return HOLE

@@ -8,15 +8,20 @@ wires   the edges that are left, each saying which repetitions it stands for
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ..core import tree
 from ..core.tensor import Tensor
-from .folding import HOLE, Cluster, Folding, Node, Path, options
+from .folding import HOLE, Cluster, Folding, FoldPath, GraphNode, text_with_holes
 
-__all__ = ["Cluster", "End", "Graph", "Node", "Wire"]
+__all__ = ["Cluster", "End", "Graph", "GraphNode", "Tensors", "Wire"]
+
+
+Tensors: TypeAlias = "Tensor | Sequence[Tensors] | Mapping[Any, Tensors] | None"
+"""A Tensor, or a container of them (see `core.tree`)."""
 
 
 class End(NamedTuple):
@@ -37,11 +42,11 @@ class Wire(NamedTuple):
     source: End
     target: End
     position: int
-    times: frozenset[Path]
+    times: frozenset[FoldPath]
 
     @property
     def label(self) -> str:
-        """Say which repetitions it leaves and, if it sets a state, which it enters: `t=76`."""
+        """The repetitions that it leaves and, if it sets a state, the one it enters: `t=76`."""
         parts = list[str]()
         for level in zip(*self.times, strict=True):
             fold, repetitions = level[0][0], sorted({r for _, r in level})
@@ -61,32 +66,32 @@ class Graph:
     RuntimeError for a tensor without a graph. `fold=False` keeps every repetition apart.
     """
 
-    def __init__(self, outputs: Any, fold: bool = True) -> None:
+    def __init__(self, outputs: Tensors, fold: bool = True) -> None:
         self.tensors = _with_graphs(outputs)
         self.nodes, self.numbers = _frozen(self.tensors)
         self.outputs = [self.numbers[t] for t in self.tensors]
-        self.root = _tree(self.nodes)
+        self.root = _scope_tree(self.nodes)
         self.shown = list(range(len(self.nodes)))
-        self.paths: list[Path] = [()] * len(self.nodes)
+        self.paths: list[FoldPath] = [()] * len(self.nodes)
         self._moving: dict[tuple[int, int], str] = {}
         if fold:
             folding = Folding(self.nodes, self.root)
             self.shown, self.paths, self._moving = folding.shown, folding.paths, folding.moving
 
     def options(self, number: int) -> str:
-        """Write the metadata of an operation: `[:, 0:4]`, `[t]`, `(axis=0)`; empty without any."""
+        """Return the metadata of an operation as text: `[:, 0:4]`, `[t]`, `(axis=0)`, or empty."""
         params = self.nodes[number].params
         if not params:
             return ""
-        text, holes = options(params)
+        text, holes = text_with_holes(params)
         for k, hole in enumerate(holes):
             fixed = getattr(hole, "__name__", str(hole))
             text = text.replace(HOLE, self._moving.get((number, k), fixed), 1)
         return text
 
     def wires(self) -> list[Wire]:
-        """List the edges between the nodes shown, through ports where a fold carries a state."""
-        edges: list[tuple[int, int, int, int, Cluster | None, Path, Path]] = []
+        """Return the edges between the nodes shown, through ports where a fold carries a state."""
+        edges: list[tuple[int, int, int, int, Cluster | None, FoldPath, FoldPath]] = []
         states: dict[tuple[Cluster, int, int], int] = {}  # (fold, node, position) -> what it reads
         shown, paths = self.shown, self.paths
         for node in self.nodes:
@@ -103,7 +108,7 @@ class Graph:
                 copy = node.args[max(0, j - 8) : j].count(arg) if j else 0
                 edges.append((u, v, j, copy, carrier, p, q))
         leaving = {(fold, state) for (fold, _, _), state in states.items()}
-        found: dict[tuple[End, End, int], tuple[int, set[Path]]] = {}
+        found: dict[tuple[End, End, int], tuple[int, set[FoldPath]]] = {}
         ends = [End(k) for k in range(len(self.nodes))]
         for u, v, j, copy, carrier, p, q in edges:
             source, target = ends[u], ends[v]
@@ -118,8 +123,8 @@ class Graph:
         return [Wire(a, b, j, frozenset(times)) for (a, b, _), (j, times) in found.items()]
 
 
-def _with_graphs(outputs: Any) -> list[Tensor]:
-    """List the tensors of a container; RuntimeError for one that nothing was recorded for."""
+def _with_graphs(outputs: Tensors) -> list[Tensor]:
+    """Return the tensors of a container; RuntimeError for one that nothing was recorded for."""
     leaves, structure = tree.flatten(outputs)
     if not leaves:
         raise ValueError("a graph is read from one or more tensors; this container is empty")
@@ -135,8 +140,8 @@ def _with_graphs(outputs: Any) -> list[Tensor]:
     return leaves
 
 
-def _frozen(outputs: list[Tensor]) -> tuple[list[Node], dict[Any, int]]:
-    """List everything behind `outputs` in order of creation; constants at their first use."""
+def _frozen(outputs: list[Tensor]) -> tuple[list[GraphNode], dict[Any, int]]:
+    """Return everything behind `outputs` in order of creation; constants at their first use."""
     held: dict[Tensor, Any] = {t: t.value for t in outputs}  # as it was when it was used
     stack = list(held)
     while stack:
@@ -146,12 +151,12 @@ def _frozen(outputs: list[Tensor]) -> tuple[list[Node], dict[Any, int]]:
                 held[s] = x
                 stack.append(s)
     tape = sorted(held, key=lambda t: t.index)
-    parameters, nodes = _parameters(tape), list[Node]()
+    parameters, nodes = _parameter_names(tape), list[GraphNode]()
     numbers: dict[Any, int] = {}  # by tensor, or by id for an array, which its operation keeps
 
     def add(key: Any, *entry: Any) -> None:
         numbers[key] = len(nodes)
-        nodes.append(Node(len(nodes), *entry))
+        nodes.append(GraphNode(len(nodes), *entry))
 
     for t in tape:
         if t.primitive is None:
@@ -169,8 +174,8 @@ def _frozen(outputs: list[Tensor]) -> tuple[list[Node], dict[Any, int]]:
     return nodes, numbers
 
 
-def _parameters(tape: list[Tensor]) -> dict[Tensor, str]:
-    """Name the parameters of the modules that were called, as the outermost of them does."""
+def _parameter_names(tape: list[Tensor]) -> dict[Tensor, str]:
+    """Return the names of the parameters of modules that were called, by the outermost module."""
     scopes = dict.fromkeys([t.scope for t in tape if t.scope])
     owners = {id(s.owner): s.owner for scope in scopes for s in scope.frames}
     names: dict[Tensor, str] = {}
@@ -181,8 +186,8 @@ def _parameters(tape: list[Tensor]) -> dict[Tensor, str]:
     return names
 
 
-def _tree(nodes: list[Node]) -> Cluster:
-    """Sort the operations into the clusters of their scopes."""
+def _scope_tree(nodes: list[GraphNode]) -> Cluster:
+    """Return the clusters of all scopes, with the operations in them: the outermost one."""
     clusters: dict[Any, Cluster] = {None: Cluster(0, None)}
     for node in nodes:
         for s in node.scope.frames if node.scope else ():

@@ -6,7 +6,7 @@ from ..core.late import found as _found
 
 _PAGES = {  # a name and the page that states it
     "DotNotFound": "dot",
-    "GraphTooLarge": "room",
+    "GraphTooLarge": "fit",
     "draw": "dot",
     "gradient_flow": "flow",
     "model": "modules",
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from .dot import draw as draw
     from .export import to_json as to_json
     from .export import to_mermaid as to_mermaid
+    from .fit import GraphTooLarge as GraphTooLarge
     from .flow import gradient_flow as gradient_flow
     from .html import show as show
     from .modules import model as model
-    from .room import GraphTooLarge as GraphTooLarge
     from .text import summary as summary
 else:
     __all__ = [*_PAGES]

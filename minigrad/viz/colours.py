@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from .words import number
+from .words import numeral
 
-__all__ = ["BAD", "Cell", "Scale", "agreement", "magnitude"]
+__all__ = ["BAD", "Cell", "Scale", "error_scale", "magnitude_scale"]
 
 MAGNITUDE = ["#392d7d", "#2c4b95", "#0269a4", "#1385a2", "#179e9e", "#0ab98f", "#6ecc73", "#b6d85b"]
 MAGNITUDE += ["#f7e04f"]
@@ -52,12 +52,12 @@ class Scale(NamedTuple):
 
     @property
     def ends(self) -> tuple[str, str]:
-        """Write the ends: `1e−6`, `≥ 1`."""
-        low, high = number(10.0**self.low), number(10.0**self.high)
+        """The ends as text: `1e−6`, `≥ 1`."""
+        low, high = numeral(10.0**self.low), numeral(10.0**self.high)
         return f"≤ {low}" if self.below else low, f"≥ {high}" if self.above else high
 
     def cell(self, values: Iterable[float | None]) -> Cell:
-        """Give one cell for several values, and the worst sign among them.
+        """Return one cell for several values, with the worst sign among them.
 
         Its colour is that of the geometric mean, or of the largest error.
         """
@@ -75,7 +75,7 @@ class Scale(NamedTuple):
         return Cell(blend(self.palette, place), sign, place)
 
     def strip(self, numbers: Sequence[int], width: int = 16) -> list[Cell]:
-        """Give the cells for a node through its repetitions, several in each if there are many."""
+        """Return the cells of a node through its repetitions: of many, several in each."""
         values = [self.values.get(k) for k in numbers]
         if all(x is None for x in values):
             return []
@@ -84,10 +84,10 @@ class Scale(NamedTuple):
         return [self.cell(values[a:b]) for a, b in itertools.pairwise(cuts)]
 
 
-def magnitude(
+def magnitude_scale(
     name: str, values: Mapping[int, float | None], span: Iterable[int], shown: Iterable[int]
 ) -> Scale:
-    """Make a scale of magnitudes, from the smallest to the largest of those in `span`."""
+    """Return a scale of magnitudes, from the smallest to the largest of those in `span`."""
     logs = _logs(values, span)
     low, high = math.floor(min(logs, default=-1.0)), math.ceil(max(logs, default=0.0))
     high, every = max(high, low + 1), _logs(values, shown)
@@ -96,8 +96,8 @@ def magnitude(
     return Scale(name, values, MAGNITUDE, low, high, signs, *beyond)
 
 
-def agreement(values: Mapping[int, float | None]) -> Scale:
-    """Make the scale of relative errors, from rounding to all wrong."""
+def error_scale(values: Mapping[int, float | None]) -> Scale:
+    """Return the scale of relative errors, from rounding to all wrong."""
     beyond = True, max(_logs(values, values), default=0) > 0
     signs = {"=": "equal", "?": "not compared"}
     return Scale("relative error", values, ERROR, -16, 0, signs, *beyond)
@@ -109,7 +109,7 @@ def _logs(values: Mapping[int, float | None], numbers: Iterable[int]) -> list[fl
 
 
 def blend(palette: Sequence[str], x: float) -> str:
-    """Give the colour at x, from 0 to 1, between the colours of a palette."""
+    """Return the colour at x, from 0 to 1, between the colours of a palette."""
     at = x * (len(palette) - 1)
     k = min(int(at), len(palette) - 2)
     pairs = [(int(palette[j][i : i + 2], 16)) for i in (1, 3, 5) for j in (k, k + 1)]
@@ -118,6 +118,6 @@ def blend(palette: Sequence[str], x: float) -> str:
 
 
 def ink(colour: str) -> str:
-    """Give black or white, whichever is read better on a colour."""
+    """Return black or white, whichever is read better on a colour."""
     r, g, b = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     return "#000000" if 0.3 * r + 0.59 * g + 0.11 * b > 128 else "#ffffff"

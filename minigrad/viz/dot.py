@@ -26,16 +26,17 @@ import graphviz
 
 from ..graph.folding import Cluster
 from . import colours, html, text, words
-from .findings import label, worst
-from .room import fitted
-from .scene import Agreement, Box, Line, Scene
+from .findings import address, worst
+from .fit import fitting_scene
+from .scene import Agreement, Box, Scene
+from .wiring import Line
 from .words import Run, clean
 
 __all__ = ["DotNotFound", "draw", "drawing", "escaped", "small"]
 
 GREY, PURPLE, ORANGE, FRAME = "#64748b", "#6d28d9", "#c2410c", "#94a3b8"
 FONT = 'fontname="Helvetica,Arial,sans-serif"'
-STRIP = 112  # points
+STRIP_WIDTH = 112  # points
 PAGE = f"""\
 \tgraph [rankdir=TB nodesep=0.2 ranksep=0.28 {FONT} fontsize=10 labelloc=b labeljust=l]
 \tnode [shape=box style="rounded,filled" fillcolor=white color="{GREY}" margin="0.06,0.03" \
@@ -91,13 +92,13 @@ def draw(
     GraphTooLarge (a ValueError) if boxes and the ranks that arrows cross exceed `max_cost` even
     with every scope shut; RuntimeError for a tensor without a graph.
     """
-    scene = fitted(outputs, fold, depth, grads, agreement, max_cost)
+    scene = fitting_scene(outputs, fold, depth, grads, agreement, max_cost)
     if shutil.which("dot"):
-        return drawing(write(scene))
+        return drawing(as_dot(scene))
     whole = Scene(scene.graph, scene.measured, agreement)
-    page = html.Page(html.written(whole))
+    page = html.Page(html.as_html(whole))
     return drawing(
-        write(scene), {"text/html": page._repr_html_(), "text/plain": text.written(scene)}
+        as_dot(scene), {"text/html": page._repr_html_(), "text/plain": text.as_text(scene)}
     )
 
 
@@ -142,8 +143,8 @@ def drawing(body: list[str], instead: Mapping[str, str] | None = None) -> Drawin
 # ---- the text ------------------------------------------------------------------------------------
 
 
-def write(scene: Scene) -> list[str]:
-    """Write the body of the DOT text: frames with their boxes, then the arrows."""
+def as_dot(scene: Scene) -> list[str]:
+    """Return the body of the DOT text: frames with their boxes, then the arrows."""
     inside: dict[Cluster, list[Box]] = defaultdict(list)
     operations: dict[int, Box] = {}
     for box in scene.boxes.values():
@@ -161,7 +162,7 @@ def write(scene: Scene) -> list[str]:
         elif not isinstance(item, Cluster):
             if item in operations:
                 out.append(_box(scene, operations[item]))
-        elif item in scene.shut:
+        elif item in scene.nesting.shut:
             key = f"c{item.number}"
             out += [_box(scene, scene.boxes[key])] if key in scene.boxes else []
         else:
@@ -170,7 +171,7 @@ def write(scene: Scene) -> list[str]:
                 stack.append("\t}\n")
             out += [_box(scene, box) for box in inside[item]]
             stack += reversed(item.items)
-    return out + [_arrow(line) for line in scene.lines]
+    return out + [_arrow(line) for line in scene.wiring.lines]
 
 
 def _box(scene: Scene, box: Box) -> str:
@@ -198,15 +199,15 @@ def _box(scene: Scene, box: Box) -> str:
 
 
 def _strip(scene: Scene, numbers: list[int], is_one: bool) -> str:
-    """Draw what the scale shows of a node through its repetitions, as a row of cells."""
+    """Return what the scale shows of a node through its repetitions, as a row of cells."""
     written = scene.scalar and len(numbers) == 1  # as a number
     cells = scene.scale.strip(numbers) if scene.scale and not written else []
     if cells and is_one and scene.scale:
         cells = [scene.scale.cell([scene.scale.values.get(k) for k in numbers])]
-    return _row(cells, STRIP // len(cells)) if cells else ""
+    return _cells_in_a_row(cells, STRIP_WIDTH // len(cells)) if cells else ""
 
 
-def _row(cells: Sequence[colours.Cell], width: int) -> str:
+def _cells_in_a_row(cells: Sequence[colours.Cell], width: int) -> str:
     row = [
         f'<td width="{width}" height="8" bgcolor="{cell.colour}">{_sign(cell)}</td>'
         for cell in cells
@@ -221,25 +222,25 @@ def _sign(cell: colours.Cell) -> str:
 
 
 def _parameter(scene: Scene, k: int, user: int) -> str:
-    """Write a parameter of an operation, with a square in the colour of its gradient."""
+    """Return a parameter of an operation, with a square in the colour of its gradient."""
     cell = scene.scale.strip([k])[0] if scene.scale else colours.Cell(GREY)
     square = cell.sign or f'<font color="{cell.colour}">■</font>'
-    name = f'<font color="{PURPLE}"><i>{escaped(scene.write(k, user))}</i></font>'
+    name = f'<font color="{PURPLE}"><i>{escaped(scene.written.text(k, user))}</i></font>'
     return f'<font point-size="9">{square} {name}</font> {small(scene.size([k]))}'
 
 
 def _legend(scene: Scene) -> str:
-    """Say what colours and shapes mean, of those that there are."""
+    """Return what colours and shapes mean, of those that there are."""
     rows, scale, kinds = list[str](), scene.scale, {box.kind for box in scene.boxes.values()}
     if scale and (not scene.scalar or any(len(box.members) > 1 for box in scene.boxes.values())):
         low, high = scale.ends
         colors = [colours.blend(scale.palette, k / 23) for k in range(24)]
-        bar = _row([colours.Cell(color) for color in colors], 6)
+        bar = _cells_in_a_row([colours.Cell(color) for color in colors], 6)
         signs = [f"{sign} {meaning}" for sign, meaning in scale.signs.items()]
         cells = [small(f"{scale.name}  {low}"), bar, small(high), small(",  ".join(signs))]
         rows.append("".join([f"<td>{cell}</td>" for cell in cells]))
     key = [KEY[kind] for kind in KEY if kind in kinds]
-    if scene.written:
+    if scene.written.patterns:
         key.insert(0, "purple: parameter")
     if scene.usual is not None and not scene.scalar:
         key.append(f"{scene.usual} unless marked")
@@ -249,7 +250,7 @@ def _legend(scene: Scene) -> str:
     least = worst(scene)
     lines += [small("worst first:")] * bool(least)
     for k, error, why in least:
-        lines.append(f"{_safe(label(scene, k))} {small(f'{error} {why}'.strip(), limit=80)}")
+        lines.append(f"{_safe(address(scene, k))} {small(f'{error} {why}'.strip(), limit=80)}")
     body = "".join([f'{line}<br align="left"/>' for line in lines])
     if lines:
         rows.append(f'<td colspan="4" align="left" balign="left">{body}</td>')
@@ -270,10 +271,10 @@ def _arrow(line: Line) -> str:
 
 
 def _frame(cluster: Cluster) -> str:
-    title, fold = _safe(words.title(cluster)), bool(cluster.moments)
-    if fold:
+    title, is_fold = _safe(words.title(cluster)), bool(cluster.moments)
+    if is_fold:
         title = f"<b>{title}</b>&#8195;{small(words.when(cluster))}"
-    fill, width = ("#f1f5f9", 2) if fold else ("#ffffff", 1)
+    fill, width = ("#f1f5f9", 2) if is_fold else ("#ffffff", 1)
     style = f'style="rounded,filled" color="{FRAME}" fillcolor="{fill}" penwidth={width}'
     return f"graph [label=<{title}> labelloc=t labeljust=l {style}]"
 
@@ -284,24 +285,24 @@ def _runs(runs: list[Run]) -> str:
         "name": "<b>{}</b>",
         "parameter": f'<i><font color="{PURPLE}">{{}}</font></i>',
     }
-    return "".join([styles[run.style].format(_fixed(run.text)) for run in runs])
+    return "".join([styles[run.style].format(_with_spaces(run.text)) for run in runs])
 
 
-def _fixed(content: str) -> str:
-    """Keep the spaces at the ends of a piece of text, which a browser takes for none."""
+def _with_spaces(content: str) -> str:
+    """Return text whose spaces stay, which a browser drops at the ends of a piece."""
     return escaped(content).replace(" ", "&#160;")
 
 
 def small(content: str, color: str = GREY, limit: int = words.LIMIT) -> str:
-    """Write text small, in another colour."""
+    """Return text in small letters of another colour."""
     return f'<font point-size="9" color="{color}">{_safe(content, limit)}</font>'
 
 
 def _safe(content: Any, limit: int = words.LIMIT) -> str:
-    """Make any text safe in an HTML-like label, on one line, and short."""
+    """Return any text safe for an HTML-like label, on one line, and short."""
     return escaped(clean(content, limit))
 
 
 def escaped(content: str) -> str:
-    """Make clean text safe in an HTML-like label."""
+    """Return clean text safe for an HTML-like label."""
     return markup.escape(content).replace("\\", "&#92;&#92;")  # `dot` expands \N, even in HTML

@@ -41,20 +41,21 @@ from typing import Any
 import numpy as np
 
 from ..core.tape import Outputs
-from ..graph.folding import Cluster, Node, clusters
-from ..graph.graph import Graph
+from ..graph.folding import Cluster, clusters
+from ..graph.graph import Graph, GraphNode
 from ..graph.source import place_of
 from ..graph.stats import Histogram, Measured, Stats
 from . import words
-from .room import fitted, keeping
-from .scene import Agreement, Box, Line, Scene
+from .fit import fitting_scene, keeping
+from .scene import Agreement, Box, Scene
+from .wiring import Line
 from .words import clean
 
-__all__ = ["data", "dumps", "to_json", "to_mermaid"]
+__all__ = ["as_data", "dumps", "to_json", "to_mermaid"]
 
 FORMAT = "minigrad-graph 1"
 PART = 250  # items of a scope
-HERE = frozenset([()])  # of a wire that leaves no fold
+IN_NO_FOLD = frozenset([()])  # of a wire that leaves none
 
 
 def to_json(
@@ -71,17 +72,17 @@ def to_json(
     """
     with keeping():
         graph = Graph(outputs, fold)
-        return dumps(data(Scene(graph, Measured(graph, grads, histograms), agreement)))
+        return dumps(as_data(Scene(graph, Measured(graph, grads, histograms), agreement)))
 
 
 def dumps(content: dict[str, Any]) -> str:
-    """Write JSON in ASCII that may stand in a page: without `<`, `>` and `&`."""
+    """Return JSON in ASCII that may stand in a page: without `<`, `>` and `&`."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def data(scene: Scene) -> dict[str, Any]:
-    """Gather what `to_json` writes."""
+def as_data(scene: Scene) -> dict[str, Any]:
+    """Return what `to_json` writes."""
     graph, measured = scene.graph, scene.measured
     options = {n.number: graph.options(n.number) for n in scene.shown}
     forms: dict[tuple[Any, ...], int] = {}
@@ -106,23 +107,25 @@ def data(scene: Scene) -> dict[str, Any]:
         scope["parent"] = homes.get(scope["key"])
     return {
         "format": FORMAT,
-        "title": words.plain(scene.runs(graph.shown[graph.outputs[0]])) if graph.outputs else "",
+        "title": words.plain_text(scene.runs(graph.shown[graph.outputs[0]]))
+        if graph.outputs
+        else "",
         "outputs": graph.outputs,
         "dtype": str(scene.usual or ""),
         "forms": [dict(zip(fields, _texts(key), strict=True)) for key in forms],
         "nodes": {"form": form, "args": [n.args for n in graph.nodes], "shown": graph.shown},
-        "values": _columns(measured.values),
-        "grads": measured.grads and _columns(measured.grads),
+        "values": _stats_columns(measured.values),
+        "grads": measured.grads and _stats_columns(measured.grads),
         "histograms": histograms,
         "agreement": agreement,
         "scopes": scopes,
-        "boxes": {box.key: _box(box, homes[box.key]) for box in scene.boxes.values()},
+        "boxes": {box.key: _box_data(box, homes[box.key]) for box in scene.boxes.values()},
         "inside": _inside(scene),
-        "wires": [_wire(line) for line in scene.lines],
+        "wires": [_wire_data(line) for line in scene.wiring.lines],
     }
 
 
-def _form(node: Node, options: str) -> tuple[Any, ...]:
+def _form(node: GraphNode, options: str) -> tuple[Any, ...]:
     value, place = node.value, place_of(node.tensor) if node.op else None
     shape = dtype = None
     if not isinstance(value, Outputs):
@@ -137,12 +140,12 @@ def _texts(form: tuple[Any, ...]) -> list[Any]:
 
 
 def _place(line: str) -> str:
-    """Shorten `some/folder/net.py, line 3, in f: y = x` to the last part of the path."""
+    """Return `some/folder/net.py, line 3, in f: y = x` without the folders."""
     file, comma, rest = line.partition(", line ")
     return clean(os.path.basename(file) + comma + rest, 200)
 
 
-def _columns(stats: Sequence[Stats | None]) -> dict[str, list[Any]]:
+def _stats_columns(stats: Sequence[Stats | None]) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {}
     for k, name in enumerate(Stats._fields):
         column: list[Any] = [None if s is None else s[k] for s in stats]
@@ -151,7 +154,7 @@ def _columns(stats: Sequence[Stats | None]) -> dict[str, list[Any]]:
 
 
 def _rounded(column: Sequence[float | None]) -> list[float | None]:
-    """Round numbers to 4 digits; None for nan."""
+    """Return numbers rounded to 4 digits; None for nan."""
     numbers = np.array(column, np.float64).clip(-1e308, 1e308)
     text = " ".join(["%.4g"] * len(column)) % tuple(numbers.tolist())
     return [None if word == "nan" else float(word) for word in text.split()]
@@ -162,7 +165,7 @@ def _histogram(h: Histogram | None) -> list[Any] | None:
 
 
 def _scopes(scene: Scene) -> list[dict[str, Any]]:
-    """List the scopes with what is in them: inputs and states, then operations, in order."""
+    """Return the scopes with what is in them: inputs and states, then operations, in order."""
     inside: dict[Cluster, list[str]] = defaultdict(list)
     for box in scene.boxes.values():
         if box.kind not in ("operation", "view", "scope"):
@@ -189,7 +192,7 @@ def _scopes(scene: Scene) -> list[dict[str, Any]]:
 
 
 def _in_parts(scopes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Cut scopes with very many items into parts, and these again, so that some can be shut."""
+    """Return scopes with those of very many items cut into parts, which can be shut, and so on."""
     found, stack = list[dict[str, Any]](), [(scope, 0) for scope in reversed(scopes)]
     while stack:
         scope, first = stack.pop()
@@ -206,12 +209,12 @@ def _in_parts(scopes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _inside(scene: Scene) -> dict[int, str]:
-    """Say which box shows a node that has none: a parameter, a view of one, an output picked."""
+    """Return for nodes without a box the one that shows them: for parameters, views, picks."""
     keys = {k: box.key for box in scene.boxes.values() for k in box.written}
-    keys |= {k: scene.key(end) for k, end in scene.begun.items()}
-    for k, users in scene.uses.items():
+    keys |= {k: scene.nesting.key(end) for k, end in scene.wiring.begun.items()}
+    for k, users in scene.wiring.uses.items():
         keys |= {p: f"n{k}" for p in users if p not in keys}
-    for k in sorted(scene.hidden):
+    for k in sorted(scene.wiring.hidden):
         node = scene.graph.nodes[k]
         if node.op and isinstance(node.args[0], int):
             source = scene.graph.shown[node.args[0]]
@@ -220,12 +223,12 @@ def _inside(scene: Scene) -> dict[int, str]:
 
 
 def _defined(module: Any) -> str:
-    """Say where the forward method of a module stands."""
+    """Return where the forward method of a module stands."""
     code = getattr(getattr(type(module), "forward", None), "__code__", None)
     return f"{os.path.basename(code.co_filename)}, line {code.co_firstlineno}" if code else ""
 
 
-def _box(box: Box, home: str) -> dict[str, Any]:
+def _box_data(box: Box, home: str) -> dict[str, Any]:
     content = {
         "kind": box.kind,
         "title": [list(run) for run in box.runs],
@@ -240,9 +243,9 @@ def _box(box: Box, home: str) -> dict[str, Any]:
     return {key: value for key, value in content.items() if value or key == "node"}
 
 
-def _wire(line: Line) -> list[Any]:
+def _wire_data(line: Line) -> list[Any]:
     times = line.wire.times
-    if times == HERE:
+    if times == IN_NO_FOLD:
         return [line.source, line.target, line.label, line.position, line.is_state, [], None]
     folds = [fold for fold, _ in next(iter(times))]
     every = len(times) == math.prod([len(fold.moments) for fold in folds])
@@ -284,12 +287,12 @@ def to_mermaid(
 
     The arguments are as in `draw`; Mermaid's own limit is 500 arrows.
     """
-    scene = fitted(outputs, fold, depth, grads, agreement, max_cost)
-    return MERMAID + "".join(_nested(scene)) + "".join(map(_mermaid_arrow, scene.lines))
+    scene = fitting_scene(outputs, fold, depth, grads, agreement, max_cost)
+    return MERMAID + "".join(_nested(scene)) + "".join(map(_mermaid_arrow, scene.wiring.lines))
 
 
 def _nested(scene: Scene) -> Iterator[str]:
-    shut = {f"c{cluster.number}" for cluster in scene.shut}
+    shut = {f"c{cluster.number}" for cluster in scene.nesting.shut}
     content = {scope["key"]: scope for scope in _scopes(scene) if scope["key"] not in shut}
     stack: list[tuple[str, int]] = [(f"c{scene.graph.root.number}", 0)]
     while stack:
@@ -311,7 +314,7 @@ def _nested(scene: Scene) -> Iterator[str]:
 
 def _mermaid_box(scene: Scene, box: Box) -> str:
     size = scene.size(box.members, scene.scalar) if box.kind not in ("port", "view") else ""
-    lines = [words.plain(box.runs), " ".join([box.fact, size]).strip(), *box.notes]
+    lines = [words.plain_text(box.runs), " ".join([box.fact, size]).strip(), *box.notes]
     text = "<br/>".join([_mermaid_text(line) for line in lines if line])
     kind = "output" if box.is_output else "leaf" if box.kind == "parameter" else box.kind
     left, right = ("[", "]") if box.kind in ("leaf", "constant", "parameter") else ("(", ")")
@@ -325,5 +328,5 @@ def _mermaid_arrow(line: Line) -> str:
 
 
 def _mermaid_text(text: str) -> str:
-    """Write what Mermaid would read as a sign of its own by number."""
+    """Return text in which signs that Mermaid would read are written by number."""
     return re.sub(r"[^\w ,.:·…×→−+()\[\]=|%/{}'!~*-]", lambda m: f"#{ord(m[0])};", text)

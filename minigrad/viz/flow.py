@@ -10,16 +10,17 @@ from ..graph.folding import Cluster
 from ..graph.graph import Graph
 from ..graph.stats import Measured
 from . import words
-from .findings import label
-from .room import keeping
+from .findings import address
+from .fit import keeping
 from .scene import Scene
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["gradient_flow"]
 
-BARS = 40  # parameters; of more, the middle ones are left out
+MOST_PARAMETERS = 40  # bars; of more, the middle ones are left out
 
 
 def gradient_flow(outputs: Any, *, fold: bool = True, grads: Any = True) -> Figure:
@@ -42,7 +43,7 @@ def gradient_flow(outputs: Any, *, fold: bool = True, grads: Any = True) -> Figu
         scene = Scene(graph, Measured(graph, grads))
     if scene.measured.grads is None:
         raise ValueError("gradient_flow: grads=False leaves nothing to plot")
-    lines, bars = _lines(scene), _bars(scene)
+    lines, bars = _states(scene), _parameters(scene)
     panels = [bool(lines), bool(bars)]
     if not any(panels):
         raise ValueError("gradient_flow: the graph has neither parameters nor states that repeat")
@@ -82,8 +83,8 @@ def gradient_flow(outputs: Any, *, fold: bool = True, grads: Any = True) -> Figu
     return figure
 
 
-def _lines(scene: Scene) -> list[tuple[str, list[int], list[float]]]:
-    """List the states of the outermost folds: name, moments, sizes; of a fold without, its end."""
+def _states(scene: Scene) -> list[tuple[str, list[int], list[float]]]:
+    """Return name, moments and sizes of the states of the outermost folds, or of a fold's end."""
     graph, found, stack = scene.graph, [], [scene.graph.root]
     while stack:
         cluster = stack.pop()
@@ -98,32 +99,33 @@ def _lines(scene: Scene) -> list[tuple[str, list[int], list[float]]]:
             nodes = scene.members[graph.shown[k]]
             each = len(nodes) // len(cluster.moments)
             last = nodes[each - 1 :: each]  # what a repetition ends with
-            node, where = graph.nodes[k], label(scene, k).partition(": ")[0].rpartition("/")[0]
+            node, where = graph.nodes[k], address(scene, k).partition(": ")[0].rpartition("/")[0]
             name = f"{where or 'loop'}: {words.clean(node.name or node.op)}"
-            found.append((name, cluster.moments, [_size(scene, n) for n in last]))
+            found.append((name, cluster.moments, [_rms_gradient(scene, n) for n in last]))
     return found
 
 
-def _bars(scene: Scene) -> list[tuple[str, float]]:
-    """List parameters, or leaves where there are none, in order of their use."""
+def _parameters(scene: Scene) -> list[tuple[str, float]]:
+    """Return the parameters, or leaves where there are none, in order of their use."""
     nodes = scene.graph.nodes
-    used = list(dict.fromkeys([p for k in sorted(scene.uses) for p in scene.uses[k]]))
+    used = list(dict.fromkeys([p for k in sorted(scene.wiring.uses) for p in scene.wiring.uses[k]]))
     used = used or [n.number for n in nodes if n.kind in ("leaf", "parameter")]
-    bars = [(words.clean(nodes[k].name or "input", 40), _size(scene, k)) for k in used]
-    return bars if len(bars) <= BARS else bars[: BARS // 2] + bars[-BARS // 2 :]
+    most = MOST_PARAMETERS
+    bars = [(words.clean(nodes[k].name or "input", 40), _rms_gradient(scene, k)) for k in used]
+    return bars if len(bars) <= most else bars[: most // 2] + bars[-most // 2 :]
 
 
-def _size(scene: Scene, k: int) -> float:
+def _rms_gradient(scene: Scene, k: int) -> float:
     stats = scene.measured.grads[k] if scene.measured.grads else None
     return 0.0 if stats is None else math.nan if stats.bad else stats.rms
 
 
-def _series(axis: Any, label: str, moments: Sequence[int], sizes: Sequence[float]) -> None:
+def _series(axis: Axes, name: str, moments: Sequence[int], sizes: Sequence[float]) -> None:
     good = [x if 0 < x < math.inf else math.nan for x in sizes]
-    axis.plot(moments, good, label=label, marker="." if len(sizes) < 40 else None)
+    axis.plot(moments, good, label=name, marker="." if len(sizes) < 40 else None)
 
 
-def _edge(axis: Any, points: Sequence[tuple[int, float]]) -> None:
+def _edge(axis: Axes, points: Sequence[tuple[int, float]]) -> None:
     for moment, x in points:
         if not 0 < x < math.inf:
             sign = "0" if x == 0 else "!"

@@ -19,12 +19,12 @@ from typing import Any
 from ..graph.graph import Graph
 from ..graph.stats import Measured
 from . import colours
-from .export import data, dumps
-from .findings import broken, findings, label, worst
-from .room import boxes_by_depth, keeping
+from .export import as_data, dumps
+from .findings import address, broken, findings, worst
+from .fit import boxes_by_depth, keeping
 from .scene import Agreement, Scene
 
-__all__ = ["Page", "show", "written"]
+__all__ = ["Page", "as_html", "show"]
 
 HISTOGRAMS = 2000  # up to so many nodes, the page has histograms
 TOKEN = re.compile(
@@ -34,8 +34,8 @@ TOKEN = re.compile(
 )
 PARTS = Path(__file__).parent / "page"
 SCRIPTS = ("numbers", "view", "layout", "drawing", "panels", "page")  # one after the other
-ROOM = 150  # boxes; scopes are shut until so many are left
-SHORT = {"errors": "error", "grads": "|g|", "values": "rms"}
+OPEN_BOXES = 150  # scopes are shut at first until no more are left
+SHORT_NAMES = {"errors": "error", "grads": "|g|", "values": "rms"}
 
 
 class Page:
@@ -45,7 +45,7 @@ class Page:
         self.text, self.path = text, path
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page to a file, and give its path."""
+        """Write the page to a file, and return its path."""
         self.path = Path(path)
         self.path.write_text(self.text, encoding="utf-8")
         return self.path
@@ -79,16 +79,16 @@ def show(
         graph = Graph(outputs, fold)
         if histograms is None:
             histograms = len(graph.nodes) <= HISTOGRAMS
-        page = Page(written(Scene(graph, Measured(graph, grads, histograms), agreement)))
+        page = Page(as_html(Scene(graph, Measured(graph, grads, histograms), agreement)))
     if path is not None:
         page.save(path)
     return page
 
 
-def written(scene: Scene) -> str:
-    """Write a scene as a page."""
-    style, script, body = _parts()
-    content = dumps({"graph": data(scene), "look": _look(scene)})
+def as_html(scene: Scene) -> str:
+    """Return the text of the page that shows a scene."""
+    style, script, body = _page_parts()
+    content = dumps({"graph": as_data(scene), "look": _look(scene)})
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -105,30 +105,30 @@ def written(scene: Scene) -> str:
 
 
 def _look(scene: Scene) -> dict[str, Any]:
-    """Say how the page colours, and how deep it is open at first."""
+    """Return how the page colours, and how deep it is open at first."""
     scales = {
         key: {
-            "name": scale.name, "short": SHORT[key], "palette": scale.palette, "low": scale.low,
-            "high": scale.high, "ends": scale.ends, "signs": "".join(scale.signs),
+            "name": scale.name, "short": SHORT_NAMES[key], "palette": scale.palette,
+            "low": scale.low, "high": scale.high, "ends": scale.ends, "signs": "".join(scale.signs),
             "meaning": ", ".join([f"{sign} {words}" for sign, words in scale.signs.items()]),
         }
         for key, scale in scene.scales().items()
     }  # fmt: skip
     levels = boxes_by_depth(scene.graph)
-    fitting = [d for d, boxes in enumerate(levels) if boxes <= ROOM]
-    level = len(levels) if levels[-1] <= ROOM else max(fitting, default=0)
+    fitting = [d for d, boxes in enumerate(levels) if boxes <= OPEN_BOXES]
+    level = len(levels) if levels[-1] <= OPEN_BOXES else max(fitting, default=0)
     lists = {  # text, number, node, name of the node
-        "first": [(what, size, k, label(scene, k)) for what, size, k in findings(scene)],
-        "broken": [(f"{kind} of", "", k, label(scene, k)) for kind, k in broken(scene)[:30]],
-        "worst": [(error, text, k, label(scene, k)) for k, error, text in worst(scene, 50)],
+        "first": [(what, size, k, address(scene, k)) for what, size, k in findings(scene)],
+        "broken": [(f"{kind} of", "", k, address(scene, k)) for kind, k in broken(scene)[:30]],
+        "worst": [(error, text, k, address(scene, k)) for k, error, text in worst(scene, 50)],
     }
     ink = {"zero": colours.ZERO, "bad": colours.BAD}
     return {"scales": scales, "level": level} | ink | lists
 
 
 @functools.cache
-def _parts() -> tuple[str, ...]:
-    """Read style, script and body of the page, without what only people need."""
+def _page_parts() -> tuple[str, ...]:
+    """Return style, script and body of the page, without what only people need."""
     style, body = [(PARTS / name).read_text("utf-8") for name in ("page.css", "page.html")]
     script = "\n".join([(PARTS / f"{name}.js").read_text("utf-8") for name in SCRIPTS])
     style = re.sub(r"\s*([{};:,])\s*", r"\1", " ".join(style.split())).replace(";}", "}")
@@ -136,7 +136,7 @@ def _parts() -> tuple[str, ...]:
 
 
 def squeezed(script: str) -> str:
-    """Take out of the script what only people need: comments, indents, spaces around signs.
+    """Return the script without what only people need: comments, indents, spaces around signs.
 
     It is written for this: every statement ends in `;` or `}`, templates do not nest, and strings,
     templates and regular expressions stay as they are.

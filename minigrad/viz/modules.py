@@ -14,7 +14,7 @@ from .text import Text
 
 __all__ = ["model"]
 
-FRAME = 'style="rounded,filled" color="#94a3b8" fillcolor="{}"'
+FRAME_STYLE = 'style="rounded,filled" color="#94a3b8" fillcolor="{}"'
 
 
 def model(module: Any) -> graphviz.Digraph:
@@ -48,17 +48,17 @@ class _Tree:
             self.own[home].append((name[len(home) + bool(home) :], t))
 
     def _home(self, name: str) -> str:
-        """Find the module that holds what has this name: the longest path that it begins with."""
+        """Return the module that holds what has this name: the longest path that it begins with."""
         cuts = [k for k, c in enumerate(name) if c in ".["]
         return next((name[:k] for k in reversed(cuts) if name[:k] in self.modules), "")
 
     def size(self, path: str) -> int:
-        """Count the parameters of a module and of those in it."""
+        """Return the number of parameters of a module and of those in it."""
         return sum([t.size for _, t in self.modules[path].named_parameters()])
 
     def title(self, path: str) -> str:
         module, home = self.modules[path], self._home(path)
-        kind = f"{type(module).__name__}{words.sizes(module)}"
+        kind = f"{type(module).__name__}{words.module_sizes(module)}"
         name = path[len(home) :].lstrip(".")
         return words.clean(f"{name}: {kind}" if name else kind)
 
@@ -71,7 +71,7 @@ class _Tree:
                 continue
             k, count = self.number[path], f"{self.size(path):,}"
             if self.below[path] or not path:
-                fill = FRAME.format("#ffffff" if path else "#f8fafc")
+                fill = FRAME_STYLE.format("#ffffff" if path else "#f8fafc")
                 total = f"&#8195;{small(count + ' parameters')}"
                 title = f"<b>{escaped(self.title(path))}</b>{total}"
                 out.append(
@@ -80,10 +80,14 @@ class _Tree:
                 out += (
                     [self._box(f"m{k}", "", path)] if self.own[path] or not self.below[path] else []
                 )
-                out += [
-                    f'\tm{k}_{j} [label=<{small(_name(step))}> shape=none style="" height=0.2]\n'
+                functions = [
+                    (j, small(_step_name(step)))
                     for j, step in enumerate(self._steps(path))
                     if not hasattr(step, "named_modules")
+                ]
+                out += [
+                    f'\tm{k}_{j} [label=<{text}> shape=none style="" height=0.2]\n'
+                    for j, text in functions
                 ]
                 stack += ["end", *reversed(self.below[path])]
             else:
@@ -98,12 +102,12 @@ class _Tree:
         return f"\t{key} [label=<{'<br/>'.join(rows) or ' '}>]\n"
 
     def _steps(self, path: str) -> tuple[Any, ...]:
-        """Give what a module applies one after the other, if it says so, as Sequential does."""
+        """Return what a module applies one after the other, if it says so, as Sequential does."""
         steps = getattr(self.modules[path], "steps", ())
         return steps if isinstance(steps, tuple) and all(map(callable, steps)) else ()
 
     def arrows(self) -> list[str]:
-        """Draw the steps in their order, and put the others below one another in theirs."""
+        """Return arrows between steps, and invisible ones that put other modules in their order."""
         paths, out = {id(m): path for path, m in self.modules.items()}, list[str]()
         for path, below in [(path, self.below[path]) for path in self.modules]:
             ends = [(*self._ends(p), False) for p in below]
@@ -123,7 +127,7 @@ class _Tree:
         return self._end(path, 0), self._end(path, -1)
 
     def _end(self, path: str, k: int) -> str:
-        """Name the first or the last box in a module."""
+        """Return the key of the first or the last box in a module."""
         while self.below[path] and not (k == 0 and self.own[path]):
             path = self.below[path][k]
         return f"m{self.number[path]}"
@@ -139,6 +143,6 @@ class _Tree:
         return "\n".join(lines)
 
 
-def _name(step: Any) -> str:
+def _step_name(step: Any) -> str:
     name = getattr(step, "__name__", type(step).__name__)
     return "function" if name == "<lambda>" else str(name)

@@ -21,16 +21,16 @@ from ..graph.graph import Graph
 from ..graph.stats import Measured
 from . import words
 from .colours import Scale
-from .findings import broken, findings, label, worst
-from .room import boxes_by_depth, check_depth, keeping
+from .findings import address, broken, findings, worst
+from .fit import boxes_by_depth, check_depth, keeping
 from .scene import Agreement, Box, Scene
 
-__all__ = ["Text", "summary", "written"]
+__all__ = ["Text", "as_text", "summary"]
 
-BARS, PLAIN_BARS, STRIP = "▁▂▃▄▅▆▇█", "_.:-=+*#", 12
-ROOM, LONGEST = 200, 60  # lines in all; operations of one scope
+BARS, PLAIN_BARS, STRIP_CELLS = "▁▂▃▄▅▆▇█", "_.:-=+*#", 12
+MOST_LINES, LONGEST = 200, 60  # in all; operations of one scope
 ASCII = {"·": "*", "→": "->", "−": "-", "ᵀ": ".T", "×": "x", "…": "..", "│": "|", "←": "<-"}
-DIM, BOLD, PURPLE, RED = "2", "1", "35", "31"
+DIM, BOLD, OF_PARAMETERS, OF_SIGNS = "2", "1", "35", "31"  # codes of a terminal
 
 
 class Text(str):
@@ -40,7 +40,7 @@ class Text(str):
         return str(self)
 
 
-class Row(NamedTuple):
+class TextRow(NamedTuple):
     """A line: pieces of text with the codes of their colours, in columns."""
 
     name: list[tuple[str, str]]
@@ -70,15 +70,15 @@ def summary(
     check_depth(depth)
     graph = Graph(outputs, fold)
     levels = boxes_by_depth(graph)
-    fitting = [d for d, boxes in enumerate(levels, 1) if boxes <= ROOM]
+    fitting = [d for d, boxes in enumerate(levels, 1) if boxes <= MOST_LINES]
     scene = Scene(graph, Measured(graph, grads), agreement, depth or max(fitting, default=1))
-    return written(scene, width, color, ascii)
+    return as_text(scene, width, color, ascii)
 
 
-def written(
+def as_text(
     scene: Scene, width: int | None = None, color: bool | None = None, ascii: bool | None = None
 ) -> Text:
-    """Write a scene as text."""
+    """Return a scene as text."""
     out: Any = sys.stdout  # None in a program without a console
     on_terminal = out is not None and out.isatty()
     if width is None:
@@ -87,7 +87,7 @@ def written(
         color = on_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     if ascii is None:
         ascii = not _can_write("".join(ASCII) + BARS, getattr(out, "encoding", None))
-    rows = [_head(scene), *_tree(scene, PLAIN_BARS if ascii else BARS)]
+    rows = [_head(scene), *_tree_rows(scene, PLAIN_BARS if ascii else BARS)]
     return Text("\n".join([*_table(rows, max(width, 40), color, ascii), *_foot(scene, ascii)]))
 
 
@@ -99,26 +99,26 @@ def _can_write(text: str, encoding: str | None) -> bool:
     return True
 
 
-def _head(scene: Scene) -> Row:
+def _head(scene: Scene) -> TextRow:
     size = scene.scale.name if scene.scale else "gradient"
-    return Row([("", "")], ("shape", "parameters", "value", size.replace("rms ", "")))
+    return TextRow([("", "")], ("shape", "parameters", "value", size.replace("rms ", "")))
 
 
-def _tree(scene: Scene, bars: str) -> list[Row]:
+def _tree_rows(scene: Scene, bars: str) -> list[TextRow]:
     inputs: dict[Cluster, list[Box]] = defaultdict(list)
     boxes = {box.node: box for box in scene.boxes.values() if box.kind in ("operation", "view")}
     for box in scene.boxes.values():
         if box.kind in ("leaf", "parameter", "constant"):
             inputs[box.home].append(box)
-    rows, stack = list[Row](), list[Any]([(scene.graph.root, 0)])
+    rows, stack = list[TextRow](), list[Any]([(scene.graph.root, 0)])
     while stack:
         item, level = stack.pop()
         indent = [("│ " * level, DIM)]
         if isinstance(item, Box):
             rows.append(_line(scene, item, indent, bars))
         elif isinstance(item, str):
-            rows.append(Row([*indent, (item, DIM)]))
-        elif item in scene.shut:
+            rows.append(TextRow([*indent, (item, DIM)]))
+        elif item in scene.nesting.shut:
             if (key := f"c{item.number}") in scene.boxes:
                 rows.append(_line(scene, scene.boxes[key], indent, bars))
         else:
@@ -134,48 +134,48 @@ def _tree(scene: Scene, bars: str) -> list[Row]:
     return rows
 
 
-def _scope(scene: Scene, cluster: Cluster, indent: list[tuple[str, str]]) -> Row:
+def _scope(scene: Scene, cluster: Cluster, indent: list[tuple[str, str]]) -> TextRow:
     name = [*indent, (words.title(cluster), BOLD)]
     if cluster.moments:
         name.append((f"  {words.when(cluster)}", DIM))
-    return Row(name, ("", _count(scene, scene.parameters(cluster)), "", ""))
+    return TextRow(name, ("", _parameter_count(scene, scene.parameters(cluster)), "", ""))
 
 
-def _line(scene: Scene, box: Box, indent: list[tuple[str, str]], bars: str) -> Row:
-    codes = {"name": BOLD, "parameter": PURPLE, "": ""}
+def _line(scene: Scene, box: Box, indent: list[tuple[str, str]], bars: str) -> TextRow:
+    codes = {"name": BOLD, "parameter": OF_PARAMETERS, "": ""}
     name = [*indent, *[(run.text, codes[run.style]) for run in box.runs]]
     if box.is_output:
         name.append((" ".join([" ← output", *box.notes]), DIM))
     graph, measured = scene.graph, scene.measured
-    shape = words.kind_of(graph.nodes[box.node].value, scene.usual) if box.node >= 0 else ""
+    shape = words.shape_and_dtype(graph.nodes[box.node].value, scene.usual) if box.node >= 0 else ""
     if box.cluster:
         name.append((f"  {box.fact.partition(', ')[0]}", DIM))
     members = box.members
     value = words.magnitude([measured.values[k] for k in members]) if box.node >= 0 else ""
     if scene.scalar and len(members) == 1:
-        value = words.number(graph.nodes[box.node].value.item(), 4)
+        value = words.numeral(graph.nodes[box.node].value.item(), 4)
     size = re.sub(r"^(\|g\||error|grad) ", "", scene.size(members, scene.scalar))
     strip = _bars(scene.scale, members, bars) if scene.scale and len(members) > 1 else []
-    return Row(name, (shape, _count(scene, box.written), value, size), strip)
+    return TextRow(name, (shape, _parameter_count(scene, box.written), value, size), strip)
 
 
-def _count(scene: Scene, parameters: Sequence[int]) -> str:
+def _parameter_count(scene: Scene, parameters: Sequence[int]) -> str:
     n = sum([scene.graph.nodes[k].value.size for k in parameters])
     return f"{n:,}" if n else ""
 
 
 def _bars(scale: Scale, numbers: Sequence[int], bars: str) -> list[tuple[str, str]]:
-    """Draw what the scale shows through the repetitions, with a sign for what has no magnitude."""
+    """Return a bar for each repetition, or a sign for what has no magnitude."""
     row = list[tuple[str, str]]()
-    for cell in scale.strip(numbers, STRIP):
+    for cell in scale.strip(numbers, STRIP_CELLS):
         r, g, b = [int(cell.colour[i : i + 2], 16) for i in (1, 3, 5)]
         height = min(int(cell.place * len(bars)), len(bars) - 1)
-        row.append((cell.sign or bars[height], f"38;2;{r};{g};{b}" if not cell.sign else RED))
+        row.append((cell.sign or bars[height], f"38;2;{r};{g};{b}" if not cell.sign else OF_SIGNS))
     return row
 
 
-def _table(rows: Sequence[Row], width: int, color: bool, ascii: bool) -> list[str]:
-    """Put rows into columns; where there is no room, the last ones are left out, names are cut."""
+def _table(rows: Sequence[TextRow], width: int, color: bool, ascii: bool) -> list[str]:
+    """Return rows in columns; where there is no room, the last are left out, names are cut."""
 
     def written(text: str) -> str:
         if not ascii:
@@ -229,11 +229,11 @@ def _foot(scene: Scene, ascii: bool) -> list[str]:
     else:
         signs = ", ".join([f"{sign} {meaning}" for sign, meaning in scale.signs.items()])
         lines.append(f"bars: {scale.name}, {' to '.join(scale.ends)}; {signs}")
-    lines += [f"{what} {x}: {label(scene, k)}" for what, x, k in findings(scene)]
-    lines += [f"not finite: {kind} of {label(scene, k)}" for kind, k in broken(scene)[:10]]
+    lines += [f"{what} {x}: {address(scene, k)}" for what, x, k in findings(scene)]
+    lines += [f"not finite: {kind} of {address(scene, k)}" for kind, k in broken(scene)[:10]]
     least = worst(scene)
     lines += ["worst first:"] * bool(least)
-    lines += [f"  {error}  {label(scene, k)}  {text}".rstrip() for k, error, text in least]
+    lines += [f"  {error}  {address(scene, k)}  {text}".rstrip() for k, error, text in least]
     if ascii:
         table = {ord(c): text for c, text in ASCII.items()}
         lines = [line.translate(table).encode("ascii", "replace").decode() for line in lines]

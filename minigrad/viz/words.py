@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core.dtypes import Array
 from ..core.tape import Outputs
-from ..graph.folding import Cluster, Node
-from ..graph.graph import Graph
+from ..graph.folding import Cluster
+from ..graph.graph import Graph, GraphNode
 from ..graph.stats import Stats
 
 __all__ = [
-    "Run", "clean", "is_view", "kind_of", "magnitude", "number", "operation", "plain", "sizes",
-    "title", "when",
+    "Run", "clean", "is_view", "magnitude", "module_sizes", "node_runs", "numeral", "plain_text",
+    "shape_and_dtype", "title", "when",
 ]  # fmt: skip
 
 UNSAFE = re.compile("[^ -~\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # not for XML
@@ -42,20 +43,20 @@ class Run(NamedTuple):
 
 
 def clean(text: Any, limit: int = LIMIT) -> str:
-    """Put any text on one line, without characters that a page cannot hold, and short."""
+    """Return any text on one line, without characters that a page cannot hold, and short."""
     line = UNSAFE.sub("\ufffd", " ".join(str(text).split()))
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
-def plain(runs: Sequence[Run]) -> str:
-    """Give the text without styles."""
+def plain_text(runs: Sequence[Run]) -> str:
+    """Return the text without styles."""
     return "".join([run.text for run in runs])
 
 
-def operation(
+def node_runs(
     graph: Graph, k: int, inside: Mapping[int, str], wired: Collection[int] = ()
 ) -> list[Run]:
-    """Write a node: `f = sigmoid`, `matmul · weightᵀ`, `power(·, 2)`, `[t]`, or an input's name.
+    """Return a node as text: `f = sigmoid`, `matmul · weightᵀ`, `power(·, 2)`, `[t]`, or a name.
 
     `inside` are the parameters that are written where they are used; `wired` are the positions of
     arguments that come by a wire in some repetition.
@@ -71,7 +72,7 @@ def operation(
         if j in wired:
             continue
         if isinstance(arg, str):
-            inputs[j] = Run(_short(arg))
+            inputs[j] = Run(_constant_text(arg))
         elif arg in inside:
             inputs[j] = Run(clean(inside[arg]), "parameter")
     what, written = clean(node.op), [run for run in inputs if run.text != "·"]
@@ -86,16 +87,16 @@ def operation(
     else:
         body = [Run(what), Run(options)]
     if written and all(run.style for run in written) and inputs[-len(written) :] == written:
-        body += [Run(" · "), *_joined(written)]  # the wires come first
+        body += [Run(" · "), *_with_commas(written)]  # the wires come first
     elif written:
-        body += [Run("("), *_joined(inputs), Run(")")]
+        body += [Run("("), *_with_commas(inputs), Run(")")]
     if node.name:
         return [Run(clean(node.name), "name"), Run(" = "), *[run for run in body if run.text]]
     head = body[0] if body[0].style else body[0]._replace(style="name")
     return [head, *[run for run in body[1:] if run.text]]
 
 
-def is_view(node: Node) -> bool:
+def is_view(node: GraphNode) -> bool:
     """Whether an operation only looks at its input another way, as indexing does."""
     if node.op == "pick":
         return True
@@ -105,31 +106,31 @@ def is_view(node: Node) -> bool:
     return any(isinstance(x, np.ndarray) and np.may_share_memory(x, node.value) for x in xs)
 
 
-def _short(constant: str) -> str:
-    """Write a number that stands in an operation: whole ones as they are."""
+def _constant_text(constant: str) -> str:
+    """Return a number as it stands in an operation: a whole one as it is."""
     try:
-        return number(float(constant), 4) if "." in constant else clean(constant)
+        return numeral(float(constant), 4) if "." in constant else clean(constant)
     except ValueError:
         return clean(constant)
 
 
-def _joined(runs: Sequence[Run]) -> list[Run]:
+def _with_commas(runs: Sequence[Run]) -> list[Run]:
     return [part for run in runs for part in (Run(", "), run)][1:]
 
 
 def title(cluster: Cluster) -> str:
-    """Write the title of a scope: `lstm: LSTM(64→128)`, `step[3]`, `step ×77`."""
+    """Return the title of a scope: `lstm: LSTM(64→128)`, `step[3]`, `step ×77`."""
     frame: Any = cluster.frame
     text, owner = clean(frame.label), frame.owner
     if owner is not None:
-        text += f": {clean(type(owner).__name__)}{sizes(owner)}"
+        text += f": {clean(type(owner).__name__)}{module_sizes(owner)}"
     if cluster.moments:
         return f"{text} ×{len(cluster.moments)}"
     return text if frame.index is None else f"{text}[{frame.index}]"
 
 
-def sizes(module: Any) -> str:
-    """Write what a module takes in and gives, where it says so: `(64→128)`."""
+def module_sizes(module: Any) -> str:
+    """Return the sizes of what a module takes and returns, where it says so: `(64→128)`."""
     for a, b in (("input_size", "hidden_size"), ("in_features", "out_features")):
         if hasattr(module, a) and hasattr(module, b):
             return f"({clean(getattr(module, a))}→{clean(getattr(module, b))})"
@@ -137,21 +138,21 @@ def sizes(module: Any) -> str:
 
 
 def when(cluster: Cluster) -> str:
-    """Say what a fold stands for: `t = 0 … 76`."""
+    """Return what a fold stands for: `t = 0 … 76`."""
     span = f"{clean(cluster.letter)} = {cluster.moments[0]} … {cluster.moments[-1]}"
     return span + ", detected" * cluster.detected
 
 
-def kind_of(value: Any, usual: Any = None) -> str:
-    """Write the shape and dtype of a value, without the dtype that is usual: `(4, 2) float64`."""
+def shape_and_dtype(value: Array | Outputs, usual: np.dtype[Any] | None = None) -> str:
+    """Return shape and dtype as text, `(4, 2) float64`, without the dtype that is `usual`."""
     if isinstance(value, Outputs):
         return f"{len(value)} outputs"
     shape = str(np.shape(value))
     return shape if value.dtype == usual else f"{shape} {value.dtype}"
 
 
-def number(x: float, digits: int = 2) -> str:
-    """Write a number in few digits: `0.25`, `1.2e−5`, `3e12`."""
+def numeral(x: float, digits: int = 2) -> str:
+    """Return a number in few digits: `0.25`, `1.2e−5`, `3e12`."""
     text = f"{x:.{digits}g}"
     if "e" not in text and 0 < abs(x) < 1e-2:
         text = f"{x:.{digits - 1}e}"
@@ -161,7 +162,7 @@ def number(x: float, digits: int = 2) -> str:
 
 
 def magnitude(stats: Sequence[Stats | None]) -> str:
-    """Write how large something is: an rms, or the range of several; and what is not finite."""
+    """Return how large something is: an rms, or the range of several; and what is not finite."""
     given = [s for s in stats if s is not None and s.size]
     if not given:
         return ""
@@ -169,6 +170,6 @@ def magnitude(stats: Sequence[Stats | None]) -> str:
     sizes = [s.rms for s in given if not math.isnan(s.rms)]
     text = ""
     if sizes:
-        low, high = number(min(sizes)), number(max(sizes))
+        low, high = numeral(min(sizes)), numeral(max(sizes))
         text = low if low == high else f"{low} … {high}"
     return text if not bad else f"{text} ! {bad:,} of {size:,} not finite".strip()

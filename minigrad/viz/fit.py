@@ -17,7 +17,7 @@ from ..graph.graph import Graph
 from ..graph.stats import Measured
 from .scene import Agreement, Scene
 
-__all__ = ["GraphTooLarge", "boxes_by_depth", "check_depth", "fitted", "keeping"]
+__all__ = ["GraphTooLarge", "boxes_by_depth", "check_depth", "fitting_scene", "keeping"]
 
 TOO_LARGE = (
     "laying this graph out would cost at least {:,}, above max_cost={:,} (`dot` does some 1,000 "
@@ -48,7 +48,7 @@ def keeping() -> Iterator[None]:
 
 
 @keeping()
-def fitted(
+def fitting_scene(
     outputs: Any,
     fold: bool,
     depth: int | None,
@@ -56,9 +56,9 @@ def fitted(
     agreement: Agreement | None,
     max_cost: int,
 ) -> Scene:
-    """Read the graph and shut scopes, the innermost first, until it costs no more than `max_cost`.
+    """Return the scene with scopes shut, the innermost first, until it costs at most `max_cost`.
 
-    GraphTooLarge if it does with every scope shut; ValueError for a depth below 1.
+    GraphTooLarge if it costs more with every scope shut; ValueError for a depth below 1.
     """
     check_depth(depth)
     graph = Graph(outputs, fold)
@@ -82,7 +82,7 @@ def check_depth(depth: int | None) -> None:
 
 
 def boxes_by_depth(graph: Graph) -> list[int]:
-    """Count the boxes of the pictures of depth 1, 2 ... until nothing is shut."""
+    """Return the number of boxes at depth 1, 2 ... until nothing is shut."""
     operations, scopes, stack = [0], [0], [(graph.root, 0)]
     while stack:
         cluster, level = stack.pop()
@@ -100,10 +100,10 @@ def boxes_by_depth(graph: Graph) -> list[int]:
 
 
 def _cost(scene: Scene) -> int:
-    """Count the boxes, and the ranks that arrows cross if every box stands as low as it can."""
+    """Return boxes plus the ranks that arrows cross if every box stands as low as it can."""
     above: dict[str, list[str]] = defaultdict(list)
     waiting, height = dict.fromkeys(scene.boxes, 0), dict.fromkeys(scene.boxes, 0)
-    for line in scene.lines:
+    for line in scene.wiring.lines:
         above[line.target].append(line.source)
         waiting[line.source] += 1
     stack = [key for key, n in waiting.items() if n == 0]
@@ -114,5 +114,5 @@ def _cost(scene: Scene) -> int:
             waiting[source] -= 1
             if waiting[source] == 0:
                 stack.append(source)
-    ranks = [height[line.source] - height[line.target] for line in scene.lines]
+    ranks = [height[line.source] - height[line.target] for line in scene.wiring.lines]
     return len(scene.boxes) + sum([max(n - 1, 0) for n in ranks])
