@@ -46,7 +46,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from .errors import explained, reworded
-from .tensor import OPS, Tensor, apply, value_of
+from .tensor import OPS, ArrayLike, Tensor, apply, value_of
 
 __all__ = [
     "Axis",
@@ -64,9 +64,12 @@ __all__ = [
     "reduction",
 ]
 
-Rule = Callable[..., Any] | None
+Rule: TypeAlias = Callable[..., Any] | None
+Rules: TypeAlias = Sequence[Rule] | Callable[..., Any]
+"""A rule for each input, or one for any number of them: see `PrimitiveLike`."""
+
 Operation = TypeVar("Operation", bound=Callable[..., Any])
-Samples = Callable[[Any], "list[Case]"]
+Samples: TypeAlias = "Callable[[Any], list[Case]]"
 Axis: TypeAlias = int | tuple[int, ...] | None
 """The axes of a reduction: one, several, or all (None)."""
 
@@ -79,6 +82,7 @@ class Case(NamedTuple):
 
     @classmethod
     def of(cls, *args: Any, **params: Any) -> Case:
+        """Return the case of these arguments, written as in a call."""
         return cls(args, params)
 
     @classmethod
@@ -93,7 +97,7 @@ class _Signature:
     def __get__(self, primitive: Primitive | None, owner: type) -> inspect.Signature:
         if primitive is None:
             raise AttributeError("__signature__")  # the class has that of its constructor
-        return _signature(primitive._named)
+        return _signature(primitive)
 
 
 class Primitive:
@@ -104,10 +108,10 @@ class Primitive:
     def __init__(
         self,
         forward: Callable[..., Any],
-        pulls: Any,
-        pushes: Any,
+        pulls: Rules,
+        pushes: Rules,
         *,
-        key: Any = None,
+        key: Callable[..., Any] | None = None,
         name: str | None = None,
         samples: Samples,
         family: str = "general",
@@ -126,7 +130,7 @@ class Primitive:
         OPS[self.key] = self
 
     def __call__(self, *args: Any, **params: Any) -> Tensor:
-        """Compute on Tensors, arrays and numbers; the result is a Tensor."""
+        """Return the function of Tensors, arrays and numbers: a Tensor, or several."""
         if len(args) != self.arity:
             args, params = self._told_apart(args, params)
         if not params:
@@ -166,8 +170,8 @@ class Primitive:
                 raise TypeError(f"{self.name}: got the argument {k!r} twice")
         return args, dict(zip(self.options, rest, strict=False)) | params if rest else params
 
-    def like_numpy(self, *args: Any, **params: Any) -> Any:
-        """Compute as NumPy would, arrays from arrays; a rule calls other primitives this way."""
+    def like_numpy(self, *args: ArrayLike, **params: Any) -> Any:
+        """Return what NumPy would, an array of arrays; a rule calls other primitives this way."""
         for a in args:
             if isinstance(a, Tensor):
                 return apply(self, args, params)
@@ -236,7 +240,7 @@ def linear(
     forward: Callable[..., Any],
     *transposes: Rule,
     samples: Samples,
-    key: Any = None,
+    key: Callable[..., Any] | None = None,
     together: Callable[..., Any] | None = None,
     name: str | None = None,
 ) -> Primitive:
@@ -265,7 +269,7 @@ def multilinear(
     forward: Callable[..., Any],
     *transposes: Rule,
     samples: Samples,
-    key: Any = None,
+    key: Callable[..., Any] | None = None,
     name: str | None = None,
 ) -> Primitive:
     """State a product (matmul, einsum): a function linear in each input, by its transposes."""
@@ -287,7 +291,7 @@ def reduction(
     slope: Callable[..., Any],
     *,
     samples: Samples,
-    key: Any = None,
+    key: Callable[..., Any] | None = None,
     name: str | None = None,
 ) -> Primitive:
     """State a function of one input over `axis` by its slope, the derivative by each element.
@@ -340,7 +344,7 @@ def general(
     pulls: Sequence[Rule],
     pushes: Sequence[Rule],
     samples: Samples,
-    key: Any = None,
+    key: Callable[..., Any] | None = None,
     name: str | None = None,
 ) -> Primitive:
     """State any other function, by a reverse and a forward rule for each input."""
@@ -350,16 +354,16 @@ def general(
 def define(
     *,
     elementwise: Sequence[Rule] | None = None,
-    linear: Sequence[Rule] | Callable[..., Any] | None = None,
+    linear: Rules | None = None,
     multilinear: Sequence[Rule] | None = None,
     reduction: Callable[..., Any] | None = None,
-    pulls: Sequence[Rule] | Callable[..., Any] | None = None,
-    pushes: Sequence[Rule] | Callable[..., Any] | None = None,
+    pulls: Rules | None = None,
+    pushes: Rules | None = None,
     samples: Samples | None = None,
     name: str | None = None,
     domain: tuple[float, float] = (-2.0, 2.0),
 ) -> Callable[[Callable[..., Any]], Primitive]:
-    """Decorate a function to make it a primitive, by rules under the name of its family.
+    """Return a decorator that makes a function a primitive, by rules under its family's name.
 
     Give `elementwise`, `linear` or `multilinear`, or both `pulls` and `pushes`: a list with a rule
     for each input, None where it is not differentiable. For any number of inputs, `linear` and
@@ -405,8 +409,8 @@ def define(
             return _multilinear(function, *multilinear, name=called, samples=cases)
         if reduction is not None:
             return _reduction(function, reduction, name=called, samples=cases)
-        every: Any = each(pulls) if callable(pulls) else pulls
-        return Primitive(function, every, pushes, name=called, samples=cases)
+        every = each(pulls) if callable(pulls) else pulls
+        return Primitive(function, every or (), pushes or (), name=called, samples=cases)
 
     return decorate
 
@@ -450,7 +454,7 @@ def operation(
 def constant(function: Callable[..., Any]) -> Callable[..., Any]:
     """Register a function with no useful derivative: it gives an array, outside the graph."""
 
-    def unwrapped(*args: Any, **kwargs: Any) -> Any:
+    def unwrapped(*args: ArrayLike | None, **kwargs: Any) -> Any:
         xs, params = [*map(value_of, args)], {k: value_of(v) for k, v in kwargs.items()}
         try:
             return function(*xs, **params)
@@ -492,9 +496,9 @@ def _parameters(forward: Any) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
     )
 
 
-def _signature(forward: Any) -> inspect.Signature:
-    """Return the forward function's signature, with Tensors taken and returned for arrays."""
-    inputs, options, variadic = _parameters(forward)
+def _signature(primitive: Primitive) -> inspect.Signature:
+    """Return how a primitive is called: as its forward function, with Tensors for arrays."""
+    forward, variadic = primitive._named, primitive.variadic
     if isinstance(forward, np.ufunc):
         own = inspect.Signature(return_annotation="Array")
     else:
@@ -504,10 +508,10 @@ def _signature(forward: Any) -> inspect.Signature:
     plain, returned = variadic or not own.parameters, own.return_annotation
     if isinstance(returned, str):
         returned = "Tensor" if returned == "Any" else re.sub(r"\bArray\b", "Tensor", returned)
-    firsts = [inspect.Parameter(k, kind) if plain else own.parameters[k] for k in inputs]
+    firsts = [inspect.Parameter(k, kind) if plain else own.parameters[k] for k in primitive.inputs]
+    options = [own.parameters[k].replace(kind=kind) for k in primitive.options]
     return inspect.Signature(
-        [p.replace(annotation=taken) for p in firsts] + [own.parameters[k] for k in options],
-        return_annotation=returned,
+        [p.replace(annotation=taken) for p in firsts] + options, return_annotation=returned
     )
 
 

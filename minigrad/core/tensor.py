@@ -7,8 +7,10 @@ so `np.tanh(t)`, `np.float64(2) * t` and `array @ t` are Tensors too.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import operator
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from types import EllipsisType
@@ -42,8 +44,8 @@ OPS: dict[Any, Callable[..., Any]] = {}
 """Every operation, keyed by the NumPy function (or the forward function) that it differentiates."""
 
 
-def op(key: Any) -> Callable[..., Tensor]:
-    """Look an operation up by the NumPy function that it differentiates."""
+def op(key: Callable[..., Any]) -> Callable[..., Tensor]:
+    """Return the operation that differentiates a NumPy function."""
     return OPS[key]
 
 
@@ -73,8 +75,8 @@ _ndarray, _new, _next_index = np.ndarray, object.__new__, tape.next_index
 
 
 def _method(function: Callable[..., Any]) -> Callable[..., Any]:
-    def method(self: Tensor, *args: ArrayLike | None, **options: Any) -> Any:
-        return OPS[function](self, *args, **options)
+    def method(self: Tensor, *args: ArrayLike | None, **kwargs: Any) -> Any:
+        return OPS[function](self, *args, **kwargs)
 
     method.__name__ = function.__name__
     method.__doc__ = f"Return `np.{function.__name__}` of this tensor."
@@ -390,7 +392,13 @@ class Tensor(Node):
     def __array_function__(
         self, func: Any, types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
-        return _operation(func)(*args, **kwargs)
+        operation = _operation(func)
+        if len(args) > len(alike := _alike(func)):
+            raise TypeError(
+                f"{func.__name__}: minigrad takes {', '.join(alike)} by position; give what comes "
+                "after by name"
+            )
+        return operation(*args, **kwargs)
 
     # ---- operators: each looks its NumPy function up -------------------------------------------
     # fmt: off
@@ -627,6 +635,28 @@ def _operation(function: Any) -> Callable[..., Any]:
         return OPS[function]
     except (KeyError, TypeError):
         raise leaving.no_derivative(function) from None
+
+
+@functools.cache
+def _alike(function: Callable[..., Any]) -> Sequence[Any]:
+    """List what comes by position until NumPy's function and the operation differ in it.
+
+    The `hermitian` of `np.linalg.pinv(t, None, True)` would be taken for another option of ours.
+    """
+    try:
+        theirs = inspect.signature(function).parameters.values()
+    except ValueError:  # a built-in function of NumPy before 2.4
+        return range(sys.maxsize)
+    ours = inspect.signature(OPS[function]).parameters.values()
+    alike = []
+    for a, b in zip(theirs, ours, strict=False):
+        if inspect.Parameter.VAR_POSITIONAL in (a.kind, b.kind):
+            return range(sys.maxsize)
+        has_name = a.kind is not a.POSITIONAL_ONLY
+        if (has_name and a.name != b.name) or b.kind is b.KEYWORD_ONLY:
+            break
+        alike.append(b.name)
+    return alike
 
 
 def _constant(x: Any, who: str, verb: str) -> Array:

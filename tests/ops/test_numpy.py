@@ -154,6 +154,23 @@ def test_arguments_by_name(f):
     assert tried or variadic
 
 
+def test_what_has_another_place_in_numpy_is_given_by_name():
+    """Or `hermitian`, `retstep`, `dtype`, `out` would be taken for an option of ours."""
+    t = leaf(np.eye(2))
+    for call in (
+        lambda: np.linalg.pinv(t, None, True),
+        lambda: np.linspace(t, t + 1, 3, True, True),
+        lambda: np.sum(t, 0, True),
+        lambda: np.ptp(t, 0, True),
+    ):
+        with pytest.raises(TypeError, match="by position"):
+            call()
+    with pytest.raises(TypeError, match=r"linspace: .* start, stop, num, endpoint by position"):
+        np.linspace(t, t + 1, 3, True, True)
+    assert np.linspace(t, t + 1, 3, True, axis=1).shape == (2, 3, 2)
+    assert mg.sum(t, 0, True).shape == (1, 2)  # as minigrad's own function has it
+
+
 REFUSED_OPTIONS = {"out": np.empty(()), "where": np.True_, "dtype": np.float32}
 
 
