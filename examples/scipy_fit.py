@@ -82,28 +82,21 @@ def fits(years: np.ndarray, y: np.ndarray, first: dict[str, np.ndarray]) -> list
     def loss(v: Any) -> Any:
         return np.mean((curve(unflatten(v), t) - y) ** 2)
 
-    both, slope = mg.value_and_grad(loss), mg.grad(loss)
-
-    def value(v: np.ndarray) -> float:
-        return float(loss(v))
-
-    def value_and_gradient(v: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = both(v)
-        return value.item(), gradient.numpy()
+    both, slope = mg.value_and_grad(loss), mg.grad(loss)  # arrays in, arrays out
 
     def hessian_times(v: np.ndarray, direction: np.ndarray) -> np.ndarray:
-        return mg.hvp(loss, (v,), (direction,))[0].numpy()
+        return mg.hvp(loss, (v,), (direction,))[0]
 
     tight = {"ftol": 1e-14, "gtol": 1e-8, "maxiter": 2000, "maxfun": 100_000}
     ways = {
         "L-BFGS-B, finite differences": minimize(
-            value, vector, method="L-BFGS-B", options=tight
+            loss, vector, method="L-BFGS-B", options=tight
         ),
         "L-BFGS-B, jac=True": minimize(
-            value_and_gradient, vector, jac=True, method="L-BFGS-B", options=tight
+            both, vector, jac=True, method="L-BFGS-B", options=tight
         ),
         "Newton-CG, hessp": minimize(
-            value_and_gradient, vector, jac=True, hessp=hessian_times, method="Newton-CG",
+            both, vector, jac=True, hessp=hessian_times, method="Newton-CG",
             options={"xtol": 1e-10},
         ),
     }  # fmt: skip
@@ -111,7 +104,7 @@ def fits(years: np.ndarray, y: np.ndarray, first: dict[str, np.ndarray]) -> list
         Fit(
             name,
             float(found.fun),
-            float(np.abs(slope(found.x).data).max()),
+            float(np.abs(slope(found.x)).max()),
             (found.nfev, found.get("njev", 0), found.get("nhev", 0)),
             {k: np.asarray(part) for k, part in unflatten(found.x).items()},
         )

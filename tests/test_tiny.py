@@ -22,15 +22,15 @@ def test_an_array_broadcasts_and_reuses():
 def test_numpy_is_the_interface():
     x = np.array([0.5, 1.0])
     y, tangent = mg.jvp(lambda x: np.float64(2) * np.tanh(x), (x,), (np.ones(2),))
-    np.testing.assert_allclose(y.data, 2 * np.tanh(x))
-    np.testing.assert_allclose(tangent.data, 2 / np.cosh(x) ** 2)
+    np.testing.assert_allclose(y, 2 * np.tanh(x))
+    np.testing.assert_allclose(tangent, 2 / np.cosh(x) ** 2)
 
 
 def test_second_order():
     def f(x):
         return (x**3).sum()
 
-    np.testing.assert_allclose(mg.hessian(f)(np.array([1.0, 2.0])).data, [[6, 0], [0, 12]])
+    np.testing.assert_allclose(mg.hessian(f)(np.array([1.0, 2.0])), [[6, 0], [0, 12]])
 
 
 def test_a_network_learns():

@@ -25,7 +25,7 @@ import numpy as np
 from .context import Observer, current
 
 __all__ = [
-    "Deferred", "Node", "Outputs", "PrimitiveLike", "between", "dense", "next_index",
+    "Deferred", "Node", "Outputs", "PrimitiveLike", "between", "close", "dense", "next_index",
     "plain_pull", "pull", "pulled", "push", "since",
 ]  # fmt: skip
 
@@ -135,16 +135,16 @@ def between(wrt: Sequence[Node] | None, outputs: Sequence[Node]) -> tuple[list[N
     reach = set(wrt or ())
     first = min([t.index for t in reach], default=0)
     outside = False
-    seen = {t for t in outputs if t.live and t.index >= first}
-    stack = list(seen)
+    seen: set[Node] = set()
+    stack: list[Sequence[Node | None]] = [outputs]
     while stack:
-        for t in stack.pop().inputs:
+        for t in stack.pop():
             if t is not None and t.live and t not in seen:
-                if t.index < first:  # created before wrt, so it cannot depend on them
-                    outside = True
-                else:
+                if t.index >= first:
                     seen.add(t)
-                    stack.append(t)
+                    stack.append(t.inputs)
+                elif t.index >= 0:  # created before wrt, so it cannot depend on them
+                    outside = True
     found = sorted(seen, key=_by_index)
     if wrt is None:
         return found, outside
@@ -163,17 +163,24 @@ def since(start: int, outputs: Sequence[Node]) -> tuple[list[Node], list[Node]]:
 
     Also lists the older live nodes that these were made from, and does not look behind them.
     """
-    seen = {t for t in outputs if t.live}
-    stack = [t for t in seen if t.index >= start]
+    seen: set[Node] = set()
+    stack: list[Sequence[Node | None]] = [outputs]
     while stack:
-        for t in stack.pop().inputs:
+        for t in stack.pop():
             if t is not None and t.live and t not in seen:
                 seen.add(t)
                 if t.index >= start:
-                    stack.append(t)
+                    stack.append(t.inputs)
     found = sorted(seen, key=_by_index)
     old = sum([t.index < start for t in found])
     return found[old:], found[:old]
+
+
+def close(leaves: Sequence[Node]) -> None:
+    """End a run: to every walk to come its leaves are constants, older than the first node."""
+    for t in leaves:
+        if t.primitive is None:
+            t.index = ~t.index
 
 
 def plain_pull(
@@ -351,7 +358,7 @@ def recorded_inputs(node: Node) -> tuple[Any, ...]:
     """Return the inputs of `node`: the live nodes they came from, and plain values otherwise."""
     return tuple(
         [
-            t.holding(x) if t is not None and t.live else x
+            t.holding(x) if t is not None and t.live and t.index >= 0 else x
             for t, x in zip(node.inputs, node.xs, strict=True)
         ]
     )

@@ -1,11 +1,15 @@
 """Transforms: functions of functions, each a few lines on `pull` and `push`.
 
-They act on functions of nested containers (dicts, lists, tuples) of arrays, give Tensors back, and
-nest freely, with each other and with `.backward()`. There is no stack of transforms: a function is
-run once on fresh leaves, and the tape between these leaves and the result is walked. If the walk
-meets a live tensor that is not one of the leaves (an outer transform's argument, a captured
-module's parameter), the derivative depends on it, and is computed on tensors so that it can be
-differentiated again.
+They act on functions of nested containers (dicts, lists, tuples) of arrays, and nest freely, with
+each other and with `.backward()`. There is no stack of transforms: a function is run once on fresh
+leaves, and the tape between these leaves and the result is walked. If the walk meets a live tensor
+that is not one of the leaves (an outer transform's argument, a captured module's parameter), the
+derivative depends on it, and is computed on tensors so that it can be differentiated again.
+
+Arrays in, arrays out: results are arrays (NumPy scalars, where they have no axes), unless a Tensor
+or a module is among the arguments, cotangents or tangents, or the walk met a live tensor: then they
+are Tensors. `no_grad` makes live tensors constants, here as elsewhere. So nothing need be kept to
+know whether another transform is at work. A Python float is the float64 that NumPy makes of it.
 
 A module as an argument stands for its parameters: the function gets a twin that holds the leaves,
 and the gradient is a dict by parameter name. What the function assigns to attributes of the twin is
@@ -13,8 +17,10 @@ lost with it. The module's own parameters are constants to the result: to differ
 again, pass the module to the outer transform as well.
 
 >>> grad(lambda x: x**3)(2.0)
-tensor(12.)
->>> grad(grad(lambda x: x**3))(2.0)
+np.float64(12.0)
+>>> grad(grad(lambda x: x**3))(np.array([2.0, 3.0])[1])
+np.float64(18.0)
+>>> grad(lambda x: x**3)(tensor(2.0))
 tensor(12.)
 """
 
@@ -30,94 +36,100 @@ import numpy as np
 from ..core import tape, tree
 from ..core.context import current, recording
 from ..core.dtypes import plain
-from ..core.tensor import OPS, Tensor, apply, cotangent_for, op, tensor, value_of
+from ..core.tensor import OPS, Tensor, apply, cotangent_for, tensor, value_of
 
 __all__ = [
-    "elementwise_grad",
-    "flatten",
-    "grad",
-    "hessian",
-    "hvp",
-    "jacobian",
-    "jvp",
-    "linearize",
-    "value_and_grad",
-    "vjp",
-]
+    "elementwise_grad", "flatten", "grad", "hessian", "hvp", "jacobian", "jvp", "linearize",
+    "value_and_grad", "vjp",
+]  # fmt: skip
 
 Function = Callable[..., Any]
-Argnums = int | tuple[int, ...]
+Argnums = int | Sequence[int]
 
 
 class _Run:
-    """One run of a function on fresh leaves: what came in, what came out, the tape between."""
+    """One run of a function on fresh leaves: what came in, what came out, the tape between.
 
-    def __init__(self, f: Function, primals: Sequence[Any], caller: str, aux: bool = False) -> None:
+    `given` is all that the caller passed, arguments that are not differentiated among them.
+    """
+
+    def __init__(
+        self, caller: str, f: Function, primals: Sequence[Any], given: Any, has_aux: bool = False
+    ) -> None:
         leaves, self.structure, build = _opened(tuple(primals))
+        self.on_tensors = any(
+            isinstance(x, Tensor) or tree.is_module(x) for x in tree.flatten(given)[0]
+        )
         with recording():
             self.inputs = [fresh(x, caller) for x in leaves]
-            out = f(*build(self.inputs))
-        self.aux: Any = None
-        if aux:
-            try:
-                out, self.aux = out
-            except (TypeError, ValueError):
+            out, aux = f(*build(self.inputs)), None
+        if has_aux:
+            if not isinstance(out, (tuple, list)) or len(out) != 2:
                 raise TypeError(
-                    f"{caller}: with has_aux, f must return a pair (value, aux)"
-                ) from None
+                    f"{caller}: with has_aux, f must return a pair (value, aux), not {_kind(out)}"
+                )
+            out, aux = out
+        if out is None:
+            raise TypeError(f"{caller}: f returned None; it must return what to differentiate")
         outputs, self.out_structure = tree.flatten(out)
-        self.outputs = [y if isinstance(y, Tensor) else tensor(y) for y in outputs]
-        self.path, self.outside = tape.between(self.inputs, self.outputs)
-        for x in self.inputs:  # the run is over: to any other walk these leaves are constants
-            x.live = x.primitive is not None
+        self.outputs = [_output(y, caller) for y in outputs]
+        more = [y for y in tree.flatten(aux)[0] if isinstance(y, Tensor)]
+        self.path, self.outside = tape.between(self.inputs, [*self.outputs, *more])
+        tape.close(self.inputs)
+        self.aux = tree.map(self.closed, aux)
 
-    def _on_tensors(self, seeds: Sequence[Any]) -> bool:
-        live = self.outside or any(isinstance(s, Tensor) and s.live for s in seeds)
-        return live and current().recording
-
-    def pull(self, cotangents: Sequence[Any]) -> list[Tensor]:
+    def pull(self, cotangents: Sequence[Any]) -> list[Any]:
         """Map cotangents of the outputs to those of the inputs; zero where nothing arrives."""
-        again = self._on_tensors(cotangents)
-        seeds = [_seed(g, again) for g in cotangents]
+        seeds, again, tensors = self._begun(cotangents)
         found = tape.pull(self.path, self.outputs, seeds, self.inputs, again)
-        return [_result(found.get(x), x) for x in self.inputs]
+        return [_result(found.get(x), x.value, tensors) for x in self.inputs]
 
-    def push(self, tangents: Sequence[Any]) -> list[Tensor]:
+    def push(self, tangents: Sequence[Any]) -> list[Any]:
         """Map tangents of the inputs to those of the outputs; zero where nothing arrives."""
-        again = self._on_tensors(tangents)
-        seeds = [_seed(v, again) for v in tangents]
+        seeds, again, tensors = self._begun(tangents)
         found = tape.push(self.path, self.inputs, seeds, again)
-        return [_result(found.get(y), y) for y in self.outputs]
+        return [_result(found.get(y), y.value, tensors) for y in self.outputs]
+
+    def _begun(self, given: Sequence[Any]) -> tuple[list[Any], bool, bool]:
+        """Return what a walk begins with, whether it runs on tensors, and whether it gives them."""
+        tensors = [g for g in given if isinstance(g, Tensor)]
+        again = current().recording and (self.outside or any(g.live for g in tensors))
+        seeds = [_result(g, None, again) if again else value_of(g) for g in given]
+        return seeds, again, again or self.on_tensors or bool(tensors)
 
     def result(self) -> Any:
         """The output in its container, still recorded if an outer derivative may want it."""
         return tree.unflatten(self.out_structure, map(self.closed, self.outputs))
 
     def closed(self, y: Any) -> Any:
-        return y.detach() if isinstance(y, Tensor) and not self.outside else y
+        """What the caller gets of `y`: it keeps its graph only if that leads outside."""
+        if not isinstance(y, Tensor) or (self.outside and current().recording):
+            return y
+        return y.detach() if self.on_tensors else _array(y.value)
 
     def scalar(self, caller: str) -> Tensor:
         """The one output, which must be one number."""
-        if len(self.outputs) != 1 or self.outputs[0].size != 1:
-            shapes = [y.shape for y in self.outputs]
+        y = self.outputs[0] if self.out_structure == tree.LEAF else None
+        if y is None or y.size != 1 or y.dtype.kind != "f":
+            what = self.out_structure.kind.__name__ if y is None else f"{y.dtype} {_kind(y)}"
             raise ValueError(
-                f"{caller}: f must return one number, not output of shape {shapes}; "
-                "reduce it, as in y.sum(), or use vjp or jacobian"
+                f"{caller}: f must return one number, not {what}; reduce it, as in y.sum(), "
+                "return what belongs to it with has_aux=True, or use vjp or jacobian"
             )
-        return self.outputs[0]
+        return y
 
 
 def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
-    """Run `f`, and return its output and the pullback: cotangent of the output -> of `primals`.
+    """Return the output of `f` and the pullback: cotangent of the output -> of `primals`.
 
-    The cotangent has the structure and the shapes of the output. The pullback returns a tuple, and
-    can be called again.
+    `f` is run once. The cotangent has the structure and the shapes of the output. The pullback
+    returns a tuple, and can be called again.
 
     >>> y, pullback = vjp(lambda a, b: a * b, 2.0, 3.0)
     >>> y, pullback(1.0)
-    (tensor(6.), (tensor(3.), tensor(2.)))
+    (np.float64(6.0), (np.float64(3.0), np.float64(2.0)))
     """
-    run = _Run(f, primals, "vjp")
+    run = _Run("vjp", _callable("vjp", f), tree.map(_kept, primals), primals)
 
     def pullback(cotangent: Any) -> Any:
         seeds = _matching(cotangent, run.out_structure, run.outputs, "vjp: the cotangent")
@@ -127,15 +139,15 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
 
 
 def linearize(f: Function, *primals: Any) -> tuple[Any, Function]:
-    """Run `f`, and return its output and the pushforward: tangents of `primals` -> of the output.
+    """Return the output of `f` and the pushforward: tangents of `primals` -> of the output.
 
     `f` is run once, however often the pushforward is called.
 
     >>> y, pushforward = linearize(lambda a, b: a * b, 2.0, 3.0)
     >>> y, pushforward(1.0, 0.0), pushforward(0.0, 1.0)
-    (tensor(6.), tensor(3.), tensor(2.))
+    (np.float64(6.0), np.float64(3.0), np.float64(2.0))
     """
-    run = _Run(f, primals, "linearize")
+    run = _Run("linearize", _callable("linearize", f), tree.map(_kept, primals), primals)
 
     def pushforward(*tangents: Any) -> Any:
         seeds = _matching(tangents, run.structure, run.inputs, "the tangents")
@@ -145,17 +157,12 @@ def linearize(f: Function, *primals: Any) -> tuple[Any, Function]:
 
 
 def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
-    """Run `f`, and return its output and the directional derivative along `tangents`.
+    """Return the output of `f` and its directional derivative along `tangents`.
 
     >>> jvp(lambda x: x * x, (3.0,), (1.0,))
-    (tensor(9.), tensor(6.))
+    (np.float64(9.0), np.float64(6.0))
     """
-    for given in (primals, tangents):
-        if not isinstance(given, (tuple, list)):
-            raise TypeError(
-                "primals and tangents are tuples with an entry for each argument, as in "
-                f"jvp(f, (x,), (v,)), not {type(given).__name__}"
-            )
+    _in_tuples("jvp", primals, tangents)
     out, pushforward = linearize(f, *primals)
     return out, pushforward(*tangents)
 
@@ -166,26 +173,16 @@ def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> 
     `f` returns one number. With `has_aux` it returns a pair of that and anything else, and the
     result is `((value, anything else), gradient)`. An argument that is not used has gradient zero.
     """
-
-    def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
-        run = _Run(*_of(f, argnums, args, kwargs), "grad", has_aux)
-        y = run.scalar("grad")
-        gradient = _picked(
-            tree.unflatten(run.structure, run.pull([np.ones_like(y.value)])), argnums
-        )
-        value = run.closed(y)
-        return ((value, tree.map(run.closed, run.aux)) if has_aux else value), gradient
-
-    return value_and_gradient
+    return _with_value("value_and_grad", f, argnums, has_aux)
 
 
 def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """Return a function that gives the gradient of `f`: see `value_and_grad`.
 
-    >>> grad(lambda p: p["a"] * p["b"])({"a": 2.0, "b": 5.0})
-    {'a': tensor(5.), 'b': tensor(2.)}
+    >>> grad(lambda p: p["a"] * p["b"])({"a": np.array([2.0]), "b": 5.0})
+    {'a': array([5.]), 'b': np.float64(2.0)}
     """
-    both = value_and_grad(f, argnums, has_aux)
+    both = _with_value("grad", f, argnums, has_aux)
 
     def gradient(*args: Any, **kwargs: Any) -> Any:
         value, g = both(*args, **kwargs)
@@ -194,18 +191,32 @@ def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     return gradient
 
 
+def _with_value(caller: str, f: Function, argnums: Argnums, has_aux: bool) -> Function:
+    wanted = _wanted(caller, f, argnums)
+
+    def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
+        run = _Run(*_of(caller, f, wanted, args, kwargs), has_aux)
+        y = run.scalar(caller)
+        gradient = tree.unflatten(run.structure, run.pull([np.ones_like(y.value)]))
+        value = run.closed(y)
+        return ((value, run.aux) if has_aux else value), _picked(gradient, argnums)
+
+    return value_and_gradient
+
+
 def elementwise_grad(f: Function, argnum: int = 0) -> Function:
     """Return a function that gives the derivative of each element of `f` by its own argument.
 
     The elements of the output may each depend on one element of the argument only, as in
     `np.sin(x) * x`: then the derivative has the argument's shape. ValueError if the output has not.
 
-    >>> elementwise_grad(elementwise_grad(np.sin))(np.array([0.0, np.pi / 2])).tolist()
-    [-0.0, -1.0]
+    >>> elementwise_grad(elementwise_grad(np.sin))(np.array([0.0, np.pi / 2]))
+    array([-0., -1.])
     """
+    wanted = _wanted("elementwise_grad", f, (argnum,))
 
     def derivative(*args: Any, **kwargs: Any) -> Any:
-        run = _Run(*_of(f, argnum, args, kwargs), "elementwise_grad")
+        run = _Run(*_of("elementwise_grad", f, wanted, args, kwargs))
         ins, outs = [x.shape for x in run.inputs], [y.shape for y in run.outputs]
         if ins != outs:
             raise ValueError(
@@ -224,13 +235,14 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
     Its shape is `out.shape + in.shape`; containers nest, the output's outside. One tape serves both
     directions: it is walked once for each element of the smaller side.
     """
+    wanted = _wanted("jacobian", f, argnums)
 
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
-        run = _Run(*_of(f, argnums, args, kwargs), "jacobian")
+        run = _Run(*_of("jacobian", f, wanted, args, kwargs))
         ins, outs = run.inputs, run.outputs
         forward = sum(x.size for x in ins) <= sum(y.size for y in outs)
         walk, seeded, found = (run.push, ins, outs) if forward else (run.pull, outs, ins)
-        table: list[list[list[Tensor]]] = []  # for each seeded tensor and each of its elements
+        table: list[list[Any]] = []  # for each seeded tensor, what each of its elements gives
         for k, t in enumerate(seeded):
             seeds = [np.zeros_like(s.value) for s in seeded]
             rows = []
@@ -240,26 +252,21 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
                 rows.append(walk(seeds))
             table.append(rows)
 
-        def block(i: int, j: int) -> Tensor:
-            """Stack the derivatives between seeded[i] and found[j], the output's axes first."""
-            rows, s, t = [row[j] for row in table[i]], seeded[i], found[j]
+        def block(o: int, i: int) -> Any:
+            """The derivative of the output o by the input i."""
+            k, j = (i, o) if forward else (o, i)
+            shape = outs[o].shape + ins[i].shape
+            rows = [row[j] for row in table[k]]
             if not rows:
-                out, x = (t, s) if forward else (s, t)
-                return tensor(np.zeros(out.shape + x.shape, t.dtype))
-            stacked = op(np.stack)(rows, axis=-1 if forward else 0)
-            return stacked.reshape(t.shape + s.shape if forward else s.shape + t.shape)
+                return _result(np.zeros(shape, found[j].dtype), None, run.on_tensors)
+            stacked = np.stack(rows, axis=-1 if forward else 0).reshape(shape)
+            return stacked if isinstance(stacked, Tensor) else _array(stacked)
 
         blocks = [
-            _picked(
-                tree.unflatten(
-                    run.structure,
-                    [block(i, o) if forward else block(o, i) for i in range(len(ins))],
-                ),
-                argnums,
-            )
+            tree.unflatten(run.structure, [block(o, i) for i in range(len(ins))])
             for o in range(len(outs))
         ]
-        return tree.unflatten(run.out_structure, blocks)
+        return tree.unflatten(run.out_structure, [_picked(b, argnums) for b in blocks])
 
     return jacobian_of
 
@@ -267,20 +274,21 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
 def hessian(f: Function, argnums: Argnums = 0) -> Function:
     """Return a function that gives the second derivatives of `f`, nested as the Jacobian is.
 
-    >>> hessian(lambda x: (x**3).sum())(np.array([1.0, 2.0])).tolist()
-    [[6.0, 0.0], [0.0, 12.0]]
+    >>> hessian(lambda x: (x**3).sum())(np.array([1.0, 2.0]))
+    array([[ 6.,  0.],
+           [ 0., 12.]])
     """
     return jacobian(grad(f, argnums), argnums)
 
 
 def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
-    """Multiply the Hessian of `f` at `primals` by `tangents`, forward over reverse; a tuple.
+    """Return the Hessian of `f` at `primals` times `tangents`, forward over reverse; a tuple.
 
-    >>> hvp(lambda x: (x**3).sum(), (np.array([1.0, 2.0]),), (np.array([1.0, 1.0]),))[0].tolist()
-    [6.0, 12.0]
+    >>> hvp(lambda x: (x**3).sum(), (np.array([1.0, 2.0]),), (np.array([1.0, 1.0]),))
+    (array([ 6., 12.]),)
     """
-    every = tuple(range(len(primals) if isinstance(primals, (tuple, list)) else 1))
-    return jvp(grad(f, every), primals, tangents)[1]
+    _in_tuples("hvp", primals, tangents)
+    return jvp(grad(f, range(len(primals))), primals, tangents)[1]
 
 
 def flatten(container: Any) -> tuple[Any, Function]:
@@ -337,29 +345,43 @@ def _opened(container: Any) -> tuple[list[Any], tree.Structure, Function]:
 
 
 def fresh(x: Any, caller: str) -> Tensor:
-    """Give a leaf for one run; for a live tensor, a node that still hangs on it."""
+    """Return a leaf for one run; for a live tensor, a node that still hangs on it."""
     if isinstance(x, Tensor) and x.live:
         return apply(OPS[np.positive], (x,))
-    given = value_of(x)
-    array = isinstance(given, np.ndarray)
-    shared = Tensor(plain(given, caller, "takes")) if array else tensor(given)
+    leaf = Tensor(plain(value_of(x), caller, "takes"))
     try:
-        shared.requires_grad = True
+        leaf.requires_grad = True
     except TypeError as error:
         raise TypeError(f"{caller}: {error}") from None
-    return shared
+    return leaf
 
 
-def _seed(g: Any, on_tensors: bool) -> Any:
-    if on_tensors:
+def _output(y: Any, caller: str) -> Tensor:
+    if isinstance(y, Tensor):
+        return y
+    y = float(y) if type(y) is int else y  # such as an empty sum
+    return Tensor(plain(y, f"{caller}: f", "must return"))
+
+
+def _result(g: Any, like: Any, tensors: bool) -> Any:
+    """A derivative, or zeros for None, in memory of its own."""
+    g = np.zeros_like(like) if g is None else g
+    if tensors:
         return g if isinstance(g, Tensor) else tensor(g)
-    return g.value if isinstance(g, Tensor) else g
+    return _array(g)
 
 
-def _result(g: Any, like: Tensor) -> Tensor:
-    if g is None:
-        return tensor(np.zeros_like(like.value))
-    return g if isinstance(g, Tensor) else tensor(g)
+def _array(x: Any) -> Any:
+    return np.array(x)[()]  # of no axes: a scalar
+
+
+def _kept(x: Any) -> Any:
+    """What may be changed before a pullback is called is copied."""
+    return x.copy("K") if isinstance(x, np.ndarray) else x
+
+
+def _kind(x: Any) -> str:
+    return f"of shape {x.shape}" if isinstance(x, (Tensor, np.ndarray)) else type(x).__name__
 
 
 def _matching(
@@ -368,20 +390,55 @@ def _matching(
     leaves, its = tree.flatten(given)
     names = tree.names(structure)
     if tree.names(its) != names:
-        raise ValueError(f"{what} must be nested like {names}, not like {tree.names(its)}")
+        raise ValueError(
+            f"{what} must be nested like {names}, not like {tree.names(its)}; lists are "
+            "containers, so write np.array([...]) for an array"
+        )
     return [cotangent_for(t, g, what) for g, t in zip(leaves, like, strict=True)]
 
 
+def _in_tuples(caller: str, *several: Any) -> None:
+    for given in several:
+        if not isinstance(given, (tuple, list)):
+            raise TypeError(
+                f"{caller}: primals and tangents are tuples with an entry for each argument, as in "
+                f"{caller}(f, (x,), (v,)), not {type(given).__name__}"
+            )
+
+
+def _callable(caller: str, f: Function) -> Function:
+    if not callable(f):
+        raise TypeError(
+            f"{caller}: f must be a function, not {type(f).__name__}, and not its value"
+        )
+    return f
+
+
+def _wanted(caller: str, f: Function, argnums: Argnums) -> list[int]:
+    """The numbers of the arguments to differentiate by."""
+    wanted: list[Any] = list(argnums) if isinstance(argnums, (tuple, list, range)) else [argnums]
+    for k in wanted:
+        if isinstance(k, (bool, np.bool)) or not isinstance(k, (int, np.integer)):
+            raise TypeError(
+                f"{caller}: argnums says which arguments to differentiate by, an int or a tuple of "
+                f"ints, and is {argnums!r:.60}; for the derivative at x write {caller}(f)(x)"
+            )
+    _callable(caller, f)
+    return wanted
+
+
 def _of(
-    f: Function, argnums: Argnums, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Function, list[Any]]:
-    """Make `f` a function of the arguments `argnums` alone."""
-    wanted = (argnums,) if isinstance(argnums, int) else argnums
+    caller: str, f: Function, wanted: list[int], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[str, Function, list[Any], Any]:
+    """Make `f` a function of the arguments `wanted` alone, for `_Run`."""
     for k in wanted:
         if not -len(args) <= k < len(args):
-            raise ValueError(f"argnums {argnums} with {len(args)} positional argument(s)")
+            raise ValueError(
+                f"{caller}: argnums {k} with {len(args)} positional argument(s), counted from 0; "
+                f"pass by position what is differentiated, as in {caller}(f)(x)"
+            )
     if len({k % len(args) for k in wanted}) < len(wanted):
-        raise ValueError(f"argnums {argnums} names an argument twice")
+        raise ValueError(f"{caller}: argnums {wanted} names an argument twice")
 
     def partial(*chosen: Any) -> Any:
         full = list(args)
@@ -389,8 +446,8 @@ def _of(
             full[k] = x
         return f(*full, **kwargs)
 
-    return partial, [args[k] for k in wanted]
+    return caller, partial, [args[k] for k in wanted], (args, kwargs)
 
 
 def _picked(chosen: tuple[Any, ...], argnums: Argnums) -> Any:
-    return chosen[0] if isinstance(argnums, int) else chosen
+    return chosen if isinstance(argnums, (tuple, list, range)) else chosen[0]

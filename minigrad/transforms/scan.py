@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,8 +33,6 @@ from .autodiff import fresh
 __all__ = ["checkpoint", "scan"]
 
 Function = Callable[..., Any]
-
-_reopening = threading.RLock()
 
 
 def scan(f: Function, carry: Any, xs: Any, *, checkpoint: int | bool = False) -> tuple[Any, Any]:
@@ -195,19 +192,10 @@ class _Segment:
                     f"checkpoint: {_called(t)} was given new data between forward and backward; "
                     "run backward before the parameters change"
                 )
-        with _reopening:  # leaves of a finished run are closed: to this function they are not
-            closed = [t for t in captured if not t.live]
-            try:
-                for t in closed:
-                    t.live = True
-                inputs, outputs, path, met, _, _ = self._run(xs[:n])
-            finally:
-                for t in closed:
-                    t.live = False
-        for t in inputs:
-            t.live = t.primitive is not None
+        inputs, outputs, path, met, _, _ = self._run(xs[:n])
+        tape.close(inputs)
         expected = z if isinstance(z, tuple) else (z,)
-        if [*map(id, met)] != [*map(id, captured)] or not _same(expected, outputs):
+        if {*met} != {*captured} or not _same(expected, outputs):
             raise RuntimeError(
                 "checkpoint: the function did something else when it was run again; it must not "
                 "draw random numbers, nor depend on anything that changes: pass these in"

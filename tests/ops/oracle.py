@@ -61,11 +61,11 @@ class Question:
 
     @cached_property
     def first(self):
-        return [g.data for g in mg.grad(self._scalar, tuple(range(len(self.xs))))(*self.xs)]
+        return list(mg.grad(self._scalar, tuple(range(len(self.xs))))(*self.xs))
 
     @cached_property
     def second(self):
-        return [h.data for h in mg.hvp(self._scalar, self.xs, self.vs)]
+        return list(mg.hvp(self._scalar, self.xs, self.vs))
 
 
 def questions(name):

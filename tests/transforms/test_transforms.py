@@ -70,8 +70,8 @@ def test_linearize_is_linear_and_its_transpose_is_the_pullback():
     _, push = mg.linearize(np.tanh, X)
     _, pull = mg.vjp(np.tanh, X)
     u, v = np.array([1.0, -2.0, 0.5]), np.array([0.3, 0.1, -1.0])
-    close(push(2 * u + v).data, 2 * push(u).data + push(v).data)
-    close((push(u).data * v).sum(), (pull(v)[0].data * u).sum())
+    close(push(2 * u + v), 2 * push(u) + push(v))
+    close((push(u) * v).sum(), (pull(v)[0] * u).sum())
 
 
 # ---- every composition ---------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_checkpoint_inside_a_gradient_by_what_it_captures():
     close(pullback(3.0)[0], 12 * X.sum())
     close(pullback(1.0)[0], 4 * X.sum())
     close(mg.jvp(g, (two,), (1.0,))[1], 4 * X.sum())
-    assert not y.requires_grad
+    assert type(y) is np.float64
 
 
 def test_checkpoint_keeps_inner_values_no_longer_than_needed():
@@ -324,7 +324,7 @@ def test_checkpoints_in_threads():
     def share():
         for _ in range(10):
             g = pullback(np.ones(3))[0]
-            if not np.isclose(g.item(), (X * y.data).sum(), rtol=1e-12):
+            if not np.isclose(g.item(), (X * y).sum(), rtol=1e-12):
                 wrong.append(g.item())
 
     threads = [threading.Thread(target=work, args=(k,)) for k in range(3)]
@@ -525,8 +525,8 @@ def test_flatten_of_a_module_gives_a_twin():
     close(unflatten(vector)(x), linear(x))
     g = mg.grad(lambda v: (unflatten(v)(x) ** 2).sum())(vector)
     (linear(x) ** 2).sum().backward()
-    close(g.data[:6].reshape(3, 2), linear.weight.grad)
-    close(g.data[6:], linear.bias.grad)
+    close(g[:6].reshape(3, 2), linear.weight.grad)
+    close(g[6:], linear.bias.grad)
 
 
 # ---- modules as arguments ------------------------------------------------------------------------
@@ -692,7 +692,7 @@ def test_the_same_program_gives_the_same_bits():
         y = hs[np.array([0, 0, 3, 8])] * x[1:5, :, :1] + mg.softmax(hs[-1])
         (y * y).sum().backward()
         curved = mg.hvp(lambda w: (np.tanh(x.data @ w) ** 2).sum(), (np.ones(3),), (np.ones(3),))
-        return [p.grad.tobytes() for p in (*lstm.parameters(), x)], curved[0].data.tobytes()
+        return [p.grad.tobytes() for p in (*lstm.parameters(), x)], curved[0].tobytes()
 
     first = program()
     for _ in range(3):
