@@ -131,11 +131,9 @@ class located(observed):
         super().__init__(Places())
 
     def _changed(self, now: Context) -> Context:
-        return (
-            super()._changed(now)
-            if now.observer is None
-            else Context(now.recording, now.scope, now.transform, now.observer, now)
-        )
+        inner = super()._changed(now)
+        inner.observer = now.observer or inner.observer
+        return inner
 
 
 if os.environ.get("MINIGRAD_DEBUG", "") not in ("", "0"):

@@ -5,15 +5,21 @@ All live in one context variable, so that every thread and every asyncio task ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ContextDecorator, nullcontext
+import copy
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = [
-    "Observer", "Scope", "current", "no_grad", "observe_everywhere", "observed", "put_back",
-    "recording", "scope", "watching",
+    "Observer", "Replay", "Scope", "current", "no_grad", "observe_everywhere", "observed",
+    "put_back", "recording", "reopened", "repeating", "scope", "source", "watching",
 ]  # fmt: skip
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 class Scope:
@@ -75,24 +81,33 @@ class Observer:
 
 
 class Context:
-    """The state that an operation reads, and the one around it."""
+    """The state that an operation reads, the block that set it, and the state around that."""
 
-    __slots__ = ("observer", "outer", "recording", "scope", "transform")
+    __slots__ = ("by", "observer", "outer", "recording", "replay", "scope")
 
     def __init__(
         self,
-        recording: bool,
-        scope: Scope | None,
-        transform: bool = False,
+        by: _Within | None,
+        outer: Any,
+        recording: bool = True,
+        scope: Scope | None = None,
         observer: Observer | None = None,
-        outer: Context | None = None,
+        replay: Replay | None = None,
     ) -> None:
-        self.recording, self.scope, self.observer, self.outer = recording, scope, observer, outer
-        self.transform = transform  # whether a transform runs the function that we are in
+        self.by, self.outer, self.recording, self.scope = by, outer, recording, scope
+        self.observer, self.replay = observer, replay
+
+    @property
+    def transform(self) -> bool:
+        """Whether a transform runs the function that we are in."""
+        context: Any = self
+        while context.by and not isinstance(context.by, recording):
+            context = context.outer
+        return context.by is not None
 
 
-_everywhere = Context(True, None)
-_context: ContextVar[Any] = ContextVar("minigrad", default=_everywhere)
+_everywhere = Context(None, None)
+_context: ContextVar[Context] = ContextVar("minigrad", default=_everywhere)
 current = _context.get
 
 
@@ -109,8 +124,8 @@ watching: list[None] = []
 observer. Adding and removing are atomic, so there is no lock that a fork could leave closed."""
 
 
-class _Within(ContextDecorator):
-    """A context manager (and decorator) that changes the context and puts it back.
+class _Within:
+    """A block that changes the context and puts it back; as a decorator, of what is called.
 
     It keeps nothing itself, so one of them, such as a decorator, serves several threads.
     """
@@ -122,27 +137,111 @@ class _Within(ContextDecorator):
         _context.set(self._changed(_context.get()))
 
     def __exit__(self, *exc: object) -> None:
-        _context.set(_context.get().outer)
+        now = _context.get()
+        if now.by is self:
+            _context.set(now.outer)
+        else:
+            self._left_late(now)
+
+    def _left_late(self, now: Context) -> None:
+        """Leave a block that is not the innermost one of this thread and context.
+
+        What stands in it was interrupted and goes with it, except where a generator is closed:
+        then these are blocks of others, who are still inside.
+        """
+        within = []
+        while now.by is not self:
+            if now.by is None:
+                return  # entered in another thread or context, which this must not change
+            within.append(now.by)
+            now = now.outer
+        now = now.outer
+        frame = sys._getframe()
+        while frame.f_globals is globals() and frame.f_back:
+            frame = frame.f_back
+        if frame.f_code.co_flags & inspect.CO_GENERATOR:
+            for block in reversed(within):
+                now = block._changed(now)
+        _context.set(now)
+
+    def __call__(self, f: Decorated) -> Decorated:
+        """Decorate a function, a coroutine or a generator, which is inside whenever it runs."""
+        if inspect.isclass(f) or inspect.isasyncgenfunction(f) or not callable(f):
+            raise TypeError(
+                f"{type(self).__name__} decorates functions, generators and coroutines, not {f!r}; "
+                "decorate its methods, or write a with block around what it computes"
+            )
+        inside: Any
+        if inspect.iscoroutinefunction(f):
+
+            async def inside(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return await f(*args, **kwargs)
+        elif inspect.isgeneratorfunction(f):
+
+            def inside(*args: Any, **kwargs: Any) -> Any:
+                return (yield from _resumed(self, f(*args, **kwargs)))
+        else:
+
+            def inside(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return f(*args, **kwargs)
+
+        return functools.wraps(f)(inside)  # type: ignore[return-value]
+
+
+def _resumed(block: _Within, running: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Run a generator, inside the block whenever it is resumed, and outside in between."""
+    resume: Callable[[Any], Any] = running.send
+    given: Any = None
+    while True:
+        try:
+            with block:
+                out = resume(given)
+        except StopIteration as stop:
+            return stop.value
+        try:
+            resume, given = running.send, (yield out)
+        except GeneratorExit:
+            with block:
+                running.close()
+            raise
+        except BaseException as error:
+            resume, given = running.throw, error
 
 
 class no_grad(_Within):
-    """Compute without recording: `with mg.no_grad(): ...`, or as a decorator."""
+    """Compute without recording: `with mg.no_grad(): ...`, or as a decorator.
+
+    A block in a generator holds for whoever runs that, too, until the block is left; to decorate
+    the generator function confines it.
+    """
 
     def _changed(self, now: Context) -> Context:
-        return Context(False, now.scope, now.transform, now.observer, now)
+        return Context(self, now, False, now.scope, now.observer, now.replay)
 
 
 class recording(_Within):
     """Record, also inside `no_grad`: what a transform does around its function.
 
-    What is run again later stands `at` the scope where it was first.
+    What a checkpoint runs stands `at` the scope that it was called in, with its `Replay`.
     """
 
-    def __init__(self, *at: Scope | None) -> None:
+    def __init__(self, *at: Any) -> None:
         self._at = at
 
     def _changed(self, now: Context) -> Context:
-        return Context(True, self._at[0] if self._at else now.scope, True, now.observer, now)
+        scope, replay = self._at or (now.scope, now.replay)
+        return Context(self, now, True, scope, now.observer, replay)
+
+    def __exit__(self, kind: object = None, *exc: object) -> None:
+        now = _context.get()
+        super().__exit__()
+        if kind is None and not now.recording and now is not _context.get():
+            raise RuntimeError(
+                "a function to differentiate left a block of mg.no_grad() open, as a generator "
+                "does that is suspended inside; decorate the generator function with @mg.no_grad()"
+            )
 
 
 class scope(_Within):
@@ -157,7 +256,7 @@ class scope(_Within):
 
     def _changed(self, now: Context) -> Context:
         inner = Scope(now.scope, self._label, self._index, self._owner)
-        return Context(now.recording, inner, now.transform, now.observer, now)
+        return Context(self, now, now.recording, inner, now.observer, now.replay)
 
 
 class observed(_Within):
@@ -167,7 +266,7 @@ class observed(_Within):
         self._observer = observer
 
     def _changed(self, now: Context) -> Context:
-        return Context(now.recording, now.scope, now.transform, self._observer, now)
+        return Context(self, now, now.recording, now.scope, self._observer, now.replay)
 
     def __enter__(self) -> None:
         super().__enter__()
@@ -182,3 +281,48 @@ def observe_everywhere(observer: Observer) -> None:
     """Show an observer what is computed in every thread, from now on, where no other is set."""
     _everywhere.observer = observer
     watching.append(None)
+
+
+class Replay:
+    """One run of a checkpointed function, with what it takes to repeat it.
+
+    The `first` run notes how the generators stood that it drew from; a repetition draws from copies
+    that stand there, and the leaves that were `captured` are variables again, whose run is over.
+    """
+
+    def __init__(self, first: Replay | None = None, captured: Collection[Any] = ()) -> None:
+        self.outer, self.repeats, self.captured = current().replay, first is not None, captured
+        stood = first.stood if first else {}
+        self.stood: dict[Any, Any] = {rng: copy.deepcopy(then) for rng, then in stood.items()}
+
+    def source(self, rng: Any) -> Any:
+        """Return what to draw from in the place of `rng`."""
+        if self.repeats:
+            return self.stood.get(rng, rng)
+        drawn = self.outer.source(rng) if self.outer else rng
+        if rng not in self.stood:
+            self.stood[rng] = copy.deepcopy(drawn)
+        return drawn
+
+
+def source(rng: Any) -> Any:
+    """Return what to draw from in the place of `rng`, so that a checkpoint repeats itself."""
+    replay = current().replay
+    return replay.source(rng) if replay else rng
+
+
+def repeating() -> bool:
+    """Whether this is run once more for its derivative: then it must not be counted again."""
+    return any(replay.repeats for replay in _replays())
+
+
+def reopened(t: Any) -> bool:
+    """Whether a leaf whose run is over is a variable here, for what captured it is repeated."""
+    return any(t in replay.captured for replay in _replays())
+
+
+def _replays() -> Iterator[Replay]:
+    replay = current().replay
+    while replay:
+        yield replay
+        replay = replay.outer

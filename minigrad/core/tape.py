@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .context import Observer, current
+from .context import Observer, current, reopened
 
 __all__ = [
     "Deferred", "Node", "Outputs", "PrimitiveLike", "between", "close", "dense", "next_index",
@@ -143,7 +143,7 @@ def between(wrt: Sequence[Node] | None, outputs: Sequence[Node]) -> tuple[list[N
                 if t.index >= first:
                     seen.add(t)
                     stack.append(t.inputs)
-                elif t.index >= 0:  # created before wrt, so it cannot depend on them
+                elif is_open(t):  # created before wrt, so it cannot depend on them
                     outside = True
     found = sorted(seen, key=_by_index)
     if wrt is None:
@@ -181,6 +181,10 @@ def close(leaves: Sequence[Node]) -> None:
     for t in leaves:
         if t.primitive is None:
             t.index = ~t.index
+
+
+def is_open(t: Node) -> bool:
+    return t.index >= 0 or reopened(t)
 
 
 def plain_pull(
@@ -358,7 +362,7 @@ def recorded_inputs(node: Node) -> tuple[Any, ...]:
     """Return the inputs of `node`: the live nodes they came from, and plain values otherwise."""
     return tuple(
         [
-            t.holding(x) if t is not None and t.live and t.index >= 0 else x
+            t.holding(x) if t is not None and t.live and is_open(t) else x
             for t, x in zip(node.inputs, node.xs, strict=True)
         ]
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.context import repeating
 from ..core.dtypes import DType, get_default_dtype
 from ..core.tensor import Tensor, tensor
 from ..ops.elementwise import sqrt
@@ -144,9 +145,10 @@ class _BatchNorm(Module):
                     "for each channel; use a larger batch, or eval()"
                 )
             m, v = mean(x, axis=axes), var(x, axis=axes)
-            self._track(self.running_mean, m.data)
-            self._track(self.running_var, v.data * (n / (n - 1)))
-            self.num_batches_tracked.data = self.num_batches_tracked.data + 1
+            if not repeating():
+                self._track(self.running_mean, m.data)
+                self._track(self.running_var, v.data * (n / (n - 1)))
+                self.num_batches_tracked.data = self.num_batches_tracked.data + 1
         else:
             m, v = self.running_mean, self.running_var
         over = (-1,) + (1,) * (len(shape) - 2)

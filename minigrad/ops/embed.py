@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.context import source
 from ..core.dtypes import Array, DType, get_default_dtype, plain
 from ..core.tensor import ArrayLike, Tensor, op, tensor, value_of
 
@@ -61,7 +62,7 @@ def dropout(x: ArrayLike, p: float, rng: np.random.Generator, training: bool = T
             f"dropout: rng must be a generator, np.random.default_rng(seed), not {rng!r}: a seed "
             "would draw the same mask at every call"
         )
-    kept = rng.random(t.shape, dtype=np.float32) >= p
+    kept: Array = source(rng).random(t.shape, dtype=np.float32) >= p
     return t * (kept.astype(t.dtype) * (1 / (1 - p)))
 
 

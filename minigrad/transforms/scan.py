@@ -15,15 +15,17 @@ pass: Chen et al., "Training deep nets with sublinear memory cost", 2016.
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..core import tape, tree
-from ..core.context import current, recording, scope
+from ..core.context import Replay, current, recording, scope
 from ..core.dtypes import plain
 from ..core.primitive import Joint
 from ..core.tape import Node, Outputs
@@ -93,13 +95,17 @@ def _alike(old: tree.Structure, new: tree.Structure, what: str, which: str) -> t
 
 
 def checkpoint(f: Function) -> Function:
-    """Make `f` forget what it computes inside: the backward pass runs it again to know.
+    """Return `f`, forgetting what it computes inside: the backward pass runs it again to know.
 
     The result is recorded as one operation, of the live tensors among the arguments and of those
     that `f` captured (a module's parameters), found by running it once. Its rules run `f` again on
     the recorded inputs, and walk the tape of that; so it can be nested and differentiated to any
-    order, in both modes. RuntimeError in the backward pass if `f` does not repeat itself, as when
-    it draws random numbers (pass them in), or if captured parameters were given new data meanwhile.
+    order, in both modes.
+
+    Run again, dropout draws the same masks, a generator among the arguments stands where it stood,
+    and batch norm does not count the batch once more. RuntimeError in the backward pass if `f`
+    does anything else than before: if it draws from a generator that it captured, if an array that
+    it uses was changed, or captured parameters were given new data.
 
     >>> w = Tensor(np.array(3.0), live=True)
     >>> y = checkpoint(lambda x: np.sin(w * x) ** 2)(2.0)
@@ -124,20 +130,22 @@ class _Segment:
     """One call of a checkpointed function: what it was given, and how to run it again."""
 
     def __init__(self, f: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.f, self.scope = f, current().scope
-        self.leaves, self.structure = tree.flatten((args, kwargs))
+        self.f, self.scope, self.first = f, current().scope, Replay()
+        self.given, self.structure = tree.flatten((args, kwargs))
+        self.leaves = _as_they_stand(self.given)
         self.places = [k for k, x in enumerate(self.leaves) if isinstance(x, Tensor) and x.live]
-        self.captured: list[Node] = []
-        self.values: list[Any] = []
 
     def result(self) -> Any:
         """Run the function, and record it as one operation of what it depends on."""
         given = [self.leaves[k] for k in self.places]
-        _, outputs, _, self.captured, out, structure = self._run([t.value for t in given])
+        inputs, outputs, path, self.captured, out, structure = self._run(
+            given, self.given, self.first
+        )
         if not outputs:
             return tree.unflatten(structure, out)
+        self.signature = _signature(inputs, path, outputs)
         self.values = [y.value for y in outputs]
-        del outputs
+        del self.given, inputs, outputs, path
         made: Any = apply(
             Joint("checkpoint", self.forward, self.pull, self.push), [*given, *self.captured]
         )
@@ -147,10 +155,10 @@ class _Segment:
         )
 
     def forward(self, *xs: Any) -> Any:
-        """Give the values that `result` computed, and compute them anew when asked again."""
+        """Return the values that `result` computed, and compute them anew when asked again."""
         values, self.values = self.values, []
         if not values:
-            _, outputs, *_ = self._run(xs[: len(self.places)])
+            _, outputs, *_ = self._repeated(xs[: len(self.places)])
             values = [y.value for y in outputs]
         return tuple(values) if len(values) > 1 else values[0]
 
@@ -168,12 +176,15 @@ class _Segment:
         dzs = [dots[y] if y in dots else np.zeros_like(y.value) for y in outputs]
         return Outputs(dzs) if isinstance(z, tuple) else dzs[0]
 
-    def _run(self, xs: Sequence[Any]) -> Any:
-        """Run the function on fresh leaves of these values."""
-        with recording(self.scope):
+    def _run(self, xs: Sequence[Any], leaves: Sequence[Any], replay: Replay) -> Any:
+        """Run the function on inputs of these values.
+
+        The first run's are nodes of the outer tape, so that what the function gives away otherwise
+        than by its return, as an attribute of a module, has its gradient as well.
+        """
+        with recording(self.scope, replay):
             inputs = [fresh(x, "checkpoint") for x in xs]
-            start = tape.next_index()
-            leaves = list(self.leaves)
+            start, leaves = tape.next_index(), list(leaves)
             for k, t in zip(self.places, inputs, strict=True):
                 leaves[k] = t
             args, kwargs = tree.unflatten(self.structure, leaves)
@@ -181,10 +192,13 @@ class _Segment:
         outputs = [y for y in out if isinstance(y, Tensor) and y.live]
         path, older = tape.since(start, outputs)
         captured = [t for t in older if t not in set(inputs)]
-        return inputs, outputs, [*older, *path], captured, out, structure
+        return inputs, outputs, path, captured, out, structure
+
+    def _repeated(self, xs: Sequence[Any]) -> Any:
+        return self._run(xs, _as_they_stand(self.leaves), Replay(self.first, {*self.captured}))
 
     def _again(self, z: Any, xs: Sequence[Any]) -> tuple[list[Node], list[Node], list[Node]]:
-        """Run the function as it was run before; give inputs and captured, outputs, and path."""
+        """Run the function as it was run before; return inputs and captured, outputs, and path."""
         n, captured = len(self.places), self.captured
         for t, x in zip(captured, xs[n:], strict=True):
             if t.value is not value_of(x):
@@ -192,32 +206,57 @@ class _Segment:
                     f"checkpoint: {_called(t)} was given new data between forward and backward; "
                     "run backward before the parameters change"
                 )
-        inputs, outputs, path, met, _, _ = self._run(xs[:n])
+        inputs, outputs, path, _, _, _ = self._repeated(xs[:n])
         tape.close(inputs)
-        expected = z if isinstance(z, tuple) else (z,)
-        if {*met} != {*captured} or not _same(expected, outputs):
+        if self.signature != _signature(inputs, path, outputs) or not _same(z, outputs):
             raise RuntimeError(
-                "checkpoint: the function did something else when it was run again; it must not "
-                "draw random numbers, nor depend on anything that changes: pass these in"
+                "checkpoint: the function did something else when it was run again, so its "
+                "gradient would be wrong; pass in what it must not do itself: what changes, and "
+                "random numbers, or the generator that draws them"
             )
-        return [*inputs, *captured], outputs, path
+        nodes = [*inputs, *captured]
+        return nodes, outputs, [*nodes, *path]
 
 
 def _any_tensor(*xs: Any) -> bool:
     return any(isinstance(x, Tensor) for x in xs)
 
 
-def _same(expected: Sequence[Any], outputs: Sequence[Node]) -> bool:
-    """Whether the outputs are those of the first run: rounding may differ, but nothing else."""
-    if len(expected) != len(outputs):
-        return False
-    for z, y in zip(expected, outputs, strict=True):
-        a, b = value_of(z), y.value
-        if np.array_equal(a, b) or np.array_equal(a, b, equal_nan=True):  # the first is cheaper
-            continue
-        if a.shape != b.shape or not (abs(a - b) <= 1e-3 * abs(a).max(initial=0)).all():
-            return False
-    return True
+def _as_they_stand(leaves: Sequence[Any]) -> list[Any]:
+    """Copy random generators, which may draw more before they are needed again."""
+    memo: dict[int, Any] = {}
+    return [copy.deepcopy(x, memo) if hasattr(x, "bit_generator") else x for x in leaves]
+
+
+def _signature(inputs: Sequence[Node], path: Sequence[Node], outputs: Sequence[Node]) -> int:
+    """Sum up what a run did: its operations and their order, its constants and options.
+
+    Two runs of one signature, on the same inputs, compute the same at every operation.
+    """
+    number = {t: k for k, t in enumerate([*inputs, *path])}
+    done: list[Any] = [number.get(y, id(y)) for y in outputs]
+    for node in path:
+        done.append(node.primitive.name if node.primitive else id(node))
+        for t, x in zip(node.inputs, node.xs, strict=True):
+            done.append(number.get(t, id(t)) if t is not None and t.live else _told(x))
+        done += map(_told, tree.flatten(dict(node.params))[0])
+    return hash(tuple(done))
+
+
+def _told(x: Any) -> Any:
+    if isinstance(x, np.ndarray):
+        return x.shape, x.dtype.str, zlib.crc32(np.ascontiguousarray(x).data)
+    text = repr(x)
+    return type(x) if " at 0x" in text else text  # an object made anew is at another place
+
+
+def _same(z: Any, outputs: Sequence[Node]) -> bool:
+    """Whether the outputs are, bit for bit, those of the first run: the machine is the same."""
+    expected = z if isinstance(z, tuple) else (z,)
+    return len(expected) == len(outputs) and all(
+        np.array_equal(a := value_of(x), y.value) or np.array_equal(a, y.value, equal_nan=True)
+        for x, y in zip(expected, outputs, strict=True)
+    )
 
 
 def _called(t: Any) -> str:

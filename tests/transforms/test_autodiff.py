@@ -134,9 +134,9 @@ def test_argnums_aux_and_keywords():
     np.testing.assert_array_equal(db, 2 * a)
     with pytest.raises(TypeError, match="pair"):
         mg.grad(lambda x: x, has_aux=True)(1.0)
-    with pytest.raises(ValueError, match="argnums 2 with 1"):
+    with pytest.raises(ValueError, match=r"grad: argnums 2 with 1 .*grad\(f\)\(x\)"):
         mg.grad(lambda x: x, argnums=2)(1.0)
-    with pytest.raises(ValueError, match=r"argnums \(0, -2\) names an argument twice"):
+    with pytest.raises(ValueError, match=r"argnums \[0, -2\] names an argument twice"):
         mg.grad(lambda a, b: a * b, argnums=(0, -2))(1.0, 2.0)
 
 
@@ -403,6 +403,7 @@ SCIPY = {
             x,
             jac=mg.grad(rosenbrock),
             method="SLSQP",
+            tol=1e-12,
             constraints={"type": "ineq", "fun": circle, "jac": mg.grad(circle)},
         ).x
     ),
