@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.context import Scope
+from ..core.tensor import Tensor
 
 __all__ = ["Cluster", "FoldPath", "Folding", "GraphNode"]
 
@@ -47,11 +48,11 @@ class GraphNode:
     kind: Literal["operation", "parameter", "leaf", "constant"]
     name: str | None
     value: Any  # an array as it was used, or the Outputs of a primitive with several
-    tensor: Any  # the Tensor, which has the gradient; None for a constant array
+    tensor: Tensor | None  # which has the gradient; None for a constant array
     op: str = ""
     args: tuple[int | str, ...] = ()
     params: dict[str, Any] | None = None
-    scope: Any = None
+    scope: Scope | None = None
 
 
 class Cluster:

@@ -8,21 +8,24 @@ intermediate results too. No `.grad` is changed.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from ..core import tape, tree
 from ..core.context import Observer
+from ..core.dtypes import Array
 from ..core.tape import Outputs
-from ..core.tensor import cotangent_for, value_of
+from ..core.tensor import ArrayLike, cotangent_for, value_of
 from .graph import Graph
 
-__all__ = ["Histogram", "Measured", "Stats", "histogram", "measure"]
+__all__ = ["Cotangents", "Histogram", "Measured", "Stats", "histogram", "measure"]
 
 SAMPLE, BINS = 4096, 20
+Cotangents: TypeAlias = "ArrayLike | Sequence[Cotangents] | Mapping[Any, Cotangents] | None"
+"""Cotangents in a container like that of the outputs; of one element, None stands for 1."""
 
 
 class Stats(NamedTuple):
@@ -49,15 +52,15 @@ class Histogram(NamedTuple):
     counts: list[int]
 
 
-def measure(value: Any) -> Stats:
-    """Take the statistics of an array, a number, or the several outputs of a primitive.
+def measure(value: ArrayLike | Outputs) -> Stats:
+    """Return the statistics of an array, a number, or the several outputs of a primitive.
 
     >>> measure(np.array([0.0, 0.0, 3.0, 3.0, np.nan]))._replace(rms=None)
     Stats(size=5, rms=None, min=0.0, max=3.0, zeros=2, bad=1)
     >>> round(measure(np.array([0.0, 3.0, -4.0])).rms, 4)
     2.8868
     """
-    x = _array(value)
+    x = _floats(value)
     size = x.size
     if size == 1:
         number = float(x.item())
@@ -73,9 +76,9 @@ def measure(value: Any) -> Stats:
     return measure(finite)._replace(size=size, bad=size - finite.size)
 
 
-def histogram(value: Any) -> Histogram | None:
-    """Count the elements of an array, or an even sample of a large one; None if none is finite."""
-    x = _array(value).ravel()
+def histogram(value: ArrayLike | Outputs) -> Histogram | None:
+    """Return counts of the elements, or of an even sample of many; None if none is finite."""
+    x = _floats(value).ravel()
     x = x[:: -(-x.size // SAMPLE) or 1]
     x = x[np.isfinite(x)].astype(np.float64)
     if not x.size:
@@ -96,7 +99,9 @@ class Measured:
     flows, as a constant. ValueError where a cotangent is missing or has another shape.
     """
 
-    def __init__(self, graph: Graph, grads: Any = None, histograms: bool = False) -> None:
+    def __init__(
+        self, graph: Graph, grads: bool | Cotangents = None, histograms: bool = False
+    ) -> None:
         with np.errstate(all="ignore"):
             self.values = [measure(node.value) for node in graph.nodes]
             self.grads: list[Stats | None] | None = None
@@ -129,12 +134,12 @@ class _Keep(Observer):
         return nullcontext()
 
 
-def _cotangents(graph: Graph, grads: Any) -> list[Any] | None:
-    """List the cotangents of the outputs, or None if gradients are not wanted."""
+def _cotangents(graph: Graph, grads: bool | Cotangents) -> list[Array] | None:
+    """Return the cotangents of the outputs, or None if gradients are not wanted."""
     tensors = graph.tensors
     if grads is None:
         leaves = [n.tensor for n in graph.nodes if n.kind in ("leaf", "parameter")]
-        reached = any(t.grad is not None for t in leaves)
+        reached = any(t is not None and t.grad is not None for t in leaves)
         grads = reached and all(t.size == 1 for t in tensors)
     if grads is False:
         return None
@@ -156,15 +161,15 @@ def _cotangents(graph: Graph, grads: Any) -> list[Any] | None:
     ]
 
 
-def _array(value: Any) -> npt.NDArray[Any]:
+def _floats(value: ArrayLike | Outputs) -> Array:
     if isinstance(value, Outputs):
-        return np.concatenate([_array(part).ravel() for part in value])
+        return np.concatenate([_floats(part).ravel() for part in value])
     x = np.asarray(value)
     return x if x.dtype.kind == "f" and x.dtype.itemsize > 2 else x.astype(np.float64)
 
 
-def _rms(x: npt.NDArray[Any], low: float, high: float) -> float:
-    """Take the root of the mean square, scaled where squares overflow or vanish."""
+def _rms(x: Array, low: float, high: float) -> float:
+    """Return the root of the mean square, scaled where squares overflow or vanish."""
     top = max(-low, high)
     flat = x.ravel()
     if 1e-15 < top < 1e15:

@@ -25,6 +25,8 @@ from typing import Any
 import graphviz
 
 from ..graph.folding import Cluster
+from ..graph.graph import Tensors
+from ..graph.stats import Cotangents
 from . import colours, html, text, words
 from .findings import address, worst
 from .fit import fitting_scene
@@ -68,15 +70,15 @@ KEY = {  # what the legend says, of what there is in the picture
 
 
 def draw(
-    outputs: Any,
+    outputs: Tensors,
     *,
     fold: bool = True,
     depth: int | None = None,
-    grads: Any = None,
+    grads: bool | Cotangents = None,
     agreement: Agreement | None = None,
     max_cost: int = 2500,
 ) -> graphviz.Digraph:
-    """Draw the graph behind a Tensor, or a container of them, as a `graphviz.Digraph`.
+    """Return a picture of the graph behind a Tensor, or a container of them: a `graphviz.Digraph`.
 
     A notebook shows it, `.render("name", format="svg")` writes it, `.source` is its text. `fold`
     draws repetitions once; scopes from `depth` on are single boxes, by default only where the

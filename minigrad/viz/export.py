@@ -42,9 +42,9 @@ import numpy as np
 
 from ..core.tape import Outputs
 from ..graph.folding import Cluster, clusters
-from ..graph.graph import Graph, GraphNode
+from ..graph.graph import Graph, GraphNode, Tensors
 from ..graph.source import place_of
-from ..graph.stats import Histogram, Measured, Stats
+from ..graph.stats import Cotangents, Histogram, Measured, Stats
 from . import words
 from .fit import fitting_scene, keeping
 from .scene import Agreement, Box, Scene
@@ -59,16 +59,16 @@ IN_NO_FOLD = frozenset([()])  # of a wire that leaves none
 
 
 def to_json(
-    outputs: Any,
+    outputs: Tensors,
     *,
     fold: bool = True,
-    grads: Any = None,
+    grads: bool | Cotangents = None,
     agreement: Agreement | None = None,
     histograms: bool = False,
 ) -> str:
-    """Write the graph behind `outputs` as JSON, for other programs; the arguments are as in `show`.
+    """Return the graph behind `outputs` as JSON, for other programs.
 
-    The format is described at the top of this page.
+    The arguments are as in `show`; the format is described at the top of this file.
     """
     with keeping():
         graph = Graph(outputs, fold)
@@ -275,15 +275,15 @@ flowchart TD
 
 
 def to_mermaid(
-    outputs: Any,
+    outputs: Tensors,
     *,
     fold: bool = True,
     depth: int | None = None,
-    grads: Any = None,
+    grads: bool | Cotangents = None,
     agreement: Agreement | None = None,
     max_cost: int = 400,
 ) -> str:
-    """Write the graph behind `outputs` as a Mermaid flow chart, for pages in Markdown.
+    """Return the graph behind `outputs` as a Mermaid flow chart, for pages in Markdown.
 
     The arguments are as in `draw`; Mermaid's own limit is 500 arrows.
     """

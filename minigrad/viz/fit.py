@@ -10,11 +10,10 @@ import gc
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from ..graph.folding import Cluster
-from ..graph.graph import Graph
-from ..graph.stats import Measured
+from ..graph.graph import Graph, Tensors
+from ..graph.stats import Cotangents, Measured
 from .scene import Agreement, Scene
 
 __all__ = ["GraphTooLarge", "boxes_by_depth", "check_depth", "fitting_scene", "keeping"]
@@ -49,10 +48,10 @@ def keeping() -> Iterator[None]:
 
 @keeping()
 def fitting_scene(
-    outputs: Any,
+    outputs: Tensors,
     fold: bool,
     depth: int | None,
-    grads: Any,
+    grads: bool | Cotangents,
     agreement: Agreement | None,
     max_cost: int,
 ) -> Scene:

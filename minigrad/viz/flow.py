@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..graph.folding import Cluster
-from ..graph.graph import Graph
-from ..graph.stats import Measured
+from ..graph.graph import Graph, Tensors
+from ..graph.stats import Cotangents, Measured
 from . import words
 from .findings import address
 from .fit import keeping
@@ -23,8 +23,10 @@ __all__ = ["gradient_flow"]
 MOST_PARAMETERS = 40  # bars; of more, the middle ones are left out
 
 
-def gradient_flow(outputs: Any, *, fold: bool = True, grads: Any = True) -> Figure:
-    """Plot the rms gradient of every parameter, and of every state through the time steps.
+def gradient_flow(
+    outputs: Tensors, *, fold: bool = True, grads: bool | Cotangents = True
+) -> Figure:
+    """Return a plot of the rms gradient of parameters, and of states through the time steps.
 
     A gradient that falls by a constant factor with every step back is a straight line here, for the
     scale is logarithmic; zeros and what is not finite stand at the lower edge as `0` and `!`. Gives

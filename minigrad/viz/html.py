@@ -16,8 +16,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..graph.graph import Graph
-from ..graph.stats import Measured
+from ..graph.graph import Graph, Tensors
+from ..graph.stats import Cotangents, Measured
 from . import colours
 from .export import as_data, dumps
 from .findings import address, broken, findings, worst
@@ -62,15 +62,15 @@ class Page:
 
 
 def show(
-    outputs: Any,
+    outputs: Tensors,
     path: str | os.PathLike[str] | None = None,
     *,
     fold: bool = True,
-    grads: Any = None,
+    grads: bool | Cotangents = None,
     agreement: Agreement | None = None,
     histograms: bool | None = None,
 ) -> Page:
-    """Make an interactive page of the graph behind a Tensor, or a container of them.
+    """Return an interactive page of the graph behind a Tensor, or a container of them.
 
     It is written to `path`, if there is one, and a notebook shows it. `fold`, `grads` and
     `agreement` are as in `draw`. Histograms are for up to 2,000 nodes unless said otherwise.

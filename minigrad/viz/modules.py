@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import graphviz
 
+from ..core.tensor import Tensor
 from . import words
 from .dot import PAGE, drawing, escaped, small
 from .text import Text
@@ -17,8 +19,16 @@ __all__ = ["model"]
 FRAME_STYLE = 'style="rounded,filled" color="#94a3b8" fillcolor="{}"'
 
 
-def model(module: Any) -> graphviz.Digraph:
-    """Draw a module before any run: modules in modules, their parameters with shapes and numbers.
+class _Modules(Protocol):
+    """What is drawn: it names the modules in it, itself with '', and all parameters."""
+
+    def named_modules(self) -> Iterable[tuple[str, Any]]: ...
+
+    def named_parameters(self) -> Iterable[tuple[str, Tensor]]: ...
+
+
+def model(module: _Modules) -> graphviz.Digraph:
+    """Return a picture of a module before any run: the modules in it, and their parameters.
 
     Where the order is known, as in Sequential, arrows show it. A module that is held in two places
     is drawn where it is found first. TypeError for what is not a module.
@@ -36,10 +46,10 @@ def model(module: Any) -> graphviz.Digraph:
 class _Tree:
     """The modules by path, and what each holds itself."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: _Modules) -> None:
         self.modules = dict(module.named_modules())
         self.below: dict[str, list[str]] = defaultdict(list)
-        self.own: dict[str, list[tuple[str, Any]]] = defaultdict(list)
+        self.own: dict[str, list[tuple[str, Tensor]]] = defaultdict(list)
         self.number = {path: k for k, path in enumerate(self.modules)}
         for path in list(self.modules)[1:]:
             self.below[self._home(path)].append(path)

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..graph.folding import Cluster
-from ..graph.graph import Graph
-from ..graph.stats import Measured
+from ..graph.graph import Graph, Tensors
+from ..graph.stats import Cotangents, Measured
 from . import words
 from .colours import Scale
 from .findings import address, broken, findings, worst
@@ -50,17 +50,17 @@ class TextRow(NamedTuple):
 
 @keeping()
 def summary(
-    outputs: Any,
+    outputs: Tensors,
     *,
     fold: bool = True,
     depth: int | None = None,
-    grads: Any = None,
+    grads: bool | Cotangents = None,
     agreement: Agreement | None = None,
     width: int | None = None,
     color: bool | None = None,
     ascii: bool | None = None,
 ) -> Text:
-    """Write the graph behind a Tensor, or a container of them, as a tree for the terminal.
+    """Return the graph behind a Tensor, or a container of them, as a tree for the terminal.
 
     For every operation: shape, number of its parameters, rms of its value and of its gradient, and
     that through the repetitions as a row of bars, on one logarithmic scale. `fold`, `depth`,

@@ -102,7 +102,7 @@ def is_view(node: GraphNode) -> bool:
         return True
     if getattr(node.value, "base", None) is None:  # it owns its memory
         return False
-    xs = node.tensor.xs
+    xs = node.tensor.xs if node.tensor is not None else ()
     return any(isinstance(x, np.ndarray) and np.may_share_memory(x, node.value) for x in xs)
 
 
