@@ -29,10 +29,13 @@ mistakes: .venv
 public-names: .venv
 	$(PYTHON) -m tests.test_public_names
 
+reference: .venv
+	$(PYTHON) -m tests.test_reference
+
 quickstart: .venv
 	$(PYTHON) examples/quickstart.py
 
 gallery: .venv
 	$(PYTHON) examples/gallery.py --pictures
 
-.PHONY: test lint format bench mutants mistakes public-names quickstart gallery
+.PHONY: test lint format bench mutants mistakes public-names reference quickstart gallery

@@ -40,7 +40,9 @@ class Public(NamedTuple):
         """The annotation of what a call or a property gives, as it is written."""
         got = getattr(self.value, "fget", None) or getattr(self.value, "func", None)
         called = got if self.kind == "property" else self.called
-        return annotation(inspect.signature(called).return_annotation, self.name) if called else ""
+        if called is None or self.kind == "class":
+            return ""
+        return annotation(inspect.signature(called).return_annotation, self.name)
 
 
 def annotation(given, name):
@@ -93,7 +95,7 @@ def _named(module):
     if hasattr(module, "__all__"):
         return module.__all__
     found = {name: getattr(module, name) for name in dir(module) if not name.startswith("_")}
-    return [name for name, value in found.items() if callable(value) and _ours(value)]
+    return [name for name, value in found.items() if callable(value) and ours(value)]
 
 
 def _of(name, value, classes, held):
@@ -105,7 +107,7 @@ def _of(name, value, classes, held):
     making = (
         vars(owner)[k]
         for owner in value.__mro__
-        if _ours(owner)
+        if ours(owner)
         for k in ("__init__", "__new__")
         if k in vars(owner)
     )
@@ -121,7 +123,7 @@ def _members(name, cls, classes, held):
     methods are written: in the class, or in a base class that nobody sees.
     """
     found = {}
-    if all(_ours(owner) for owner in cls.__mro__[:-1]):
+    if all(ours(owner) for owner in cls.__mro__[:-1]):
         found |= dict.fromkeys(held)
     if dataclasses.is_dataclass(cls):
         found |= dict.fromkeys([f.name for f in dataclasses.fields(cls)])
@@ -129,7 +131,7 @@ def _members(name, cls, classes, held):
         if owner in classes - {cls}:
             for k in vars(owner):
                 found.pop(k, None)
-        elif _ours(owner):
+        elif ours(owner):
             found |= vars(owner)
     return [_member(f"{name}.{k}", found[k]) for k in sorted(found) if not k.startswith("_")]
 
@@ -144,7 +146,7 @@ def _member(name, value):
     return Public(name, "attribute", value)
 
 
-def _ours(value):
+def ours(value):
     """Whether minigrad made it, be it under a function of NumPy's; an alias of types is not."""
     made = value if isinstance(value, type | types.FunctionType) else type(value)
     return made.__module__.partition(".")[0] == "minigrad"

@@ -61,6 +61,7 @@ class Row:
 
     @property
     def ok(self) -> bool:
+        """Whether the entry is there on both sides and agrees."""
         return self.verdict == "ok"
 
     def cells(self) -> list[str]:

@@ -48,6 +48,7 @@ class Module:
             return self.forward(*args, **kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the output: what a module defines, and `module(...)` calls in its own scope."""
         raise NotImplementedError(f"{type(self).__name__} has no forward method")
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
@@ -104,6 +105,7 @@ class Module:
         return self
 
     def eval(self) -> Module:
+        """Set evaluation mode, in which nothing is dropped out, here and in all modules inside."""
         return self.train(False)
 
     def state_dict(self) -> dict[str, Array]:

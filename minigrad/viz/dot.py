@@ -121,10 +121,12 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]
     instead: Mapping[str, str] = {}
 
     def render(self, *args: Any, **kwargs: Any) -> Any:
+        """Write the picture to a file: see `graphviz.Digraph.render`."""
         _require_dot()
         return super().render(*args, **kwargs)
 
     def pipe(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the picture in a format, such as `pipe("svg")`: see `graphviz.Digraph.pipe`."""
         _require_dot()
         return super().pipe(*args, **kwargs)
 

@@ -1,0 +1,243 @@
+"""`docs/reference.md` is what the docstrings and the signatures say of every public name.
+
+If a docstring or a type has changed, this renews the page (`make reference`):
+
+    python -m tests.test_reference
+"""
+
+import ast
+import difflib
+import importlib
+import re
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+import minigrad
+from tests.public import Default, annotation, names, ours
+
+FILE = Path(__file__).parents[1] / "docs" / "reference.md"
+PACKAGE = Path(minigrad.__file__).parent
+
+HEAD = """# Reference
+
+Every public name, how it is called, and the first line of its docstring; `help(name)` shows all of
+it. `mg` is `minigrad`. Operations are functions (`mg.tanh(t)`), many are methods (`t.sum(axis=0)`),
+and NumPy's own functions (`np.tanh(t)`) are the same operations. Written by `make reference`.
+"""
+
+SECTIONS = {
+    "Tensors": {
+        "core/tensor": "Tensor",
+        "core/context": "What surrounds an operation",
+        "core/dtypes": "Dtypes",
+        "core/errors": "Warnings",
+    },
+    "Operations": {
+        "ops/elementwise": "Elementwise",
+        "ops/reduce": "Reductions",
+        "ops/order": "Order",
+        "ops/series": "Along an axis",
+        "ops/shape": "Shapes",
+        "ops/index": "Indexing",
+        "ops/linalg": "Products",
+        "ops/einsum": "Einsum",
+        "ops/solve": "Linear systems",
+        "ops/decompose": "Factorisations",
+        "ops/norm": "Norms",
+        "ops/fft": "Fourier transforms",
+        "ops/conv": "Convolutions and pooling",
+        "ops/embed": "Tables and noise",
+        "ops/constant": "Constant to the graph",
+    },
+    "Derivatives": {
+        "transforms/autodiff": "Transforms",
+        "transforms/scan": "Loops and memory",
+        "core/primitive": "Primitives of your own",
+        "check/custom": "Backward passes of your own",
+    },
+    "Neural networks": {
+        "nn/module": "Module",
+        "nn/layers": "Layers",
+        "nn/recurrent": "Recurrent layers",
+        "nn/conv": "Convolutional layers",
+        "nn/losses": "Losses",
+    },
+    "Training": {
+        "optim": "Optimisers",
+        "data": "Data",
+        "train": "The loop",
+        "io": "Files",
+    },
+    "Checks": {
+        "check/compare": "Manual against automatic",
+        "check/rows": "Rows of a report",
+        "explain/search": "Explanations",
+        "explain/case": "The first divergence",
+        "explain/words": "Where in the graph",
+        "check/chain_rule": "The chain rule",
+        "check/gradients": "Central differences",
+        "check/laws": "The laws",
+        "check/debug": "Debug mode",
+        "bptt": "Backpropagation through time by hand",
+    },
+    "Pictures": {
+        "viz/dot": "Graphviz",
+        "viz/fit": "How much is drawn",
+        "viz/html": "The page",
+        "viz/text": "Text",
+        "viz/modules": "Modules",
+        "viz/flow": "Gradient flow",
+        "viz/export": "Exports",
+        "graph/graph": "The graph",
+    },
+}
+"""The sections, the files in each, and what a file's part of the page is called."""
+
+PAGES = {page: importlib.import_module(f"minigrad.{page.replace('/', '.')}")
+         for pages in SECTIONS.values() for page in pages}  # fmt: skip
+
+
+def stated(public):
+    """Return the file that states a public name."""
+    value = public.value
+    where = getattr(value, "__module__", "").removeprefix("minigrad.").replace(".", "/")
+    if where in PAGES and any(value is v for v in vars(PAGES[where]).values()):
+        return where
+    found = [
+        page for page, module in PAGES.items()
+        if any(getattr(module, name) is value for name in getattr(module, "__all__", ()))
+    ]  # fmt: skip
+    assert found, f"{public.name} is stated in {where}: give it a place in SECTIONS"
+    return found[0]
+
+
+def written(public):
+    """Write how a name is called, with the annotations as they are in the source."""
+    result = f" -> {public.returned}" if public.returned else ""
+    if public.kind == "property":
+        return f"{public.name}{result.replace(' -> ', ': ')}"
+    if public.called is None:
+        return public.name
+    parts, kinds = [], [p.kind for p in public.parameters]
+    for k, p in enumerate(public.parameters):
+        if p.kind is p.KEYWORD_ONLY and not {p.KEYWORD_ONLY, p.VAR_POSITIONAL} & {*kinds[:k]}:
+            parts.append("*")
+        stars = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
+        text = annotation(p.annotation, public.name)
+        typed = f"{stars}{p.name}: {text}" if text else f"{stars}{p.name}"
+        equals = " = " if text else "="
+        parts.append(typed if p.default is p.empty else f"{typed}{equals}{Default(p.default)!r}")
+    return f"{public.name}({', '.join(parts)}){'' if public.kind == 'class' else result}"
+
+
+def said(public, cls=None):
+    """Return the first line of the docstring; a method may have that of the method it replaces."""
+    name = public.name.rpartition(".")[2]
+    below = [getattr(owner, name, None) for owner in getattr(cls, "__mro__", ()) if ours(owner)]
+    docs = [found.__doc__ for found in (public.value, *below) if found is not None]
+    line = next(filter(None, docs), "").strip().partition("\n")[0]
+    return "".join(
+        part if part.startswith("`") else re.sub(r"([*<])", r"\\\1", part)
+        for part in re.split(r"(`[^`]*`)", line)
+    )
+
+
+def entries():
+    """Sort public names by file: each with the other names for it, and with a class's members."""
+    found, heads = {page: [] for page in PAGES}, {}
+    for public in names():
+        head = heads.get(public.name.rpartition(".")[0])
+        if head is not None:
+            head[2].append(public)
+        elif (known := heads.get(id(public.value))) is not None:
+            known[1].append(public.name)
+        else:
+            entry = public, [], []
+            found[stated(public)].append(entry)
+            heads[id(public.value)] = entry
+            if public.kind == "class":
+                heads[public.name] = entry
+    return found
+
+
+def lines(public, others, members):
+    """Write a name, what it is also called, and the members of a class below it."""
+    also = f" Also {', '.join(f'`{name}`' for name in others)}." if others else ""
+    doc = said(public) if public.called or public.kind == "class" else f"A {public.kind}."
+    yield f"- `{written(public)}`<br>{doc}{also}"
+    for member in members:
+        if member.kind != "attribute":
+            short = member._replace(name=member.name.removeprefix(public.name))
+            yield f"  - `{written(short)}` {said(member, public.value)}"
+    attributes = [m.name.rpartition(".")[2] for m in members if m.kind == "attribute"]
+    if attributes:
+        yield f"  - Attributes: {', '.join(f'`{name}`' for name in attributes)}."
+
+
+def aliases():
+    """Return the type aliases of the package by name: what each stands for, and its docstring."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        body = ast.parse(path.read_text()).body
+        for node, after in zip(body, [*body[1:], None], strict=True):
+            if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias":
+                text = ast.unparse(node.value)
+                is_doc = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                doc = after.value.value if is_doc else ""
+                found.setdefault(node.target.id, (text.strip("'\""), doc))
+    return found
+
+
+def anchor(heading):
+    return re.sub(r"[^a-z0-9-]", "", heading.lower().replace(" ", "-"))
+
+
+def page():
+    """Write the page of the repository."""
+    found = entries()
+    out = []
+    for section, pages in SECTIONS.items():
+        out += ["", f"## {section}"]
+        for page, heading in pages.items():
+            doc = PAGES[page].__doc__.splitlines()[0]
+            out += ["", f"### {heading}", "", f"{doc} [`{page}.py`](../minigrad/{page}.py)", ""]
+            out += [line for entry in found[page] for line in lines(*entry)]
+    words = set(re.findall(r"\w+", " ".join(re.findall(r"`[^`]*`", "\n".join(out)))))
+    types = [
+        f"- `{name}` is `{what}`{'<br>' if doc else ''}{doc}"
+        for name, (what, doc) in sorted(aliases().items())
+        if name in words
+    ]
+    contents = [
+        f"- [{section}](#{anchor(section)}): "
+        + ", ".join(f"[{h}](#{anchor(h)})" for h in pages.values())
+        for section, pages in SECTIONS.items()
+    ]
+    head = [HEAD, *contents, "- [Types](#types)"]
+    return "\n".join([*head, *out, "", "## Types", "", *types]) + "\n"
+
+
+def test_every_public_name_has_a_docstring():
+    """A method may have that of the method it replaces."""
+    bare = [
+        public.name
+        for entry, _, members in chain(*entries().values())
+        for public, cls in [(entry, None), *[(m, entry.value) for m in members]]
+        if public.kind in ("function", "class", "method", "property") and not said(public, cls)
+    ]
+    assert not bare, f"without a docstring: {', '.join(bare)}"
+
+
+@pytest.mark.skipif(not FILE.exists(), reason="the page is written when docstrings have settled")
+def test_the_page_is_current():
+    listed, made = FILE.read_text().splitlines(), page().splitlines()
+    diff = difflib.unified_diff(listed, made, FILE.name, "minigrad", n=0, lineterm="")
+    renew = "`make reference` renews docs/reference.md."
+    assert listed == made, "\n".join([*diff, renew])
+
+
+if __name__ == "__main__":
+    FILE.parent.mkdir(exist_ok=True)
+    FILE.write_text(page())
