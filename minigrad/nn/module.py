@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections import UserList, deque
+from collections.abc import Iterator, Mapping, Set, ValuesView
+from inspect import CO_VARARGS, CO_VARKEYWORDS
+from types import FrameType
 from typing import Any
 
+import numpy as np
+
 from ..core.arguments import shown
-from ..core.context import scope
+from ..core.context import current, scope
 from ..core.dtypes import Array
+from ..core.errors import GraphWarning, warn
 from ..core.tensor import ArrayLike, Tensor, was_given
 from .state import fitted
 
@@ -21,6 +28,10 @@ class Module:
     holds) is a parameter if it requires gradients and a buffer otherwise; both are the state. What
     was computed, recorded or not, is neither. Attributes give the names: parameters theirs
     ("layers[0].weight"), calls the scopes that pictures and reports cite.
+
+    What would not be trained is not let in silently: a set or another container that gives its
+    parts no names, and a computed value in a parameter's place, are refused with a TypeError; what
+    `__init__` computes from tensors that require gradients is worth a warning.
 
     >>> import minigrad as mg
     >>> class Scale(Module):
@@ -36,12 +47,43 @@ class Module:
     training: bool = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        for path, part in _held(value, name):
+        held = [*_held(value, name)]
+        if not current().transform:
+            self._stays_trained(name, value, held)
+        for path, part in held:
             if isinstance(part, Module) and part._label is None:
                 object.__setattr__(part, "_label", path)
             elif isinstance(part, Tensor) and part.name is None:
                 part.name = path
         object.__setattr__(self, name, value)
+
+    def _stays_trained(self, name: str, value: Any, held: list[tuple[str, Any]]) -> None:
+        """See that an assignment takes no parameter away, and what looks like one is one."""
+        old, who = vars(self).get(name), f"{type(self).__name__}.{name}"
+        was_trained = isinstance(old, Tensor) and old.primitive is None and old.live
+        is_one = value is None or any(isinstance(t, Module) or _is_state(t) for _, t in held)
+        if was_trained and not is_one:
+            raise TypeError(
+                f"{who} is a parameter, and {shown(value)} in its place would not be trained; "
+                f"write {name}.data = ... for other numbers, mg.tensor(..., requires_grad=True) for "
+                f"another parameter, or del {name} before"
+            )
+        if isinstance(value, map) or getattr(value, "__name__", "") == "<genexpr>":
+            warn(
+                f"{who} is a {type(value).__name__}, which gives its parts once: modules in it are "
+                "not trained; write a list",
+                GraphWarning,
+            )
+        results = [(k, t) for k, t in held if isinstance(t, Tensor) and t.live and t.primitive]
+        given = _given_to_init(self) if results else None
+        for path, t in results:
+            if given is not None and t not in given:
+                warn(
+                    f"{type(self).__name__}.{path} is computed in __init__: it is not trained, and "
+                    "does not change with what it was made from; compute it in forward, or make a "
+                    "parameter of ready numbers, mg.tensor(0.01 * array, requires_grad=True)",
+                    GraphWarning,
+                )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with scope(self._label or type(self).__name__.lower(), owner=self):
@@ -144,13 +186,30 @@ class Module:
         return "\n".join([*lines, ")"])
 
 
+_NAMELESS = (Set, deque, ValuesView, UserList, Mapping)  # a dict is none: it is looked into before
+
+
 def _is_state(t: Tensor) -> bool:
     """Whether a tensor is a parameter or a buffer, and nothing that was computed."""
     return t.primitive is None and (t.live or was_given(t))
 
 
+def _given_to_init(module: Module) -> set[Tensor] | None:
+    """Return the tensors that the `__init__` of a module was given; None if it is not running."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        code, names = frame.f_code, frame.f_locals
+        if code.co_name == "__init__" and names.get(code.co_varnames[0]) is module:
+            stars = [bool(code.co_flags & flag) for flag in (CO_VARARGS, CO_VARKEYWORDS)]
+            count = code.co_argcount + code.co_kwonlyargcount + sum(stars)
+            given = [names.get(name) for name in code.co_varnames[1:count]]
+            return {t for _, t in _held(given, "") if isinstance(t, Tensor)}
+        frame = frame.f_back
+    return None
+
+
 def _held(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The tensors and modules that an attribute holds, by name."""
+    """List the tensors and modules an attribute holds, by name; TypeError if they have none."""
     if isinstance(value, (Tensor, Module)):
         yield name, value
     elif isinstance(value, (list, tuple)):
@@ -159,3 +218,12 @@ def _held(value: Any, name: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, dict):
         for key, part in value.items():
             yield from _held(part, f"{name}.{key}")
+    elif isinstance(value, _NAMELESS) or (isinstance(value, np.ndarray) and value.dtype == object):
+        parts = value.flat if isinstance(value, np.ndarray) else value
+        if isinstance(value, Mapping):
+            parts = value.values()
+        if any(isinstance(part, (Tensor, Module)) for part in parts):
+            raise TypeError(
+                f"{name}: the tensors and modules in a {type(value).__name__} have no names, and "
+                "would not be trained; write a list, a tuple or a dict of them"
+            )
