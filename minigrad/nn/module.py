@@ -65,8 +65,8 @@ class Module:
         if was_trained and not is_one:
             raise TypeError(
                 f"{who} is a parameter, and {shown(value)} in its place would not be trained; "
-                f"write {name}.data = ... for other numbers, mg.tensor(..., requires_grad=True) for "
-                f"another parameter, or del {name} before"
+                f"write {name}.data = ... for other numbers, another mg.tensor(..., "
+                f"requires_grad=True) for another parameter, or del {name} before"
             )
         if isinstance(value, map) or getattr(value, "__name__", "") == "<genexpr>":
             warn(
