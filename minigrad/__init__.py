@@ -30,6 +30,7 @@ from .ops.order import *
 from .ops.reduce import *
 from .ops.series import *
 from .ops.shape import *
+from .ops.special import *
 from .transforms.autodiff import *
 from .transforms.scan import checkpoint as checkpoint
 from .transforms.scan import scan as scan

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..core import tree
-from ..core.primitive import Case, Primitive
+from ..core.primitive import Case
 from ..core.tape import Deferred, Outputs, pulled, recorded_inputs
 from ..core.tensor import OPS, Tensor, tensor, value_of
 from ..transforms.autodiff import jvp, vjp
@@ -87,13 +87,14 @@ def law_adjointness(op: Any, case: Case) -> None:
 
 
 def law_closure(op: Any, case: Case) -> None:
-    """Rules compute the same bits on arrays and on tensors."""
-    if not isinstance(op, Primitive):
-        return
+    """Rules, of an operation those of its last primitive, compute alike on arrays and tensors."""
     f, xs = _opened(op, case)
     z = f(*[tensor(x, requires_grad=True) for x in xs])[0]
-    if z.primitive and z.primitive.name == "pick":  # one of several outputs
+    if not z.primitive:  # a constant, or an argument as it is
+        return
+    if z.primitive.name == "pick":  # one of several outputs
         z = z.inputs[0]
+    rules: Any = z.primitive
     g = tree.map(lambda v: direction(np.random.default_rng(3), v), _plain(z.value))
     inputs = recorded_inputs(z)
     seeds = [None if t is None or not t.live else _direction_like(t) for t in z.inputs]
@@ -103,11 +104,11 @@ def law_closure(op: Any, case: Case) -> None:
         if a is not None:
             _same_bits(a, b)
     on_tensors = [None if dx is None else tensor(dx) for dx in seeds]
-    if callable(op.pushes):
-        a = op.pushes(seeds, z.value, *z.xs, **z.params)
-        _same_bits(a, op.pushes(on_tensors, z.opened(), *inputs, **z.params))
+    if callable(rules.pushes):
+        a = rules.pushes(seeds, z.value, *z.xs, **z.params)
+        _same_bits(a, rules.pushes(on_tensors, z.opened(), *inputs, **z.params))
         return
-    for rule, dx, dt in zip(op.pushes, seeds, on_tensors, strict=True):
+    for rule, dx, dt in zip(rules.pushes, seeds, on_tensors, strict=True):
         if rule and dx is not None:
             a = rule(dx, z.value, *z.xs, **z.params)
             _same_bits(a, rule(dt, z.opened(), *inputs, **z.params))

@@ -16,6 +16,7 @@ from . import (
     series,
     shape,
     solve,
+    special,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "series",
     "shape",
     "solve",
+    "special",
 ]

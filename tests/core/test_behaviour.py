@@ -120,7 +120,7 @@ def test_powers_of_a_negative_base():
 def test_sinc_and_arctan2_at_the_origin():
     assert g(np.sinc, 0) == [0]
     assert g(np.arctan2, 0, 0) == [0, 0]
-    assert mg.hessian(np.hypot, (0, 1))(0.0, 0.0)[0][0].item() == 0
+    assert g(np.hypot, 0, 0) == [0, 0]
 
 
 def test_logsumexp_of_minus_infinities():

@@ -136,7 +136,9 @@ def oracles():
         "astype": lambda x, dtype: x.astype(dtype),
         "avg_pool": pooled(jnp.mean, 0.0),
         "cholesky": lambda a, upper=False: jnp.linalg.cholesky(symmetric(a), upper=upper),
-        "clip": lambda a, a_min=None, a_max=None: jnp.clip(a, a_min, a_max),
+        "clip": lambda a, a_min=None, a_max=None, min=None, max=None: jnp.clip(
+            a, a_min if min is None else min, a_max if max is None else max
+        ),
         "compress": lambda c, a, axis=None: jnp.take(a, np.flatnonzero(c), axis),
         "conv": convolution,
         "conv_transpose": conv_transpose,
@@ -155,6 +157,7 @@ def oracles():
         "irfft": lambda re, im, **p: jnp.fft.irfft(re + 1j * im, **p),
         "leaky_relu": lambda x, slope=0.01: jax.nn.leaky_relu(x, slope),
         "max_pool": pooled(jnp.max, -np.inf),
+        "over": jnp.divide,
         "pad": pad,
         "quantile": lambda a, q, **p: jnp.quantile(a, np.asarray(q, float), **p),
         "_real": jnp.real,
@@ -167,6 +170,7 @@ def oracles():
         "repeat": lambda a, repeats, axis=None: jnp.repeat(a, np.asarray(repeats), axis),
         "rfft": lambda a, **p: pair(jnp.fft.rfft(a, **p)),
         "scatter": scatter,
+        "side": jnp.sign,
         "sinc": sinc,
         "tril": square_or_wide(jnp.tril),
         "triu": square_or_wide(jnp.triu),

@@ -367,6 +367,12 @@ def reductions():
     }
 
 
+def clip(a, a_min=None, a_max=None, min=None, max=None):
+    low, high = a_min if min is None else min, a_max if max is None else max
+    a = a if low is None else torch.maximum(a, torch.as_tensor(low))
+    return a + 0 if high is None else torch.minimum(a, torch.as_tensor(high))
+
+
 @cache
 def oracles():
     """Every operation as PyTorch writes it, by name."""
@@ -381,7 +387,7 @@ def oracles():
         **{name: over(g) for name, g in r.items()},
         # elementwise
         "cbrt": lambda x: torch.sign(x) * abs(x) ** (1 / 3),
-        "clip": named("clamp", a_min="min", a_max="max"),
+        "clip": clip,
         "conjugate": torch.positive,
         "copy": torch.positive,
         "elu": f("elu"),
@@ -394,7 +400,9 @@ def oracles():
         "power": operator.pow,
         "_real": torch.positive,
         "_real_if_close": torch.positive,
+        "side": torch.sign,
         "silu": f("silu"),
+        "over": operator.truediv,
         "remainder": lambda x, y: x - y * torch.floor(x / y).detach(),
         "divmod": lambda x, y: (q := torch.floor(x / y).detach(), x - y * q),
         "sinc": sinc,
