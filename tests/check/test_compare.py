@@ -25,7 +25,7 @@ def only(manual, automatic, **options):
     return row
 
 
-def leaf(grad, name="w"):
+def graded(grad, name="w"):
     """A leaf that requires gradients and has this one."""
     t = mg.tensor(np.zeros_like(grad), requires_grad=True, name=name)
     t.grad = grad
@@ -349,11 +349,11 @@ def test_entries_match_by_name_in_nested_containers():
 
 def test_a_lone_array_has_a_name_too():
     assert compare(W, W).worst.name == "gradient"
-    assert compare(leaf(W), 2 * W).worst.manual == -6
+    assert compare(graded(W), 2 * W).worst.manual == -6
 
 
 def test_inputs_are_left_as_they_were():
-    m, a = W.copy(), leaf(W.copy())
+    m, a = W.copy(), graded(W.copy())
     compare({"w": m}, {"w": a})
     np.testing.assert_array_equal(m, W)
     np.testing.assert_array_equal(a.grad, W)

@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
 
 import minigrad as mg
 from minigrad.core.context import current, watching
+from tests.helpers import in_threads, leaf
 
 HERE = os.path.basename(__file__)
 
@@ -26,10 +28,6 @@ def off_again():
     yield
     assert not watching, "debug mode was left on"
     assert current().observer is None, "debug mode was left on"
-
-
-def leaf(values, name=None):
-    return mg.tensor(np.array(values, dtype=np.float64), requires_grad=True, name=name)
 
 
 def line():
@@ -240,9 +238,7 @@ def test_only_the_thread_that_asked_is_checked():
             seen.append(mg.log(0.0).item())
 
     with mg.debug():
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
+        in_threads(work)
     assert seen == [-np.inf]
 
 
@@ -267,11 +263,7 @@ def test_a_decorator_serves_several_threads():
         finally:
             leaving.set()
 
-    threads = [threading.Thread(target=work, args=(first,)) for first in (True, False)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    in_threads(*[partial(work, first) for first in (True, False)])
     assert seen == [-np.inf, -np.inf]
 
 

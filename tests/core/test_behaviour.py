@@ -8,11 +8,13 @@ import copy
 import operator
 import pickle
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
 
 import minigrad as mg
+from tests.helpers import in_threads, leaf
 
 INF, NAN = np.inf, np.nan
 
@@ -22,10 +24,6 @@ def g(f, *xs):
     arrays = [np.array(x, dtype=np.float64) for x in xs]
     found = mg.grad(lambda *xs: f(*xs).sum(), argnums=tuple(range(len(xs))))(*arrays)
     return [t.tolist() for t in found]
-
-
-def leaf(x, dtype=np.float64, **kwargs):
-    return mg.tensor(np.array(x, dtype), requires_grad=True, **kwargs)
 
 
 # ---- values of the derivative at corners, zeros and infinities -----------------------------------
@@ -440,9 +438,7 @@ def test_no_grad_is_of_its_own_thread():
         recorded.append((leaf(1) * 2).requires_grad)
 
     with mg.no_grad():
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
+        in_threads(work)
         work()
     assert recorded == [True, False]
 
@@ -458,11 +454,7 @@ def test_nested_gradients_in_threads():
             if not np.isclose(d.item(), 6 * x * y**2, rtol=1e-12):
                 wrong.append((x, y))
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(*[partial(work, k) for k in range(6)])
     assert wrong == []
 
 

@@ -8,35 +8,23 @@ import os
 import subprocess
 import sys
 import textwrap
-import threading
 
 import numpy as np
 import pytest
 
 import minigrad as mg
 from minigrad.core.context import current, recording
+from tests.helpers import in_threads, leaf
 
 X = np.array([0.7, -0.4, 1.3])
 
 
-def leaf():
-    return mg.tensor(X, requires_grad=True)
-
-
 def recorded():
-    return (leaf() * 2).requires_grad
+    return (leaf(X) * 2).requires_grad
 
 
 def where():
     return str(current().scope)
-
-
-def in_a_thread(f):
-    got = []
-    thread = threading.Thread(target=lambda: got.append(f()))
-    thread.start()
-    thread.join()
-    return got[0]
 
 
 def suspended(block):
@@ -81,8 +69,8 @@ def test_a_generator_ended_elsewhere_changes_nothing_there(block, end):
             return ended()
 
     for elsewhere in (
-        lambda: in_a_thread(ended),
-        lambda: in_a_thread(inside),
+        lambda: in_threads(ended),
+        lambda: in_threads(inside),
         lambda: contextvars.Context().run(inside),
         lambda: contextvars.Context().run(asyncio.run, task()),
     ):
@@ -113,10 +101,10 @@ def test_a_generator_closed_inside_others_blocks_leaves_these(end):
     with mg.debug(), np.errstate(divide="ignore"):
         running = suspended(mg.debug(False))
         with mg.scope("a"):
-            np.log(0 * leaf())
+            np.log(0 * leaf(X))
             running.close()
             with pytest.raises(FloatingPointError):
-                np.log(0 * leaf())
+                np.log(0 * leaf(X))
 
 
 def test_a_generator_closed_inside_a_transform_leaves_it_recording():
@@ -142,7 +130,7 @@ def test_no_grad_left_open_in_a_transform_is_refused():
     for call in (
         lambda: mg.grad(f)(X),
         lambda: mg.jvp(f, (X,), (X,)),
-        lambda: mg.checkpoint(f)(leaf()),
+        lambda: mg.checkpoint(f)(leaf(X)),
     ):
         with pytest.raises(RuntimeError, match=r"no_grad\(\) open.*@mg\.no_grad\(\)"):
             call()
@@ -273,13 +261,13 @@ def test_a_decorated_function_calls_itself_and_may_fail():
 def test_debug_decorates_generators_too():
     @mg.debug()
     def logs():
-        yield np.log(leaf() ** 2)
-        yield np.log(0 * leaf())
+        yield np.log(leaf(X) ** 2)
+        yield np.log(0 * leaf(X))
 
     with np.errstate(divide="ignore"):
         running = logs()
         next(running)
-        np.log(0 * leaf())
+        np.log(0 * leaf(X))
         with pytest.raises(FloatingPointError):
             next(running)
 

@@ -16,12 +16,9 @@ import pytest
 
 import minigrad as mg
 from minigrad.core.errors import GraphWarning
+from tests.helpers import leaf
 
 X = np.array([0.5, 2.0])
-
-
-def leaf(x=X, **more):
-    return mg.tensor(np.array(x, dtype=np.float64), requires_grad=True, **more)
 
 
 def told(error):
@@ -150,8 +147,8 @@ TRANSFORMS = {
     "jacobian": lambda f: mg.jacobian(f)(X),
     "hessian": lambda f: mg.hessian(f)(X),
     "without recording": lambda f: mg.no_grad()(mg.grad(f))(X),
-    "captured": lambda f: mg.grad(lambda y: f(leaf()) * y)(2.0),
-    "checkpoint": lambda f: mg.checkpoint(f)(leaf()),
+    "captured": lambda f: mg.grad(lambda y: f(leaf(X)) * y)(2.0),
+    "checkpoint": lambda f: mg.checkpoint(f)(leaf(X)),
     "scan": lambda f: mg.scan(lambda h, x: (h + f(x), None), 0.0, leaf([X, X]), checkpoint=1),
     "compare_backward": lambda f: mg.compare_backward(lambda p: f(p["x"]), lambda p: p, {"x": X}),
 }
@@ -170,7 +167,7 @@ def test_no_number_inside_a_transform(name, transform):
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_elsewhere_is_worth_a_warning(name):
     """At the user's line, also where a library makes the number."""
-    f, t = NUMBERS[name], leaf()
+    f, t = NUMBERS[name], leaf(X)
     with pytest.warns(GraphWarning, match="becomes a number") as caught:
         f(t)
     assert {w.filename for w in caught} == {__file__}
@@ -180,7 +177,7 @@ def test_a_number_elsewhere_is_worth_a_warning(name):
 
 
 def test_the_warning_comes_once_a_line():
-    t = leaf()
+    t = leaf(X)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         for _ in range(3):
@@ -203,7 +200,7 @@ def test_no_number_inside_a_transform_without_recording_is_deliberate():
 @pytest.mark.parametrize("f", SAID.values(), ids=SAID)
 def test_what_says_so_is_silent(f):
     """In a transform and elsewhere; with the gradient 0 that was asked for."""
-    f(leaf())
+    f(leaf(X))
     assert mg.grad(lambda x: f(x) + 0 * x.sum())(X).tolist() == [0, 0]
 
 
@@ -230,14 +227,14 @@ def test_what_python_makes_of_numbers_is_differentiated():
 
 
 def test_the_error_says_what_to_write_instead_of_numpys_function():
-    t = leaf()
+    t = leaf(X)
     for call, instead in (
         (lambda: np.full(2, t[0]), r"instead of np\.full write np\.broadcast_to\(t, shape\)"),
         (lambda: np.fill_diagonal(np.eye(2), t), r"instead of np\.fill_diagonal write .*x\.at"),
         (lambda: np.vectorize(abs)(t), r"instead of np\.vectorize write the function on"),
         (lambda: np.histogram(t), r"^numpy\.histogram has no derivative.*; write x\.at\[i\]\.add"),
         (lambda: np.frompyfunc(abs, 1, 1)(t), r"^abs \(vectorized\) has no derivative.*mg\.define"),
-        (lambda: np.array(leaf(name="w")), r"^tensor 'w', through which"),
+        (lambda: np.array(leaf(X, name="w")), r"^tensor 'w', through which"),
     ):
         with pytest.raises(TypeError, match=instead) as error:
             call()
@@ -259,7 +256,7 @@ def test_a_copy_made_in_a_transform_belongs_to_it(again):
 
 def held():
     m = mg.nn.Module()
-    m.w = leaf()
+    m.w = leaf(X)
     return m
 
 
@@ -280,7 +277,7 @@ def test_what_is_made_anew_from_a_tensor_in_a_transform(leave):
 
 
 def test_new_data_may_be_computed_elsewhere():
-    p = leaf()
+    p = leaf(X)
     p.data = p - 0.5
     assert p.tolist() == mg.tensor(p).tolist() == [0, 1.5]
     with pytest.warns(GraphWarning, match=r"copied into a leaf.*np\.copy.*detach"):
@@ -297,7 +294,8 @@ UPDATES = {
 
 @pytest.mark.parametrize("sign", UPDATES)
 def test_a_leaf_is_not_moved_by_rebinding_its_name(sign):
-    p, words = leaf(name="p"), rf"'p' requires.*write p\.data {re.escape(sign)} y.*\n.*{__file__}, "
+    words = rf"'p' requires.*write p\.data {re.escape(sign)} y.*\n.*{__file__}, "
+    p = leaf(X, name="p")
     with mg.no_grad(), pytest.raises(TypeError, match=words):
         UPDATES[sign](p, X)
     p.grad = X
@@ -306,7 +304,7 @@ def test_a_leaf_is_not_moved_by_rebinding_its_name(sign):
 
 
 def test_the_update_loop_of_tutorials():
-    p = leaf()
+    p = leaf(X)
     (p**2).sum().backward()
     with mg.no_grad(), pytest.raises(TypeError, match=r"t\.data -= y"):
         p -= 0.1 * p.grad
@@ -320,7 +318,7 @@ def test_the_update_loop_of_tutorials():
 def test_rebinding_elsewhere(sign):
     """Of constants, results and leaves that are recorded; and of leaves of a transform."""
     update, op = UPDATES[sign], getattr(operator, UPDATES[sign].__name__[1:])
-    for t in (mg.tensor(X), leaf() * 1, leaf()):
+    for t in (mg.tensor(X), leaf(X) * 1, leaf(X)):
         z = update(t, X)
         assert z is not t
         assert z.tolist() == op(X, X).tolist()

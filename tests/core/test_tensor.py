@@ -11,11 +11,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-
-
-def leaf(values, **kwargs):
-    return mg.tensor(np.array(values, dtype=np.float64), requires_grad=True, **kwargs)
-
+from tests.helpers import leaf
 
 # ---- making ------------------------------------------------------------------------------------
 

@@ -10,10 +10,7 @@ import pytest
 import minigrad as mg
 from minigrad.graph import folding
 from minigrad.graph.graph import Cluster, Graph
-
-
-def leaf(*shape, name=None):
-    return mg.tensor(np.linspace(-1, 1, int(np.prod(shape))).reshape(shape), True, name=name)
+from tests.helpers import ramp
 
 
 def clusters(graph):
@@ -57,7 +54,7 @@ def lstm_loss(steps, layers=1):
 
 
 def test_nodes_are_in_order_with_their_arguments_by_position():
-    x, w = leaf(3, name="x"), np.ones(3)
+    x, w = ramp(3, name="x"), np.ones(3)
     y = w - mg.power(x, 2)
     mg.label(y=y)
     graph = Graph(y.sum())
@@ -74,20 +71,20 @@ def test_nodes_are_in_order_with_their_arguments_by_position():
 
 
 def test_scalar_constants_are_text_and_named_ones_are_nodes():
-    x = leaf(3)
+    x = ramp(3)
     graph = Graph(x * mg.tensor(2.0) * np.float32(0.5) * np.array(4.0) * mg.tensor(3.0, name="c"))
     assert [n.args for n in graph.nodes if n.op] == [(0, "2.0"), (1, "0.5"), (2, "4.0"), (3, 4)]
 
 
 def test_a_leaf_has_the_value_it_was_used_with():
-    x = leaf(2)
+    x = ramp(2)
     was, y = x.data, x * 2.0
     x.data = np.zeros(2)
     assert Graph(y).nodes[0].value is was
 
 
 def test_one_array_is_one_constant():
-    x, w = leaf(3), np.ones(3)
+    x, w = ramp(3), np.ones(3)
     graph = Graph((x * w + w).sum())
     assert [n.kind for n in graph.nodes].count("constant") == 1
 
@@ -105,13 +102,13 @@ def test_parameters_are_named_by_the_outermost_module():
     ]
 
 
-def test_a_leaf_of_no_module_is_a_leaf():
-    graph = Graph(leaf(2, name="w") * 2.0)
+def test_a_leaf_of_no_module_is_a_ramp():
+    graph = Graph(ramp(2, name="w") * 2.0)
     assert (graph.nodes[0].kind, graph.nodes[0].name) == ("leaf", "w")
 
 
 def test_several_outputs_in_a_container():
-    x = leaf(3)
+    x = ramp(3)
     a = x * 2.0
     graph = Graph({"a": a, "rest": [a.sum(), a]})
     assert [graph.nodes[k].op for k in graph.outputs] == ["multiply", "sum", "multiply"]
@@ -119,7 +116,7 @@ def test_several_outputs_in_a_container():
 
 
 def test_metadata_as_text():
-    x = leaf(4, 5)
+    x = ramp(4, 5)
     for y, text in [
         (x[1], "[1]"),
         (x[:, 1:3], "[:, 1:3]"),
@@ -137,14 +134,14 @@ def test_metadata_as_text():
 
 
 def test_graphs_of_derivatives():
-    x = leaf(3)
+    x = ramp(3)
     with mg.scope("gradient"):
         g = mg.grad(lambda x: (x**3).sum())(x)
     assert any(n.op == "power" for n in Graph(g).nodes)
 
 
 def test_a_hundred_thousand_operations():
-    x = y = leaf()
+    x = y = ramp()
     for _ in range(100_000):
         y = y + x
     graph = Graph(y, fold=False)
@@ -156,7 +153,7 @@ def test_a_hundred_thousand_operations():
 
 
 def test_shared_parts_are_read_once():
-    y = leaf(2)
+    y = ramp(2)
     for _ in range(60):
         y = y + y
     graph = Graph(y, fold=False)
@@ -168,9 +165,9 @@ def test_shared_parts_are_read_once():
     ("make", "kind", "words"),
     [
         (lambda: mg.tensor([1.0], name="x"), RuntimeError, ["'x'", "requires_grad=True"]),
-        (lambda: mg.no_grad()(lambda: leaf(2) * 2.0)(), RuntimeError, ["(2,)", "mg.no_grad()"]),
-        (lambda: {"loss": leaf(1), "acc": mg.tensor(1.0)}, RuntimeError, ["'acc'"]),
-        (lambda: [leaf(1), 3.0], TypeError, ["[1]", "float"]),
+        (lambda: mg.no_grad()(lambda: ramp(2) * 2.0)(), RuntimeError, ["(2,)", "mg.no_grad()"]),
+        (lambda: {"loss": ramp(1), "acc": mg.tensor(1.0)}, RuntimeError, ["'acc'"]),
+        (lambda: [ramp(1), 3.0], TypeError, ["[1]", "float"]),
     ],
     ids=["constant", "no_grad", "one of several", "no tensor"],
 )
@@ -230,7 +227,7 @@ def test_layers_stay_apart_and_fold_each():
 
 def test_both_directions_of_a_bidirectional_net_fold():
     ahead, back = mg.nn.LSTM(2, 3, rng=0), mg.nn.LSTM(2, 3, rng=1)
-    x = leaf(5, 1, 2).astype(np.float32)
+    x = ramp(5, 1, 2).astype(np.float32)
     graph = Graph(mg.concatenate([ahead(x)[0], back(x[::-1])[0][::-1]], axis=-1))
     assert clusters(graph) == [
         ("lstm", 1),
@@ -259,7 +256,7 @@ def loop(steps, body, state=None):
 
 
 def test_an_unequal_last_step_stays_apart():
-    w = leaf(3, name="w")
+    w = ramp(3, name="w")
     graph = Graph(
         loop(range(6), lambda t, h: mg.tanh(h * w) if t < 5 else mg.exp(h * w), np.ones(3))
     )
@@ -268,14 +265,14 @@ def test_an_unequal_last_step_stays_apart():
 
 
 def test_an_unequal_first_step_stays_apart():
-    w = leaf(3, name="w")
+    w = ramp(3, name="w")
     graph = Graph(loop(range(6), lambda t, h: mg.tanh(h * w) if t else mg.tanh(w)))
     assert clusters(graph) == [("step[0]", 1), ("step[1]", 5)]
     assert "tanh -> tanh.in t=1" in edges(graph)
 
 
 def test_the_index_of_the_step_becomes_t():
-    x = leaf(9, 3)
+    x = ramp(9, 3)
     body = lambda t, h: mg.tanh(x[t] + h) * x[t + 1, 0:1] + x[2].sum(axis=0)
     graph = Graph(loop(range(6), body, np.zeros(3)))
     assert folds(graph) == [6]
@@ -285,7 +282,7 @@ def test_the_index_of_the_step_becomes_t():
 
 
 def test_an_index_going_down_and_steps_of_two():
-    x = leaf(9, 3)
+    x = ramp(9, 3)
     graph = Graph(loop(range(8, -1, -1), lambda t, h: mg.tanh(h + x[t]), np.zeros(3)))
     assert folds(graph) == [9]
     assert graph.options(1) == "[t]"
@@ -305,14 +302,14 @@ def test_an_index_going_down_and_steps_of_two():
     ids=["scalar", "index", "leaf", "operation", "number"],
 )
 def test_what_differs_from_step_to_step_is_not_folded(body):
-    assert folds(Graph(loop(range(4), body, leaf(3)))) == []
+    assert folds(Graph(loop(range(4), body, ramp(3)))) == []
 
 
-A, P = leaf(3, 3), [leaf(3) for _ in range(4)]
+A, P = ramp(3, 3), [ramp(3) for _ in range(4)]
 
 
 def test_shapes_and_dtypes_must_be_equal():
-    x = leaf(4, 3)
+    x = ramp(4, 3)
     graph = Graph(loop(range(4), lambda t, h: mg.tanh(h)[: 3 - t // 2], x))
     assert max(folds(graph), default=1) <= 2
     graph = Graph(loop(range(4), lambda t, h: mg.tanh(h.astype(DTYPES[t])), x))
@@ -323,7 +320,7 @@ DTYPES = [np.float32, np.float64, np.float32, np.float64]
 
 
 def test_a_step_may_have_its_own_constant():
-    w, xs = leaf(3, name="w"), [np.full(3, float(t)) for t in range(5)]
+    w, xs = ramp(3, name="w"), [np.full(3, float(t)) for t in range(5)]
     graph = Graph(loop(range(5), lambda t, h: mg.tanh(h * w + xs[t]), np.zeros(3)))
     assert folds(graph) == [5]
     own = [n.number for n in graph.nodes if n.kind == "constant" and graph.paths[n.number]]
@@ -333,21 +330,21 @@ def test_a_step_may_have_its_own_constant():
 
 
 def test_a_constant_of_all_steps_is_outside():
-    w, x = leaf(3, name="w"), np.ones(3)
+    w, x = ramp(3, name="w"), np.ones(3)
     graph = Graph(loop(range(5), lambda t, h: mg.tanh(h * w + x), np.zeros(3)))
     assert folds(graph) == [5]
     assert all(not graph.paths[n.number] for n in graph.nodes if not n.op)
 
 
 def test_constants_of_two_steps_at_once_are_not_folded():
-    w, xs = leaf(3, name="w"), [np.full(3, float(t)) for t in range(6)]
+    w, xs = ramp(3, name="w"), [np.full(3, float(t)) for t in range(6)]
     graph = Graph(loop(range(5), lambda t, h: mg.tanh(h * w + xs[t]) + xs[t + 1], np.zeros(3)))
     assert folds(graph) == []
 
 
 def test_two_states_that_start_apart_are_two():
-    a, b = leaf(3), leaf(3)
-    w = leaf(3)
+    a, b = ramp(3), ramp(3)
+    w = ramp(3)
 
     def body(t, state):
         x, y = state
@@ -359,10 +356,10 @@ def test_two_states_that_start_apart_are_two():
 
 
 def test_a_state_may_start_from_a_number_a_parameter_or_another_fold():
-    w = leaf(name="w")
+    w = ramp(name="w")
     graph = Graph(loop(range(4), lambda t, h: mg.tanh(h * w), 0.0))
     assert folds(graph) == [4]
-    w, h0 = leaf(3, name="w"), leaf(3, name="h0")
+    w, h0 = ramp(3, name="w"), ramp(3, name="h0")
     h = loop(range(4), lambda t, h: mg.tanh(h * w), h0)
     graph = Graph(loop(range(3), lambda t, h: mg.exp(h * w), h))
     assert folds(graph) == [4, 3]
@@ -371,7 +368,7 @@ def test_a_state_may_start_from_a_number_a_parameter_or_another_fold():
 
 
 def test_what_looks_alike_but_is_not():
-    w, x, q = leaf(3, name="w"), leaf(8, 3), leaf(3)
+    w, x, q = ramp(3, name="w"), ramp(8, 3), ramp(3)
 
     def side(t, h):  # two constants, but in the last step one, twice
         last = np.ones(3)
@@ -394,7 +391,7 @@ def test_what_looks_alike_but_is_not():
 
     blocks = [Block(w), Block(w)]
     for body, start, expected in [
-        (lambda t, h: h * w, leaf(1), [3]),  # the state starts with another shape
+        (lambda t, h: h * w, ramp(1), [3]),  # the state starts with another shape
         (lambda t, h: h * x[min(t, 1)], q, [2, 2]),  # 0, 1, 1, 1: no one rule
         (lambda t, h: mg.tanh(h)[1:], x, []),  # shrinks
         (lambda t, h: h * x[: t + 1].sum(axis=0), q, []),  # grows
@@ -410,18 +407,18 @@ def test_what_looks_alike_but_is_not():
 
 
 def test_a_state_starts_in_the_first_step_or_not_at_all():
-    w, q = leaf(3, name="w"), leaf(3, name="q")
+    w, q = ramp(3, name="w"), ramp(3, name="q")
 
     def body(t, state):
         h, total = state
         h = (h if t > 1 else q) * w
         return h, total + h
 
-    assert folds(Graph(loop(range(6), body, (None, leaf(3)))[1])) == [2, 4]
+    assert folds(Graph(loop(range(6), body, (None, ramp(3)))[1])) == [2, 4]
 
 
 def test_a_state_that_starts_inside_is_not_one():
-    w = leaf(3)
+    w = ramp(3)
 
     def body(t, h):
         a = mg.tanh(w)
@@ -431,7 +428,7 @@ def test_a_state_that_starts_inside_is_not_one():
 
 
 def test_labels_and_indices_tell_scopes_apart():
-    h = w = leaf(3)
+    h = w = ramp(3)
     for label, index in [("a", None), ("b", None), ("b", 1), ("c", 2)]:
         with mg.scope(label, index):
             h = mg.tanh(h * w)
@@ -440,7 +437,7 @@ def test_labels_and_indices_tell_scopes_apart():
 
 class Block(mg.nn.Module):
     def __init__(self, weight=None):
-        self.weight = leaf(3) if weight is None else weight
+        self.weight = ramp(3) if weight is None else weight
 
     def forward(self, x):
         return mg.tanh(self.weight * x)
@@ -454,7 +451,7 @@ def test_a_module_called_in_a_chain_is_folded():
 
 
 def test_a_module_called_twice_side_by_side_is_not():
-    block, x, y = Block(), leaf(3), leaf(3)
+    block, x, y = Block(), ramp(3), ramp(3)
     assert folds(Graph(block(x) * block(y))) == []
     assert folds(Graph(block(np.ones(3)) - block(np.zeros(3)))) == []
 
@@ -470,13 +467,13 @@ def test_two_modules_that_share_a_parameter_are_not():
 
 
 def test_unrelated_operations_are_not():
-    x = leaf(3)
+    x = ramp(3)
     graph = Graph(mg.relu(mg.relu(mg.relu(x) * 2.0) + 1.0))
     assert graph.shown == list(range(len(graph.nodes)))
 
 
 def test_folds_within_folds():
-    w, x = leaf(3, name="w"), leaf(4, 3, name="x")
+    w, x = ramp(3, name="w"), ramp(4, 3, name="x")
 
     def epoch(e, h):
         for t in range(4):
@@ -484,7 +481,7 @@ def test_folds_within_folds():
                 h = mg.tanh(h * w + x[t])
         return mg.exp(h)
 
-    h = leaf(3, name="h0")
+    h = ramp(3, name="h0")
     for e in range(5):
         with mg.scope("epoch", e):
             h = epoch(e, h)
@@ -519,7 +516,7 @@ def test_cells_in_a_loop_over_arrays():
 
 
 def test_scopes_without_state_fold_by_their_index():
-    x = leaf(4, 3)
+    x = ramp(4, 3)
     heads = []
     for k in range(4):
         with mg.scope("head", k):
@@ -538,7 +535,7 @@ def test_primitives_with_several_outputs():
 
     primitive = general(halves, pulls=[None], pushes=[None], samples=lambda r: [])
     try:
-        low, high = primitive(leaf(4))
+        low, high = primitive(ramp(4))
         graph = Graph((low * high).sum())
     finally:
         del OPS[halves]
@@ -566,7 +563,7 @@ def shown(graph):
 
 @pytest.mark.parametrize("steps", [3, 4, 77])
 def test_a_loop_without_scopes_is_found(steps):
-    graph = Graph(rnn(steps, leaf(77, 3), leaf(3), leaf(3), np.zeros(3)).sum())
+    graph = Graph(rnn(steps, ramp(77, 3), ramp(3), ramp(3), np.zeros(3)).sum())
     assert clusters(graph) == [("loop[0]", steps)]
     assert shown(graph) == ["getitem[t]", "multiply", "add", "add", "tanh", "sum"]
     assert "constant -> tanh.in t=0" in edges(graph)
@@ -576,8 +573,8 @@ def test_a_loop_without_scopes_is_found(steps):
 
 
 def test_two_rounds_are_no_loop_and_few_operations_neither():
-    assert folds(Graph(rnn(2, leaf(2, 3), leaf(3), leaf(3), np.zeros(3)))) == []
-    x = y = leaf(3)
+    assert folds(Graph(rnn(2, ramp(2, 3), ramp(3), ramp(3), np.zeros(3)))) == []
+    x = y = ramp(3)
     for _ in range(11):
         y = y * x
     assert folds(Graph(y)) == []
@@ -585,7 +582,7 @@ def test_two_rounds_are_no_loop_and_few_operations_neither():
 
 
 def test_fold_false_switches_detection_off():
-    graph = Graph(rnn(9, leaf(9, 3), leaf(3), leaf(3), np.zeros(3)), fold=False)
+    graph = Graph(rnn(9, ramp(9, 3), ramp(3), ramp(3), np.zeros(3)), fold=False)
     assert clusters(graph) == []
     assert len(shown(graph)) == 45
 
@@ -596,15 +593,15 @@ def test_scopes_are_not_marked_as_detected():
 
 
 def test_a_loop_begins_where_the_fewest_values_are_passed_on():
-    x, w, b = leaf(9, 3), leaf(3), leaf(3)
-    h = mg.tanh(leaf(3))  # looks like the end of a round
+    x, w, b = ramp(9, 3), ramp(3), ramp(3)
+    h = mg.tanh(ramp(3))  # looks like the end of a round
     graph = Graph(mg.tanh(rnn(9, x, w, b, h) * w))  # and this like the middle of one
     assert folds(graph) == [9]
     assert shown(graph)[1:6] == ["getitem[t]", "multiply", "add", "add", "tanh"]
 
 
 def test_loops_within_a_loop():
-    w, x, h = leaf(3, name="w"), leaf(4, 3, name="x"), leaf(3)
+    w, x, h = ramp(3, name="w"), ramp(4, 3, name="x"), ramp(3)
     for _ in range(5):
         for t in range(4):
             h = mg.tanh(h * w + x[t])
@@ -615,7 +612,7 @@ def test_loops_within_a_loop():
 
 
 def test_where_rounds_of_the_outer_loop_differ_the_inner_ones_are_found():
-    w, x, h = leaf(3, name="w"), leaf(9, 3, name="x"), leaf(3)
+    w, x, h = ramp(3, name="w"), ramp(9, 3, name="x"), ramp(3)
     for scale in (0.5, 0.4, 0.2):
         for t in range(9):
             h = mg.tanh(h * w + x[t])
@@ -625,7 +622,7 @@ def test_where_rounds_of_the_outer_loop_differ_the_inner_ones_are_found():
 
 def test_modules_called_in_a_loop_without_scopes():
     cell, state = mg.nn.LSTMCell(2, 3, rng=0), None
-    x = leaf(6, 4, 2)
+    x = ramp(6, 4, 2)
     for t in range(6):
         state = cell(x[t], state)
     graph = Graph(state[0])
@@ -641,7 +638,7 @@ def test_calls_in_a_row_need_no_loop_around_them():
 
 
 def test_integers_may_go_up_and_down_by_any_step():
-    x, h = leaf(40, 3), leaf(3)
+    x, h = ramp(40, 3), ramp(3)
     for t in range(9):
         h = mg.tanh(h * x[2 * t + 1] + x[39 - t]) - x[t : t + 2].sum(axis=0) + x[-1 - t]
     graph = Graph(h)
@@ -651,7 +648,7 @@ def test_integers_may_go_up_and_down_by_any_step():
 
 
 def test_a_loop_with_one_odd_round_folds_on_both_sides_of_it():
-    x, w, b, h = leaf(20, 3), leaf(3), leaf(3), leaf(3)
+    x, w, b, h = ramp(20, 3), ramp(3), ramp(3), ramp(3)
     for t in range(20):
         h = mg.tanh(x[t] + h * w + (b if t != 7 else w))
     graph = Graph(h)
@@ -660,16 +657,16 @@ def test_a_loop_with_one_odd_round_folds_on_both_sides_of_it():
 
 
 def test_rounds_that_only_look_alike_are_not_folded():
-    x, h = leaf(40, 3), leaf(3)
-    weights = [leaf(3) for _ in range(9)]
+    x, h = ramp(40, 3), ramp(3)
+    weights = [ramp(3) for _ in range(9)]
     for w in weights:  # a network of nine layers, each with its own weight
         h = mg.tanh(h * w) + 1.0
     assert folds(Graph(h)) == []
-    h = leaf(3)
+    h = ramp(3)
     for t in np.random.default_rng(0).permutation(20):
         h = mg.tanh(h * x[int(t)])
     assert folds(Graph(h)) == []
-    a = b = leaf(3)
+    a = b = ramp(3)
     rounds = []
     for _ in range(12):  # reaches two rounds back, and one if a round is cut before the sum
         a, b = mg.tanh(a + b), a
@@ -684,17 +681,17 @@ def test_rounds_that_only_look_alike_are_not_folded():
 def test_a_loop_inside_a_module():
     class Net(mg.nn.Module):
         def __init__(self):
-            self.w, self.b = leaf(3), leaf(3)
+            self.w, self.b = ramp(3), ramp(3)
 
         def forward(self, x):
             return rnn(len(x), x, self.w, self.b, np.zeros(3))
 
-    graph = Graph(Net()(leaf(8, 3)))
+    graph = Graph(Net()(ramp(8, 3)))
     assert clusters(graph) == [("net", 1), ("net/loop[0]", 8)]
 
 
 def test_random_operations_take_linear_time():
-    rng, x = np.random.default_rng(0), leaf(name="x")
+    rng, x = np.random.default_rng(0), ramp(name="x")
     y = x
     for k in rng.integers(4, size=20_000):
         y = (y * x, y + x, mg.tanh(y), -y)[k]
@@ -727,10 +724,10 @@ def test_what_stands_for_another_is_exactly_like_it(seed, scoped):
     rng = np.random.default_rng(seed)
     body = rng.integers(len(OPERATIONS), size=4)
     steps = int(rng.integers(2, 9))
-    x = leaf(12, 3, name="x")
+    x = ramp(12, 3, name="x")
     own = list(np.ones((12, 3)))
-    around = {"w": leaf(3), "x": x, "own": own, "shared": np.ones(3), "block": Block()}
-    h = around["before"] = leaf(3)
+    around = {"w": ramp(3), "x": x, "own": own, "shared": np.ones(3), "block": Block()}
+    h = around["before"] = ramp(3)
     for t in range(steps):
         if rng.random() < 0.1:
             body[rng.integers(4)] = rng.integers(len(OPERATIONS))

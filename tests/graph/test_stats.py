@@ -7,11 +7,7 @@ import minigrad as mg
 from minigrad.core.tape import Outputs
 from minigrad.graph.graph import Graph
 from minigrad.graph.stats import Measured, Stats, histogram, measure
-
-
-def leaf(*shape, name=None):
-    return mg.tensor(np.linspace(-1, 1, int(np.prod(shape))).reshape(shape), True, name=name)
-
+from tests.helpers import ramp
 
 # ---- arrays --------------------------------------------------------------------------------------
 
@@ -85,7 +81,7 @@ def by_name(graph, measured):
 
 
 def test_gradients_of_intermediates_and_leaves():
-    x = leaf(3, name="x")
+    x = ramp(3, name="x")
     y = mg.tanh(x)
     z = y * y + np.ones(3)
     loss = z.sum()
@@ -115,7 +111,7 @@ def test_every_gradient_of_an_lstm():
 
 
 def test_without_backward_they_are_not_computed_and_afterwards_they_are():
-    x = leaf(3)
+    x = ramp(3)
     loss = (x * 2.0).sum()
     assert Measured(Graph(loss)).grads is None
     loss.backward()
@@ -126,7 +122,7 @@ def test_without_backward_they_are_not_computed_and_afterwards_they_are():
 
 
 def test_cotangents():
-    x = leaf(3, name="x")
+    x = ramp(3, name="x")
     a, b = x * 2.0, (x * 3.0).sum()
     graph = Graph({"a": a, "b": b})
     assert by_name(graph, Measured(graph, {"a": np.array([1.0, 0, 0]), "b": 10.0}))["x"] == measure(
@@ -141,7 +137,7 @@ def test_cotangents():
 
 
 def test_after_the_parameters_have_moved_the_gradient_is_that_of_the_graph():
-    x = leaf(3, name="x")
+    x = ramp(3, name="x")
     loss = (x**2).sum()
     before = x.data.copy()
     x.data = x.data + 100.0
@@ -166,7 +162,7 @@ def _in_debug_mode(graph):
 
 
 def test_graphs_of_derivatives_and_of_checkpoints():
-    x = leaf(3, name="x")
+    x = ramp(3, name="x")
     g = mg.grad(lambda x: (x**3).sum())(x)
     graph = Graph(g.sum())
     assert by_name(graph, Measured(graph, True))["x"] == measure(6 * x.data)
@@ -179,7 +175,7 @@ def test_graphs_of_derivatives_and_of_checkpoints():
 
 
 def test_no_arrays_are_kept():
-    x = leaf(1000)
+    x = ramp(1000)
     loss = mg.tanh(x).sum()
     measured = Measured(Graph(loss), True, histograms=True)
     kept = [measured.values, measured.grads, measured.histograms, measured.grad_histograms]

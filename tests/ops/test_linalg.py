@@ -8,12 +8,9 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad.core.tensor import value_of
 from minigrad.testing import check_grads
+from tests.helpers import leaf
 
 rng = np.random.default_rng(0)
-
-
-def leaf(x, dtype=np.float64):
-    return mg.tensor(np.array(x, dtype=dtype), requires_grad=True)
 
 
 def symmetric(n):

@@ -15,6 +15,7 @@ from minigrad.core import tree
 from minigrad.core.primitive import Primitive, define
 from minigrad.core.tensor import OPS, value_of
 from minigrad.testing import Draw
+from tests.helpers import leaf
 
 FUNCTIONS = functions()
 PAGE = page()
@@ -26,10 +27,6 @@ X = np.array([[1.0, -2.0, 0.5], [3.0, 1.5, -1.0], [0.0, 4.0, 2.0]])
 
 def of_kind(kind):
     return [pytest.param(FUNCTIONS[n], id=n) for n, k in KIND.items() if k == kind]
-
-
-def leaf(x):
-    return mg.tensor(np.array(x, dtype=np.float64), requires_grad=True)
 
 
 def test_every_function_is_decided_upon():

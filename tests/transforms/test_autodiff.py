@@ -1,6 +1,7 @@
 """Transforms: every road to a derivative gives the same numbers."""
 
 import threading
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.testing import numerical_grad
+from tests.helpers import in_threads
 
 
 def f(x):
@@ -212,11 +214,7 @@ def test_a_decorator_serves_several_threads():
         finally:
             leaving.set()
 
-    threads = [threading.Thread(target=work, args=(first,)) for first in (True, False)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    in_threads(*[partial(work, first) for first in (True, False)])
     assert wrong == []
 
 

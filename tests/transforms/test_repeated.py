@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from tests.helpers import leaf
 
 X = np.random.default_rng(7).normal(size=(6, 5))
-
-
-def leaf(values=X, dtype=np.float64):
-    return mg.tensor(np.asarray(values, dtype), requires_grad=True)
 
 
 def gradient(f, x):
@@ -55,7 +52,7 @@ AROUND = {
 @pytest.mark.parametrize("name", AROUND)
 def test_dropout_draws_the_same_masks_again(name, dtype):
     """Gradients, and what the generator draws next, are those of the plain function."""
-    x, seen = leaf(dtype=dtype), []
+    x, seen = leaf(X, dtype), []
     for around in (AROUND[name], lambda f: f):
         block = Block()
         if around is not AROUND[name] and name == "in a scan":  # masks by rows
@@ -132,7 +129,7 @@ def test_batch_norm_counts_a_batch_once(around, momentum):
     states, gradients = [], []
     for wrap in (lambda f: f, around):
         norm = mg.nn.BatchNorm1d(5, momentum=momentum, dtype=np.float64)
-        f, x = wrap(lambda x, norm=norm: norm(np.sin(x))), leaf()
+        f, x = wrap(lambda x, norm=norm: norm(np.sin(x))), leaf(X)
         for _ in range(3):
             gradients.append(gradient(f, x))
         states.append(norm.state_dict())
@@ -156,7 +153,7 @@ def test_what_leaves_by_another_way_has_its_gradient():
 
     found = []
     for wrap in (lambda f: f, mg.checkpoint):
-        net, x = Penalised(), leaf()
+        net, x = Penalised(), leaf(X)
         y = wrap(net)(np.sin(x))
         (y.sum() + net.penalty).backward()
         found.append((x.grad, net.weight.grad))
@@ -165,7 +162,7 @@ def test_what_leaves_by_another_way_has_its_gradient():
 
 
 def test_a_result_that_is_no_container_is_recorded_as_without():
-    x = leaf()
+    x = leaf(X)
     out = mg.checkpoint(lambda x: SimpleNamespace(y=np.sin(x)))(x)
     out.y.sum().backward()
     np.testing.assert_array_equal(x.grad, np.cos(X))
@@ -241,5 +238,5 @@ def test_objects_made_anew_are_the_same_options():
     def f(x):
         return np.einsum("ij->j", np.pad(x[1:3, np.array([0, 1])], ((0, 1), (0, 0)))) * np.nan
 
-    for y in (mg.checkpoint(f)(leaf()), mg.checkpoint(lambda x: np.sum(x[:0]))(leaf())):
+    for y in (mg.checkpoint(f)(leaf(X)), mg.checkpoint(lambda x: np.sum(x[:0]))(leaf(X))):
         y.sum().backward()

@@ -5,9 +5,9 @@ Every road to a number is taken, and all must meet.
 
 import gc
 import importlib.util
-import threading
 import time
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import pytest
 import minigrad as mg
 from minigrad.core.tensor import value_of
 from minigrad.testing import check_grads, numerical_grad
+from tests.helpers import in_threads, leaf
 
 X = np.array([0.7, -0.4, 1.3])
 
@@ -137,10 +138,6 @@ def test_elementwise_grad():
 
 
 # ---- checkpoint ----------------------------------------------------------------------------------
-
-
-def leaf(values, name=None):
-    return mg.tensor(np.array(values, dtype=np.float64), requires_grad=True, name=name)
 
 
 def test_checkpoint_of_containers_constants_and_keywords():
@@ -327,12 +324,7 @@ def test_checkpoints_in_threads():
             if not np.isclose(g.item(), (X * y).sum(), rtol=1e-12):
                 wrong.append(g.item())
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(3)]
-    threads += [threading.Thread(target=share) for _ in range(3)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    in_threads(*[partial(work, k) for k in range(3)], share, share, share)
     assert wrong == []
 
 
@@ -621,11 +613,7 @@ def test_modules_in_threads():
             if mg.grad(penalised)(net, xs[k])["scale"].item() != expected[k]:
                 wrong.append(k)
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    in_threads(*[partial(work, k) for k in range(4)])
     assert wrong == []
 
 
