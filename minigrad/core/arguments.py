@@ -88,7 +88,7 @@ def shown(value: Any) -> str:
         return f"{kind} of shape {value.shape}"
     if tree.is_module(value):
         return f"a module, {type(value).__name__}"
-    text = str(value) if isinstance(value, Real) else repr(value)
+    text = str(value) if isinstance(value, Real) else " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}..."
 
 

@@ -6,12 +6,14 @@ import linecache
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["NUMPY", "Call", "GraphWarning", "called", "explained", "reworded", "warn"]
+from .context import current
+
+__all__ = ["NUMPY", "Call", "GraphWarning", "called", "explained", "placed", "reworded", "warn"]
 
 NUMPY = os.path.dirname(np.__file__) + os.sep
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -65,14 +67,20 @@ def warn(text: str, kind: type[Warning] = UserWarning) -> None:
 def explained(
     name: str, xs: Sequence[Any], params: Mapping[str, Any], error: Exception
 ) -> Exception:
-    """Say the same error with the operation, the shapes and the options in it."""
+    """Return the same error with the operation, the shapes, the options and the scope in it."""
     shapes = ", ".join(str(x.shape) if isinstance(x, np.ndarray) else type(x).__name__ for x in xs)
     options = "".join(f", {k}={v!r}" for k, v in params.items() if v is not None)
-    return reworded(error, f"{name} on shapes {shapes}{options}: {error}")
+    return reworded(error, f"{placed(name)} on shapes {shapes}{options}: {error}")
+
+
+def placed(who: str | Callable[..., Any]) -> str:
+    """Return the name of a function or a class with the scope it runs in: "Linear in net/out"."""
+    name, scope = who if isinstance(who, str) else who.__name__, current().scope
+    return name if scope is None or str(scope) == name.lower() else f"{name} in {scope}"
 
 
 def reworded(error: Exception, text: str) -> Exception:
-    """Give an error of the same kind with another text."""
+    """Return an error of the same kind with another text."""
     for kind in (np.exceptions.AxisError, np.linalg.LinAlgError, IndexError, ValueError):
         if isinstance(error, kind):
             return kind(text)

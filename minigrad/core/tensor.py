@@ -28,8 +28,8 @@ from .leaving import described
 from .tape import Node, Outputs
 
 __all__ = [
-    "OPS", "ArrayLike", "Index", "Tensor", "apply", "as_floating", "as_tensor", "label", "op",
-    "taken_out", "tensor", "value_of", "was_given",
+    "OPS", "ArrayLike", "Index", "Tensor", "apply", "as_floating", "as_tensor", "holds_numpy",
+    "label", "op", "taken_out", "tensor", "value_of", "was_given",
 ]  # fmt: skip
 
 ArrayLike: TypeAlias = "Tensor | npt.ArrayLike"
@@ -502,7 +502,7 @@ def tensor(
         leaving.new_leaf(data)
     require_plain(given, "a tensor", "holds")
     array = np.array(given, dtype=dtype)
-    if dtype is None and array.dtype == float and not _holds_numpy(given):
+    if dtype is None and array.dtype == float and not holds_numpy(given):
         array = array.astype(get_default_dtype())
     if requires_grad:
         require_real(array.dtype)
@@ -665,7 +665,8 @@ def _constant(x: Any, who: str, verb: str) -> Array:
     return plain(x, who, verb)
 
 
-def _holds_numpy(data: Any) -> bool:
+def holds_numpy(data: Any) -> bool:
+    """Whether something, or what its lists hold, has a dtype already."""
     if isinstance(data, (list, tuple)):
-        return any(map(_holds_numpy, data))
+        return any(map(holds_numpy, data))
     return isinstance(data, (np.ndarray, np.generic, Tensor))

@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from ..core.arguments import flag, whole
 from ..core.dtypes import DType
-from ..core.tensor import Tensor
+from ..core.tensor import ArrayLike, Tensor
 from ..ops import conv
 from ..ops.conv import Size, sizes
 from . import init
+from .inputs import taken
 from .module import Module
 
 __all__ = [
@@ -30,8 +32,11 @@ class _Conv(Module):
         padding: Size = 0, dilation: Size = 1, groups: int = 1, bias: bool = True, *,
         rng: init.Seed = None, dtype: DType = None,
     ) -> None:  # fmt: skip
-        kernel = sizes(type(self), self.axes, "kernel_size", kernel_size, 1)
-        if groups < 1 or in_channels % groups or out_channels % groups:
+        in_channels = whole(self, "in_channels", in_channels)
+        out_channels = whole(self, "out_channels", out_channels)
+        groups, who, axes = whole(self, "groups", groups), type(self), self.axes
+        kernel = sizes(who, axes, "kernel_size", kernel_size, 1)
+        if in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"{type(self).__name__}: groups={groups} must divide in_channels={in_channels} and "
                 f"out_channels={out_channels}"
@@ -39,14 +44,20 @@ class _Conv(Module):
         shape = (*self._channels(in_channels, out_channels, groups), *kernel)
         rng, bound = init.generator(rng), 1 / math.sqrt(math.prod(shape[1:]))
         self.weight = init.uniform(rng, bound, shape, dtype)
-        self.bias = init.uniform(rng, bound, (out_channels,), dtype) if bias else None
-        self.options: dict[str, Any] = {"stride": stride, "padding": padding}
-        self.options |= {"dilation": dilation, "groups": groups}
+        has_bias = flag(self, "bias", bias)
+        self.bias = init.uniform(rng, bound, (out_channels,), dtype) if has_bias else None
+        self.options: dict[str, Any] = {
+            "stride": sizes(who, axes, "stride", stride, 1),
+            "padding": sizes(who, axes, "padding", padding, 0),
+            "dilation": sizes(who, axes, "dilation", dilation, 1),
+            "groups": groups,
+        }
 
     def _channels(self, inside: int, outside: int, groups: int) -> tuple[int, int]:
         return outside, inside // groups
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
+        x = taken(self, x, self.weight)
         return type(self).function(x, self.weight, self.bias, **self.options)
 
 
@@ -72,7 +83,8 @@ class _ConvTranspose(_Conv):
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
             rng=rng, dtype=dtype,
         )  # fmt: skip
-        self.options["output_padding"] = output_padding
+        extra = sizes(type(self), self.axes, "output_padding", output_padding, 0)
+        self.options["output_padding"] = extra
 
     def _channels(self, inside: int, outside: int, groups: int) -> tuple[int, int]:
         return inside, outside // groups
@@ -92,12 +104,15 @@ class ConvTranspose2d(_ConvTranspose):
 
 class _Pool(Module):
     function: Callable[..., Tensor]
+    axes: int
 
     def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> None:
-        self.options: dict[str, Any] = {"kernel_size": kernel_size, "stride": stride}
-        self.options["padding"] = padding
+        kernel = sizes(type(self), self.axes, "kernel_size", kernel_size, 1)
+        step = kernel if stride is None else sizes(type(self), self.axes, "stride", stride, 1)
+        pad = sizes(type(self), self.axes, "padding", padding, 0)
+        self.options: dict[str, Any] = {"kernel_size": kernel, "stride": step, "padding": pad}
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return type(self).function(x, **self.options)
 
 
@@ -106,28 +121,28 @@ class _MaxPool(_Pool):
         self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1
     ) -> None:
         super().__init__(kernel_size, stride, padding)
-        self.options["dilation"] = dilation
+        self.options["dilation"] = sizes(type(self), self.axes, "dilation", dilation, 1)
 
 
 class MaxPool1d(_MaxPool):
     """`max_pool1d` of x (N, C, L)."""
 
-    function = conv.max_pool1d
+    function, axes = conv.max_pool1d, 1
 
 
 class MaxPool2d(_MaxPool):
     """`max_pool2d` of x (N, C, H, W)."""
 
-    function = conv.max_pool2d
+    function, axes = conv.max_pool2d, 2
 
 
 class AvgPool1d(_Pool):
     """`avg_pool1d` of x (N, C, L)."""
 
-    function = conv.avg_pool1d
+    function, axes = conv.avg_pool1d, 1
 
 
 class AvgPool2d(_Pool):
     """`avg_pool2d` of x (N, C, H, W)."""
 
-    function = conv.avg_pool2d
+    function, axes = conv.avg_pool2d, 2

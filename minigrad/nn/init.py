@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..core.arguments import shown
 from ..core.dtypes import DType, get_default_dtype
 from ..core.tensor import Tensor, tensor
 
@@ -15,8 +17,14 @@ Seed: TypeAlias = "int | np.random.Generator | None"  # text: np.random is loade
 
 
 def generator(rng: Seed) -> np.random.Generator:
-    """Make a random generator from a seed; a generator is used as it is, None is a fresh one."""
-    return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
+    """Return a random generator made from a seed, itself if it is one, a fresh one for None."""
+    if isinstance(rng, bool) or not isinstance(
+        rng, (int, np.integer, np.random.Generator, NoneType)
+    ):
+        raise TypeError(
+            f"rng must be a seed, as rng=0, or np.random.default_rng(seed), not {shown(rng)}"
+        )
+    return np.random.default_rng(rng)  # a generator as it is
 
 
 def uniform(rng: Seed, bound: float, shape: tuple[int, ...], dtype: DType = None) -> Tensor:

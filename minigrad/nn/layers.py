@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..core.arguments import Number, flag, shown, whole
 from ..core.context import repeating
-from ..core.dtypes import DType, get_default_dtype
-from ..core.tensor import Tensor, tensor
+from ..core.dtypes import Array, DType, get_default_dtype
+from ..core.tensor import ArrayLike, Tensor, tensor
 from ..ops.elementwise import sqrt
 from ..ops.embed import dropout, embedding
 from ..ops.linalg import matmul
 from ..ops.reduce import mean, var
 from ..ops.shape import reshape
 from . import init
+from .inputs import called, check_features, taken
 from .module import Module
 
 __all__ = [
@@ -39,22 +41,33 @@ class Linear(Module):
         rng: init.Seed = None,
         dtype: DType = None,
     ) -> None:
-        self.in_features, self.out_features = in_features, out_features
-        rng = init.generator(rng)
-        bound = 1 / math.sqrt(in_features)
-        self.weight = init.uniform(rng, bound, (out_features, in_features), dtype)
-        self.bias = init.uniform(rng, bound, (out_features,), dtype) if bias else None
+        self.in_features = n = whole(self, "in_features", in_features)
+        self.out_features = m = whole(self, "out_features", out_features)
+        rng, bound = init.generator(rng), 1 / math.sqrt(n)
+        self.weight = init.uniform(rng, bound, (m, n), dtype)
+        has_bias = flag(self, "bias", bias)
+        self.bias = init.uniform(rng, bound, (m,), dtype) if has_bias else None
 
-    def forward(self, x: Any) -> Tensor:
-        check_features("Linear", x, self.weight)
-        y = matmul(x, self.weight.T)
+    def forward(self, x: ArrayLike) -> Tensor:
+        check_features(self, x, self.weight)
+        y = matmul(taken(self, x, self.weight), self.weight.T)
         return y if self.bias is None else y + self.bias
 
 
 class Sequential(Module):
-    """Modules and functions applied one after the other."""
+    """Modules and functions applied one after the other.
+
+    TypeError for a step that cannot be called, or for a class in the place of a module.
+    """
 
     def __init__(self, *steps: Callable[..., Any]) -> None:
+        for k, step in enumerate(steps):
+            if isinstance(step, type) or not callable(step):
+                write = f"{step.__name__}(...)" if isinstance(step, type) else "Sequential(*steps)"
+                raise TypeError(
+                    f"Sequential: step {k} must be a module or a function, not {shown(step)}; "
+                    f"write {write}"
+                )
         self.steps = steps
 
     def forward(self, x: Any) -> Any:
@@ -69,20 +82,24 @@ class Embedding(Module):
     def __init__(
         self, num_embeddings: int, embedding_dim: int, *, rng: init.Seed = None, dtype: DType = None
     ) -> None:
-        values: Any = init.generator(rng).standard_normal((num_embeddings, embedding_dim))
+        rows = whole(self, "num_embeddings", num_embeddings)
+        width = whole(self, "embedding_dim", embedding_dim)
+        values = init.generator(rng).standard_normal((rows, width))
         self.weight = tensor(values.astype(dtype or get_default_dtype()), requires_grad=True)
 
-    def forward(self, indices: Any) -> Tensor:
+    def forward(self, indices: ArrayLike) -> Tensor:
         return embedding(self.weight, indices)
 
 
 class Dropout(Module):
     """`dropout(x, p)` while training, x in evaluation; the masks come from the module's `rng`."""
 
+    p = Number("[0, 1)")
+
     def __init__(self, p: float = 0.5, *, rng: init.Seed = None) -> None:
         self.p, self.rng = p, init.generator(rng)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         return dropout(x, self.p, self.rng, self.training)
 
 
@@ -92,21 +109,25 @@ class LayerNorm(Module):
     Source: Ba et al., 2016. ValueError if x does not end in these axes.
     """
 
+    eps = Number("[0, 1)")
+
     def __init__(
-        self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, *, dtype: DType = None
+        self, normalized_shape: int | Sequence[int], eps: float = 1e-5, *, dtype: DType = None
     ) -> None:
-        given = normalized_shape
-        shape = (given,) if isinstance(given, int) else tuple(given)
+        given: Any = normalized_shape
+        sizes = given if isinstance(given, (tuple, list)) and given else [given]
+        shape = tuple([whole(self, "normalized_shape", n) for n in sizes])
         self.eps = eps
         self.weight, self.bias = _ones(shape, dtype), _zeros(shape, dtype)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         shape, own = np.shape(x), self.weight.shape
         if shape[-len(own) :] != own:
-            raise ValueError(f"LayerNorm: the input has shape {shape}, and must end in {own}")
+            raise ValueError(f"{called(self)}: the input has shape {shape}, and must end in {own}")
+        t: Any = taken(self, x, self.weight)
         axes = tuple(range(-len(own), 0))
-        m, v = mean(x, axis=axes, keepdims=True), var(x, axis=axes, keepdims=True)
-        y: Tensor = (x - m) / sqrt(v + self.eps) * self.weight + self.bias
+        m, v = mean(t, axis=axes, keepdims=True), var(t, axis=axes, keepdims=True)
+        y: Tensor = (t - m) / sqrt(v + self.eps) * self.weight + self.bias
         return y
 
 
@@ -114,50 +135,61 @@ class _BatchNorm(Module):
     """Each channel of x (N, C, ...) brought to mean 0 and variance 1, times weight, plus bias.
 
     In training over the batch, whose mean and (unbiased) variance move the running ones by
-    `momentum`; in evaluation with the running ones. Source: Ioffe and Szegedy, 2015.
+    `momentum`, or, if that is None, make them the mean over all batches; in evaluation with the
+    running ones. Source: Ioffe and Szegedy, 2015.
     """
 
     ndims: tuple[int, ...]
+    eps = Number("[0, 1)")
+    momentum = Number("[0, 1]", optional=True)
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, dtype: DType = None
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        *,
+        dtype: DType = None,
     ) -> None:
-        shape, self.eps, self.momentum = (num_features,), eps, momentum
+        shape, self.eps, self.momentum = (whole(self, "num_features", num_features),), eps, momentum
         self.weight, self.bias = _ones(shape, dtype), _zeros(shape, dtype)
         self.running_mean = _zeros(shape, dtype).detach()
         self.running_var = _ones(shape, dtype).detach()
         self.num_batches_tracked = tensor(np.array(0))
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: ArrayLike) -> Tensor:
         shape, (channels,) = np.shape(x), self.weight.shape
-        who = type(self).__name__
         if len(shape) not in self.ndims or shape[1] != channels:
             raise ValueError(
-                f"{who}: the input has shape {shape}, and must have {channels} channels in its "
-                f"second of {' or '.join(map(str, self.ndims))} axes"
+                f"{called(self)}: the input has shape {shape}, and must have {channels} channels "
+                f"in its second of {' or '.join(map(str, self.ndims))} axes"
             )
+        n = math.prod(shape) // channels
+        if self.training and n < 2:
+            raise ValueError(
+                f"{called(self)}: in training the input, of shape {shape}, needs more than one "
+                "value for each channel; use a larger batch, or eval()"
+            )
+        t: Any = taken(self, x, self.weight)
         axes = (0, *range(2, len(shape)))
         if self.training:
-            n = math.prod(shape) // channels
-            if n < 2:
-                raise ValueError(
-                    f"{who}: in training the input, of shape {shape}, needs more than one value "
-                    "for each channel; use a larger batch, or eval()"
-                )
-            m, v = mean(x, axis=axes), var(x, axis=axes)
+            m, v = mean(t, axis=axes), var(t, axis=axes)
             if not repeating():
-                self._track(self.running_mean, m.data)
-                self._track(self.running_var, v.data * (n / (n - 1)))
-                self.num_batches_tracked.data = self.num_batches_tracked.data + 1
+                self._track(m.data, v.data * (n / (n - 1)))
         else:
             m, v = self.running_mean, self.running_var
         over = (-1,) + (1,) * (len(shape) - 2)
         scale = self.weight / sqrt(v + self.eps)
-        y: Tensor = (x - reshape(m, over)) * reshape(scale, over) + reshape(self.bias, over)
+        y: Tensor = (t - reshape(m, over)) * reshape(scale, over) + reshape(self.bias, over)
         return y
 
-    def _track(self, running: Tensor, now: Any) -> None:
-        running.data = (1 - self.momentum) * running.data + self.momentum * now
+    def _track(self, m: Array, v: Array) -> None:
+        """Move the running mean and variance towards those of a batch."""
+        batches = self.num_batches_tracked
+        batches.data = batches.data + 1
+        part = 1 / batches.item() if self.momentum is None else self.momentum
+        for running, now in ((self.running_mean, m), (self.running_var, v)):
+            running.data = (1 - part) * running.data + part * now
 
 
 class BatchNorm1d(_BatchNorm):
@@ -176,13 +208,3 @@ def _ones(shape: tuple[int, ...], dtype: DType) -> Tensor:
 
 def _zeros(shape: tuple[int, ...], dtype: DType) -> Tensor:
     return tensor(np.zeros(shape, dtype or get_default_dtype()), requires_grad=True)
-
-
-def check_features(who: str, x: Any, weight: Tensor) -> None:
-    """Raise ValueError unless the last axis of x is what `weight` (out, in) multiplies."""
-    shape, expected = np.shape(x), weight.shape[-1]
-    if not shape or shape[-1] != expected:
-        raise ValueError(
-            f"{who}: the input has shape {shape}, and its last axis must be of length {expected}, "
-            f"for {weight.name} has shape {weight.shape}"
-        )

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arguments import shown
+from ..core.arguments import flag, shown
 from ..core.context import current, scope
 from ..core.dtypes import Array
 from ..core.errors import GraphWarning, warn
 from ..core.tensor import ArrayLike, Tensor, was_given
+from .inputs import called
 from .state import fitted
 
 __all__ = ["Module"]
@@ -68,6 +69,12 @@ class Module:
                 f"write {name}.data = ... for other numbers, another mg.tensor(..., "
                 f"requires_grad=True) for another parameter, or del {name} before"
             )
+        if isinstance(old, Tensor) and _is_state(old) and not is_one:
+            warn(
+                f"{who} is a buffer, and {shown(value)} in its place is neither saved nor loaded; "
+                f"write {name}.data = ... for other numbers, or del {name} before",
+                GraphWarning,
+            )
         if isinstance(value, map) or getattr(value, "__name__", "") == "<genexpr>":
             warn(
                 f"{who} is a {type(value).__name__}, which gives its parts once: modules in it are "
@@ -87,7 +94,12 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with scope(self._label or type(self).__name__.lower(), owner=self):
-            return self.forward(*args, **kwargs)
+            try:
+                return self.forward(*args, **kwargs)
+            except Exception as error:  # the innermost module says where it is
+                if not hasattr(error, "__notes__") and (here := called(self)) not in str(error):
+                    error.add_note(f"in {here}")
+                raise
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the output: what a module defines, and `module(...)` calls in its own scope."""
@@ -142,6 +154,7 @@ class Module:
 
     def train(self, mode: bool = True) -> Module:
         """Switch this module and those below it to training (or, with False, to evaluation)."""
+        mode = flag(self, "mode", mode)
         for _, module in self.named_modules():
             module.training = mode
         return self

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from ..core.arguments import flag, whole
 from ..core.context import scope
 from ..core.dtypes import DType
-from ..core.tensor import Tensor, label, tensor
+from ..core.tensor import ArrayLike, Tensor, label, tensor
 from ..ops.elementwise import sigmoid, tanh
-from ..ops.shape import split, stack
+from ..ops.shape import split, stack, swapaxes
 from . import init
-from .layers import check_features
+from .inputs import called, check_features, taken
 from .module import Module
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
@@ -77,9 +78,9 @@ class _Recurrent(Module):
         rng: init.Seed,
         dtype: DType,
     ) -> None:
-        if input_size < 1 or hidden_size < 1 or not suffixes:
-            raise ValueError(f"{type(self).__name__}: sizes and number of layers must be positive")
-        self.input_size, self.hidden_size, self.suffixes = input_size, hidden_size, suffixes
+        self.input_size = input_size = whole(self, "input_size", input_size)
+        self.hidden_size = hidden_size = whole(self, "hidden_size", hidden_size)
+        self.suffixes = suffixes
         rng, bound, rows = init.generator(rng), 1 / math.sqrt(hidden_size), self.gates * hidden_size
         for k, suffix in enumerate(suffixes):
             width = hidden_size if k else input_size
@@ -91,32 +92,36 @@ class _Recurrent(Module):
             ):
                 setattr(self, name + suffix, init.uniform(rng, bound, shape, dtype))
 
+    def _begun(self, x: Any, state: Any, shape: tuple[int, ...], suffix: str) -> tuple[Any, State]:
+        """Return x and the initial state, zeros if None, with their shapes and dtypes checked."""
+        weight, names = getattr(self, "weight_ih" + suffix), [f"{s}0" for s in self.states]
+        check_features(self, x, weight)
+        if state is None:
+            x = taken(self, x, weight)
+            zeros = np.zeros(shape, np.result_type(x.dtype, weight.dtype))
+            return x, tuple([tensor(zeros, name=name) for name in names])
+        given: State = tuple(state) if len(names) > 1 else (state,)
+        if len(given) != len(names):
+            raise ValueError(
+                f"{called(self)}: the state is ({', '.join(self.states)}), got {len(given)} parts"
+            )
+        for name, s in zip(names, given, strict=True):
+            if np.shape(s) != shape:
+                raise ValueError(
+                    f"{called(self)}: {name} must have shape {shape}, got {np.shape(s)}"
+                )
+        parts = zip(["the input", *names], [x, *given], strict=True)
+        x, *first = [taken(self, part, weight, name) for name, part in parts]
+        return x, tuple(first)
+
     def _products(self, x: Any, suffix: str) -> tuple[Tensor, Recur]:
-        """Multiply x, for all time steps at once, and give the function that multiplies h."""
+        """Return the product of x, for all time steps at once, and the function to multiply h."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         w, u, b_ih, b_hh = [getattr(self, name + suffix) for name in names]
-        check_features(type(self).__name__, x, w)
         u = u.T
         if self.recurrent_bias:
             return x @ w.T + b_ih, lambda h: h @ u + b_hh
         return x @ w.T + (b_ih + b_hh), lambda h: h @ u
-
-    def _initial(self, state: Any, shape: tuple[int, ...], dtype: Any) -> State:
-        """Check the initial state against `shape`, or make it of zeros."""
-        if state is None:
-            return tuple([tensor(np.zeros(shape, dtype), name=f"{s}0") for s in self.states])
-        given = tuple(state) if len(self.states) > 1 else (state,)
-        if len(given) != len(self.states):
-            raise ValueError(
-                f"{type(self).__name__}: the state is ({', '.join(self.states)}), "
-                f"got {len(given)} parts"
-            )
-        for name, s in zip(self.states, given, strict=True):
-            if np.shape(s) != shape:
-                raise ValueError(
-                    f"{type(self).__name__}: {name}0 must have shape {shape}, got {np.shape(s)}"
-                )
-        return given
 
     def _final(self, state: State) -> Any:
         return state if len(self.states) > 1 else state[0]
@@ -133,9 +138,9 @@ class _Cell(_Recurrent):
     ) -> None:
         super().__init__(input_size, hidden_size, [""], rng, dtype)
 
-    def forward(self, x: Any, state: Any = None) -> Any:
+    def forward(self, x: ArrayLike, state: Any = None) -> Any:
+        x, state = self._begun(x, state, (*np.shape(x)[:-1], self.hidden_size), "")
         xw, recur = self._products(x, "")
-        state = self._initial(state, (*np.shape(x)[:-1], self.hidden_size), xw.dtype)
         return self._final(type(self).step(xw, state, recur))
 
 
@@ -146,31 +151,39 @@ class _Layers(_Recurrent):
         hidden_size: int,
         num_layers: int = 1,
         *,
+        batch_first: bool = False,
         rng: init.Seed = None,
         dtype: DType = None,
     ) -> None:
-        self.num_layers = num_layers
+        self.num_layers = num_layers = whole(self, "num_layers", num_layers)
+        self.batch_first = flag(self, "batch_first", batch_first)
         suffixes = [f"_l{k}" for k in range(num_layers)]
         super().__init__(input_size, hidden_size, suffixes, rng, dtype)
 
-    def forward(self, x: Any, state: Any = None) -> tuple[Tensor, Any]:
-        who, shape = type(self).__name__, np.shape(x)
+    def forward(self, x: ArrayLike, state: Any = None) -> tuple[Tensor, Any]:
+        shape = np.shape(x)
         if len(shape) != 3:
-            raise ValueError(f"{who}: the input must be (time, batch, features), got shape {shape}")
-        if shape[0] == 0:
-            raise ValueError(f"{who}: the sequence is empty: the input has shape {shape}")
-        full = (self.num_layers, shape[1], self.hidden_size)
-        initial = self._initial(state, full, vars(self)["weight_hh_l0"].dtype)
+            axes = "batch, time" if self.batch_first else "time, batch"
+            raise ValueError(
+                f"{called(self)}: the input must be ({axes}, features), got shape {shape}"
+            )
+        time, batch = shape[1::-1] if self.batch_first else shape[:2]
+        if time == 0:
+            raise ValueError(f"{called(self)}: the sequence is empty: the input has shape {shape}")
+        full = (self.num_layers, batch, self.hidden_size)
+        x, initial = self._begun(x, state, full, "_l0")
+        y: Any = swapaxes(x, 0, 1) if self.batch_first else x
         finals = []
         for k in range(self.num_layers):
             first = tuple([s[k] for s in initial])
             if self.num_layers == 1:
-                x, last = self._layer(x, first, "_l0")
+                y, last = self._layer(y, first, "_l0")
             else:
                 with scope("layer", k):
-                    x, last = self._layer(x, first, f"_l{k}")
+                    y, last = self._layer(y, first, f"_l{k}")
             finals.append(last)
-        return x, self._final(tuple([stack(s) for s in zip(*finals, strict=True)]))
+        y = swapaxes(y, 0, 1) if self.batch_first else y
+        return y, self._final(tuple([stack(s) for s in zip(*finals, strict=True)]))
 
     def _layer(self, x: Any, state: State, suffix: str) -> tuple[Tensor, State]:
         (xw, recur), step, hs = self._products(x, suffix), type(self).step, []
@@ -226,7 +239,8 @@ class RNN(_Layers):
     """Layers of `RNNCell` over a sequence: x (T, B, I), h0 (L, B, H) -> hs (T, B, H), h (L, B, H).
 
     Parameters are named weight_ih_l0 and so on, l0 the first layer; the initial state is zero
-    unless given. ValueError for an input or a state of another shape, or an empty sequence.
+    unless given. With `batch_first`, x and hs are (B, T, ..), the states as before. ValueError for
+    an input or a state of another shape, or an empty sequence.
     """
 
     gates, step = 1, rnn_step

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.dtypes import Array, real
+from ..core.dtypes import Array, real, require_plain
 from ..core.tensor import Tensor, taken_out
 
 __all__ = ["Described", "fitted", "misfits"]
@@ -39,7 +39,8 @@ def fitted(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> dict[str, Arr
     arrays, found = {}, []
     for name, value in state.items():
         try:
-            arrays[name] = _array(value)
+            require_plain(value, "it", "must hold")
+            arrays[name] = np.asarray(taken_out(value))
         except (ValueError, TypeError, RuntimeError) as error:
             found.append(f"{name} is no array of numbers: {error}")
     described = {name: (a.shape, a.dtype) for name, a in arrays.items()}
@@ -57,12 +58,6 @@ def fitted(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> dict[str, Arr
     if found:
         raise ValueError("; ".join(found))
     return new
-
-
-def _array(value: Any) -> Array:
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError("it is masked; write a.filled(value)")
-    return np.asarray(taken_out(value))
 
 
 def _cast(a: Array, dtype: np.dtype[Any]) -> Array:

@@ -17,7 +17,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..core.arguments import shown
 from ..core.dtypes import Array
+from ..core.errors import placed
 from ..core.primitive import Case, Primitive, general, linear, multilinear
 from ..core.tensor import ArrayLike, Tensor, op, value_of
 from . import strided
@@ -249,7 +251,7 @@ def _convolution(axes: int) -> Callable[..., Tensor]:
         channels, w = np.shape(x)[1], np.shape(weight)
         if len(w) != axes + 2 or channels != w[1] * groups or w[0] % groups:
             raise ValueError(
-                f"{conv_.__name__}: x of shape {np.shape(x)} has {channels} channels; with groups="
+                f"{placed(conv_)}: x of shape {np.shape(x)} has {channels} channels; with groups="
                 f"{groups} the weight must have shape (O, {channels / groups:g}, *kernel), where "
                 f"groups divides O, not {w}"
             )
@@ -280,7 +282,7 @@ def _transposed_convolution(axes: int) -> Callable[..., Tensor]:
         channels, w = np.shape(x)[1], np.shape(weight)
         if len(w) != axes + 2 or channels != w[0] or channels % groups:
             raise ValueError(
-                f"{transposed.__name__}: x of shape {np.shape(x)} has {channels} channels; the "
+                f"{placed(transposed)}: x of shape {np.shape(x)} has {channels} channels; the "
                 f"weight must have shape ({channels}, O / groups, *kernel), where groups={groups} "
                 f"divides {channels}, not {w}"
             )
@@ -288,7 +290,7 @@ def _transposed_convolution(axes: int) -> Callable[..., Tensor]:
         whole = tuple([(n - 1) * s - 2 * q + (k - 1) * d + 1 + e for n, k, e, s, q, d in steps])
         if min(whole) < 1 or any(e >= s for e, s in zip(extra, p["stride"], strict=True)):
             raise ValueError(
-                f"{transposed.__name__}: the output would have size {whole}; it must be positive, "
+                f"{placed(transposed)}: the output would have size {whole}; it must be positive, "
                 f"and output_padding {extra} less than the stride {p['stride']}"
             )
         return _with_bias(
@@ -337,7 +339,7 @@ def _pool(
     span = _check_fit(who, size, kernel, p)
     if any(2 * q > n for q, n in zip(p["padding"], span, strict=True)):
         raise ValueError(
-            f"{who.__name__}: padding {p['padding']} is more than half of the window {span}, so "
+            f"{placed(who)}: padding {p['padding']} is more than half of the window {span}, so "
             "that some windows would hold nothing else"
         )
     return primitive(x, kernel=kernel, **p)
@@ -353,7 +355,7 @@ def _with_bias(who: Callable[..., Any], y: Tensor, bias: ArrayLike | None) -> Te
         return y
     if np.shape(bias) != y.shape[1:2]:
         raise ValueError(
-            f"{who.__name__}: the bias must have shape {y.shape[1:2]}, a number for each output "
+            f"{placed(who)}: the bias must have shape {y.shape[1:2]}, a number for each output "
             f"channel, not {np.shape(bias)}"
         )
     return y + op(np.reshape)(bias, (-1,) + (1,) * (y.ndim - 2))
@@ -367,7 +369,7 @@ def _size_and_options(
     if len(shape) != axes + 2:
         hint = "; for one sample write x[None]" if len(shape) == axes + 1 else ""
         layout = ("(N, C, L)", "(N, C, H, W)")[axes - 1]
-        raise ValueError(f"{who.__name__}: x must be {layout}, not of shape {shape}{hint}")
+        raise ValueError(f"{placed(who)}: x must be {layout}, not of shape {shape}{hint}")
     return shape[2:], {
         "stride": sizes(who, axes, "stride", stride, 1),
         "padding": sizes(who, axes, "padding", padding, 0),
@@ -378,11 +380,13 @@ def _size_and_options(
 def sizes(who: Callable[..., Any], axes: int, name: str, value: Size, least: int) -> Sizes:
     """Return an option as an integer for each axis, at least `least`; ValueError names `who`."""
     given: tuple[Any, ...] = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
-    fits = [isinstance(n, (int, np.integer)) and n >= least for n in given]
+    fits = [
+        isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= least for n in given
+    ]
     if len(given) != axes or not all(fits):
         raise ValueError(
-            f"{who.__name__}: {name} must be an integer{' or a pair' * (axes == 2)}, at least "
-            f"{least}, not {value!r}"
+            f"{placed(who)}: {name} must be an integer{' or a pair' * (axes == 2)}, at least "
+            f"{least}, not {shown(value)}"
         )
     return tuple(map(int, given))
 
@@ -393,7 +397,7 @@ def _check_fit(who: Callable[..., Any], size: Sizes, kernel: Sizes, p: dict[str,
     room = padded_size(size, p["padding"])
     if min(kernel) < 1 or any(n > m for n, m in zip(span, room, strict=True)):
         raise ValueError(
-            f"{who.__name__}: the kernel {kernel}, which with dilation {p['dilation']} spans "
+            f"{placed(who)}: the kernel {kernel}, which with dilation {p['dilation']} spans "
             f"{span}, does not fit into {room}, which is {size} with padding {p['padding']}"
         )
     return span

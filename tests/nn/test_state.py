@@ -58,6 +58,35 @@ def test_what_was_given_is_state_however_it_came_there():
         assert [name for name, _ in same.named_parameters()] == ["scaled"]
 
 
+class Statistics(nn.Module):
+    """Keeps a mean in the way that looks right, and leaves the state by it."""
+
+    def __init__(self):
+        self.mean = mg.tensor(0.0)
+
+    def forward(self, x, make):
+        self.mean = make(0.9 * self.mean + 0.1 * x.mean())
+
+
+@pytest.mark.parametrize("make", [lambda t: t, lambda t: t.detach(), lambda t: t.data, float])
+def test_a_buffer_that_leaves_the_state_is_noticed(make):
+    m = Statistics()
+    with pytest.warns(
+        mg.GraphWarning, match=r"Statistics\.mean is a buffer.*write mean\.data = "
+    ) as seen:
+        m(X, make)
+    assert seen[0].filename == __file__
+    assert not m.state_dict()
+    m = Statistics()
+    m(X, mg.tensor)
+    m.mean.data = m.mean.data + 1
+    del m.mean
+    m.mean = None
+    m.mean = mg.tensor(1.0)
+    m.mean = mg.tensor(2.0, requires_grad=True)
+    assert m.state_dict() == {"mean": 2}
+
+
 def test_two_tensors_of_one_name_are_refused():
     """By whoever asks for names: a dict of them would lose one without a word."""
     m = nn.Module()
@@ -85,7 +114,7 @@ MISFITS = {
     "text": ({"w": np.array(["1.5", "2.5"])}, "w must hold real numbers, not <U3"),
     "objects": ({"w": np.array([1.0, None])}, "w must hold real numbers, not object"),
     "dates": ({"w": np.zeros(2, "M8[s]")}, "w must hold real numbers, not datetime64"),
-    "masked": ({"w": np.ma.masked_array(ONES, [0, 1])}, r"w is no array.*a\.filled"),
+    "masked": ({"w": np.ma.masked_array(ONES, [0, 1])}, r"w is no array.*m\.filled"),
     "ragged": ({"w": [[1.0], [1.0, 2.0]]}, "w is no array of numbers"),
     "large": ({"w": [1.0, 1e300]}, r"w holds 1e\+300, which float32 cannot hold"),
     "too large for half": ({"half": [1.0, 70_000]}, "half holds 70000.0, which float16"),

@@ -494,7 +494,7 @@ A, W = np.ones((2, 4, 5, 6)), np.ones((6, 4, 3, 3))
         (lambda: mg.avg_pool2d(A, 0), r"avg_pool2d: kernel_size must be .* at least 1, not 0"),
         (lambda: nn.Conv2d(3, 4, 3, groups=2), r"Conv2d: groups=2 must divide in_channels=3"),
         (lambda: nn.Conv2d(3, 4, (3, 3, 3)), r"Conv2d: kernel_size must be an integer or a pair"),
-        (lambda: nn.Conv2d(3, 4, 3, rng=0)(A), r"4 channels.*\(O, 4, .*not \(4, 3, 3, 3\)"),
+        (lambda: nn.Conv2d(3, 4, 3, dtype=float)(A), r"4 channels.*\(O, 4, .*not \(4, 3, 3, 3\)"),
         (lambda: nn.LayerNorm(5)(A), r"LayerNorm: .*\(2, 4, 5, 6\), and must end in \(5,\)"),
         (lambda: nn.BatchNorm2d(3)(A), r"BatchNorm2d: .*\(2, 4, 5, 6\), and must have 3 channels"),
         (lambda: nn.BatchNorm1d(4)(A), r"second of 2 or 3 axes"),

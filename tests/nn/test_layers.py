@@ -1,0 +1,230 @@
+"""What modules are made of and what comes into them: refused or said where it cannot be meant."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.core import tree
+
+CELLS = [nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell]
+SIZES = {  # a way to make each module of one size, by the name of that size
+    (nn.Linear, "in_features"): lambda n: nn.Linear(n, 2),
+    (nn.Linear, "out_features"): lambda n: nn.Linear(2, n),
+    (nn.Embedding, "num_embeddings"): lambda n: nn.Embedding(n, 2),
+    (nn.Embedding, "embedding_dim"): lambda n: nn.Embedding(2, n),
+    (nn.LayerNorm, "normalized_shape"): lambda n: nn.LayerNorm((2, n)),
+    (nn.BatchNorm1d, "num_features"): nn.BatchNorm1d,
+    (nn.BatchNorm2d, "num_features"): nn.BatchNorm2d,
+    (nn.Conv1d, "in_channels"): lambda n: nn.Conv1d(n, 2, 1),
+    (nn.Conv2d, "out_channels"): lambda n: nn.Conv2d(2, n, 1),
+    (nn.Conv2d, "kernel_size"): lambda n: nn.Conv2d(2, 2, n),
+    (nn.Conv2d, "kernel_size "): lambda n: nn.Conv2d(2, 2, (1, n)),
+    (nn.Conv2d, "stride"): lambda n: nn.Conv2d(2, 2, 1, stride=n),
+    (nn.Conv1d, "dilation"): lambda n: nn.Conv1d(2, 2, 1, dilation=n),
+    (nn.ConvTranspose2d, "groups"): lambda n: nn.ConvTranspose2d(2, 2, 1, groups=n),
+    (nn.MaxPool2d, "kernel_size"): nn.MaxPool2d,
+    (nn.AvgPool1d, "stride"): lambda n: nn.AvgPool1d(2, stride=n),
+    (nn.MaxPool1d, "dilation"): lambda n: nn.MaxPool1d(2, dilation=n),
+    **{(kind, "input_size"): lambda n, kind=kind: kind(n, 2) for kind in CELLS},
+    **{(kind, "hidden_size"): lambda n, kind=kind: kind(2, n) for kind in CELLS},
+    **{(kind, "num_layers"): lambda n, kind=kind: kind(2, 2, n) for kind in CELLS[:3]},
+}
+
+
+@pytest.mark.parametrize("which", SIZES, ids=lambda key: f"{key[0].__name__}-{key[1]}")
+def test_sizes_are_positive_integers(which):
+    (kind, name), make = which, SIZES[which]
+    for n in (1, np.int64(2), np.uint8(1)):
+        make(n)
+    for n in (0, -1, 1.0, True, "2", None, 1.5, np.ones(2)):
+        if n is None and name == "stride":
+            continue  # that of the window
+        with pytest.raises(
+            (TypeError, ValueError), match=f"^{kind.__name__}: {name.strip()} must be"
+        ):
+            make(n)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Dropout(1.5), r"Dropout: p must be in \[0, 1\), not 1.5"),
+        (lambda: nn.Dropout(-0.1), r"p must be in \[0, 1\)"),
+        (lambda: nn.Dropout(np.nan), r"p must be in \[0, 1\), not nan"),
+        (lambda: nn.Dropout(True), "p must be a number, not True"),
+        (lambda: setattr(nn.Dropout(0.5), "p", 2), r"p must be in \[0, 1\)"),
+        (lambda: nn.Dropout(0.5, rng="seed"), r"rng must be a seed.*np\.random\.default_rng"),
+        (lambda: nn.Linear(1, 1, rng=np.random), r"rng must be a seed.*np\.random\.default_rng"),
+        (lambda: nn.LayerNorm(3, eps=-1e-5), r"eps must be in \[0, 1\), not -1e-05"),
+        (lambda: nn.LayerNorm(3, 4), r"eps must be in \[0, 1\), not 4"),
+        (lambda: nn.LayerNorm(()), "normalized_shape must be an integer"),
+        (lambda: nn.BatchNorm1d(3, eps=np.inf), r"eps must be in \[0, 1\), not inf"),
+        (lambda: nn.BatchNorm1d(3, momentum=1.1), r"momentum must be in \[0, 1\], not 1.1"),
+        (lambda: nn.BatchNorm2d(3, momentum="x"), "momentum must be a number, not 'x'"),
+        (lambda: nn.Linear(784, 128, 10), "bias must be True or False, not 10"),
+        (lambda: nn.Conv1d(1, 1, 1, bias=None), "bias must be True or False, not None"),
+        (lambda: nn.Conv1d(1, 1, 1, padding=-1), "padding must be an integer, at least 0"),
+        (lambda: nn.Conv2d(1, 1, 1, padding="same"), "padding must be an integer or.*'same'"),
+        (lambda: nn.ConvTranspose1d(1, 1, 1, output_padding=0.5), "output_padding must be"),
+        (lambda: nn.LSTM(2, 2, batch_first=1), "batch_first must be True or False, not 1"),
+        (lambda: nn.Linear(1, 1, dtype=int), "only real floating tensors"),
+        (lambda: nn.Linear(1, 1).train("test"), "mode must be True or False"),
+        (lambda: nn.Sequential(mg.relu, nn.Dropout), r"step 1 .*class Dropout.*Dropout\(\.\.\.\)"),
+        (lambda: nn.Sequential([nn.Linear(1, 1)]), r"step 0 .*Linear.*write Sequential\(\*steps\)"),
+        (lambda: nn.Sequential(None), "step 0 must be a module or a function, not None"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_refused(make, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        make()
+
+
+@pytest.mark.parametrize("kind", [nn.Dropout, nn.LayerNorm, nn.BatchNorm1d])
+def test_a_class_called_with_the_input(kind):
+    """Dropout(x) in the place of Dropout(0.5)(x)."""
+    for x in (np.ones((2, 3)), mg.tensor([1.0, 2.0])):
+        with pytest.raises(TypeError, match=rf"of shape .*write|call it then: {kind.__name__}"):
+            kind(x)
+
+
+# ---- dtypes --------------------------------------------------------------------------------------
+
+TAKE = {  # modules, and the shape of what they take
+    "Linear": (lambda **k: nn.Linear(3, 2, **k), (4, 3)),
+    "LayerNorm": (lambda **k: nn.LayerNorm(3, **k), (4, 3)),
+    "BatchNorm1d": (lambda **k: nn.BatchNorm1d(3, **k), (4, 3)),
+    "Conv1d": (lambda **k: nn.Conv1d(3, 2, 1, **k), (4, 3, 2)),
+    "Conv2d": (lambda **k: nn.Conv2d(3, 2, 1, **k), (4, 3, 2, 2)),
+    "ConvTranspose1d": (lambda **k: nn.ConvTranspose1d(3, 2, 1, **k), (4, 3, 2)),
+    "LSTM": (lambda **k: nn.LSTM(3, 2, 2, **k), (4, 1, 3)),
+    "GRUCell": (lambda **k: nn.GRUCell(3, 2, **k), (4, 3)),
+}
+
+
+def _dtype(y):
+    return (y[0] if isinstance(y, tuple) else y).dtype
+
+
+@pytest.mark.parametrize("name", TAKE)
+def test_what_would_drag_a_module_into_another_dtype_is_said(name):
+    """Once, at the line of the user's that gives it in."""
+    make, shape = TAKE[name]
+    for x in (np.ones(shape), mg.tensor(np.ones(shape)), np.ones(shape, int)):
+        module = make()
+        with pytest.warns(
+            UserWarning, match=rf"{name}: .* {x.dtype}.*x.astype\(np.float32\)"
+        ) as seen:
+            module(x)
+        assert [w.filename for w in seen] == [__file__]
+    for dtype in (np.float16, np.float32):
+        assert _dtype(make(dtype=np.float32)(np.ones(shape, dtype))) == np.float32
+    for dtype in (np.float32, np.float64, int):
+        assert _dtype(make(dtype=np.float64)(np.ones(shape, dtype))) == np.float64
+    assert _dtype(make()(np.ones(shape).tolist())) == np.float32  # Python's numbers are weak
+    assert _dtype(make(dtype=np.float64)(np.ones(shape).tolist())) == np.float64
+
+
+def test_a_net_says_it_once_and_where():
+    class Net(nn.Module):
+        def __init__(self):
+            self.layers = [nn.Linear(3, 3), nn.Linear(3, 3)]
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = layer(x)
+            return x
+
+    net, x = Net(), np.ones((2, 3))
+    for call in (net, mg.no_grad()(net)):
+        with pytest.warns(UserWarning, match=r"Linear in net/layers\[0\]: ") as seen:
+            call(x)
+        assert len(seen) == 1
+
+
+def test_a_state_that_drags_is_said_too():
+    x, h = np.ones((4, 1, 3), np.float32), np.zeros((1, 1, 2))
+    with pytest.warns(UserWarning, match="LSTM: c0 is float64"):
+        nn.LSTM(3, 2)(x, (h.astype(np.float32), h))
+
+
+def test_checks_in_float64_of_a_float32_net_pass_and_say_so():
+    """A checker makes its inputs float64: what it finds is right, but for the rounded weights."""
+    net, x = nn.Linear(3, 2, rng=0), np.ones((1, 3), np.float32)
+    with pytest.warns(UserWarning, match="dtype=np.float64"):
+        mg.check_grads(lambda x: net(x) ** 2, (x,), rtol=1e-6)
+    exact = nn.Linear(3, 2, rng=0, dtype=np.float64)
+    mg.check_grads(lambda x: exact(x) ** 2, (x,), rtol=1e-6)
+
+
+# ---- shapes --------------------------------------------------------------------------------------
+
+
+class Block(nn.Module):
+    def __init__(self):
+        self.inner = nn.Sequential(nn.Linear(2, 3), nn.Linear(4, 5))
+        self.lstm, self.conv, self.rows = nn.LSTM(3, 2), nn.Conv1d(3, 2, 1), nn.Embedding(3, 2)
+        self.w = mg.tensor(np.ones((3, 2)), requires_grad=True)
+
+    def forward(self, what, x):
+        return what(self, x)
+
+
+@pytest.mark.parametrize(
+    ("what", "shape", "message"),
+    [
+        (lambda m, x: m.inner(x), (1, 2), r"Linear in block/inner/steps\[1\].*\(1, 3\).*length 4"),
+        (lambda m, x: m.lstm(x), (2, 3), r"LSTM in block/lstm: the input must be .*got shape \(2,"),
+        (lambda m, x: m.lstm(x), (2, 2, 5), r"LSTM in block/lstm.*\(2, 2, 5\).*length 3"),
+        (lambda m, x: m.conv(x), (2, 5, 2), r"conv1d in block/conv: .*\(2, 5, 2\) has 5 channels"),
+        (lambda m, x: x @ m.w, (1, 4), r"matmul in block on shapes \(1, 4\), \(3, 2\)"),
+        (lambda m, x: m.rows([3]), (1,), r"(?s)must lie in 0 .. 2.*in Embedding in block/rows"),
+        (lambda m, x: {}["a"], (1,), "(?s)a.*in Block"),
+    ],
+)  # fmt: skip
+def test_errors_inside_a_model_say_where(what, shape, message):
+    with pytest.raises((ValueError, IndexError, KeyError), match=message) as error:
+        Block()(what, np.ones(shape, np.float32))
+    assert len(getattr(error.value, "__notes__", [])) <= 1
+
+
+# ---- options -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_batch_first_is_the_same_with_two_axes_swapped(kind):
+    x = np.random.default_rng(0).normal(size=(5, 7, 3))
+    module, twin = kind(3, 2, 2, dtype=float), kind(3, 2, 2, batch_first=True, dtype=float)
+    twin.load_state_dict(module.state_dict())
+    hs, last = module(x)
+    swapped, same = twin(x.swapaxes(0, 1))
+    np.testing.assert_array_equal(swapped.data, hs.data.swapaxes(0, 1))
+    for a, b in zip(tree.flatten(last)[0], tree.flatten(same)[0], strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+    with pytest.raises(ValueError, match=r"\(batch, time, features\)"):
+        twin(x[0])
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("momentum", [0.3, 0.0, 1.0, None])
+def test_running_statistics_are_pytorchs(momentum):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    ours = nn.BatchNorm1d(3, momentum=momentum, dtype=float)
+    theirs = torch.nn.BatchNorm1d(3, momentum=momentum).double()
+    for seed in range(3):
+        x = np.random.default_rng(seed).normal(size=(5, 3))
+        ours(x)
+        theirs(torch.tensor(x))
+    for name, value in theirs.state_dict().items():
+        np.testing.assert_allclose(ours.state_dict()[name], value.numpy(), rtol=1e-12, atol=1e-15)
+
+
+def test_no_warning_where_nothing_is_wrong():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        x = np.ones((4, 3), np.float32)
+        nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3), mg.relu, nn.Dropout(0.5))(
+            x
+        ).sum().backward()
