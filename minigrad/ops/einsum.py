@@ -100,7 +100,6 @@ _product = Primitive(
     _einsum,
     each(_pull_einsum),
     _push_einsum,
-    name="einsum",
     samples=lambda r: [Case.of([r(*s) for s in shapes], subscripts=k) for k, shapes in _SUMS],
     family="multilinear",
 )

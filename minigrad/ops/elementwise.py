@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.dtypes import Array
 from ..core.primitive import Case, elementwise, operation
-from ..core.tensor import OPS, ArrayLike, Tensor, as_tensor, value_of
+from ..core.tensor import OPS, ArrayLike, Tensor, as_tensor, op, value_of
 
 __all__ = [
     "abs", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "cbrt",
@@ -25,14 +26,14 @@ positive_part, open_unit = (0.3, 2.0), (-0.9, 0.9)
 
 
 def _lowered(y: Any) -> Any:
-    """Give y - 1, but 1 where y is 0: then y * x**lowered is 0 at y = 0, whatever x is."""
+    """Return y - 1, but 1 where y is 0: then y * x**lowered is 0 at y = 0, whatever x is."""
     if isinstance(y, (int, float)):
         return y - 1 if y else 1
     return np.where(y == 0, 1, y - 1)
 
 
 def _log_base(x: Any) -> Any:
-    """Give log(x), but 0 where x is 0: then z * log(x) is 0 at z = 0 too. A number stays a number."""
+    """Return log(x), but 0 where x is 0: then z * log(x) is 0 at z = 0 too. Numbers stay numbers."""
     if isinstance(x, (int, float)):
         return math.log(x or 1) if x >= 0 else math.nan
     return np.log(np.where(x == 0, 1, x))
@@ -165,19 +166,19 @@ _CONSTANTS: dict[Any, Any] = {
 }
 
 
-def _sigmoid(x: Any) -> Any:
+def _sigmoid(x: Array) -> Any:
     """Logistic function e / (e + 1) with e = exp(x); it is 1 long before e overflows."""
     cap, one = _CONSTANTS.get(getattr(x, "dtype", None), (80, 1))
     e = np.exp(np.minimum(x, cap))
     return e / (e + one)
 
 
-def _softplus(x: Any) -> Any:
+def _softplus(x: Array) -> Any:
     """Smooth relu, log(1 + exp(x)), without overflow."""
     return np.logaddexp(x, 0)
 
 
-def _relu(x: Any) -> Any:
+def _relu(x: Array) -> Any:
     """Positive part of x; the gradient at 0 is 0 (that of `maximum(x, 0)` is 1/2)."""
     return np.maximum(x, 0)
 
@@ -191,61 +192,63 @@ def _leaky(x: Any, g: Any, slope: float = 0.01, negative_slope: float | None = N
     return np.where(x > 0, g, slope * g)
 
 
-def _leaky_relu(x: Any, *, slope: float = 0.01, negative_slope: float | None = None) -> Any:
-    """Give x where x > 0 and slope * x elsewhere; the gradient at 0 is the slope.
+def _leaky_relu(x: Array, *, slope: float = 0.01, negative_slope: float | None = None) -> Any:
+    """Return x where x > 0 and slope * x elsewhere; the gradient at 0 is the slope.
 
     `negative_slope` is the same, under the name that PyTorch and JAX have.
     """
     return _leaky(x, x, slope, negative_slope)
 
 
-def _elu(x: Any, *, alpha: float = 1.0) -> Any:
-    """Give x where x > 0 and alpha * (exp(x) - 1) elsewhere; the gradient at 0 is alpha."""
+def _elu(x: Array, *, alpha: float = 1.0) -> Any:
+    """Return x where x > 0 and alpha * (exp(x) - 1) elsewhere; the gradient at 0 is alpha."""
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
-def _silu(x: Any) -> Any:
-    """Give x * sigmoid(x), also called swish."""
+def _silu(x: Array) -> Any:
+    """Return x * sigmoid(x), also called swish."""
     return x * _sigmoid(x)
 
 
-def _log_sigmoid(x: Any) -> Any:
-    """Logarithm of the logistic function, without forming it."""
+def _log_sigmoid(x: Array) -> Any:
+    """Logarithm of the logistic function, computed without it."""
     return -np.logaddexp(-x, 0)
 
 
 def _nan_to_num(
-    x: Any, *, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
+    x: Array,
+    *,
+    copy: bool = True,
+    nan: float = 0.0,
+    posinf: float | None = None,
+    neginf: float | None = None,
 ) -> Any:
     """Replace NaN and infinities by numbers, where the gradient is then 0."""
     return np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
 
 
-sigmoid = elementwise(_sigmoid, lambda g, z, x: (gz := g * z) - gz * z, name="sigmoid")
-softplus = elementwise(_softplus, lambda g, z, x: g * -np.expm1(-z), name="softplus")
-relu = elementwise(_relu, lambda g, z, x: g * ~(x <= 0), name="relu")  # NaN passes
-leaky_relu = elementwise(
-    _leaky_relu, lambda g, z, x, **slope: _leaky(x, g, **slope), name="leaky_relu"
-)
+sigmoid = elementwise(_sigmoid, lambda g, z, x: (gz := g * z) - gz * z)
+softplus = elementwise(_softplus, lambda g, z, x: g * -np.expm1(-z))
+relu = elementwise(_relu, lambda g, z, x: g * ~(x <= 0))  # NaN passes
+leaky_relu = elementwise(_leaky_relu, lambda g, z, x, **slope: _leaky(x, g, **slope))
 elu = elementwise(
     _elu,
     lambda g, z, x, alpha=1.0: np.where(x > 0, g, g * (alpha * np.exp(np.where(x > 0, 0, x)))),
-    name="elu",
 )
-silu = elementwise(
-    _silu, lambda g, z, x: g * ((s := sigmoid.like_numpy(x)) + z * (1 - s)), name="silu"
-)
-log_sigmoid = elementwise(_log_sigmoid, lambda g, z, x: g * -np.expm1(z), name="log_sigmoid")
+silu = elementwise(_silu, lambda g, z, x: g * ((s := sigmoid.like_numpy(x)) + z * (1 - s)))
+log_sigmoid = elementwise(_log_sigmoid, lambda g, z, x: g * -np.expm1(z))
 nan_to_num = elementwise(
     np.nan_to_num,
     lambda g, z, x, **replacements: g * np.isfinite(x),
     forward=_nan_to_num,
     samples=lambda r: [Case.of(r(2, 3)), Case.of(r(2), nan=1.0, posinf=2.0, neginf=-2.0)],
 )
+
+
 # ---- a choice of one of several ------------------------------------------------------------------
 
 
-def _clip(a: Any, a_min: Any, a_max: Any) -> Any:
+def _clip(a: Array, a_min: Array, a_max: Array) -> Any:
     return np.clip(a, a_min, a_max)
 
 
@@ -281,15 +284,13 @@ def clip(
     """
     low, high = a_min if min is None else min, a_max if max is None else max
     t = as_tensor(a)
-    ends = (
-        (-np.inf, np.inf)
-        if t.dtype.kind == "f"
-        else (t.value.min(initial=0), t.value.max(initial=0))
-    )
+    ends: tuple[Any, Any] = -np.inf, np.inf
+    if t.dtype.kind != "f":
+        ends = t.value.min(initial=0), t.value.max(initial=0)
     return clipped(t, ends[0] if low is None else low, ends[1] if high is None else high)
 
 
-def _where(condition: Any, x: Any, y: Any) -> Any:
+def _where(condition: Array, x: Array, y: Array) -> Any:
     return np.where(condition, x, y)
 
 
@@ -327,7 +328,7 @@ def where(condition: ArrayLike, x: ArrayLike | None = None, y: ArrayLike | None 
 # ---- copies --------------------------------------------------------------------------------------
 
 
-def _copy(a: Any) -> Any:
+def _copy(a: Array) -> Any:
     return a.copy()
 
 
@@ -335,16 +336,16 @@ copy = elementwise(np.copy, lambda g, z, a: g, forward=_copy)
 
 
 @operation(np.real, lambda r: [Case.of(r(2, 3))])
-def _real(val: Any) -> Tensor:
+def _real(val: ArrayLike) -> Tensor:
     return copy(val)
 
 
 @operation(np.real_if_close, lambda r: [Case.of(r(2, 3))])
-def _real_if_close(a: Any) -> Tensor:
+def _real_if_close(a: ArrayLike) -> Tensor:
     return copy(a)
 
 
 @operation(np.divmod, _remainders)
-def divmod(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
+def divmod(x1: ArrayLike, x2: ArrayLike) -> tuple[Tensor, Tensor]:
     """Return the whole quotient, whose derivatives are 0, and the remainder."""
-    return as_tensor(OPS[np.floor_divide](x1, x2)), remainder(x1, x2)
+    return as_tensor(op(np.floor_divide)(x1, x2)), remainder(x1, x2)

@@ -56,13 +56,13 @@ def _multiplicity(z: Any, n: int) -> Any:
     return np.where((k == 0) | (2 * k == n), 1, 2).astype(z.dtype)
 
 
-def _rfft(a: Array, *, norm: Norm = None) -> Spectrum[Array]:
+def _real_spectrum(a: Array, *, norm: Norm = None) -> Spectrum[Array]:
     """Spectrum of real signals along the last axis."""
     z = np.fft.rfft(a, norm=norm)
     return Spectrum(z.real.copy(), z.imag.copy())
 
 
-def _irfft(real: Array, imag: Array, *, n: int, norm: Norm = None) -> Any:
+def _real_signal(real: Array, imag: Array, *, n: int, norm: Norm = None) -> Any:
     """Signals of length n along the last axis, from their spectrum."""
     return np.fft.irfft(real + 1j * imag, n=n, norm=norm)
 
@@ -81,10 +81,9 @@ def _pull_irfft(part: int) -> Callable[..., Any]:
 
 
 _spectrum: Primitive = general(
-    _rfft,
+    _real_spectrum,
     pulls=[_pull_rfft],
     pushes=[lambda da, z, a, norm=None: _spectrum.like_numpy(da, norm=norm)],
-    name="real_spectrum",
     samples=lambda r: [
         Case.of(r(4)),
         Case.of(r(2, 5)),
@@ -94,10 +93,9 @@ _spectrum: Primitive = general(
     ],
 )
 _signal: Primitive = linear(
-    _irfft,
+    _real_signal,
     _pull_irfft(0),
     _pull_irfft(1),
-    name="real_signal",
     samples=lambda r: [
         Case.of(r(3), r(3), n=4),
         Case.of(r(2, 3), r(2, 3), n=5),

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ..core.dtypes import Array
 from ..core.primitive import Case, Primitive, elementwise
 
 __all__ = ["erf", "erfc", "gelu", "sinc"]
 
 
-def _gelu(x: Any) -> Any:
-    """Give x times the normal distribution function at x, exactly (Hendrycks and Gimpel 2016)."""
+def _gelu(x: Array) -> Any:
+    """Return x times the normal distribution function at x, exactly (Hendrycks and Gimpel 2016)."""
     return x * (0.5 * _erfc(x * -(0.5**0.5)))
 
 
@@ -43,7 +44,7 @@ _FAR = (
 
 
 def _ratio(x: Any, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> Any:
-    """Divide two polynomials, by Horner's rule."""
+    """Return the quotient of two polynomials, by Horner's rule."""
     top, bottom = coefficients[0][0], coefficients[1][0]
     for a, b in zip(coefficients[0][1:], coefficients[1][1:], strict=True):
         top, bottom = top * x + a, bottom * x + b
@@ -62,7 +63,7 @@ def _complement(y: Any) -> Any:
 
 
 def _by_size(x: Any, near: Any, tail: Any) -> Any:
-    """Compute near(x) where abs(x) <= 0.46875, and elsewhere tail(x, erfc(abs(x)))."""
+    """Return near(x) where abs(x) <= 0.46875, and elsewhere tail(x, erfc(abs(x)))."""
     x = np.asarray(x)
     wide = x.astype(np.promote_types(x.dtype, np.float32)).reshape(-1)
     out, is_near = np.empty_like(wide), np.abs(wide) <= 0.46875
@@ -72,19 +73,19 @@ def _by_size(x: Any, near: Any, tail: Any) -> Any:
     return out.reshape(x.shape).astype(x.dtype if x.dtype.kind == "f" else out.dtype, copy=False)
 
 
-def _erf(x: Any) -> Any:
+def _erf(x: Array) -> Any:
     """Error function, to about 1e-16."""
     return _by_size(x, lambda x: x * _ratio(x * x, _NEAR), lambda x, c: np.sign(x) * (1 - c))
 
 
-def _erfc(x: Any) -> Any:
+def _erfc(x: Array) -> Any:
     """Complement of the error function, 1 - erf(x), without cancellation for large x."""
     return _by_size(
         x, lambda x: 1 - x * _ratio(x * x, _NEAR), lambda x, c: np.where(x < 0, 2 - c, c)
     )
 
 
-def _sinc(x: Any, *, n: int = 0) -> Any:
+def _sinc(x: Array, *, n: int = 0) -> Any:
     """Derivative of order n of sinc(x) = sin(pi x) / (pi x); of order 0, the function itself.
 
     As x sinc(x) is s(x) = sin(pi x) / pi, the derivatives obey x f[n] = s[n] - n f[n-1]. Near 0
@@ -108,14 +109,13 @@ def _sinc(x: Any, *, n: int = 0) -> Any:
     return np.where(near, series * v ** (n % 2), far)
 
 
-erf = elementwise(_erf, lambda g, z, x: g * (1.1283791670955126 * np.exp(-x * x)), name="erf")
-erfc = elementwise(_erfc, lambda g, z, x: g * (-1.1283791670955126 * np.exp(-x * x)), name="erfc")
+erf = elementwise(_erf, lambda g, z, x: g * (1.1283791670955126 * np.exp(-x * x)))
+erfc = elementwise(_erfc, lambda g, z, x: g * (-1.1283791670955126 * np.exp(-x * x)))
 gelu = elementwise(
     _gelu,
     lambda g, z, x: (
         g * (0.5 * erfc.like_numpy(x * -(0.5**0.5)) + 0.3989422804014327 * x * np.exp(-0.5 * x * x))
     ),
-    name="gelu",
 )
 sinc: Primitive = elementwise(
     np.sinc,
