@@ -22,3 +22,23 @@ def in_threads(*calls):
     with ThreadPoolExecutor(len(calls)) as pool:
         running = [pool.submit(call) for call in calls]
     return [call.result() for call in running]
+
+
+def lstm_loss(steps=77, layers=1, size=3):
+    """A readout of the last state of an LSTM: the picture that most is asked of."""
+    lstm = mg.nn.LSTM(2, size, layers, rng=0)
+    x = np.random.default_rng(0).normal(size=(steps, 4, 2)).astype(np.float32)
+    _, (h, _) = lstm(mg.tensor(x, name="x"))
+    loss = mg.nn.Linear(size, 1, rng=0)(h[-1]).sum()
+    mg.label(loss=loss)
+    return loss
+
+
+def stepped():
+    """The states of four steps, each in a scope."""
+    w, h, states = mg.tensor(np.ones(3), requires_grad=True, name="w"), np.zeros(3), []
+    for t in range(4):
+        with mg.scope("step", t):
+            h = mg.tanh(h * w)
+        states.append(h)
+    return states

@@ -10,7 +10,7 @@ import pytest
 import minigrad as mg
 from minigrad.graph import folding
 from minigrad.graph.graph import Cluster, Graph
-from tests.helpers import ramp
+from tests.helpers import lstm_loss, ramp
 
 
 def clusters(graph):
@@ -42,12 +42,6 @@ def edges(graph):
         return f"{name}.{end.port}" if end.port else name
 
     return [f"{text(w.source)} -> {text(w.target)} {w.label}".rstrip() for w in graph.wires()]
-
-
-def lstm_loss(steps, layers=1):
-    lstm = mg.nn.LSTM(2, 3, layers, rng=0)
-    _, (h, _) = lstm(np.ones((steps, 1, 2), np.float32))
-    return mg.nn.Linear(3, 1, rng=0)(h[-1]).sum()
 
 
 # ---- reading -------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import viz
+from tests.helpers import lstm_loss
 
 needs_dot = pytest.mark.skipif(
     shutil.which("dot") is None, reason="Graphviz's program dot is missing"
@@ -56,14 +57,6 @@ def boxes(drawing):
 
 def arrows(drawing):
     return [line for line in lines(drawing) if "->" in line]
-
-
-def lstm_loss(steps=5, layers=1, size=3):
-    lstm = mg.nn.LSTM(2, size, layers, rng=0)
-    _, (h, _) = lstm(np.ones((steps, 1, 2), np.float32))
-    loss = mg.nn.Linear(size, 1, rng=0)(h[-1]).sum()
-    mg.label(loss=loss)
-    return loss
 
 
 def scalars():
@@ -192,7 +185,7 @@ def test_an_lstm_is_one_cell():
     text, written = lines(drawing), [*boxes(drawing).values()]
     assert any("label=<lstm: LSTM(2→3)>" in line for line in text)
     assert any("label=<step ×77 t = 0 … 76>" in line for line in text)
-    for words in ("f = sigmoid | (1, 3)", "h[t−1] | t=0: zeros", "h[t]", "g = tanh | (1, 3)"):
+    for words in ("f = sigmoid | (4, 3)", "h[t−1] | t=0: zeros", "h[t]", "g = tanh | (4, 3)"):
         assert words in written
     assert any(words.startswith("matmul · weight_hh_l0ᵀ") for words in written)
     assert any("loss = sum" in line and "peripheries=2" in line for line in text)
@@ -419,7 +412,7 @@ def test_nodes_are_coloured_by_agreement_and_the_worst_are_listed():
     errors[weight.tensor] = 0.25
     drawing = viz.draw(loss, agreement=errors)
     (forget,) = [words for words in boxes(drawing).values() if words.startswith("f = sigmoid")]
-    assert forget == "f = sigmoid | (1, 3) not compared | [=|?||]"
+    assert forget == "f = sigmoid | (4, 3) not compared | [=|?||]"
     assert any("weight_hh_l0 error 0.25" in words for words in boxes(drawing).values())
     assert "|g|" not in drawing.source
     last = next(line for line in lines(drawing) if "worst first" in line)

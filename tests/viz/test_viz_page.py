@@ -13,20 +13,12 @@ import pytest
 import minigrad as mg
 from minigrad import viz
 from minigrad.viz import colours
+from tests.helpers import lstm_loss, stepped
 
 needs_browser = pytest.mark.skipif(
     chromium.PATH is None, reason=f"none of {', '.join(chromium.NAMES)} is installed"
 )
 HOSTILE = "</script><img src=x onerror=hacked=1><b>&amp;'\"\\`${hacked=1}\u2028"
-
-
-def lstm_loss(steps=77, size=3):
-    lstm = mg.nn.LSTM(2, size, rng=0)
-    x = mg.tensor(np.random.default_rng(0).normal(size=(steps, 4, 2)).astype(np.float32), name="x")
-    _, (h, _) = lstm(x)
-    loss = mg.nn.Linear(size, 1, rng=0)(h[-1]).sum()
-    mg.label(loss=loss)
-    return loss
 
 
 def data(page):
@@ -232,12 +224,7 @@ def test_steps_are_unrolled_and_opened_one_by_one(opened, browser):
 
 @needs_browser
 def test_wires_of_an_unrolled_loop_lead_where_they_should(opened, browser):
-    w = mg.tensor(np.ones(3), requires_grad=True, name="w")
-    h, hs = np.zeros(3), []
-    for t in range(4):
-        with mg.scope("step", t):
-            h = mg.tanh(h * w)
-        hs.append(h)
+    hs = stepped()
     graph = opened(mg.stack([hs[1], hs[3]]).sum())
     step = graph["scopes"][1]["key"]
     browser.js(f"roll('{step}')")
@@ -266,7 +253,7 @@ def test_the_inspector_shows_the_numbers(opened, browser):
     side = words(browser, "#side")
     assert "lstm: LSTM(2→3) › step ×77" in side
     assert "sigmoid (4, 3) float32" in side
-    assert "recurrent.py, line" in side or "test_viz_page.py, line" in side
+    assert "helpers.py, line" in side
     nodes = graph["boxes"][key]["members"]
     browser.js("(e => {e.value = 5; e.dispatchEvent(new Event('input'))})"
                "(document.querySelector('#side input'))")  # fmt: skip

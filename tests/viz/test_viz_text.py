@@ -14,14 +14,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import viz
-
-
-def lstm_loss(steps=77, layers=1):
-    lstm = mg.nn.LSTM(2, 3, layers, rng=0)
-    _, (h, _) = lstm(np.random.default_rng(0).normal(size=(steps, 4, 2)).astype(np.float32))
-    loss = mg.nn.Linear(3, 1, rng=0)(h[-1]).sum()
-    mg.label(loss=loss)
-    return loss
+from tests.helpers import lstm_loss, stepped
 
 
 class Block(mg.nn.Module):
@@ -240,12 +233,7 @@ def test_the_json_is_what_it_says_it_is():
 
 
 def test_json_says_when_a_wire_leaves_a_loop():
-    w = mg.tensor(np.ones(3), requires_grad=True, name="w")
-    h, hs = np.zeros(3), []
-    for t in range(4):
-        with mg.scope("step", t):
-            h = mg.tanh(h * w)
-        hs.append(h)
+    hs = stepped()
     for some, times in (([1, 3], [[1], [3]]), ([0, 1, 2, 3], None)):
         found = json.loads(viz.to_json(mg.stack([hs[k] for k in some]).sum()))
         (wire,) = [x for x in found["wires"] if found["boxes"][x[1]]["title"][0][0] == "stack"]
