@@ -626,7 +626,9 @@ def cotangent_for(t: Tensor, grad: Any, caller: str) -> Any:
         return np.ones_like(t.value)
     g = grad if isinstance(grad, Tensor) else plain(grad, caller, "takes")
     if g.shape != t.shape:
-        raise ValueError(f"{caller} of shape {g.shape} for a tensor of shape {t.shape}")
+        raise ValueError(
+            f"{caller} of shape {g.shape} for a tensor of shape {t.shape}; write one of that shape"
+        )
     return tape.cast(g, t.dtype) if t.dtype.kind == "f" else g  # to a constant, nothing flows
 
 

@@ -56,12 +56,13 @@ class _Run:
     def __init__(
         self, caller: str, f: Function, primals: Sequence[Any], given: Any, has_aux: bool = False
     ) -> None:
+        self.caller = caller
         leaves, self.structure, build = _opened(tuple(primals))
         self.on_tensors = any(
             isinstance(x, Tensor) or tree.is_module(x) for x in tree.flatten(given)[0]
         )
         with recording():
-            self.inputs = [fresh(x, caller) for x in leaves]
+            self.inputs = [self._leaf(k, x) for k, x in enumerate(leaves)]
             out, aux = f(*build(self.inputs)), None
         if has_aux:
             if not isinstance(out, (tuple, list)) or len(out) != 2:
@@ -70,13 +71,21 @@ class _Run:
                 )
             out, aux = out
         if out is None:
-            raise TypeError(f"{caller}: f returned None; it must return what to differentiate")
+            raise TypeError(f"{caller}: f returned None; write return before what it computes")
         outputs, self.out_structure = tree.flatten(out)
         self.outputs = [_output(y, caller) for y in outputs]
         more = [y for y in tree.flatten(aux)[0] if isinstance(y, Tensor)]
         self.path, self.outside = tape.between(self.inputs, [*self.outputs, *more])
         tape.close(self.inputs)
         self.aux = tree.map(self.closed, aux)
+
+    def _leaf(self, k: int, x: Any) -> Tensor:
+        try:
+            return fresh(x, self.caller)
+        except TypeError as error:
+            names = tree.names(self.structure)
+            where = f" (at {names[k]} of the arguments)" * (len(names) > 1)
+            raise TypeError(f"{error}{where}") from None
 
     def pull(self, cotangents: Sequence[Any]) -> list[Any]:
         """Map cotangents of the outputs to those of the inputs; zero where nothing arrives."""
@@ -107,14 +116,14 @@ class _Run:
             return y
         return y.detach() if self.on_tensors else _array(y.value)
 
-    def scalar(self, caller: str) -> Tensor:
+    def scalar(self) -> Tensor:
         """The one output, which must be one number."""
         y = self.outputs[0] if self.out_structure == tree.LEAF else None
         if y is None or y.size != 1 or y.dtype.kind != "f":
-            what = self.out_structure.kind.__name__ if y is None else f"{y.dtype} {_kind(y)}"
+            what = self.out_structure.kind.__name__ if y is None else _kind(y)
             raise ValueError(
-                f"{caller}: f must return one number, not {what}; reduce it, as in y.sum(), "
-                "return what belongs to it with has_aux=True, or use vjp or jacobian"
+                f"{self.caller}: f must return one number, a float, not {what}; reduce it, as in "
+                "y.sum(), return what belongs to it with has_aux=True, or use vjp or jacobian"
             )
         return y
 
@@ -129,7 +138,7 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
     >>> y, pullback(1.0)
     (np.float64(6.0), (np.float64(3.0), np.float64(2.0)))
     """
-    run = _Run("vjp", _callable("vjp", f), tree.map(_kept, primals), primals)
+    run = _Run("vjp", callable_for("vjp", f), tree.map(_kept, primals), primals)
 
     def pullback(cotangent: Any) -> Any:
         seeds = _matching(cotangent, run.out_structure, run.outputs, "vjp: the cotangent")
@@ -147,10 +156,14 @@ def linearize(f: Function, *primals: Any) -> tuple[Any, Function]:
     >>> y, pushforward(1.0, 0.0), pushforward(0.0, 1.0)
     (np.float64(6.0), np.float64(3.0), np.float64(2.0))
     """
-    run = _Run("linearize", _callable("linearize", f), tree.map(_kept, primals), primals)
+    return _linearized("linearize", f, primals)
+
+
+def _linearized(caller: str, f: Function, primals: Sequence[Any]) -> tuple[Any, Function]:
+    run = _Run(caller, callable_for(caller, f), tree.map(_kept, tuple(primals)), primals)
 
     def pushforward(*tangents: Any) -> Any:
-        seeds = _matching(tangents, run.structure, run.inputs, "the tangents")
+        seeds = _matching(tangents, run.structure, run.inputs, f"{caller}: the tangent")
         return tree.unflatten(run.out_structure, run.push(seeds))
 
     return run.result(), pushforward
@@ -162,8 +175,17 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     >>> jvp(lambda x: x * x, (3.0,), (1.0,))
     (np.float64(9.0), np.float64(6.0))
     """
-    _in_tuples("jvp", primals, tangents)
-    out, pushforward = linearize(f, *primals)
+    return _along("jvp", f, primals, tangents)
+
+
+def _along(caller: str, f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    for given in (primals, tangents):
+        if not isinstance(given, (tuple, list)):
+            raise TypeError(
+                f"{caller}: primals and tangents are tuples with an entry for each argument, as in "
+                f"{caller}(f, (x,), (v,)), not {type(given).__name__}"
+            )
+    out, pushforward = _linearized(caller, f, primals)
     return out, pushforward(*tangents)
 
 
@@ -196,7 +218,7 @@ def _with_value(caller: str, f: Function, argnums: Argnums, has_aux: bool) -> Fu
 
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
         run = _Run(*_of(caller, f, wanted, args, kwargs), has_aux)
-        y = run.scalar(caller)
+        y = run.scalar()
         gradient = tree.unflatten(run.structure, run.pull([np.ones_like(y.value)]))
         value = run.closed(y)
         return ((value, run.aux) if has_aux else value), _picked(gradient, argnums)
@@ -208,7 +230,8 @@ def elementwise_grad(f: Function, argnum: int = 0) -> Function:
     """Return a function that gives the derivative of each element of `f` by its own argument.
 
     The elements of the output may each depend on one element of the argument only, as in
-    `np.sin(x) * x`: then the derivative has the argument's shape. ValueError if the output has not.
+    `np.sin(x) * x`: then the derivative has the argument's shape. ValueError if the output has
+    not, or if the derivative in a direction shows that the elements are mixed.
 
     >>> elementwise_grad(elementwise_grad(np.sin))(np.array([0.0, np.pi / 2]))
     array([-0., -1.])
@@ -223,8 +246,18 @@ def elementwise_grad(f: Function, argnum: int = 0) -> Function:
                 f"elementwise_grad: f turns shapes {ins} into {outs}, so it is not elementwise; "
                 "use grad or jacobian"
             )
-        ones = run.pull([np.ones_like(y.value) for y in run.outputs])
-        return tree.unflatten(run.structure, ones)[0]
+        slopes = run.pull([np.ones_like(y.value) for y in run.outputs])
+        vs = [
+            (1.5 + np.cos(np.arange(x.size))).astype(x.dtype).reshape(x.shape) for x in run.inputs
+        ]
+        pushed = tape.push(run.path, run.inputs, vs)
+        for y, v, slope in zip(run.outputs, vs, map(value_of, slopes), strict=True):
+            if not _agree(pushed.get(y, 0.0), v * slope, y.value):
+                raise ValueError(
+                    "elementwise_grad: elements of the output depend on other elements of the "
+                    "argument than their own; use jacobian"
+                )
+        return tree.unflatten(run.structure, slopes)[0]
 
     return derivative
 
@@ -278,6 +311,7 @@ def hessian(f: Function, argnums: Argnums = 0) -> Function:
     array([[ 6.,  0.],
            [ 0., 12.]])
     """
+    _wanted("hessian", f, argnums)
     return jacobian(grad(f, argnums), argnums)
 
 
@@ -287,8 +321,8 @@ def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     >>> hvp(lambda x: (x**3).sum(), (np.array([1.0, 2.0]),), (np.array([1.0, 1.0]),))
     (array([ 6., 12.]),)
     """
-    _in_tuples("hvp", primals, tangents)
-    return jvp(grad(f, range(len(primals))), primals, tangents)[1]
+    every = range(len(primals) if isinstance(primals, (tuple, list)) else 1)
+    return _along("hvp", grad(f, every), primals, tangents)[1]
 
 
 def flatten(container: Any) -> tuple[Any, Function]:
@@ -307,6 +341,11 @@ def flatten(container: Any) -> tuple[Any, Function]:
         x if isinstance(x, Tensor) and x.live else plain(value_of(x), "flatten", "takes")
         for x in leaves
     ]
+    if kinds := {p.dtype for p in parts if p.dtype.kind != "f"}:
+        raise TypeError(
+            f"flatten: {', '.join(map(str, kinds))} in the container, where steps would be rounded "
+            "away; write floats, and keep whole numbers elsewhere"
+        )
     shapes, dtypes = [p.shape for p in parts], [p.dtype for p in parts]
     ends = list(accumulate([math.prod(shape) for shape in shapes], initial=0))
     vector = np.concatenate([p.reshape(-1) for p in parts] or [np.zeros(0)])
@@ -314,7 +353,7 @@ def flatten(container: Any) -> tuple[Any, Function]:
     def unflatten(v: Any) -> Any:
         if np.shape(v) != (ends[-1],):
             raise ValueError(f"unflatten: expected shape {(ends[-1],)}, got {np.shape(v)}")
-        v = v if isinstance(v, Tensor) else np.asarray(v)
+        v = v if isinstance(v, Tensor) else np.array(v)  # which an optimiser may change
         cut = [v[a:b].reshape(shape) for (a, b), shape in zip(pairwise(ends), shapes, strict=True)]
         return build([p if p.dtype == d else p.astype(d) for p, d in zip(cut, dtypes, strict=True)])
 
@@ -360,7 +399,16 @@ def _output(y: Any, caller: str) -> Tensor:
     if isinstance(y, Tensor):
         return y
     y = float(y) if type(y) is int else y  # such as an empty sum
-    return Tensor(plain(y, f"{caller}: f", "must return"))
+    return Tensor(plain(y, f"{caller}: f returned {type(y).__name__}; it", "must return"))
+
+
+def _agree(a: Any, b: Any, y: Any) -> bool:
+    """Whether two derivatives of `y` are the same but for rounding, where they are finite."""
+    eps = np.finfo(y.dtype).eps if y.dtype.kind == "f" else 0.0
+    finite = np.isfinite(a) & np.isfinite(b)
+    far = abs(np.subtract(a, b, where=finite, out=np.zeros(y.shape)))
+    near = far <= eps**0.5 * abs(b) + 100 * eps * abs(y).max(initial=0)
+    return bool((near | ~finite).all())
 
 
 def _result(g: Any, like: Any, tensors: bool) -> Any:
@@ -381,7 +429,8 @@ def _kept(x: Any) -> Any:
 
 
 def _kind(x: Any) -> str:
-    return f"of shape {x.shape}" if isinstance(x, (Tensor, np.ndarray)) else type(x).__name__
+    is_array = isinstance(x, (Tensor, np.ndarray))
+    return f"{x.dtype} of shape {x.shape}" if is_array else type(x).__name__
 
 
 def _matching(
@@ -397,25 +446,17 @@ def _matching(
     return [cotangent_for(t, g, what) for g, t in zip(leaves, like, strict=True)]
 
 
-def _in_tuples(caller: str, *several: Any) -> None:
-    for given in several:
-        if not isinstance(given, (tuple, list)):
-            raise TypeError(
-                f"{caller}: primals and tangents are tuples with an entry for each argument, as in "
-                f"{caller}(f, (x,), (v,)), not {type(given).__name__}"
-            )
-
-
-def _callable(caller: str, f: Function) -> Function:
+def callable_for(caller: str, f: Function) -> Function:
     if not callable(f):
         raise TypeError(
-            f"{caller}: f must be a function, not {type(f).__name__}, and not its value"
+            f"{caller}: f must be a function, not {type(f).__name__}; write f, not f(x)"
         )
     return f
 
 
 def _wanted(caller: str, f: Function, argnums: Argnums) -> list[int]:
     """The numbers of the arguments to differentiate by."""
+    callable_for(caller, f)
     wanted: list[Any] = list(argnums) if isinstance(argnums, (tuple, list, range)) else [argnums]
     for k in wanted:
         if isinstance(k, (bool, np.bool)) or not isinstance(k, (int, np.integer)):
@@ -423,7 +464,6 @@ def _wanted(caller: str, f: Function, argnums: Argnums) -> list[int]:
                 f"{caller}: argnums says which arguments to differentiate by, an int or a tuple of "
                 f"ints, and is {argnums!r:.60}; for the derivative at x write {caller}(f)(x)"
             )
-    _callable(caller, f)
     return wanted
 
 

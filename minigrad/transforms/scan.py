@@ -30,7 +30,7 @@ from ..core.dtypes import plain
 from ..core.primitive import Joint
 from ..core.tape import Node, Outputs
 from ..core.tensor import Tensor, apply, op, value_of
-from .autodiff import fresh
+from .autodiff import callable_for, fresh
 
 __all__ = ["checkpoint", "scan"]
 
@@ -46,6 +46,7 @@ def scan(f: Function, carry: Any, xs: Any, *, checkpoint: int | bool = False) ->
     forward pass; `checkpoint=True` is k = sqrt(T). ValueError if the lengths along the first axis
     differ or are zero, or if f changes the structure of the carry.
     """
+    callable_for("scan", f)
     leaves, structure = tree.flatten(xs)
     leaves = [x if isinstance(x, Tensor) else plain(x, "scan", "takes") for x in leaves]
     lengths = {x.shape[0] if x.ndim else 0 for x in leaves}
@@ -114,7 +115,7 @@ def checkpoint(f: Function) -> Function:
     np.True_
     """
 
-    @functools.wraps(f, updated=())
+    @functools.wraps(callable_for("checkpoint", f), updated=())
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
         if not current().recording:
             return f(*args, **kwargs)

@@ -471,3 +471,114 @@ def test_scipy_inside_a_transform():
     (x,) = optimize.minimize(inner, 1.0, (1.0,), tol=1e-12).x
     slope = 12 * (x - 1) ** 2
     np.testing.assert_allclose(mg.grad(minimum)(1.0), slope / (slope + 2), rtol=1e-5)
+
+
+# ---- what cannot be meant ------------------------------------------------------------------------
+
+
+def total(x):
+    return (x**2).sum()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: mg.grad(total, X), r"grad: argnums .* array\(.*write grad\(f\)\(x\)"),
+        (lambda: mg.value_and_grad(total, mg.tensor(X)), r"argnums .* tensor\(.*value_and_grad\(f"),
+        (lambda: mg.jacobian(total, 2.0), r"argnums .* 2\.0; .*jacobian\(f\)\(x\)"),
+        (lambda: mg.hessian(total, [X]), r"argnums .*; .*hessian\(f\)\(x\)"),
+        (lambda: mg.elementwise_grad(np.sin, X), r"argnums .*elementwise_grad\(f\)\(x\)"),
+        (lambda: mg.elementwise_grad(np.multiply, (0, 1)), "argnums"),
+        (lambda: mg.grad(total, True), "argnums .* True"),
+        (lambda: mg.grad(total, None), "argnums .* None"),
+        (lambda: mg.grad(total, 1)(X), r"argnums 1 with 1 positional .* from 0.*grad\(f\)\(x\)"),
+        (lambda: mg.grad(total)(x=X), r"argnums 0 with 0 positional .*grad\(f\)\(x\)"),
+        (lambda: mg.grad(total, (0, -1))(X), "names an argument twice"),
+        (
+            lambda: mg.grad(total(X)),
+            r"grad: f must be a function, not float64; write f, not f\(x\)",
+        ),
+        (lambda: mg.vjp(X, total), "vjp: f must be a function, not ndarray"),
+        (lambda: mg.checkpoint(total(X)), "checkpoint: f must be a function"),
+        (lambda: mg.scan(X, 0.0, X), "scan: f must be a function"),
+        (lambda: mg.grad(total, has_aux=True)(X), r"pair \(value, aux\), not float64 of shape"),
+        (
+            lambda: mg.grad(lambda x: x[:2], has_aux=True)(X),
+            r"pair .*, not float64 of shape \(2,\)",
+        ),
+        (lambda: mg.grad(lambda x: (total(x), 1, 2), has_aux=True)(X), "pair .*, not tuple"),
+        (lambda: mg.grad(lambda x: (total(x), 1))(X), "one number.* not tuple.*has_aux=True"),
+        (lambda: mg.grad(lambda x: [total(x)])(X), "one number.* not list"),
+        (lambda: mg.grad(lambda x: {"loss": total(x)})(X), "one number.* not dict"),
+        (lambda: mg.grad(lambda x: x)(X), r"one number.* not float64 of shape \(3,\); reduce it"),
+        (lambda: mg.grad(lambda x: total(x) > 1)(X), "one number, a float, not bool"),
+        (lambda: mg.grad(np.argmax)(X), "one number, a float, not int64"),
+        (lambda: mg.grad(lambda x: None)(X), "grad: f returned None; write return"),
+        (lambda: mg.vjp(lambda x: None, X), "vjp: f returned None"),
+        (lambda: mg.grad(lambda x: "loss")(X), "f returned str; it must return real numbers"),
+        (lambda: mg.jacobian(lambda x: (v for v in x))(X), "f returned generator; it must"),
+        (lambda: mg.grad(total)(np.arange(3)), "not int64; pass floats"),
+        (lambda: mg.grad(lambda p: total(p["w"]))({"w": X, "n": 3}), r"int64; .*at \[0\]\.n of"),
+        (lambda: mg.grad(total)("abc"), "grad takes real numbers"),
+        (lambda: mg.grad(total)(1 + 2j), "real numbers.* two tensors"),
+        (lambda: mg.vjp(np.sin, X)[1](np.ones(2)), r"vjp: the cotangent of shape \(2,\).* \(3,\)"),
+        (lambda: mg.vjp(np.sin, X)[1]([1.0, 2.0, 3.0]), r"nested like .*np\.array"),
+        (lambda: mg.vjp(np.sum, X)[1](1j), "vjp: the cotangent takes real numbers"),
+        (lambda: mg.jvp(np.sin, (X,), (1.0,)), r"jvp: the tangent of shape \(\)"),
+        (lambda: mg.jvp(np.multiply, (X, X), (X,)), "jvp: the tangent must be nested like"),
+        (lambda: mg.hvp(total, (X,), (X, X)), "hvp: the tangent must be nested like"),
+        (lambda: mg.hvp(total, X, X), r"as in hvp\(f, \(x,\), \(v,\)\), not ndarray"),
+        (lambda: mg.linearize(np.sin, X)[1](np.ones(2)), "linearize: the tangent of shape"),
+        (lambda: mg.flatten({"w": X, "n": 3}), "flatten: int64 .*write floats"),
+    ],
+)
+def test_misuse_says_what_to_write(call, words):
+    with pytest.raises((TypeError, ValueError), match=words) as caught:
+        call()
+    assert len(str(caught.value)) < 300
+
+
+def test_an_empty_sum_has_gradient_zero():
+    assert mg.grad(lambda x: sum(v for v in ()))(X).tolist() == [0, 0, 0]
+
+
+MIXED = {
+    "cumsum": np.cumsum,
+    "flip": lambda x: x[::-1] ** 2,
+    "minus the mean": lambda x: x - x.mean(),
+    "softmax": mg.softmax,
+    "sort": np.sort,
+    "times a sum": lambda x: x * x.sum(),
+    "one of all": lambda x: np.sin(x) + np.where(np.arange(3) == 1, x[2], 0.0),
+}
+OWN = {
+    "sin": np.sin,
+    "nothing": lambda x: np.sin(x) ** 2 + np.cos(x) ** 2,
+    "constant": np.ones_like,
+    "large and small": lambda x: np.exp(20 * x) + 1e-9 * x,
+    "kinks": lambda x: abs(mg.relu(x) - 1.0),
+    "by index": lambda x: np.stack([np.exp(x[k]) for k in range(3)]),
+    "not finite": lambda x: np.sqrt(x - x),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_elementwise_grad_is_of_elementwise_functions(dtype):
+    x = X.astype(dtype)
+    for f in MIXED.values():
+        with pytest.raises(ValueError, match=r"depend on other elements.*use jacobian"):
+            mg.elementwise_grad(f)(x)
+        with pytest.raises(ValueError, match="depend on other elements"):
+            mg.grad(lambda x: mg.elementwise_grad(f)(x).sum())(x)  # noqa: B023
+    for f in OWN.values():
+        with np.errstate(all="ignore"):
+            found, exact = mg.elementwise_grad(f)(x), np.diag(mg.jacobian(f)(x))
+        np.testing.assert_allclose(found, exact, rtol=1e-6)
+
+
+def test_flatten_gives_arrays_of_its_own():
+    """SciPy may change its vector in place, after a callback kept what it stood for."""
+    vector, unflatten = mg.flatten({"w": X, "b": 0.5})
+    kept = unflatten(vector)
+    vector += 1
+    assert (kept["w"].tolist(), kept["b"]) == (X.tolist(), 0.5)

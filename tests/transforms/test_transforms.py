@@ -3,6 +3,7 @@
 Every road to a number is taken, and all must meet.
 """
 
+import functools
 import gc
 import importlib.util
 import time
@@ -570,6 +571,52 @@ def test_modules_nest_in_containers_and_transforms():
     g = mg.grad(lambda p: penalised(p["net"], p["x"][0]))({"net": net, "x": [x]})
     close(g["net"]["scale"], mg.grad(penalised)(net, x)["scale"])
     close(g["x"][0], mg.grad(penalised, 1)(net, x))
+
+
+class Held(mg.nn.Module):
+    """The same slope, reached through what functions hold."""
+
+    def __init__(self, kind):
+        self.slope = leaf(2.0)
+        self.kind = mg.nn.Linear  # a class is no part of it
+        self.f = {
+            "method": self.act,
+            "closure": lambda x: x * self.slope,
+            "closure over the tensor": (lambda slope: lambda x: x * slope)(self.slope),
+            "default": lambda x, slope=self.slope: x * slope,
+            "keyword": lambda x, *, slope=self.slope: x * slope,
+            "partial": functools.partial(self.act, times=1.0),
+            "sequential": mg.nn.Sequential(np.positive, self.act),
+            "container": [{"f": self.act}],
+            "checkpoint": mg.checkpoint(self.act),
+            "decorated": mg.scope("act")(self.act),
+            "partial of a closure": functools.partial(lambda s, x: x * s(), lambda: self.slope),
+        }[kind]
+
+    def act(self, x, times=1.0):
+        return x * self.slope * times
+
+    def forward(self, x):
+        f = self.f[0]["f"] if isinstance(self.f, list) else self.f
+        return f(x)
+
+
+KINDS = (
+    "method, closure, closure over the tensor, default, keyword, partial, sequential, container, "
+    "checkpoint, decorated, partial of a closure"
+)
+
+
+@pytest.mark.parametrize("kind", KINDS.split(", "))
+def test_functions_of_a_module_are_its_twins(kind):
+    """A bound method or a closure would go on with the parameters of the module itself."""
+    net = Held(kind)
+    g = mg.grad(lambda net: (net(X) ** 2).sum())(net)
+    assert g.keys() == {"slope"}
+    close(g["slope"], (2 * 2 * X**2).sum())
+    assert not g["slope"].requires_grad
+    (net(X) ** 2).sum().backward()
+    close(net.slope.grad, g["slope"])
 
 
 def test_an_inner_gradient_by_a_module_keeps_the_outer_variable():
