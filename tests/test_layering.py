@@ -37,7 +37,8 @@ def _imports(path):
     """Every module of the package that a file imports, and whether it does so at the top."""
     tree = ast.parse(path.read_text())
     typing = [node for node in tree.body if isinstance(node, ast.If)]  # if TYPE_CHECKING:
-    assert all(ast.unparse(node.test) == "TYPE_CHECKING" for node in typing if _imports_us(node))
+    tests = [ast.unparse(node.test) for node in typing if _imports_us(node)]
+    assert {*tests} <= {"TYPE_CHECKING"}
     top = {id(node) for body in [tree.body, *[node.body for node in typing]] for node in body}
     package = _name(path) if path.name == "__init__.py" else _name(path).rpartition(".")[0]
     for node in ast.walk(tree):

@@ -157,7 +157,7 @@ def test_what_an_optimiser_remembers_is_its_own(make):
         assert (p.grad == before).all()
         held = [v for v in optimizer.memory[0].values() if isinstance(v, np.ndarray)]
         for a in held:
-            assert not any(np.shares_memory(a, b) for b in (p.grad, p.data))
+            assert [b for b in (p.grad, p.data) if np.shares_memory(a, b)] == []
         assert not np.shares_memory(p.grad, p.data)
 
 

@@ -257,7 +257,7 @@ def test_results_have_numpys_kinds():
     for name in ("eigh", "qr", "slogdet"):
         ours, theirs = (getattr(np.linalg, name)(x) for x in (leaf(a), a))
         assert type(ours) is type(theirs)
-        assert all(isinstance(t, mg.Tensor) for t in ours)
+        assert [t for t in ours if not isinstance(t, mg.Tensor)] == []
     assert np.linalg.svd(leaf(a[:, :2]), full_matrices=False).S.tolist() == [3, 2]
     assert np.linalg.qr(leaf(a[:2])).R.shape == (2, 3)
 

@@ -238,7 +238,7 @@ def test_constant(f):
     args = ARGUMENTS.get(f.__name__, (X,))
     got = f(*[mg.tensor(a) if isinstance(a, np.ndarray) else a for a in args])
     expected = f(*args)
-    assert not any(isinstance(x, mg.Tensor) for x in tree.flatten(got)[0])
+    assert [x for x in tree.flatten(got)[0] if isinstance(x, mg.Tensor)] == []
     for a, b in zip(tree.flatten(got)[0], tree.flatten(expected)[0], strict=True):
         if f is not np.empty_like:
             np.testing.assert_array_equal(a, b)
@@ -493,7 +493,7 @@ def test_the_pull_of_a_long_concatenation_sees_its_inputs_once(monkeypatch):
     monkeypatch.setattr(joined, "pulls", counted)
     z.backward()
     assert seen == [100]
-    assert all(t.grad == 1 for t in parts)
+    assert [t for t in parts if t.grad != 1] == []
 
 
 R = np.random.default_rng(0)

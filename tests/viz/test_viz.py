@@ -183,19 +183,19 @@ def test_two_runs_give_the_same_text():
 def test_an_lstm_is_one_cell():
     drawing = viz.draw(lstm_loss(77))
     text, written = lines(drawing), [*boxes(drawing).values()]
-    assert any("label=<lstm: LSTM(2→3)>" in line for line in text)
-    assert any("label=<step ×77 t = 0 … 76>" in line for line in text)
+    assert "label=<lstm: LSTM(2→3)>" in "\n".join(text)
+    assert "label=<step ×77 t = 0 … 76>" in "\n".join(text)
     for words in ("f = sigmoid | (4, 3)", "h[t−1] | t=0: zeros", "h[t]", "g = tanh | (4, 3)"):
         assert words in written
-    assert any(words.startswith("matmul · weight_hh_l0ᵀ") for words in written)
-    assert any("loss = sum" in line and "peripheries=2" in line for line in text)
+    assert [words for words in written if words.startswith("matmul · weight_hh_l0ᵀ")]
+    assert [line for line in text if "loss = sum" in line and "peripheries=2" in line]
     assert sum("tanh" in line for line in text) == 2
     assert len(text) == len(lines(viz.draw(lstm_loss(5))))
 
 
 def test_parts_that_are_picked_need_no_boxes():
     text = lines(viz.draw(lstm_loss(5)))
-    assert not any("pick" in line for line in text)
+    assert "pick" not in "\n".join(text)
     assert sorted(re.findall(r"n\d+ -> n\d+ \[label=<(\[\d\])", "\n".join(text))) == [
         "[0]", "[1]", "[2]", "[3]"
     ]  # fmt: skip
@@ -205,7 +205,7 @@ def test_parts_that_are_picked_need_no_boxes():
     written = [*boxes(viz.draw([q * k, v])).values()]  # has a name; has none; is an output
     assert "q = [0] | (1, 2)" in written
     assert "[2] | (1, 2)" in written
-    assert not any("[1]" in words for words in written)
+    assert "[1]" not in "\n".join(written)
 
 
 def test_shared_parts_are_drawn_once():
@@ -215,7 +215,7 @@ def test_shared_parts_are_drawn_once():
     drawing = viz.draw(y, fold=False)
     assert sum(words.startswith("add") for words in boxes(drawing).values()) == 60
     assert len(arrows(drawing)) == 120
-    assert any("loop ×60 t = 0 … 59, detected" in line for line in lines(viz.draw(y)))
+    assert "loop ×60 t = 0 … 59, detected" in "\n".join(lines(viz.draw(y)))
 
 
 def test_parameters_are_written_where_they_are_used_by_their_names_there():
@@ -233,7 +233,7 @@ def test_parameters_are_written_where_they_are_used_by_their_names_there():
     assert written.count("matmul · weightᵀ | (2, 3)") == 2
     assert written.count("add · bias | (2, 3)") == 2
     assert "add · layers[0].bias | (2, 3)" in written
-    assert not any("transpose" in words or words.startswith("weight") for words in written)
+    assert [words for words in written if "transpose" in words or words.startswith("weight")] == []
     w = mg.nn.Linear(3, 3, rng=0)
     written = [*boxes(viz.draw((w.weight - mg.exp(w(x))[0]).reshape(9))).values()]
     assert "subtract(weight, ·) | (3, 3)" in written
@@ -286,7 +286,7 @@ def test_a_learned_initial_state_is_named():
                     h = mg.tanh(h + x)
             return h
 
-    assert any("tanh[t−1] | t=0: h0" in line for line in lines(viz.draw(Net()(np.ones(3)))))
+    assert "tanh[t−1] | t=0: h0" in "\n".join(lines(viz.draw(Net()(np.ones(3)))))
 
 
 def test_two_nameless_states_are_told_apart():
@@ -304,7 +304,7 @@ def test_dtypes_are_said_where_they_are_unusual():
     drawing = viz.draw(y.astype(np.float32))
     assert boxes(drawing)["n1"] == "exp | (3,)"
     assert "(3,) float32" in boxes(drawing)["n4"]
-    assert any("float64 unless marked" in line for line in lines(drawing))
+    assert "float64 unless marked" in "\n".join(lines(drawing))
 
 
 # ---- gradients ----------------------------------------------------------------------------------
@@ -334,7 +334,7 @@ def test_zero_and_not_finite_have_signs():
                 h = h + mg.log(x)
         out = h.sum()
     drawing = viz.draw(out, grads=True)
-    assert any("0 zero, ! not finite" in line for line in lines(drawing))
+    assert "0 zero, ! not finite" in "\n".join(lines(drawing))
     assert "! 1 of 2 not finite" in boxes(drawing)["n0"]
     assert sum("! value: 4 of 8 not finite" in w for w in boxes(drawing).values()) == 2
     lstm = viz.draw(lstm_loss(5), grads=True)
@@ -374,8 +374,8 @@ def test_scopes_that_are_shut():
     assert four.source == whole.source
     (lstm,) = [words for words in boxes(one).values() if words.startswith("lstm")]
     assert re.match(r"lstm: LSTM\(2→3\) \| \d+ operations, 180 parameters \| \|g\| [\de.−]+", lstm)
-    assert any("layer[0]" in words and "step" not in words for words in boxes(two).values())
-    assert all(line.split()[0] in boxes(two) for line in arrows(two))
+    assert [words for words in boxes(two).values() if "layer[0]" in words and "step" not in words]
+    assert [line for line in arrows(two) if line.split()[0] not in boxes(two)] == []
     with pytest.raises(ValueError, match="at least 1, not 0"):
         viz.draw(loss, depth=0)
 
@@ -392,7 +392,7 @@ def test_an_input_alone_and_nothing_at_all():
 def test_graphs_of_derivatives_and_of_several_outputs():
     x = mg.tensor(np.linspace(0, 1, 3), requires_grad=True, name="x")
     g = mg.grad(lambda x: (x**3).sum())(x)
-    assert any(words.startswith("power") for words in boxes(viz.draw(g)).values())
+    assert [words for words in boxes(viz.draw(g)).values() if words.startswith("power")]
     drawing = viz.draw({"a": x * 2.0, "b": mg.exp(x)})
     assert drawing.source.count("peripheries=2") == 2
 
@@ -413,7 +413,7 @@ def test_nodes_are_coloured_by_agreement_and_the_worst_are_listed():
     drawing = viz.draw(loss, agreement=errors)
     (forget,) = [words for words in boxes(drawing).values() if words.startswith("f = sigmoid")]
     assert forget == "f = sigmoid | (4, 3) not compared | [=|?||]"
-    assert any("weight_hh_l0 error 0.25" in words for words in boxes(drawing).values())
+    assert "weight_hh_l0 error 0.25" in "\n".join(boxes(drawing).values())
     assert "|g|" not in drawing.source
     last = next(line for line in lines(drawing) if "worst first" in line)
     order = [last.index(text) for text in (
