@@ -68,14 +68,14 @@ def test_a_generator_ended_elsewhere_changes_nothing_there(block, end):
         with mg.no_grad(), mg.scope("thread"):
             return ended()
 
-    for elsewhere in (
-        lambda: in_threads(ended),
-        lambda: in_threads(inside),
-        lambda: contextvars.Context().run(inside),
-        lambda: contextvars.Context().run(asyncio.run, task()),
-    ):
+    for name, elsewhere in {
+        "thread": lambda: in_threads(ended) == [True],
+        "blocks in a thread": lambda: in_threads(inside) == [True],
+        "blocks in a context": lambda: contextvars.Context().run(inside),
+        "task": lambda: contextvars.Context().run(asyncio.run, task()),
+    }.items():
         running = contextvars.copy_context().run(suspended, BLOCKS[block]())
-        assert elsewhere()
+        assert elsewhere(), name
 
 
 @pytest.mark.parametrize("end", ["close", "collect"])
@@ -127,14 +127,14 @@ def test_no_grad_left_open_in_a_transform_is_refused():
         kept.append(suspended(mg.no_grad()))
         return (x * x).sum()
 
-    for call in (
-        lambda: mg.grad(f)(X),
-        lambda: mg.jvp(f, (X,), (X,)),
-        lambda: mg.checkpoint(f)(leaf(X)),
-    ):
+    for name, call in {
+        "grad": lambda: mg.grad(f)(X),
+        "jvp": lambda: mg.jvp(f, (X,), (X,)),
+        "checkpoint": lambda: mg.checkpoint(f)(leaf(X)),
+    }.items():
         with pytest.raises(RuntimeError, match=r"no_grad\(\) open.*@mg\.no_grad\(\)"):
             call()
-        assert recorded()
+        assert recorded(), name
     for running in kept:
         running.close()
     assert recorded()

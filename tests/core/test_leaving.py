@@ -215,15 +215,15 @@ def test_a_constant_becomes_what_is_wanted():
 
 
 def test_what_python_makes_of_numbers_is_differentiated():
-    for f, slope in (
-        (lambda x: sum([v * v for v in x]), [1, 4]),
-        (lambda x: math.prod([x[0], x[1], x[1]]), [4, 2]),
-        (lambda x: max(x) + min(x), [1, 1]),
-        (lambda x: sorted([x[1], x[0]])[0] * 3, [3, 0]),
-        (lambda x: statistics.median([x[0], x[1]]), [0.5, 0.5]),
-        (lambda x: np.fromiter([x[0], x[1]], object).sum(), [1, 1]),
+    for name, f, slope in (
+        ("sum", lambda x: sum([v * v for v in x]), [1, 4]),
+        ("prod", lambda x: math.prod([x[0], x[1], x[1]]), [4, 2]),
+        ("max, min", lambda x: max(x) + min(x), [1, 1]),
+        ("sorted", lambda x: sorted([x[1], x[0]])[0] * 3, [3, 0]),
+        ("median", lambda x: statistics.median([x[0], x[1]]), [0.5, 0.5]),
+        ("fromiter", lambda x: np.fromiter([x[0], x[1]], object).sum(), [1, 1]),
     ):
-        assert mg.grad(f)(X).tolist() == slope
+        assert mg.grad(f)(X).tolist() == slope, name
 
 
 def test_the_error_says_what_to_write_instead_of_numpys_function():

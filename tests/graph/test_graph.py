@@ -384,20 +384,20 @@ def test_what_looks_alike_but_is_not():
             return mg.tanh(h)
 
     blocks = [Block(w), Block(w)]
-    for body, start, expected in [
-        (lambda t, h: h * w, ramp(1), [3]),  # the state starts with another shape
-        (lambda t, h: h * x[min(t, 1)], q, [2, 2]),  # 0, 1, 1, 1: no one rule
-        (lambda t, h: mg.tanh(h)[1:], x, []),  # shrinks
-        (lambda t, h: h * x[: t + 1].sum(axis=0), q, []),  # grows
-        (lambda t, h: mg.leaky_relu(h, slope=[0.1, 0.1, 0.1, 0.2][t]), q, [3]),
-        (lambda t, h: h * np.ones(3 if t < 3 else 1), q, [3]),
-        (side, q, [3]),
-        (lambda t, h: mg.tanh(w) + (h if t else mg.exp(w)), None, [3]),
-        (lambda t, h: blocks[t == 3](h), q, [3]),
-        (inner, q, [3]),
-        (nested, q, [3]),
+    for name, body, start, expected in [
+        ("the state starts with another shape", lambda t, h: h * w, ramp(1), [3]),
+        ("0, 1, 1, 1: no one rule", lambda t, h: h * x[min(t, 1)], q, [2, 2]),
+        ("shrinks", lambda t, h: mg.tanh(h)[1:], x, []),
+        ("grows", lambda t, h: h * x[: t + 1].sum(axis=0), q, []),
+        ("slope", lambda t, h: mg.leaky_relu(h, slope=[0.1, 0.1, 0.1, 0.2][t]), q, [3]),
+        ("a constant's shape", lambda t, h: h * np.ones(3 if t < 3 else 1), q, [3]),
+        ("side", side, q, [3]),
+        ("the first is made", lambda t, h: mg.tanh(w) + (h if t else mg.exp(w)), None, [3]),
+        ("the module", lambda t, h: blocks[t == 3](h), q, [3]),
+        ("inner", inner, q, [3]),
+        ("nested", nested, q, [3]),
     ]:
-        assert folds(Graph(loop(range(4), body, start))) == expected
+        assert folds(Graph(loop(range(4), body, start))) == expected, name
 
 
 def test_a_state_starts_in_the_first_step_or_not_at_all():
