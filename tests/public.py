@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import minigrad as mg
+from minigrad.core.hints import Elsewhere
 
 ROOMS = ("bptt", "data", "fft", "io", "linalg", "nn", "optim", "testing", "train", "viz")
 """The public modules. Others are attributes of the package only because something imports them."""
@@ -133,7 +134,8 @@ def _members(name, cls, classes, held):
                 found.pop(k, None)
         elif ours(owner):
             found |= vars(owner)
-    return [_member(f"{name}.{k}", found[k]) for k in sorted(found) if not k.startswith("_")]
+    listed = [k for k in sorted(found) if not k.startswith("_")]
+    return [_member(f"{name}.{k}", found[k]) for k in listed if not isinstance(found[k], Elsewhere)]
 
 
 def _member(name, value):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .context import current
+from .hints import of_axis
 
 __all__ = ["NUMPY", "Call", "GraphWarning", "called", "explained", "placed", "reworded", "warn"]
 
@@ -70,7 +71,8 @@ def explained(
     """Return the same error with the operation, the shapes, the options and the scope in it."""
     shapes = ", ".join(str(x.shape) if isinstance(x, np.ndarray) else type(x).__name__ for x in xs)
     options = "".join(f", {k}={v!r}" for k, v in params.items() if v is not None)
-    return reworded(error, f"{placed(name)} on shapes {shapes}{options}: {error}")
+    hint = of_axis(name, params.get("axis"))
+    return reworded(error, f"{placed(name)} on shapes {shapes}{options}: {error}{hint}")
 
 
 def placed(who: str | Callable[..., Any]) -> str:

@@ -10,6 +10,8 @@ from threading import get_ident
 from time import sleep
 from typing import Any
 
+from .hints import of_name
+
 __all__ = ["found"]
 
 _loading: list[int] = []
@@ -20,10 +22,13 @@ def found(name: str, package: str, rooms: Mapping[str, str]) -> Any:
     """Return what a package calls `name`, from the room that states it; "" says it is a room.
 
     This is what the `__getattr__` of a package does. The package keeps what was found, so it is
-    asked once for each name. AttributeError for a name that no room states.
+    asked once for each name. AttributeError for a name that no room states, which says
+    what to write instead of names that other libraries have.
     """
     if name not in rooms:
-        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        raise AttributeError(
+            f"module {package!r} has no attribute {name!r}{of_name(package, name)}"
+        )
     _loading.append(get_ident())
     try:
         room = import_module(f".{rooms[name] or name}", package)

@@ -46,6 +46,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from .errors import explained, reworded
+from .hints import of_argument, of_axis
 from .tensor import OPS, ArrayLike, Tensor, apply, value_of
 
 __all__ = [
@@ -141,13 +142,12 @@ class Primitive:
                     raise TypeError(f"{self.name}: got the argument {k!r} twice")
                 raise TypeError(
                     f"{self.name}: minigrad has no argument {k!r} here; it takes "
-                    f"{', '.join([*self.inputs, *self.options])}"
+                    f"{', '.join([*self.inputs, *self.options])}{of_argument(k)}"
                 )
             if isinstance(v, Tensor):
                 if v.live:
-                    raise TypeError(
-                        f"{self.name}: gradients do not flow through {k!r}; detach() it"
-                    )
+                    ways_out = (k == "axis" and of_axis(self.name, v)) or "; detach() it"
+                    raise TypeError(f"{self.name}: gradients do not flow through {k!r}{ways_out}")
                 params[k] = v.value
         return apply(self, args, params)
 
@@ -441,7 +441,8 @@ def operation(
             except (ValueError, TypeError, IndexError, AttributeError) as error:
                 if str(error).startswith((f"{called}:", f"{called} ")):
                     raise
-                text = f"{called}: {error}"
+                unknown = [k for k in params if str(error).endswith(f"keyword argument {k!r}")]
+                text = f"{called}: {error}{''.join(map(of_argument, unknown))}"
                 raise reworded(error, text).with_traceback(error.__traceback__) from error.__cause__
 
         named.samples = samples  # type: ignore[attr-defined]

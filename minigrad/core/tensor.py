@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 import numpy.typing as npt
 
-from . import leaving, tape
+from . import hints, leaving, tape
 from .context import current, watching
 from .dtypes import Array, DType, get_default_dtype, plain, real, require_plain, require_real
 from .errors import explained
@@ -161,6 +161,8 @@ class Tensor(Node):
 
     def __init__(self, value: Array, live: bool = False, name: str | None = None) -> None:
         """Hold `value` as it is, without a copy; `minigrad.tensor` is the constructor to use."""
+        if not isinstance(value, (_ndarray, Outputs)):
+            raise TypeError(f"Tensor holds an array as it is, not {value!r}; write mg.tensor(...)")
         self.value, self.live, self.name = value, live, name
         self.grad: Array | None = None
         self.primitive, self.inputs, self.xs, self.params = None, (), (), _NO_PARAMS
@@ -209,6 +211,8 @@ class Tensor(Node):
     def requires_grad(self, wanted: bool) -> None:
         if self.primitive is not None:
             raise TypeError("requires_grad of a result is given by its inputs; use t.detach()")
+        if not isinstance(wanted, (bool, np.bool_)):
+            raise TypeError(f"requires_grad must be True or False, not {wanted!r}")
         if wanted:
             require_real(self.value.dtype)
         self.live, self._given = bool(wanted), True
@@ -316,6 +320,9 @@ class Tensor(Node):
             op = self.primitive and self.primitive.name
             notes.append(f"op={op!r}" if op else "requires_grad=True")
         return f"tensor({', '.join([body, *notes])})"
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self)} - hints.TENSOR.keys())
 
     def __len__(self) -> int:
         return len(self.value)
@@ -458,6 +465,10 @@ class Tensor(Node):
         return At(self)
 
 
+for _name in hints.TENSOR:
+    setattr(Tensor, _name, hints.Elsewhere(_name))
+
+
 class At:
     """The place of a functional update: what `x.at` and `x.at[i]` are."""
 
@@ -497,6 +508,11 @@ def tensor(
     >>> tensor([[1.0, 2.0]], requires_grad=True)
     tensor([[1., 2.]], requires_grad=True)
     """
+    if not isinstance(requires_grad, (bool, np.bool_)):
+        raise TypeError(
+            f"tensor: requires_grad must be True or False, not {requires_grad!r}; write "
+            "tensor([a, b]) for several numbers, dtype=np.float32 for a dtype"
+        )
     given = taken_out(data)
     if given is not data:
         leaving.new_leaf(data)
@@ -554,12 +570,14 @@ def _run(primitive: Any, inputs: Any, xs: tuple[Any, ...], params: Any, live: bo
             several, value = value, Outputs([np.asarray(v) for v in value])
         else:
             value = real(np.asarray(value), primitive.name, "gives")
+    t = _new(Tensor)  # as Tensor(value, True)._made_by(...) would, in half the time
+    t.value, t.index, t.grad, t.name = value, _next_index(), None, None
     if live and (context := current()).recording:
-        t = _new(Tensor)  # as Tensor(value, True)._made_by(...) would, in half the time
-        t.value, t.primitive, t.inputs, t.xs, t.params = value, primitive, inputs, xs, params
-        t.live, t.scope, t.index, t.grad, t.name = True, context.scope, _next_index(), None, None
+        t.primitive, t.inputs, t.xs, t.params = primitive, inputs, xs, params
+        t.live, t.scope = True, context.scope
     else:
-        t = Tensor(value)
+        t.primitive, t.inputs, t.xs, t.params = None, (), (), _NO_PARAMS
+        t.live, t.scope = False, None
     if watching and (observer := current().observer):
         observer.result(t, primitive, inputs, xs, params)
     return t if several is None else _taken_apart(t, several)

@@ -1,5 +1,8 @@
 """Neural networks: modules that hold parameters, composed from primitives."""
 
+from typing import TYPE_CHECKING
+
+from ..core.late import found as _found
 from .conv import (
     AvgPool1d,
     AvgPool2d,
@@ -21,3 +24,8 @@ __all__ = [
     "LayerNorm", "Linear", "MaxPool1d", "MaxPool2d", "Module", "RNNCell", "Sequential",
     "cross_entropy", "mse_loss",
 ]  # fmt: skip
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        return _found(name, __name__, {})  # an error, which says what to write
