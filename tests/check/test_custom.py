@@ -318,7 +318,22 @@ def test_the_mutation_sweep_reports_what_no_sample_sees(capsys):
         assert "8 of 8 mutants killed" in capsys.readouterr().out
     finally:
         del OPS[blind]
+
     assert mutants.main(["no such"]) == 1
+
+
+def test_the_mutation_sweep_lists_a_rule_that_is_0_and_should_be(capsys):
+    def stairs(x):
+        return np.floor(x)
+
+    define(elementwise=[lambda g, z, x: 0 * g * x], samples=lambda r: [Case.of(X)])(stairs)
+    try:
+        assert mutants.main(["stairs"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "0 on all samples, as it should be: stairs, rule 0"
+        assert not [line for line in lines if "survived" in line]
+    finally:
+        del OPS[stairs]
 
 
 # ---- custom_vjp --------------------------------------------------------------------------------
