@@ -1,0 +1,219 @@
+"""Central differences that know how far off they are: a witness that shares nothing with a tape.
+
+Along the line t -> f(x + t v) the difference of fourth order
+
+    D(t) = (r^2 d(t/r) - d(t)) / (r^2 - 1)    where d(t) = (f(x + t v) - f(x - t v)) / 2 t
+
+is off by what is not straight at large steps (as t^4), and by the rounding of f at small ones (as
+1/t). No step suits every function: 1/x at 1e-5 needs a small one, 1e6 + (x - 1)^2 near 1 a large
+one. So D is taken at steps t, t/r, t/r^2, ... Where neighbours agree it is right, and how far apart
+they are is its error, which is never taken for less than the rounding eps |f| / t.
+
+At a kink, such as relu at 0, the derivatives from the left and from the right are different, and D
+is half way between them. How far apart they are is seen by (f(x + t v) - 2 f(x) + f(x - t v)) / t.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core import tree
+from ..core.dtypes import Array, real
+from ..core.tensor import value_of
+
+__all__ = ["EPS", "Slope", "along", "repeatable"]
+
+RATIO = 2.3
+"""Of each step to the next: no rounding, and no grid, goes with all powers of it."""
+QUICK = range(7, 10)
+"""The powers that are tried first: steps near 1e-3, good for 11 digits."""
+LADDER = range(31)
+"""All powers, down from the size of the arguments, or 1 for smaller ones."""
+DEEPER = 16
+"""As many on both sides of the size of the smallest argument, if that is further down."""
+SURE = 1e-8
+"""How exact the first steps must be, of the largest derivative, for no others to be tried."""
+BAND = 10.0
+"""Elements that need steps more than 2**10 apart are moved one after the other."""
+EPS = float(np.finfo(np.float64).eps)
+HIDDEN = 4e-6
+"""How much rounding f may have, of its value, that its dtype does not tell: float32 inside."""
+
+
+class Slope(NamedTuple):
+    """The derivatives of the elements of one output along a direction.
+
+    `error` says how far off `value` may be; `jump` how far the derivatives from the left and from
+    the right are apart, which is rounding where f is smooth.
+    """
+
+    value: Array
+    error: Array
+    jump: Array
+
+    @property
+    def slack(self) -> Array:
+        """How far a right derivative may be from `value`; at a kink, any between left and right."""
+        return 2 * self.error + self.jump / 2
+
+
+def along(f: Callable[..., Any], xs: Sequence[Array], vs: Sequence[Array]) -> list[Slope]:
+    """Differentiate every output of `f`, at the arrays `xs`, along `vs`.
+
+    `f` gets new arrays each time. A step at which it raises or is not finite is passed over.
+    ValueError if it is not finite at `xs` itself, or at no step on both sides.
+    """
+    found = [_Line(f, xs, some).slopes() for some in _bands(xs, vs)]
+    return [
+        Slope(*[np.sum(parts, axis=0) for parts in zip(*of_one, strict=True)])
+        for of_one in zip(*found, strict=True)
+    ]
+
+
+def repeatable(run: Callable[[], Sequence[Any]], who: str) -> list[Array]:
+    """Return the outputs of a function that is run twice; ValueError if they are not the same."""
+    first, again = ([np.asarray(value_of(y)) for y in run()] for _ in range(2))
+    for a, b in zip(first, again, strict=True):
+        if a.shape != b.shape or not np.allclose(a, b, rtol=1e-9, atol=0, equal_nan=True):
+            was = f"{a:.10g} and then {b:.10g}" if a.size == b.size == 1 else "other numbers"
+            raise ValueError(
+                f"{who} gives {was} when it is run again, so differences of it say nothing; draw "
+                "random numbers outside, or make their generator from a seed inside, as in "
+                "rng = np.random.default_rng(0), and keep no state"
+            )
+    return first
+
+
+def _bands(xs: Sequence[Array], vs: Sequence[Array]) -> Iterator[list[Array]]:
+    """Split a direction into elements that suit the same steps: what moves 1.0 leaves 1e17."""
+    with np.errstate(divide="ignore"):
+        reach = [np.log2(np.fmax(1, abs(x)) / abs(v)) for x, v in zip(xs, vs, strict=True)]
+    least = min([float(np.min(r, initial=np.inf)) for r in reach], default=np.inf)
+    with np.errstate(invalid="ignore"):
+        bands = [np.where(r < np.inf, (r - least) // BAND, 0) for r in reach]  # inf stays
+    for band in sorted({0.0}.union(*[b.ravel().tolist() for b in bands])):
+        yield [np.where(b == band, v, 0.0) for b, v in zip(bands, vs, strict=True)]
+
+
+class _Line:
+    """`f` on the line x + t v, with all its outputs in one vector."""
+
+    def __init__(self, f: Callable[..., Any], xs: Sequence[Array], vs: Sequence[Array]) -> None:
+        self.f, self.xs, self.vs = f, xs, vs
+        outputs = self._outputs(0.0)
+        self.shapes = [y.shape for y in outputs]
+        self.ends = np.cumsum([y.size for y in outputs])[:-1]
+        self.zero = _flat(outputs)
+        if not np.isfinite(self.zero).all():
+            raise ValueError(
+                "central differences: f gives nan or infinity at the arguments themselves, where "
+                "it has no derivative; choose arguments inside its domain"
+            )
+        dtypes = [y.dtype if y.dtype.kind == "f" else np.dtype(np.float64) for y in outputs]
+        eps = [max(float(np.finfo(dtype).eps), EPS) for dtype in dtypes]
+        self.eps = np.repeat(eps, [y.size for y in outputs])
+        x, v = abs(_flat(xs)), abs(_flat(vs))
+        moves = (v > 0) & (x < np.inf)  # neither infinity nor nan is changed by a step
+        x, v = x[moves], v[moves]
+        self.unit = float(np.min(np.maximum(1, x) / v, initial=np.inf))
+        self.least = float(np.min((x / v)[x > 0], initial=np.inf))
+        self.width = float(np.max(x / v, initial=0))
+
+    def slopes(self) -> list[Slope]:
+        """Differentiate every output."""
+        best = Slope(*np.zeros((3, self.zero.size)))
+        if self.zero.size and self.unit < np.inf:  # else nothing comes out, or nothing moves
+            with np.errstate(all="ignore"):
+                best = self._best()
+        if not np.isfinite(best.error).all():
+            raise ValueError(
+                "central differences: f is not finite on both sides of the arguments, however "
+                "small the step; choose arguments inside its domain, and not at the edge of it"
+            )
+        columns = zip(*[np.split(a, self.ends) for a in best], self.shapes, strict=True)
+        return [Slope(*[a.reshape(shape) for a in parts]) for *parts, shape in columns]
+
+    def _best(self) -> Slope:
+        """Take the first steps, and where they are not exact, the best of all steps."""
+        value, error, jump, _ = (a[0] for a in self._rungs(QUICK, np.arange(self.zero.size)))
+        largest = [np.full(d.shape, np.max(abs(d), initial=0)) for d in np.split(value, self.ends)]
+        exact = error <= SURE * _flat(largest)
+        constant = (value == 0) & ~exact & ~_single(self.zero)
+        if constant.any():
+            constant &= (self._at(self.unit) == self.zero) & (self._at(-self.unit) == self.zero)
+            error[constant] = 4 * (self.eps * abs(self.zero))[constant] / self.unit
+        (rough,) = np.nonzero(~(exact | constant))
+        if rough.size:
+            for a, better in zip((value, error, jump), self._chosen(rough), strict=True):
+                a[rough] = better
+        return Slope(value, error, jump)
+
+    def _chosen(self, which: Array) -> list[Array]:
+        """Choose a step for each element: the least error for its size, else the least error.
+
+        What a smaller step contradicts, such as the slope along a staircase, is passed over.
+        """
+        found = self._rungs(LADDER, which)
+        last = int(math.log(max(1, self.unit / self.least), RATIO)) + DEEPER
+        if last > LADDER.stop:
+            more = self._rungs(range(max(LADDER.stop - 2, last - 2 * DEEPER), last), which)
+            found = [np.concatenate(pair) for pair in zip(found, more, strict=True)]
+        value, error, jump, size = found
+        slack = error + HIDDEN * size
+        low = np.fmax.accumulate((value - slack)[::-1])[::-1]  # what smaller steps allow
+        high = np.fmin.accumulate((value + slack)[::-1])[::-1]
+        slack = error + jump / 2
+        error[~((low <= value + slack) & (value - slack <= high))] = np.inf
+        relative = np.where(error < 0.1 * abs(value), error / abs(value), 1.0)
+        step = np.lexsort((error, relative), axis=0)[:1]
+        return [np.take_along_axis(a, step, 0)[0] for a in (value, error, jump)]
+
+    def _rungs(self, powers: range, which: Array) -> list[Array]:
+        """Differentiate with steps of these powers: a row for every three that follow each other.
+
+        Value, error and jump, as those of a `Slope`; and |f| / t, which rounding is in units of.
+        """
+        r, ts = RATIO, self.unit * RATIO ** -np.array(powers, np.float64)[:, None]
+        up, down = (
+            np.stack([self._at(float(t))[which] for t in sign * ts[:, 0]]) for sign in (1, -1)
+        )
+        zero = self.zero[which]
+        odd, even = (up - down) / (2 * ts), (up - 2 * zero + down) / ts
+        odd = (r**2 * odd[1:] - odd[:-1]) / (r**2 - 1)  # D, off by t^4
+        even = (r * even[1:] - even[:-1]) / (r - 1)  # the jump, off by t^3
+        even = (r**3 * even[1:] - even[:-1]) / (r**3 - 1)  # by t^5
+        apart = abs(odd[1:] - odd[:-1])
+        apart = np.maximum(apart, np.concatenate([apart[1:], apart[-1:]]))
+        seen = np.stack([zero, *up, *down])
+        computed_in_single = np.all(_single(seen) | np.isnan(seen), axis=0)
+        eps = np.where(computed_in_single, np.finfo(np.float32).eps, 0)
+        size = np.maximum(abs(up), abs(down))[2:] / ts[2:]
+        error = apart + 4 * np.maximum(eps, self.eps[which]) * size
+        error += EPS * self.width / ts[2:] * abs(odd[1:])  # by the rounding of x + t v
+        return [odd[1:], error, abs(even), size]
+
+    def _at(self, t: float) -> Array:
+        try:
+            outputs = self._outputs(t)
+        except Exception:
+            outputs = []
+        same = [y.shape for y in outputs] == self.shapes
+        return _flat(outputs) if same else np.full(self.zero.shape, np.nan)
+
+    def _outputs(self, t: float) -> list[Array]:
+        moved = [np.array(x + t * v) for x, v in zip(self.xs, self.vs, strict=True)]
+        leaves = tree.flatten(self.f(*moved))[0]
+        return [real(np.asarray(value_of(y)), "central differences: f", "gives") for y in leaves]
+
+
+def _single(numbers: Array) -> Array:
+    """Say which numbers are float32 numbers: a result of float64 arithmetic seldom is."""
+    return np.asarray(numbers == numbers.astype(np.float32))
+
+
+def _flat(arrays: Sequence[Array]) -> Array:
+    return np.concatenate([np.zeros(0), *[a.ravel().astype(np.float64) for a in arrays]])
