@@ -1,6 +1,7 @@
 """Is it right? Derivatives held against witnesses, and what users state themselves.
 
-gradients   central differences; `check_grads`
+differences central differences that know how far off they are
+gradients   derivatives held against them; `check_grads`
 rows        manual against automatic: one entry
 compare     the report of all entries; `compare`, `compare_backward`
 chain_rule  the chain rule of a small graph, written out

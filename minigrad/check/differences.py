@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core import tree
-from ..core.dtypes import Array, real
+from ..core.dtypes import Array, plain
 from ..core.tensor import value_of
 
 __all__ = ["EPS", "Slope", "along", "repeatable"]
@@ -35,6 +35,8 @@ LADDER = range(31)
 """All powers, down from the size of the arguments, or 1 for smaller ones."""
 DEEPER = 16
 """As many on both sides of the size of the smallest argument, if that is further down."""
+DOUBTS = 9
+"""How many smaller steps must agree with what is not certain, from a step of 1 downwards."""
 SURE = 1e-8
 """How exact the first steps must be, of the largest derivative, for no others to be tried."""
 BAND = 10.0
@@ -57,17 +59,23 @@ class Slope(NamedTuple):
 
     @property
     def slack(self) -> Array:
-        """How far a right derivative may be from `value`; at a kink, any between left and right."""
-        return 2 * self.error + self.jump / 2
+        """How far a right derivative may be from `value`: at a kink, any between left and right.
+
+        And a little further, as the kink may be close by.
+        """
+        return 2 * self.error + 0.51 * self.jump
 
 
-def along(f: Callable[..., Any], xs: Sequence[Array], vs: Sequence[Array]) -> list[Slope]:
+def along(
+    f: Callable[..., Any], xs: Sequence[Array], vs: Sequence[Array], noise: float = 0.0
+) -> list[Slope]:
     """Differentiate every output of `f`, at the arrays `xs`, along `vs`.
 
-    `f` gets new arrays each time. A step at which it raises or is not finite is passed over.
+    `f` gets new arrays each time. A step at which it raises or is not finite is passed over. The
+    outputs are taken to be off by their rounding, and by `noise` at least.
     ValueError if it is not finite at `xs` itself, or at no step on both sides.
     """
-    found = [_Line(f, xs, some).slopes() for some in _bands(xs, vs)]
+    found = [_Line(f, xs, some, noise).slopes() for some in _bands(xs, vs)]
     return [
         Slope(*[np.sum(parts, axis=0) for parts in zip(*of_one, strict=True)])
         for of_one in zip(*found, strict=True)
@@ -102,8 +110,10 @@ def _bands(xs: Sequence[Array], vs: Sequence[Array]) -> Iterator[list[Array]]:
 class _Line:
     """`f` on the line x + t v, with all its outputs in one vector."""
 
-    def __init__(self, f: Callable[..., Any], xs: Sequence[Array], vs: Sequence[Array]) -> None:
-        self.f, self.xs, self.vs = f, xs, vs
+    def __init__(
+        self, f: Callable[..., Any], xs: Sequence[Array], vs: Sequence[Array], noise: float
+    ) -> None:
+        self.f, self.xs, self.vs, self.noise = f, xs, vs, noise
         outputs = self._outputs(0.0)
         self.shapes = [y.shape for y in outputs]
         self.ends = np.cumsum([y.size for y in outputs])[:-1]
@@ -121,6 +131,7 @@ class _Line:
         x, v = x[moves], v[moves]
         self.unit = float(np.min(np.maximum(1, x) / v, initial=np.inf))
         self.least = float(np.min((x / v)[x > 0], initial=np.inf))
+        self.largest = float(np.max(x, initial=1))
         self.width = float(np.max(x / v, initial=0))
 
     def slopes(self) -> list[Slope]:
@@ -139,13 +150,14 @@ class _Line:
 
     def _best(self) -> Slope:
         """Take the first steps, and where they are not exact, the best of all steps."""
-        value, error, jump, _ = (a[0] for a in self._rungs(QUICK, np.arange(self.zero.size)))
+        value, error, jump, *_ = (a[0] for a in self._rungs(QUICK, np.arange(self.zero.size)))
         largest = [np.full(d.shape, np.max(abs(d), initial=0)) for d in np.split(value, self.ends)]
         exact = error <= SURE * _flat(largest)
-        constant = (value == 0) & ~exact & ~_single(self.zero)
+        constant = (value == 0) & ~exact
         if constant.any():
             constant &= (self._at(self.unit) == self.zero) & (self._at(-self.unit) == self.zero)
-            error[constant] = 4 * (self.eps * abs(self.zero))[constant] / self.unit
+            rounding = (4 * self.eps * abs(self.zero) + self.noise) * self.largest / self.unit
+            error[constant] = rounding[constant]
         (rough,) = np.nonzero(~(exact | constant))
         if rough.size:
             for a, better in zip((value, error, jump), self._chosen(rough), strict=True):
@@ -162,20 +174,25 @@ class _Line:
         if last > LADDER.stop:
             more = self._rungs(range(max(LADDER.stop - 2, last - 2 * DEEPER), last), which)
             found = [np.concatenate(pair) for pair in zip(found, more, strict=True)]
-        value, error, jump, size = found
+        value, error, jump, size, rounding = found
         slack = error + HIDDEN * size
         low = np.fmax.accumulate((value - slack)[::-1])[::-1]  # what smaller steps allow
         high = np.fmin.accumulate((value + slack)[::-1])[::-1]
         slack = error + jump / 2
         error[~((low <= value + slack) & (value - slack <= high))] = np.inf
-        relative = np.where(error < 0.1 * abs(value), error / abs(value), 1.0)
+        certain = error < 0.1 * abs(value)
+        relative = np.where(certain, error / abs(value), 1.0)
+        doubts = DOUBTS + int(math.log(self.largest, RATIO))
+        for k in range(1, min(doubts, len(value))):  # of a bounded f, those of large steps are 0
+            gap = np.where(certain, 0, abs(value - np.roll(value, -k, 0)))[:-k]
+            error[:-k] = np.fmax(error[:-k], gap - 4 * rounding[k:])
         step = np.lexsort((error, relative), axis=0)[:1]
         return [np.take_along_axis(a, step, 0)[0] for a in (value, error, jump)]
 
     def _rungs(self, powers: range, which: Array) -> list[Array]:
         """Differentiate with steps of these powers: a row for every three that follow each other.
 
-        Value, error and jump, as those of a `Slope`; and |f| / t, which rounding is in units of.
+        Value, error and jump, as those of a `Slope`; |f| / t, and how much of that is rounding.
         """
         r, ts = RATIO, self.unit * RATIO ** -np.array(powers, np.float64)[:, None]
         up, down = (
@@ -189,12 +206,13 @@ class _Line:
         apart = abs(odd[1:] - odd[:-1])
         apart = np.maximum(apart, np.concatenate([apart[1:], apart[-1:]]))
         seen = np.stack([zero, *up, *down])
-        computed_in_single = np.all(_single(seen) | np.isnan(seen), axis=0)
-        eps = np.where(computed_in_single, np.finfo(np.float32).eps, 0)
+        single = np.all((seen == seen.astype(np.float32)) | np.isnan(seen), axis=0)
+        single &= np.any((seen != zero) & ~np.isnan(seen), axis=0)
+        eps = np.where(single, np.finfo(np.float32).eps, 0)  # in float64 hardly any would be
         size = np.maximum(abs(up), abs(down))[2:] / ts[2:]
-        error = apart + 4 * np.maximum(eps, self.eps[which]) * size
-        error += EPS * self.width / ts[2:] * abs(odd[1:])  # by the rounding of x + t v
-        return [odd[1:], error, abs(even), size]
+        rounding = 4 * np.maximum(eps, self.eps[which]) * size + self.noise / ts[2:]
+        moved = EPS * self.width / ts[2:] * abs(odd[1:])  # by the rounding of x + t v
+        return [odd[1:], apart + rounding + moved, abs(even), size, rounding]
 
     def _at(self, t: float) -> Array:
         try:
@@ -207,12 +225,7 @@ class _Line:
     def _outputs(self, t: float) -> list[Array]:
         moved = [np.array(x + t * v) for x, v in zip(self.xs, self.vs, strict=True)]
         leaves = tree.flatten(self.f(*moved))[0]
-        return [real(np.asarray(value_of(y)), "central differences: f", "gives") for y in leaves]
-
-
-def _single(numbers: Array) -> Array:
-    """Say which numbers are float32 numbers: a result of float64 arithmetic seldom is."""
-    return np.asarray(numbers == numbers.astype(np.float32))
+        return [plain(value_of(y), "central differences: f", "gives") for y in leaves]
 
 
 def _flat(arrays: Sequence[Array]) -> Array:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core import tree
-from ..core.dtypes import Array, real
+from ..core.dtypes import Array, plain
 from ..core.tensor import value_of
 from ..transforms.autodiff import jvp, vjp
 from .differences import EPS, Slope, along, repeatable
@@ -19,21 +18,22 @@ __all__ = ["check_grads", "direction", "directional", "dot", "numerical_grad"]
 
 HIDES = 1e4
 """How many times larger a share may be than another one that is checked together with it."""
-ROUNDING = 64 * EPS
+ROUNDING = 256 * EPS
 """What the automatic derivative may be off by, of its terms."""
-_Tried = tuple[list[Array], list[Slope]]
 
 
 def directional(f: Callable[..., Any], xs: Sequence[Array], vs: Sequence[Array]) -> list[Array]:
     """Return the derivatives of all outputs of `f`, at the arrays `xs`, along the arrays `vs`.
 
     By central differences in float64, with steps that suit the sizes of `xs` and the rounding of
-    `f` (`minigrad.check.differences` says how). ValueError where `f` is not finite.
+    `f` (`minigrad.check.differences` says how). ValueError where `f` is not finite, or gives other
+    numbers when it is run again.
 
     >>> (d,) = directional(lambda x: 1 / x, [np.array(1e-5)], [np.array(1.0)])
     >>> f"{d:.6e}"
     '-1.000000e+10'
     """
+    repeatable(lambda: tree.flatten(f(*_copies(xs)))[0], "directional: f")
     return [slope.value for slope in along(f, xs, vs)]
 
 
@@ -42,7 +42,8 @@ def numerical_grad(f: Callable[[Any], Any], tree_of_arrays: Any) -> Any:
 
     By central differences, in float64, in the structure of the container. `f` is run seven times
     for each element, and more where the usual steps do not suit it: the slow witness, for checks.
-    TypeError for what is not real; ValueError if `f` returns no single number or is not finite.
+    TypeError for what is not real; ValueError if `f` does not return one number, is not finite, or
+    gives another number when it is run again.
 
     >>> g = numerical_grad(lambda p: p["a"] ** 2 * p["b"], {"a": 3.0, "b": 0.5})
     >>> f"{g['a']:.6f}, {g['b']:.6f}"
@@ -60,9 +61,15 @@ def numerical_grad(f: Callable[[Any], Any], tree_of_arrays: Any) -> Any:
             )
         return outputs[0]
 
-    return tree.unflatten(
-        structure, _entries(lambda vs: along(of_leaves, xs, vs)[0].value.reshape(()), xs)
-    )
+    repeatable(lambda: [of_leaves(*_copies(xs))], "numerical_grad: f")
+    found = []
+    for k, x in enumerate(xs):
+        g = np.zeros_like(x)
+        for i, e in enumerate(_units(x.size)):
+            vs = [e.reshape(x.shape) if j == k else np.zeros_like(y) for j, y in enumerate(xs)]
+            g.flat[i] = along(of_leaves, xs, vs)[0].value.item()
+        found.append(g)
+    return tree.unflatten(structure, found)
 
 
 def check_grads(
@@ -127,7 +134,7 @@ def check_grads(
 def _opened(container: Any, caller: str) -> tuple[list[Array], tree.Structure]:
     """Take a container apart into copies in float64; TypeError for what is not real."""
     leaves, structure = tree.flatten(container)
-    reals = [real(np.asarray(value_of(x)), caller, "takes") for x in leaves]
+    reals = [plain(value_of(x), caller, "takes") for x in leaves]
     return [np.array(x, np.float64) for x in reals], structure
 
 
@@ -135,9 +142,16 @@ def _copies(xs: Iterable[Array]) -> list[Array]:
     return [x.copy() for x in xs]
 
 
+class _Tried(NamedTuple):
+    """A direction, all arguments in one vector, and the derivatives of all outputs along it."""
+
+    v: Array
+    slopes: list[Slope]
+
+
 @dataclass(frozen=True)
 class _Check:
-    """The check of one order: of `f`, arrays to a list of outputs, along the random `vs`."""
+    """The check of one order: of `f`, which maps arrays to a list of outputs."""
 
     f: Callable[..., list[Any]]
     xs: list[Array]
@@ -147,13 +161,15 @@ class _Check:
     modes: Sequence[str]
     rtol: float
     rng: np.random.Generator
+    floor: float = 0.0  # what rounding makes of the outputs, at least
 
     def run(self) -> None:
         """Check this order in all modes, and in each the orders above it."""
         vs = [direction(self.rng, x) for x in self.xs]
-        slopes = along(self.f, self.xs, vs)
-        one = sum(s.value.size for s in slopes) == 1  # then a message's numbers are derivatives
-        us = [np.ones_like(s.value) if one else direction(self.rng, s.value) for s in slopes]
+        tried = self._try(_flat(vs))
+        outputs = [s.value for s in tried[0].slopes]
+        one = sum(y.size for y in outputs) == 1  # then the numbers in a message are derivatives
+        us = [np.ones_like(y) if one else direction(self.rng, y) for y in outputs]
 
         def pulled(*xs: Any) -> list[Any]:
             return list(vjp(self.f, *xs)[1](us))
@@ -161,119 +177,158 @@ class _Check:
         def pushed(*xs: Any) -> list[Any]:
             return list(jvp(self.f, xs, vs)[1])
 
-        tried = [(vs, slopes)]
         for mode, derivative in (("rev", pulled), ("fwd", pushed)):
             if mode not in self.modes:
                 continue
             if mode == "rev":
-                tried += self._pull(us, vs, slopes)
+                tried += self._pull(us, _flat(vs), tried)
             else:
-                for some, exact in tried:
-                    self._push(some, exact, [np.max(abs(s.value), initial=0) for s in slopes])
+                self._push(tried)
             if self.order < self.last:
-                replace(self, f=derivative, order=self.order + 1).run()
+                floor = ROUNDING * max(map(largest, [*self.f(*_copies(self.xs)), *outputs]))
+                order = self.order + 1
+                replace(self, f=derivative, order=order, floor=max(self.floor, floor)).run()
 
-    def _pull(self, us: list[Array], vs: list[Array], slopes: list[Slope]) -> list[_Tried]:
-        """Check <u, J v>, for every output by itself; return what was tried besides `vs`."""
-        pullback, tried = vjp(self.f, *self.xs)[1], list[_Tried]()
-        for k, u in enumerate(us):
-            only = [u if i == k else np.zeros_like(other) for i, other in enumerate(us)]
-            got = [np.asarray(value_of(g)) for g in pullback(only)]
-            rounding = ROUNDING * dot(map(abs, got), map(abs, vs))
-            for some in _apart(got, vs):
-                exact = slopes if some is vs else along(self.f, self.xs, some)
-                if some is not vs:
-                    tried.append((some, exact))
-                ours, theirs = dot(got, some), dot([u], [exact[k].value])
-                off = dot([abs(u)], [self._limit(exact[k])]) + rounding
-                if not abs(ours - theirs) <= off:
-                    raise AssertionError(self._said("rev", ours, theirs, only, got))
-        return tried
+    def _try(self, v: Array) -> list[_Tried]:
+        """Differentiate along `v`; if there are kinks, along its halves, and theirs, one by one.
 
-    def _push(self, vs: list[Array], slopes: list[Slope], sizes: list[float]) -> None:
-        """Check every element of J v; `sizes` are those of the outputs' derivatives."""
-        for k, d in enumerate(jvp(self.f, self.xs, vs)[1]):
-            got, exact = np.asarray(value_of(d)), slopes[k]
-            off = self._limit(exact) + ROUNDING * sizes[k]
-            with np.errstate(invalid="ignore"):
-                wrong = ~(abs(got - exact.value) <= off)
-            if wrong.any():
-                at = np.unravel_index(int(wrong.argmax()), wrong.shape)
-                us = [np.zeros_like(s.value) for s in slopes]
-                us[k][at] = 1
-                entries = _entries(partial(self._pushed, k, at), self.xs)
-                ours, theirs = float(got[at]), float(exact.value[at])
-                raise AssertionError(self._said("fwd", ours, theirs, us, entries))
-
-    def _pushed(self, k: int, at: tuple[Any, ...], vs: list[Array]) -> float:
-        return float(value_of(jvp(self.f, self.xs, vs)[1][k])[at])
-
-    def _limit(self, exact: Slope) -> Array:
-        return self.rtol * abs(exact.value) + exact.slack
-
-    def _said(
-        self, mode: str, ours: float, theirs: float, us: list[Array], got: list[Array]
-    ) -> str:
-        """Examine every element, and say where the derivative of <u, f> is worst."""
-        worst, text = -np.inf, ""
-        exact = _entries(lambda vs: _along(self.f, self.xs, vs, us), self.xs)
-        for name, a, b in zip(self.names, got, exact, strict=True):
-            for index in np.ndindex(a.shape):
-                mine, (wanted, slack) = float(a[index]), b[index]
-                gap = np.inf  # what is not finite is worst of all
-                if np.isfinite(mine):
-                    gap = (abs(mine - wanted) - slack) / (abs(mine) + abs(wanted) + 1e-300)
-                if gap > worst:
-                    worst = gap
-                    place = f"{name}[{', '.join(map(str, index))}]" if index else name
-                    text = f"worst at {place}: automatic {mine:.10g}, "
-                    text += f"central difference {wanted:.10g}"
-        return (
-            f"order {self.order}, mode {mode}: along a random direction the derivative is "
-            f"{ours:.10g}, by central differences {theirs:.10g}; {text}"
+        Between the derivatives from the left and from the right at one kink, a mistake elsewhere
+        would be right.
+        """
+        slopes = self._along(v)
+        moved = np.flatnonzero(v)
+        if len(moved) < 2 or not any(self._kinks(s).any() for s in slopes):
+            return [_Tried(v, slopes)]
+        middle = moved[len(moved) // 2]
+        return self._try(np.where(np.arange(v.size) < middle, v, 0)) + self._try(
+            np.where(np.arange(v.size) < middle, 0, v)
         )
 
+    def _pull(self, us: list[Array], v: Array, tried: list[_Tried]) -> list[_Tried]:
+        """Check <u, J v>, for every output by itself; return what was tried for that."""
+        pullback, more = vjp(self.f, *self.xs)[1], list[_Tried]()
+        for k, u in enumerate(us):
+            only = [u if i == k else np.zeros_like(other) for i, other in enumerate(us)]
+            got = _flat(pullback(only))
+            bands = _apart(got, v)
+            some = [t for band in bands for t in self._try(band)] if len(bands) > 1 else []
+            for part, slopes in some or tried:
+                ours, theirs = dot([got], [part]), dot([u], [slopes[k].value])
+                off = dot([abs(u)], [self._limit(slopes[k])])
+                if not abs(ours - theirs) <= off + ROUNDING * dot([abs(got)], [abs(part)]):
+                    self._examine("rev", only, part, ours, theirs)
+            more += some
+        return more
 
-def _along(
-    f: Callable[..., Any], xs: Sequence[Array], vs: Sequence[Array], us: Sequence[Array]
-) -> tuple[float, float]:
-    """Differentiate <us, f> along `vs`: the value, and how far off a right one may be."""
-    slopes = along(f, xs, vs)
-    return dot(us, [s.value for s in slopes]), dot(map(abs, us), [s.slack for s in slopes])
+    def _push(self, tried: list[_Tried]) -> None:
+        """Check every element of J v."""
+        for v, slopes in tried:
+            for k, d in enumerate(jvp(self.f, self.xs, self._split(v))[1]):
+                got, exact = np.asarray(value_of(d)), slopes[k]
+                size = max([largest(t.slopes[k].value) for t in tried])
+                off = self._limit(exact) + ROUNDING * size
+                with np.errstate(invalid="ignore"):
+                    wrong = ~(abs(got - exact.value) <= off)
+                if wrong.any():
+                    at = np.unravel_index(int(wrong.argmax()), wrong.shape)
+                    us = [np.zeros_like(s.value) for s in slopes]
+                    us[k][at] = 1
+                    self._examine("fwd", us, v, float(got[at]), float(exact.value[at]))
+
+    def _examine(self, mode: str, us: list[Array], v: Array, ours: float, theirs: float) -> None:
+        """Raise AssertionError, and say where <u, f> is worst, unless the elements say otherwise.
+
+        They do where what was compared is rounding, which changes with the last bits of the
+        arguments; and where all of them are right, exactly enough or at kinks.
+        """
+
+        def automatic(xs: list[Array]) -> Array:
+            if mode == "rev":
+                return _flat(vjp(self.f, *xs)[1](us))
+            return np.array([dot(us, jvp(self.f, xs, self._split(e))[1]) for e in _units(v.size)])
+
+        found = [self._along(e) for e in _units(v.size)]
+        wanted = np.array([dot(us, [s.value for s in slopes]) for slopes in found])
+        limit = np.array([dot(map(abs, us), map(self._limit, slopes)) for slopes in found])
+        kinks = any(
+            np.any(self._kinks(s) & (u != 0))
+            for slopes in found for s, u in zip(slopes, us, strict=True)
+        )  # fmt: skip
+        got, *shaken = automatic(self.xs), automatic(self._shaken()), automatic(self._shaken())
+        with np.errstate(invalid="ignore"):
+            noise = 10 * np.max([abs(other - got) for other in shaken], axis=0)
+            gap = abs(got - wanted)
+            within = gap <= limit + noise + ROUNDING * largest(wanted[v != 0])
+        enough = kinks or dot([limit], [abs(v)]) < abs(ours - theirs)
+        if np.isfinite(got).all() and (
+            abs(ours - theirs) <= dot([noise], [abs(v)]) or (within[v != 0].all() and enough)
+        ):
+            return
+        with np.errstate(invalid="ignore"):
+            badness = (gap - limit) / (abs(got) + abs(wanted) + 1e-300)
+        worst = int(np.argmax(np.where(np.isfinite(got), badness, np.inf)))
+        raise AssertionError(
+            f"order {self.order}, mode {mode}: along a random direction the derivative is "
+            f"{ours:.10g}, by central differences {theirs:.10g}; worst at {self._name(worst)}: "
+            f"automatic {got[worst]:.10g}, central difference {wanted[worst]:.10g}"
+        )
+
+    def _along(self, v: Array) -> list[Slope]:
+        return along(self.f, self.xs, self._split(v), self.floor)
+
+    def _limit(self, exact: Slope) -> Array:
+        return self.rtol * abs(exact.value) + exact.slack + self.floor
+
+    def _kinks(self, exact: Slope) -> Array:
+        return np.asarray(exact.jump / 2 > self.rtol * abs(exact.value) + 2 * exact.error)
+
+    def _shaken(self) -> list[Array]:
+        """Return the arguments with other last bits."""
+        return [x * (1 + 4 * EPS * self.rng.uniform(-1, 1, x.shape)) for x in self.xs]
+
+    def _split(self, v: Array) -> list[Array]:
+        """Take a vector apart into one array for each argument."""
+        parts = np.split(v, np.cumsum([x.size for x in self.xs])[:-1])
+        return [part.reshape(x.shape) for part, x in zip(parts, self.xs, strict=True)]
+
+    def _name(self, i: int) -> str:
+        """Name the argument and the index of element i of the vector."""
+        k = 0
+        while i >= self.xs[k].size:
+            i, k = i - self.xs[k].size, k + 1
+        index = ", ".join(map(str, np.unravel_index(i, self.xs[k].shape)))
+        return f"{self.names[k]}[{index}]" if index else self.names[k]
 
 
-def _entries(of: Callable[[list[Array]], Any], xs: Sequence[Array]) -> list[Array]:
-    """Tabulate `of`, a function of directions, for the direction of every element of every x."""
-    vs = [np.zeros_like(x) for x in xs]
-    table: list[Array] = []
-    for v in vs:
-        rows = []
-        for index in np.ndindex(v.shape):
-            v[index] = 1
-            rows.append(of(vs))
-            v[index] = 0
-        table.append(np.array(rows).reshape(v.shape + np.shape(rows)[1:]))
-    return table
+def _apart(got: Array, v: Array) -> list[Array]:
+    """Split a direction by the sizes of the shares got * v: a large one hides a small one."""
+    shares = abs(got * v)
+    top = largest(shares)
+    if not 0 < top < np.inf:
+        return [v]
+    shares = np.maximum(shares / top, HIDES**-8)  # so that 0 is in the last band
+    bands = -np.log(shares) // np.log(HIDES)
+    return [np.where(bands == band, v, 0) for band in np.unique(bands[v != 0])]
 
 
-def _apart(got: Sequence[Array], vs: list[Array]) -> Iterator[list[Array]]:
-    """Split a direction into elements with shares g v of one size, where others would hide them."""
-    shares = [abs(g * v) for g, v in zip(got, vs, strict=True)]
-    largest = max([float(np.max(s, initial=0)) for s in shares])
-    if not 0 < largest < np.inf:
-        yield vs
-        return
-    least = ROUNDING * largest  # what is smaller is rounding, or 0, and hides nowhere
-    bands = [np.log(largest / np.where(s > least, s, largest)) // np.log(HIDES) for s in shares]
-    present = {0.0}.union(*[b.ravel().tolist() for b in bands])
-    for band in sorted(present):
-        some = [np.where(b == band, v, 0.0) for b, v in zip(bands, vs, strict=True)]
-        yield some if len(present) > 1 else vs
+def _units(n: int) -> Iterator[Array]:
+    """Yield the directions of n single elements."""
+    for i in range(n):
+        yield np.eye(1, n, i)[0]
+
+
+def _flat(arrays: Iterable[Any]) -> Array:
+    return np.concatenate([np.zeros(0), *[np.ravel(value_of(a)) for a in arrays]])
 
 
 def direction(rng: np.random.Generator, like: Array) -> Array:
     """Return an array of random signs times numbers from 0.5 to 1.5."""
     return np.asarray(rng.uniform(0.5, 1.5, like.shape) * rng.choice([-1.0, 1.0], like.shape))
+
+
+def largest(x: Any) -> float:
+    """Return the largest absolute value, 0 if there is none."""
+    return float(np.max(abs(value_of(x)), initial=0))
 
 
 def dot(us: Iterable[Any], vs: Iterable[Any]) -> float:
