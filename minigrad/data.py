@@ -16,7 +16,7 @@ __all__ = ["batches", "windows"]
 
 
 def windows(series: npt.ArrayLike, length: int) -> tuple[Array, Array]:
-    """Cut a series (N,) into windows (N - length, length) and the value after each (N - length,).
+    """Return windows (N - length, length) of a series (N,), and the value after each (N - length,).
 
     Both are copies. ValueError for a series that is too short, or holds what is not finite.
 

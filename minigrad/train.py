@@ -40,13 +40,13 @@ def fit(
     watch: Callable[[], Mapping[str, float]] | None = None,
     out: TextIO | None = sys.stderr,
 ) -> History:
-    """Train until `epochs`, or until `validate` has not improved for `patience` epochs.
+    """Return the history of training, until `validate` has not improved for `patience` epochs.
 
-    Each epoch calls `loss(batch)` for every batch of `batches()`, in training mode, then
-    `validate()` in evaluation mode and without recording. `watch` gives further numbers to track.
-    The parameters of the best epoch are restored at the end, also when training is interrupted
-    (Ctrl-C ends it early, and keeps the best). The modes of the module and its parts are then as
-    they were; a part in evaluation, of a module in training, stays so.
+    There are `epochs` at most. Each calls `loss(batch)` for every batch of `batches()`, in training
+    mode, then `validate()` in evaluation mode and without recording. `watch` gives further numbers
+    to track. The parameters of the best epoch are restored at the end, also when training is
+    interrupted (Ctrl-C ends it early, and keeps the best). The modes of the module and its parts
+    are then as they were; a part in evaluation, of a module in training, stays so.
 
     A loss or a validation that is not finite raises FloatingPointError, with the best parameters
     restored; those of the first epoch are kept if its validation is not finite. ValueError if the

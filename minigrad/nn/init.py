@@ -28,6 +28,6 @@ def generator(rng: Seed) -> np.random.Generator:
 
 
 def uniform(rng: Seed, bound: float, shape: tuple[int, ...], dtype: DType = None) -> Tensor:
-    """Draw a parameter uniformly from [-bound, bound]."""
+    """Return a parameter drawn uniformly from [-bound, bound]."""
     values: Any = generator(rng).uniform(-bound, bound, shape)
     return tensor(values.astype(dtype or get_default_dtype()), requires_grad=True)

@@ -164,7 +164,7 @@ class Module:
         return self.train(False)
 
     def state_dict(self) -> dict[str, Array]:
-        """Copy every parameter and buffer into a dict of arrays."""
+        """Return a copy of every parameter and buffer, by name."""
         return {name: t.numpy() for name, t in self._named_tensors()}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
