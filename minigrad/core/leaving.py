@@ -27,7 +27,7 @@ from .tape import Node
 
 __all__ = [
     "INSTEAD", "described", "may_be_rebound", "must_stay", "new_leaf", "no_array", "no_derivative",
-    "number",
+    "no_writing", "number",
 ]  # fmt: skip
 
 INSTEAD = {
@@ -35,14 +35,16 @@ INSTEAD = {
     for remedy, names in {
         "tensors are immutable: `x.at[i].set(v)`":
             "copyto fill_diagonal place put put_along_axis putmask",
+        "`x.at[i].multiply(v)`": "multiply.at",
         "`np.broadcast_to(t, shape)`": "full",
         "the function on the whole tensor, or `np.stack` of its results": "vectorize",
         "`np.lib.stride_tricks.sliding_window_view`, or indices": "as_strided",
         "call it on slices, and `np.stack` the results": "apply_along_axis",
         "the function with `axis=`": "apply_over_axes",
         "`np.where` or `np.select`": "choose piecewise",
-        "`np.concatenate`": "block insert",
+        "`np.concatenate`": "insert",
         "`np.diff`": "ediff1d",
+        "`x + np.spacing(x)`": "nextafter",
         "a slice": "trim_zeros",
         "arrays as indices": "ix_ ravel_multi_index",
         "`np.argsort`": "lexsort",
@@ -52,7 +54,9 @@ INSTEAD = {
             unique_values""",
         "`t[~np.isnan(t)]`": "nanmedian nanpercentile nanquantile",
         "`np.mean` and `@`": "corrcoef cov",
-        "`x.at[i].add(v)`": "bincount histogram histogram2d histogram_bin_edges histogramdd",
+        "`x.at[i].add(v)`": """
+            add.at bincount histogram histogram2d histogram_bin_edges histogramdd""",
+        "`np.stack` of the sums of slices": "add.reduceat",
         "Horner's rule, or `x[:, None] ** np.arange(n)`": """
             poly polyadd polyder polydiv polyfit polyint polymul polysub polyval roots vander""",
         "`base ** np.linspace(start, stop)`": "geomspace logspace",
@@ -70,13 +74,9 @@ def described(t: Any) -> str:
     return f"tensor {t.name!r}" if t.name else f"a tensor of shape {t.shape}"
 
 
-def no_derivative(function: Any, method: str = "") -> TypeError:
+def no_derivative(function: Any) -> TypeError:
     """Return the error that minigrad has no such operation, with what to write instead."""
-    name = function.__name__ + method
-    module = getattr(function, "__module__", None)
-    if module is None and getattr(np, function.__name__, None) is function:  # a ufunc
-        module = "numpy"
-    name = f"{module}.{name}" if module else name
+    name = _full_name(function)
     instead = INSTEAD.get(name.removeprefix("numpy."))
     ways = [f"write {_plain(instead)}"] if instead else []
     ways += ["define it as a primitive (see mg.define)"]
@@ -84,6 +84,25 @@ def no_derivative(function: Any, method: str = "") -> TypeError:
         f"{name} has no derivative in minigrad; {', '.join(ways)}, or take the array out of the "
         "graph with .data"
     )
+
+
+def no_writing(function: Any) -> TypeError:
+    """Return the error that a result cannot be written into an array, nor into a tensor."""
+    name = _full_name(function)
+    return TypeError(
+        f"{name}: 'out' would be written into, but no gradients flow through arrays, and tensors "
+        f"are immutable; write a = {name.replace('numpy', 'np')}(...), and a = a + t for a += t"
+    )
+
+
+def _full_name(function: Any) -> str:
+    """Name a function of NumPy's, a ufunc, a method of a ufunc, or any other function."""
+    ufunc = getattr(function, "__self__", function)
+    if isinstance(ufunc, np.ufunc):
+        known = getattr(np, ufunc.__name__, None) is ufunc
+        names = ["numpy"] * known + [ufunc.__name__] + [function.__name__] * (function is not ufunc)
+        return ".".join(names)
+    return f"{function.__module__}.{function.__name__}"
 
 
 def must_stay(t: Node) -> bool:

@@ -47,7 +47,7 @@ import numpy as np
 
 from .errors import explained, reworded
 from .hints import of_argument, of_axis
-from .tensor import OPS, ArrayLike, Tensor, apply, value_of
+from .tensor import OPS, ArrayLike, Tensor, apply
 
 __all__ = [
     "Axis",
@@ -456,16 +456,25 @@ def constant(function: Callable[..., Any]) -> Callable[..., Any]:
     """Register a function with no useful derivative: it gives an array, outside the graph."""
 
     def unwrapped(*args: ArrayLike | None, **kwargs: Any) -> Any:
-        xs, params = [*map(value_of, args)], {k: value_of(v) for k, v in kwargs.items()}
+        xs, params = [*map(_arrays, args)], {k: _arrays(v) for k, v in kwargs.items()}
         try:
             return function(*xs, **params)
         except (ValueError, TypeError, IndexError) as error:
             raise explained(function.__name__, xs, params, error) from error
 
+    vars(unwrapped)["is_constant"] = True
     unwrapped.__name__ = function.__name__
     unwrapped.__doc__ = f"{_title(function)} of the data: an array, constant to the graph."
     OPS[function] = unwrapped
     return unwrapped
+
+
+def _arrays(x: Any) -> Any:
+    """Take the arrays out of Tensors and of lists of them; nothing may be written into these."""
+    if isinstance(x, Tensor):
+        x = x.value.view()
+        x.flags.writeable = False
+    return type(x)(map(_arrays, x)) if type(x) in (list, tuple) else x
 
 
 def _stated(key: Any) -> Any:

@@ -392,14 +392,16 @@ class Tensor(Node):
         return np.array(self.value, dtype=dtype, copy=True)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if method != "__call__":
-            raise leaving.no_derivative(ufunc, f".{method}")
-        return _operation(ufunc)(*inputs, **kwargs)
+        if method == "outer":
+            a, b = inputs
+            inputs = as_tensor(a).reshape(np.shape(a) + (1,) * np.ndim(b)), b
+        function = ufunc if method in ("__call__", "outer") else getattr(ufunc, method)
+        return _operation(function, kwargs)(*inputs, **kwargs)
 
     def __array_function__(
         self, func: Any, types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
-        operation = _operation(func)
+        operation = _operation(func, kwargs)
         if len(args) > len(alike := _alike(func)):
             raise TypeError(
                 f"{func.__name__}: minigrad takes {', '.join(alike)} by position; give what comes "
@@ -650,11 +652,16 @@ def cotangent_for(t: Tensor, grad: Any, caller: str) -> Any:
     return tape.cast(g, t.dtype) if t.dtype.kind == "f" else g  # to a constant, nothing flows
 
 
-def _operation(function: Any) -> Callable[..., Any]:
+def _operation(function: Any, options: Mapping[str, Any]) -> Callable[..., Any]:
     try:
-        return OPS[function]
+        operation = OPS[function]
     except (KeyError, TypeError):
         raise leaving.no_derivative(function) from None
+    if (out := options.get("out")) is not None:
+        outs = out if isinstance(out, tuple) else (out,)
+        if any(isinstance(o, Tensor) for o in outs) or not hasattr(operation, "is_constant"):
+            raise leaving.no_writing(function)
+    return operation
 
 
 @functools.cache

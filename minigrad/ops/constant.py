@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..core.primitive import constant
+from ..core.tensor import OPS, ArrayLike, Tensor, value_of
 
 __all__ = [
     "argmax", "argmin", "argsort", "ceil", "floor", "floor_divide", "heaviside", "isfinite",
@@ -13,7 +16,8 @@ __all__ = [
 
 argmax, argmin, argsort = constant(np.argmax), constant(np.argmin), constant(np.argsort)
 ceil, floor, rint, sign = [constant(f) for f in (np.ceil, np.floor, np.rint, np.sign)]
-trunc, floor_divide, heaviside = [constant(f) for f in (np.trunc, np.floor_divide, np.heaviside)]
+trunc, floor_divide = constant(np.trunc), constant(np.floor_divide)
+step = constant(np.heaviside)
 isfinite, isinf, isnan = [constant(f) for f in (np.isfinite, np.isinf, np.isnan)]
 round, searchsorted = constant(np.round), constant(np.searchsorted)
 
@@ -27,7 +31,7 @@ for _function in (
     np.argpartition, np.argwhere, np.diag_indices_from, np.digitize, np.flatnonzero, np.nanargmax,
     np.nanargmin, np.nonzero, np.tril_indices_from, np.triu_indices_from, np.unravel_index,
     # step functions, and the neighbours of a number
-    np.angle, np.around, np.imag, np.nextafter, np.spacing,
+    np.angle, np.around, np.imag, np.spacing,
     # whole numbers
     np.bitwise_and, np.bitwise_count, np.bitwise_or, np.bitwise_xor, np.gcd, np.invert, np.lcm,
     np.left_shift, np.packbits, np.right_shift, np.unpackbits,
@@ -42,3 +46,13 @@ for _function in (
     constant(_function)
 if hasattr(np, "fix"):  # deprecated since NumPy 2.5
     constant(np.fix)
+
+
+def heaviside(x1: ArrayLike, x2: ArrayLike) -> Any:
+    """numpy.heaviside of the data: an array, constant to the graph unless the value at 0 is live."""
+    if isinstance(x2, Tensor) and x2.live:
+        return OPS[np.where](np.equal(value_of(x1), 0), x2, step(x1, 0))
+    return step(x1, x2)
+
+
+OPS[np.heaviside] = heaviside

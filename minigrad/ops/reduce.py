@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -288,3 +289,25 @@ def nanstd(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = Fa
     v = nanvar(a, axis, ddof, keepdims)
     positive = np.sqrt(np.where(v == 0, 1, v))
     return op(np.where)(v == 0, 0, positive)
+
+
+# ---- methods of ufuncs: along the first axis, if not said otherwise --------------------------------
+
+
+def _along_first(method: Callable[..., Any], key: Any) -> None:
+    @functools.wraps(method, assigned=("__name__",))
+    def along(array: ArrayLike, axis: Axis = 0, **options: Any) -> Any:
+        return OPS[key](array, axis=axis, **options)
+
+    OPS[method] = along
+
+
+_along_first(np.add.reduce, np.sum)
+_along_first(np.multiply.reduce, np.prod)
+_along_first(np.maximum.reduce, np.max)
+_along_first(np.minimum.reduce, np.min)
+_along_first(np.logaddexp.reduce, logsumexp.key)
+_along_first(np.logical_and.reduce, np.all)
+_along_first(np.logical_or.reduce, np.any)
+_along_first(np.add.accumulate, np.cumsum)
+_along_first(np.multiply.accumulate, np.cumprod)

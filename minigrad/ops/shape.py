@@ -17,8 +17,8 @@ from ..core.tape import Outputs
 from ..core.tensor import ArrayLike, Tensor, apply, as_tensor, value_of
 
 __all__ = [
-    "append", "array_split", "astype", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays",
-    "broadcast_to", "column_stack", "concatenate", "dsplit", "dstack", "expand_dims", "flip",
+    "append", "array_split", "astype", "atleast_1d", "atleast_2d", "atleast_3d", "block",
+    "broadcast_arrays", "broadcast_to", "column_stack", "concatenate", "dsplit", "dstack", "expand_dims", "flip",
     "fliplr", "flipud", "full_like", "hsplit", "hstack", "linspace", "meshgrid", "moveaxis",
     "ravel", "reshape", "roll", "rollaxis", "rot90", "split", "squeeze", "stack", "swapaxes",
     "transpose", "unstack", "vsplit", "vstack",
@@ -221,6 +221,42 @@ column_stack = _joining(
 )
 
 
+def _depth(arrays: Any) -> int:
+    """Return how deep lists are nested, everywhere alike: 0 for an array."""
+    if not isinstance(arrays, list):
+        if isinstance(arrays, tuple):
+            raise TypeError("block: nested lists, not tuples")
+        return 0
+    depths = {_depth(part) for part in arrays}
+    if len(depths) != 1:
+        raise ValueError(f"block: lists nested {sorted(depths)} deep, or empty; nest all alike")
+    return 1 + depths.pop()
+
+
+def _blocks(arrays: Any, depth: int, ndim: int) -> Tensor:
+    if not depth:
+        t = as_tensor(arrays)
+        return t.reshape((1,) * (ndim - t.ndim) + t.shape)
+    return concatenate([_blocks(part, depth - 1, ndim) for part in arrays], axis=-depth)
+
+
+def _ndim(arrays: Any) -> int:
+    return max(map(_ndim, arrays)) if isinstance(arrays, list) else np.ndim(arrays)
+
+
+@operation(
+    np.block,
+    lambda r: [
+        Case.of([[r(2, 2), r(2, 1)], [r(1, 3)]]), Case.of([r(), r(2), r(2, 1).T]), Case.of(r(2, 2)),
+        Case.of([[[r(2)], [r(2)]], [[r(1, 2)], [r(2)]]]),
+    ],
+)  # fmt: skip
+def block(arrays: ArrayLike | list[Any]) -> Tensor:
+    """Join nested lists: the innermost along the last axis, those around along the one before."""
+    depth = _depth(arrays)
+    return _blocks(arrays, depth, max(depth, _ndim(arrays)))
+
+
 # ---- cutting -----------------------------------------------------------------------------------
 
 
@@ -232,10 +268,16 @@ def _cuts(r: Any) -> list[Case]:
     return [Case.of(x, 2), Case.of(x, [1]), Case.of(x, 1, axis=0), Case.of(x, (1, 3), axis=1)]
 
 
+def _number(cuts: Cuts) -> Any:
+    """Return a number of sections as an int, also one in an array; indices as they are."""
+    cuts = value_of(cuts)
+    return int(cuts) if isinstance(cuts, np.ndarray) and not cuts.ndim else cuts
+
+
 @operation(np.array_split, lambda r: [*_cuts(r), Case.of(r(2, 5), 3, axis=-1)])
 def array_split(ary: ArrayLike, indices_or_sections: Cuts, axis: int = 0) -> list[Tensor]:
     """Cut along `axis` into as many sections, of nearly equal length, or at indices."""
-    cuts, axis = value_of(indices_or_sections), normalize_axis_index(axis, np.ndim(ary))
+    cuts, axis = _number(indices_or_sections), normalize_axis_index(axis, np.ndim(ary))
     if isinstance(cuts, (int, np.integer)):
         if cuts <= 0:
             raise ValueError(f"array_split: cannot cut into {cuts} sections")
@@ -247,7 +289,7 @@ def array_split(ary: ArrayLike, indices_or_sections: Cuts, axis: int = 0) -> lis
 @operation(np.split, _cuts)
 def split(ary: ArrayLike, indices_or_sections: Cuts, axis: int = 0) -> list[Tensor]:
     """Cut along `axis` into equal sections (an int) or at indices; views, as slices are."""
-    sections = indices_or_sections
+    sections = _number(indices_or_sections)
     if not isinstance(sections, (int, np.integer)) or sections <= 0:
         return array_split(ary, sections, axis)
     x = as_tensor(ary)

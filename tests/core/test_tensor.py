@@ -474,7 +474,7 @@ def test_what_is_not_supported_says_so():
         np.i0(t)
     with pytest.raises(TypeError, match=r"numpy\.subtract\.reduce has no derivative"):
         np.subtract.reduce(t)
-    with pytest.raises(TypeError, match="no argument 'out'"):
+    with pytest.raises(TypeError, match="'out' would be written into"):
         np.add(t, t, out=np.ones((2, 2)))
     with pytest.raises(TypeError, match="no argument 'dtype'"):
         np.sum(t, dtype=np.float32)

@@ -15,11 +15,20 @@ from minigrad.core.primitive import Primitive
 from minigrad.core.tensor import OPS
 from minigrad.testing import operations
 
-NAMESPACES = {"": np, "linalg.": np.linalg, "fft.": np.fft}
+NAMESPACES = {
+    "": np, "linalg.": np.linalg, "fft.": np.fft, "random.": np.random,
+    "lib.stride_tricks.": np.lib.stride_tricks,
+}  # fmt: skip
 
 CONVERTING = """
     array asanyarray asarray asarray_chkfinite ascontiguousarray asfortranarray asmatrix bmat full
-    require
+    lib.stride_tricks.as_strided random.beta random.binomial random.chisquare random.choice
+    random.dirichlet random.exponential random.f random.gamma random.geometric random.gumbel
+    random.hypergeometric random.laplace random.logistic random.lognormal random.logseries
+    random.multinomial random.multivariate_normal random.negative_binomial
+    random.noncentral_chisquare random.noncentral_f random.normal random.pareto random.permutation
+    random.poisson random.power random.rayleigh random.standard_gamma random.standard_t
+    random.triangular random.uniform random.vonmises random.wald random.weibull random.zipf require
 """
 """Functions that NumPy does not hand to us: they ask a tensor for an array."""
 
@@ -33,16 +42,20 @@ NOT_APPLICABLE = {
     "make arrays from sizes, text, buffers or files; `mg.tensor` makes tensors of them": """
         arange bartlett blackman diag_indices empty eye fft.fftfreq fft.rfftfreq from_dlpack
         frombuffer fromfile fromfunction fromiter fromregex fromstring genfromtxt hamming
-        hanning identity indices kaiser load loadtxt mask_indices ones tri tril_indices
-        triu_indices zeros""",
+        hanning identity indices kaiser load loadtxt mask_indices ones random.bytes random.rand
+        random.randint random.randn random.random random.random_integers random.random_sample
+        random.ranf random.sample random.standard_cauchy random.standard_exponential
+        random.standard_normal tri tril_indices triu_indices zeros""",
     "take shapes, dtypes or numbers": """
         base_repr binary_repr broadcast_shapes format_float_positional format_float_scientific
         isdtype isfortran isscalar issubdtype iterable mintypecode promote_types typename""",
     "take dates": """
         busday_count busday_offset datetime_as_string datetime_data is_busday isnat""",
-    "change or show NumPy's state, or wrap functions and buffers": """
+    "change or show NumPy's state, change lists, or wrap functions and buffers": """
         fft.test frompyfunc get_include get_printoptions getbufsize geterr geterrcall info
-        linalg.test nested_iters printoptions set_printoptions setbufsize seterr seterrcall
+        linalg.test nested_iters printoptions random.default_rng random.get_bit_generator
+        random.get_state random.seed random.set_bit_generator random.set_state random.shuffle
+        random.test set_printoptions setbufsize seterr seterrcall
         show_config show_runtime test""",
     "are deprecated or gone": "in1d row_stack trapz",
 }
@@ -79,6 +92,13 @@ def classified(name, f):
     return None
 
 
+def methods():
+    """Name the methods of ufuncs that are differentiable, as `add.reduce`."""
+    found = [f for f in OPS if isinstance(getattr(f, "__self__", None), np.ufunc)]
+    names = [f"{f.__self__.__name__}.{f.__name__}" for f in found]
+    return [name for name in names if not name.startswith("logical")]
+
+
 def _said(refused):
     """What an operation that always raises says to write instead."""
     try:
@@ -105,10 +125,12 @@ def page():
     lines = [
         "# NumPy on tensors",
         "",
-        f"What becomes of the {sum(counts.values())} public functions of `numpy`, `numpy.linalg` "
-        f"and `numpy.fft` {version} when they get a Tensor.",
+        f"What becomes of the {sum(counts.values())} public functions of `numpy`, `numpy.linalg`, "
+        f"`numpy.fft`, `numpy.random` and `numpy.lib.stride_tricks` {version} when they get a "
+        "Tensor.",
         "Written by `python -m tests.ops.numpy_coverage > COVERAGE.md`; `tests/ops/test_numpy.py` "
-        "calls each and keeps this page current.",
+        "calls each and keeps this page current, and `tests/ops/test_numpy_live.py` holds each to "
+        "its word in every argument.",
         "",
         f"## Differentiable ({counts['differentiable']})",
         "",
@@ -120,6 +142,8 @@ def page():
         listed(rows["differentiable"][""]),
         "",
         "Not in NumPy, as `mg.f(t)`: " + listed(own) + ".",
+        "",
+        f"Methods of ufuncs: {listed(methods())}; and `outer` of every function of two arguments.",
         "",
         f"## Constant ({counts['constant']})",
         "",

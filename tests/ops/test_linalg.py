@@ -102,7 +102,7 @@ def test_einsum_says_what_is_wrong():
         ValueError, match=r"einsum on shapes \(2, 3\), \(2, 3\), subscripts='ij,jk'"
     ):
         np.einsum("ij,jk", t, t)
-    with pytest.raises(TypeError, match=r"einsum.*no argument 'out'"):
+    with pytest.raises(TypeError, match=r"einsum: 'out' would be"):
         np.einsum("ij", t, out=np.ones((3, 2)))
 
 

@@ -340,11 +340,11 @@ SAME = """
 """
 LINALG = "det inv matrix_power multi_dot slogdet solve svdvals tensorinv"
 MOVES = """
-    append array_split atleast_1d atleast_2d atleast_3d broadcast_arrays broadcast_to column_stack
-    compress concatenate delete diag diagflat diagonal dsplit dstack expand_dims extract flip
-    fliplr flipud hsplit hstack matrix_transpose meshgrid moveaxis ravel repeat reshape resize roll
-    rollaxis rot90 split squeeze stack swapaxes take take_along_axis tile transpose tril triu
-    unstack vsplit vstack
+    append array_split atleast_1d atleast_2d atleast_3d block broadcast_arrays broadcast_to
+    column_stack compress concatenate delete diag diagflat diagonal dsplit dstack expand_dims
+    extract flip fliplr flipud hsplit hstack matrix_transpose meshgrid moveaxis ravel repeat
+    reshape resize roll rollaxis rot90 split squeeze stack swapaxes take take_along_axis tile
+    transpose tril triu unstack vsplit vstack
 """
 
 
