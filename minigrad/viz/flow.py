@@ -45,7 +45,7 @@ def gradient_flow(
         scene = Scene(graph, Measured(graph, grads))
     if scene.measured.grads is None:
         raise ValueError("gradient_flow: grads=False leaves nothing to plot")
-    lines, bars = _states(scene), _parameters(scene)
+    lines, bars = _state_sizes(scene), _parameter_sizes(scene)
     panels = [bool(lines), bool(bars)]
     if not any(panels):
         raise ValueError("gradient_flow: the graph has neither parameters nor states that repeat")
@@ -85,7 +85,7 @@ def gradient_flow(
     return figure
 
 
-def _states(scene: Scene) -> list[tuple[str, list[int], list[float]]]:
+def _state_sizes(scene: Scene) -> list[tuple[str, list[int], list[float]]]:
     """Return name, moments and sizes of the states of the outermost folds, or of a fold's end."""
     graph, found, stack = scene.graph, [], [scene.graph.root]
     while stack:
@@ -107,7 +107,7 @@ def _states(scene: Scene) -> list[tuple[str, list[int], list[float]]]:
     return found
 
 
-def _parameters(scene: Scene) -> list[tuple[str, float]]:
+def _parameter_sizes(scene: Scene) -> list[tuple[str, float]]:
     """Return the parameters, or leaves where there are none, in order of their use."""
     nodes = scene.graph.nodes
     used = list(dict.fromkeys([p for k in sorted(scene.wiring.uses) for p in scene.wiring.uses[k]]))

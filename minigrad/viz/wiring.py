@@ -184,7 +184,7 @@ def wiring(
     ends = {end for wire, _ in drawn for end in (wire.source, wire.target)}
     ends |= {End(n.number) for n in nodes if n.op and n.number not in hidden}
     ends |= {End(k) for k in outputs}
-    lines = _lines(graph, nesting, positions, drawn)
+    lines = _lines_of_boxes(graph, nesting, positions, drawn)
     return Wiring(lines, ends, hidden, positions, uses, starts, begun)
 
 
@@ -198,13 +198,13 @@ def _picks(
     return picks - ported - set(outputs)
 
 
-def _lines(
+def _lines_of_boxes(
     graph: Graph,
     nesting: Nesting,
     positions: Mapping[int, set[int]],
     drawn: Sequence[tuple[Wire, str]],
 ) -> list[Line]:
-    """Lead wires to the boxes that stand for their ends; those inside of one are not seen."""
+    """Return wires led to the boxes that stand for their ends; those inside of one are not seen."""
     found: dict[tuple[Any, ...], Line] = {}
     for wire, label in drawn:
         source, target = nesting.key(wire.source), nesting.key(wire.target)
