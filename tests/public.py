@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import inspect
 import types
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import numpy as np
 
@@ -124,7 +124,7 @@ def _members(name, cls, classes, held):
     methods are written: in the class, or in a base class that nobody sees.
     """
     found = {}
-    if all(ours(owner) for owner in cls.__mro__[:-1]):
+    if all(ours(owner) for owner in {*cls.__mro__} - {object, Generic}):
         found |= dict.fromkeys(held)
     if dataclasses.is_dataclass(cls):
         found |= dict.fromkeys([f.name for f in dataclasses.fields(cls)])

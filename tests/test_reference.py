@@ -36,6 +36,7 @@ SECTIONS = {
     },
     "Operations": {
         "ops/elementwise": "Elementwise",
+        "ops/special": "Special functions",
         "ops/reduce": "Reductions",
         "ops/order": "Order",
         "ops/series": "Along an axis",

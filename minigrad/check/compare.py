@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -89,7 +90,7 @@ class Report:
         case = self._case("draw")
         return viz.draw(case.loss, agreement=self._agreement(), **options)
 
-    def show(self, path: Any = None, **options: Any) -> Any:
+    def show(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
         """Make an interactive page of what `draw` draws, written to `path`: see `viz.show`."""
         case = self._case("show")
         return viz.show(case.loss, path, agreement=self._agreement(), **options)

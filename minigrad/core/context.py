@@ -251,7 +251,7 @@ class scope(_Within):
     of one label with the same operations inside are drawn once.
     """
 
-    def __init__(self, label: str, index: int | None = None, owner: Any = None) -> None:
+    def __init__(self, label: str, index: int | None = None, owner: object = None) -> None:
         self._label, self._index, self._owner = label, index, owner
 
     def _changed(self, now: Context) -> Context:

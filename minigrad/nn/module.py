@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections import UserList, deque
-from collections.abc import Iterator, Mapping, Set, ValuesView
+from collections.abc import Callable, Iterator, Mapping, Set, ValuesView
 from inspect import CO_VARARGS, CO_VARKEYWORDS
 from types import FrameType
-from typing import Any
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -20,6 +20,24 @@ from .inputs import called
 from .state import fitted
 
 __all__ = ["Module"]
+
+P = ParamSpec("P")
+Y = TypeVar("Y", covariant=True)
+
+
+class _HasForward(Protocol[P, Y]):
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> Y: ...
+
+
+class _Call:
+    """The type of `Module.__call__`: a module takes and returns what its `forward` does."""
+
+    def __get__(self, module: _HasForward[P, Y], owner: type) -> Callable[P, Y]:
+        raise NotImplementedError
+
+
+def _typed_as_forward(call: Callable[..., Any]) -> _Call:
+    return cast(_Call, call)
 
 
 class Module:
@@ -92,6 +110,7 @@ class Module:
                     GraphWarning,
                 )
 
+    @_typed_as_forward
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with scope(self._label or type(self).__name__.lower(), owner=self):
             try:

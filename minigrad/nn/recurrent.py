@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
@@ -26,9 +26,10 @@ from .module import Module
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 
 State = tuple[Any, ...]
-
-
 Recur = Callable[[Any], Tensor]
+
+StateIn = TypeVar("StateIn")  # h, or (h, c), as it is given, and as it is returned
+StateOut = TypeVar("StateOut")
 
 
 def rnn_step(x: Tensor, state: State, recur: Recur) -> State:
@@ -62,7 +63,7 @@ def lstm_step(x: Tensor, state: State, recur: Recur) -> State:
     return h, c
 
 
-class _Recurrent(Module):
+class _Recurrent(Module, Generic[StateIn, StateOut]):
     """What cells and layers share: parameters for each layer, and the checks of their inputs."""
 
     gates: int
@@ -123,11 +124,11 @@ class _Recurrent(Module):
             return x @ w.T + b_ih, lambda h: h @ u + b_hh
         return x @ w.T + (b_ih + b_hh), lambda h: h @ u
 
-    def _final(self, state: State) -> Any:
-        return state if len(self.states) > 1 else state[0]
+    def _final(self, state: State) -> StateOut:
+        return cast(StateOut, state if len(self.states) > 1 else state[0])
 
 
-class _Cell(_Recurrent):
+class _Cell(_Recurrent[StateIn, StateOut]):
     def __init__(
         self,
         input_size: int,
@@ -138,13 +139,13 @@ class _Cell(_Recurrent):
     ) -> None:
         super().__init__(input_size, hidden_size, [""], rng, dtype)
 
-    def forward(self, x: ArrayLike, state: Any = None) -> Any:
-        x, state = self._begun(x, state, (*np.shape(x)[:-1], self.hidden_size), "")
+    def forward(self, x: ArrayLike, state: StateIn | None = None) -> StateOut:
+        x, initial = self._begun(x, state, (*np.shape(x)[:-1], self.hidden_size), "")
         xw, recur = self._products(x, "")
-        return self._final(type(self).step(xw, state, recur))
+        return self._final(type(self).step(xw, initial, recur))
 
 
-class _Layers(_Recurrent):
+class _Layers(_Recurrent[StateIn, StateOut]):
     def __init__(
         self,
         input_size: int,
@@ -160,7 +161,7 @@ class _Layers(_Recurrent):
         suffixes = [f"_l{k}" for k in range(num_layers)]
         super().__init__(input_size, hidden_size, suffixes, rng, dtype)
 
-    def forward(self, x: ArrayLike, state: Any = None) -> tuple[Tensor, Any]:
+    def forward(self, x: ArrayLike, state: StateIn | None = None) -> tuple[Tensor, StateOut]:
         shape = np.shape(x)
         if len(shape) != 3:
             axes = "batch, time" if self.batch_first else "time, batch"
@@ -194,7 +195,7 @@ class _Layers(_Recurrent):
         return stack(hs), state
 
 
-class RNNCell(_Cell):
+class RNNCell(_Cell[ArrayLike, Tensor]):
     """One step of the tanh network of Elman (1990): (x, h) -> h.
 
         h = tanh(x W_ih^T + b_ih + h W_hh^T + b_hh)
@@ -205,7 +206,7 @@ class RNNCell(_Cell):
     gates, step = 1, rnn_step
 
 
-class GRUCell(_Cell):
+class GRUCell(_Cell[ArrayLike, Tensor]):
     """One step of the gated recurrent unit of Cho et al. (2014): (x, h) -> h.
 
         r = sigmoid(x W_ir^T + b_ir + h W_hr^T + b_hr)
@@ -219,7 +220,7 @@ class GRUCell(_Cell):
     gates, step, recurrent_bias = 3, gru_step, True
 
 
-class LSTMCell(_Cell):
+class LSTMCell(_Cell[tuple[ArrayLike, ArrayLike], tuple[Tensor, Tensor]]):
     """One step of the LSTM of Hochreiter & Schmidhuber (1997), forget gate by Gers et al. (2000).
 
         i = sigmoid(x W_ii^T + b_ii + h W_hi^T + b_hi)
@@ -235,7 +236,7 @@ class LSTMCell(_Cell):
     gates, states, step = 4, ("h", "c"), lstm_step
 
 
-class RNN(_Layers):
+class RNN(_Layers[ArrayLike, Tensor]):
     """Layers of `RNNCell` over a sequence: x (T, B, I), h0 (L, B, H) -> hs (T, B, H), h (L, B, H).
 
     Parameters are named weight_ih_l0 and so on, l0 the first layer; the initial state is zero
@@ -246,13 +247,13 @@ class RNN(_Layers):
     gates, step = 1, rnn_step
 
 
-class GRU(_Layers):
+class GRU(_Layers[ArrayLike, Tensor]):
     """Layers of `GRUCell` over a sequence, as `RNN`."""
 
     gates, step, recurrent_bias = 3, gru_step, True
 
 
-class LSTM(_Layers):
+class LSTM(_Layers[tuple[ArrayLike, ArrayLike], tuple[Tensor, Tensor]]):
     """Layers of `LSTMCell` over a sequence: x, (h0, c0) -> hs, (h, c), shaped as in `RNN`.
 
     >>> hs, (h, c) = LSTM(1, 8)(np.zeros((5, 2, 1), np.float32))

@@ -107,7 +107,8 @@ def draw(
 class DotNotFound(graphviz.ExecutableNotFound):  # type: ignore[misc]
     """Graphviz's program `dot` is not installed."""
 
-    __init__ = RuntimeError.__init__
+    def __init__(self, *args: object) -> None:
+        RuntimeError.__init__(self, *args)
 
 
 def _require_dot() -> None:
