@@ -238,15 +238,22 @@ def _signature(inputs: Sequence[Node], path: Sequence[Node], outputs: Sequence[N
     done: list[Any] = [number.get(y, id(y)) for y in outputs]
     for node in path:
         done.append(node.primitive.name if node.primitive else id(node))
-        for t, x in zip(node.inputs, node.xs, strict=True):
-            done.append(number.get(t, id(t)) if t is not None and t.live else _told(x))
-        done += map(_told, tree.flatten(dict(node.params))[0])
+        for k, t in enumerate(node.inputs):
+            if t in number:
+                done.append(number[t])
+            else:
+                done.append(id(t) if t is not None and t.live else _told(node.xs[k]))
+        if node.params:
+            options = repr(node.params)
+            plain = "array(" not in options and " at 0x" not in options
+            done += [options] if plain else map(_told, tree.flatten(node.params)[0])
     return hash(tuple(done))
 
 
 def _told(x: Any) -> Any:
-    if isinstance(x, np.ndarray):
-        return x.shape, x.dtype.str, zlib.crc32(np.ascontiguousarray(x).data)
+    """Return what tells a constant or an option from others."""
+    if type(x) is np.ndarray:
+        return x.shape, x.dtype.char, zlib.crc32(x if x.flags.c_contiguous else x.tobytes())
     text = repr(x)
     return type(x) if " at 0x" in text else text  # an object made anew is at another place
 
