@@ -211,7 +211,7 @@ def _resumed(block: _Within, running: Generator[Any, Any, Any]) -> Generator[Any
 
 
 class no_grad(_Within):
-    """Compute without recording: `with mg.no_grad(): ...`, or as a decorator.
+    """A block, or a decorator, that records nothing: `with mg.no_grad(): ...`.
 
     A block in a generator holds for whoever runs that, too, until the block is left; to decorate
     the generator function confines it.
@@ -222,7 +222,7 @@ class no_grad(_Within):
 
 
 class recording(_Within):
-    """Record, also inside `no_grad`: what a transform does around its function.
+    """A block that records, also inside `no_grad`: what a transform does around its function.
 
     What a checkpoint runs stands `at` the scope that it was called in, with its `Replay`.
     """
@@ -245,7 +245,7 @@ class recording(_Within):
 
 
 class scope(_Within):
-    """Name the operations recorded inside: `with mg.scope("step", t): ...`.
+    """A block that names the operations recorded inside: `with mg.scope("step", t): ...`.
 
     Scopes nest. Pictures group by them, reports cite them ("lstm/step[7]"), and consecutive scopes
     of one label with the same operations inside are drawn once.
@@ -260,7 +260,7 @@ class scope(_Within):
 
 
 class observed(_Within):
-    """Show an observer, in the place of any other, what is computed inside; None: nobody."""
+    """A block that shows an observer, and no other, what is computed inside; None: nobody."""
 
     def __init__(self, observer: Observer | None) -> None:
         self._observer = observer

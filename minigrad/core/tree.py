@@ -15,18 +15,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import CellType, FunctionType, MethodType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 __all__ = [
-    "Structure",
-    "flatten",
-    "is_module",
-    "map",
-    "names",
-    "parameters",
-    "unflatten",
+    "Structure", "Tree", "flatten", "is_module", "map", "names", "parameters", "unflatten",
     "with_parameters",
-]
+]  # fmt: skip
+
+Tree: TypeAlias = Any
+"""A container of arrays, numbers, Tensors or modules, or one of these alone."""
 
 
 class Structure(NamedTuple):
@@ -41,8 +38,8 @@ LEAF = Structure(None)
 EMPTY = Structure(type(None))
 
 
-def flatten(tree: Any) -> tuple[list[Any], Structure]:
-    """Take a container apart into its leaves and its structure; dicts keep their order."""
+def flatten(tree: Tree) -> tuple[list[Any], Structure]:
+    """Return the leaves of a container, and its structure; dicts keep their order."""
     leaves: list[Any] = []
     return leaves, _taken_apart(tree, leaves)
 
@@ -62,8 +59,8 @@ def _taken_apart(part: Any, leaves: list[Any]) -> Structure:
     return LEAF
 
 
-def unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
-    """Put `leaves` back into a container of this structure."""
+def unflatten(structure: Structure, leaves: Iterable[Any]) -> Tree:
+    """Return a container of this structure, with these leaves."""
     return _built(structure, iter(leaves))
 
 
@@ -78,8 +75,8 @@ def _built(node: Structure, supply: Iterator[Any]) -> Any:
     return node.kind(*parts) if hasattr(node.kind, "_fields") else node.kind(parts)
 
 
-def map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
-    """Apply `f` to the leaves of containers of one structure; ValueError where they differ."""
+def map(f: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
+    """Return what `f` makes of the leaves of containers; ValueError if their structures differ."""
     leaves, structure = flatten(tree)
     columns: list[Sequence[Any]] = [leaves]
     for other in others:
@@ -93,7 +90,7 @@ def map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
 
 
 def names(structure: Structure) -> list[str]:
-    """Name every leaf by its path: `params.weight`, `layers[0].bias`; a lone leaf is ''."""
+    """Return the path of every leaf: `params.weight`, `layers[0].bias`; of a lone leaf ''."""
     return list(_named(structure, ""))
 
 

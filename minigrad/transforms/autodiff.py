@@ -35,8 +35,9 @@ import numpy as np
 
 from ..core import tape, tree
 from ..core.context import current, recording
-from ..core.dtypes import plain
-from ..core.tensor import OPS, Tensor, apply, cotangent_for, tensor, value_of
+from ..core.dtypes import Array, plain
+from ..core.tensor import OPS, ArrayLike, Tensor, apply, cotangent_for, tensor, value_of
+from ..core.tree import Tree
 
 __all__ = [
     "elementwise_grad", "flatten", "grad", "hessian", "hvp", "jacobian", "jvp", "linearize",
@@ -88,13 +89,13 @@ class _Run:
             raise TypeError(f"{error}{where}") from None
 
     def pull(self, cotangents: Sequence[Any]) -> list[Any]:
-        """Map cotangents of the outputs to those of the inputs; zero where nothing arrives."""
+        """Return the cotangents of the inputs for those of the outputs; zero where none arrives."""
         seeds, again, tensors = self._begun(cotangents)
         found = tape.pull(self.path, self.outputs, seeds, self.inputs, again)
         return [_result(found.get(x), x.value, tensors) for x in self.inputs]
 
     def push(self, tangents: Sequence[Any]) -> list[Any]:
-        """Map tangents of the inputs to those of the outputs; zero where nothing arrives."""
+        """Return the tangents of the outputs for those of the inputs; zero where none arrives."""
         seeds, again, tensors = self._begun(tangents)
         found = tape.push(self.path, self.inputs, seeds, again)
         return [_result(found.get(y), y.value, tensors) for y in self.outputs]
@@ -111,7 +112,7 @@ class _Run:
         return tree.unflatten(self.out_structure, map(self.closed, self.outputs))
 
     def closed(self, y: Any) -> Any:
-        """What the caller gets of `y`: it keeps its graph only if that leads outside."""
+        """Return what the caller gets of `y`: it keeps its graph only if that leads outside."""
         if not isinstance(y, Tensor) or (self.outside and current().recording):
             return y
         return y.detach() if self.on_tensors else _array(y.value)
@@ -128,7 +129,7 @@ class _Run:
         return y
 
 
-def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
+def vjp(f: Function, *primals: Tree) -> tuple[Tree, Function]:
     """Return the output of `f` and the pullback: cotangent of the output -> of `primals`.
 
     `f` is run once. The cotangent has the structure and the shapes of the output. The pullback
@@ -147,7 +148,7 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
     return run.result(), pullback
 
 
-def linearize(f: Function, *primals: Any) -> tuple[Any, Function]:
+def linearize(f: Function, *primals: Tree) -> tuple[Tree, Function]:
     """Return the output of `f` and the pushforward: tangents of `primals` -> of the output.
 
     `f` is run once, however often the pushforward is called.
@@ -159,7 +160,7 @@ def linearize(f: Function, *primals: Any) -> tuple[Any, Function]:
     return _linearized("linearize", f, primals)
 
 
-def _linearized(caller: str, f: Function, primals: Sequence[Any]) -> tuple[Any, Function]:
+def _linearized(caller: str, f: Function, primals: Sequence[Tree]) -> tuple[Tree, Function]:
     run = _Run(caller, callable_for(caller, f), tree.map(_kept, tuple(primals)), primals)
 
     def pushforward(*tangents: Any) -> Any:
@@ -169,7 +170,7 @@ def _linearized(caller: str, f: Function, primals: Sequence[Any]) -> tuple[Any, 
     return run.result(), pushforward
 
 
-def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+def jvp(f: Function, primals: Sequence[Tree], tangents: Sequence[Tree]) -> tuple[Tree, Tree]:
     """Return the output of `f` and its directional derivative along `tangents`.
 
     >>> jvp(lambda x: x * x, (3.0,), (1.0,))
@@ -178,7 +179,7 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     return _along("jvp", f, primals, tangents)
 
 
-def _along(caller: str, f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
+def _along(caller: str, f: Function, primals: Any, tangents: Any) -> tuple[Tree, Tree]:
     for given in (primals, tangents):
         if not isinstance(given, (tuple, list)):
             raise TypeError(
@@ -315,18 +316,18 @@ def hessian(f: Function, argnums: Argnums = 0) -> Function:
     return jacobian(grad(f, argnums), argnums)
 
 
-def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+def hvp(f: Function, primals: Sequence[Tree], tangents: Sequence[Tree]) -> tuple[Tree, ...]:
     """Return the Hessian of `f` at `primals` times `tangents`, forward over reverse; a tuple.
 
     >>> hvp(lambda x: (x**3).sum(), (np.array([1.0, 2.0]),), (np.array([1.0, 1.0]),))
     (array([ 6., 12.]),)
     """
     every = range(len(primals) if isinstance(primals, (tuple, list)) else 1)
-    return _along("hvp", grad(f, every), primals, tangents)[1]
+    return _along("hvp", grad(f, every), primals, tangents)[1]  # type: ignore[no-any-return]
 
 
-def flatten(container: Any) -> tuple[Any, Function]:
-    """Join everything in a container into one vector, and return that and the way back.
+def flatten(container: Tree) -> tuple[Array | Tensor, Callable[[ArrayLike], Tree]]:
+    """Return everything in a container as one vector, and the way back.
 
     For optimisers of vectors, as in SciPy. The way back takes arrays and Tensors, and gradients
     flow through it; it restores shapes and dtypes, and of a module makes a twin. The vector is an
@@ -350,7 +351,7 @@ def flatten(container: Any) -> tuple[Any, Function]:
     ends = list(accumulate([math.prod(shape) for shape in shapes], initial=0))
     vector = np.concatenate([p.reshape(-1) for p in parts] or [np.zeros(0)])
 
-    def unflatten(v: Any) -> Any:
+    def unflatten(v: ArrayLike) -> Tree:
         if np.shape(v) != (ends[-1],):
             raise ValueError(f"unflatten: expected shape {(ends[-1],)}, got {np.shape(v)}")
         v = v if isinstance(v, Tensor) else np.array(v)  # which an optimiser may change
@@ -360,8 +361,8 @@ def flatten(container: Any) -> tuple[Any, Function]:
     return vector, unflatten
 
 
-def _opened(container: Any) -> tuple[list[Any], tree.Structure, Function]:
-    """Flatten with the modules opened, and give the function that rebuilds it from its leaves."""
+def _opened(container: Tree) -> tuple[list[Any], tree.Structure, Callable[..., Tree]]:
+    """Flatten with the modules opened; also return what rebuilds the container from its leaves."""
     parts, outer = tree.flatten(container)
     if not any(map(tree.is_module, parts)):
         return parts, outer, lambda leaves: tree.unflatten(outer, leaves)
@@ -470,7 +471,7 @@ def _wanted(caller: str, f: Function, argnums: Argnums) -> list[int]:
 def _of(
     caller: str, f: Function, wanted: list[int], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[str, Function, list[Any], Any]:
-    """Make `f` a function of the arguments `wanted` alone, for `_Run`."""
+    """Return `f` as a function of the arguments `wanted` alone, and what else `_Run` takes."""
     for k in wanted:
         if not -len(args) <= k < len(args):
             raise ValueError(

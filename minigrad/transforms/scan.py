@@ -30,6 +30,7 @@ from ..core.dtypes import plain
 from ..core.primitive import Joint
 from ..core.tape import Node, Outputs
 from ..core.tensor import Tensor, apply, op, value_of
+from ..core.tree import Tree
 from .autodiff import callable_for, fresh
 
 __all__ = ["checkpoint", "scan"]
@@ -37,14 +38,17 @@ __all__ = ["checkpoint", "scan"]
 Function = Callable[..., Any]
 
 
-def scan(f: Function, carry: Any, xs: Any, *, checkpoint: int | bool = False) -> tuple[Any, Any]:
-    """Run `f(carry, x) -> (carry, y)` for every x along the first axis of `xs`; the loop over time.
+def scan(
+    f: Function, carry: Tree, xs: Tree, *, checkpoint: int | bool = False
+) -> tuple[Tree, Tree]:
+    """Return the last carry, and the ys, of `f(carry, x) -> (carry, y)` for every x in `xs`.
 
-    Returns the last carry and the ys, stacked along a new first axis. Carry, x and y are nested
-    containers; y may be None. The steps stand in scopes `step[t]`, and the cost is linear in their
-    number. With `checkpoint=k` the memory is that of k steps and T / k carries, for one more
-    forward pass; `checkpoint=True` is k = sqrt(T). ValueError if the lengths along the first axis
-    differ or are zero, or if f changes the structure of the carry.
+    The loop over time: x is each row along the first axis of `xs`, and the ys are stacked along a
+    new first axis. Carry, x and y are nested containers; y may be None. The steps stand in scopes
+    `step[t]`, and the cost is linear in their number. With `checkpoint=k` the memory is that of k
+    steps and T / k carries, for one more forward pass; `checkpoint=True` is k = sqrt(T). ValueError
+    if the lengths along the first axis differ or are zero, or if f changes the structure of the
+    carry.
     """
     callable_for("scan", f)
     leaves, structure = tree.flatten(xs)
@@ -60,7 +64,7 @@ def scan(f: Function, carry: Any, xs: Any, *, checkpoint: int | bool = False) ->
     if not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f"scan: checkpoint must be a positive number of steps, not {checkpoint}")
 
-    def steps(carry: Any, part: list[Any], start: int) -> tuple[Any, Any]:
+    def steps(carry: Tree, part: list[Any], start: int) -> tuple[Tree, Tree]:
         rows, carried, told = [], tree.flatten(carry)[1], None
         for t in range(len(part[0])):
             with scope("step", start + t):
@@ -253,7 +257,7 @@ def _signature(inputs: Sequence[Node], path: Sequence[Node], outputs: Sequence[N
 def _told(x: Any) -> Any:
     """Return what tells a constant or an option from others."""
     if type(x) is np.ndarray:
-        return x.shape, x.dtype.char, zlib.crc32(x if x.flags.c_contiguous else x.tobytes())
+        return x.shape, x.dtype.char, zlib.crc32(np.ascontiguousarray(x).data)
     text = repr(x)
     return type(x) if " at 0x" in text else text  # an object made anew is at another place
 
