@@ -5,11 +5,17 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 import minigrad as mg
+from minigrad.core.tensor import value_of
 
 
 def leaf(values, dtype=np.float64, **options):
     """A tensor that requires gradients: a copy of `values`, in float64 unless said otherwise."""
     return mg.tensor(np.array(values, dtype), requires_grad=True, **options)
+
+
+def close(a, b, rtol=1e-12):
+    """Assert that two arrays or tensors hold the same numbers, but for rounding."""
+    np.testing.assert_allclose(value_of(a), value_of(b), rtol=rtol, atol=1e-14)
 
 
 def ramp(*shape, name=None):

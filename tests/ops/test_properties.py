@@ -1,4 +1,4 @@
-"""What must hold for every shape, index, choice of axes, and container: hypothesis draws them."""
+"""What must hold for every shape, index and choice of axes: hypothesis draws them."""
 
 import operator
 
@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 
 import minigrad as mg
-from minigrad.core import tree
 
 often = settings(deadline=None, derandomize=True, max_examples=200)
 
@@ -118,27 +117,3 @@ def test_reducing(case, name):
     if name not in ("max", "min", "std"):  # these have corners, at which a step may end
         numeric = ((reduced(x + h * v) - reduced(x - h * v)) / (2 * h) * u).sum()
         assert pushed == pytest.approx(numeric, rel=1e-6, abs=1e-6)
-
-
-LEAVES = st.one_of(st.floats(-1, 1), st.none())
-CONTAINERS = st.recursive(
-    LEAVES,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.lists(inner, max_size=3).map(tuple),
-        st.dictionaries(st.text("abc", min_size=1, max_size=2), inner, max_size=3),
-    ),
-    max_leaves=8,
-)
-
-
-@often
-@given(CONTAINERS)
-def test_containers(container):
-    leaves, structure = tree.flatten(container)
-    assert tree.unflatten(structure, leaves) == container
-    assert len(tree.names(structure)) == len(set(tree.names(structure))) == len(leaves)
-    doubled = mg.grad(lambda c: sum((x * x for x in tree.flatten(c)[0]), start=0.0))(container)
-    assert tree.flatten(doubled)[1] == structure
-    for g, x in zip(tree.flatten(doubled)[0], leaves, strict=True):
-        assert g.item() == pytest.approx(2 * x)
