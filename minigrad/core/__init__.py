@@ -7,6 +7,7 @@ dtypes     what a tensor may hold
 hints      what other libraries call otherwise, and what to write here
 errors     how errors and warnings are worded, and which line of the user's they name
 leaving    how a tensor leaves the graph: where it is said, never silently
+again      backward passes that walk through what the one before walked
 tensor     Tensor: a node with an array's face; the registry of operations; NumPy's protocols
 primitive  how a differentiable function is stated, in families
 arguments  numbers in a range, whole numbers and flags, checked where they are given

@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 import numpy.typing as npt
 
-from . import hints, leaving, tape
+from . import again, hints, leaving, tape
 from .context import current, watching
 from .dtypes import Array, DType, get_default_dtype, plain, real, require_plain, require_real
 from .errors import explained
@@ -297,6 +297,7 @@ class Tensor(Node):
                 "and compute outside mg.no_grad()"
             )
         path, _ = tape.between(None, [self])
+        again.notice(path)
         seed = cotangent_for(self, grad, "backward(): a cotangent")
         keep = {t for t in path if t.index in _retained} if _retained else ()
         for t, g in tape.pull(path, [self], [seed], keep=keep).items():
