@@ -32,10 +32,13 @@ public-names: .venv
 reference: .venv
 	$(PYTHON) -m tests.test_reference
 
+pages: public-names reference
+	$(PYTHON) -m tests.ops.numpy_coverage > COVERAGE.md
+
 quickstart: .venv
 	$(PYTHON) examples/quickstart.py
 
 gallery: .venv
 	$(PYTHON) examples/gallery.py --pictures
 
-.PHONY: test lint format bench mutants mistakes public-names reference quickstart gallery
+.PHONY: test lint format bench mutants mistakes public-names reference pages quickstart gallery
