@@ -30,14 +30,17 @@ P. J. Werbos, "Backpropagation through time: what it does and how to do it", 199
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.floating[Any]]
-Opt = Array | None
-Gradients = dict[str, Array]
+Opt: TypeAlias = Array | None
+"""An array, or None for zeros."""
+
+Gradients: TypeAlias = dict[str, Array]
+"""The gradients of the inputs, by their names."""
 
 
 class Inputs(NamedTuple):

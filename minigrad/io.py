@@ -32,6 +32,7 @@ except ImportError:  # Windows
 __all__ = ["load", "save"]
 
 Path: TypeAlias = str | os.PathLike[str]
+"""Where a file is."""
 
 _PARTIAL = re.compile(r"\.minigrad-[0-9a-f]{16}\.partial")
 _HEADER = 10_000  # bytes; that of a state's array has about a hundred

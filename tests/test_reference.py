@@ -8,6 +8,7 @@ If a docstring or a type has changed, this renews the page (`make reference`):
 import ast
 import difflib
 import importlib
+import inspect
 import re
 from itertools import chain
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import minigrad
-from tests.public import Default, annotation, names, ours
+from tests.public import Default, annotation, names
 
 FILE = Path(__file__).parents[1] / "docs" / "reference.md"
 PACKAGE = Path(minigrad.__file__).parent
@@ -133,12 +134,9 @@ def written(public):
     return f"{public.name}({', '.join(parts)}){'' if public.kind == 'class' else result}"
 
 
-def said(public, cls=None):
-    """Return the first line of the docstring; a method may have that of the method it replaces."""
-    name = public.name.rpartition(".")[2]
-    below = [getattr(owner, name, None) for owner in getattr(cls, "__mro__", ()) if ours(owner)]
-    docs = [found.__doc__ for found in (public.value, *below) if found is not None]
-    line = next(filter(None, docs), "").strip().partition("\n")[0]
+def said(public):
+    """Return the first line of the name's own docstring, as Markdown."""
+    line = (public.value.__doc__ or "").strip().partition("\n")[0].removesuffix(":")
     return "".join(
         part if part.startswith("`") else re.sub(r"([*<])", r"\\\1", part)
         for part in re.split(r"(`[^`]*`)", line)
@@ -171,7 +169,7 @@ def lines(public, others, members):
     for member in members:
         if member.kind != "attribute":
             short = member._replace(name=member.name.removeprefix(public.name))
-            yield f"  - `{written(short)}` {said(member, public.value)}"
+            yield f"  - `{written(short)}` {said(member)}".rstrip()
     attributes = [m.name.rpartition(".")[2] for m in members if m.kind == "attribute"]
     if attributes:
         yield f"  - Attributes: {', '.join(f'`{name}`' for name in attributes)}."
@@ -191,6 +189,12 @@ def aliases():
     return found
 
 
+def used(text):
+    """List the aliases that the code in a text has in it, by name."""
+    words = set(re.findall(r"\w+", " ".join(re.findall(r"`[^`]*`", text))))
+    return [(name, alias) for name, alias in sorted(aliases().items()) if name in words]
+
+
 def anchor(heading):
     return re.sub(r"[^a-z0-9-]", "", heading.lower().replace(" ", "-"))
 
@@ -205,12 +209,7 @@ def page():
             doc = PAGES[page].__doc__.splitlines()[0]
             out += ["", f"### {heading}", "", f"{doc} [`{page}.py`](../minigrad/{page}.py)", ""]
             out += [line for entry in found[page] for line in lines(*entry)]
-    words = set(re.findall(r"\w+", " ".join(re.findall(r"`[^`]*`", "\n".join(out)))))
-    types = [
-        f"- `{name}` is `{what}`{'<br>' if doc else ''}{doc}"
-        for name, (what, doc) in sorted(aliases().items())
-        if name in words
-    ]
+    types = [f"- `{name}` is `{what}`<br>{doc}" for name, (what, doc) in used("\n".join(out))]
     contents = [
         f"- [{section}](#{anchor(section)}): "
         + ", ".join(f"[{h}](#{anchor(h)})" for h in pages.values())
@@ -221,13 +220,16 @@ def page():
 
 
 def test_every_public_name_has_a_docstring():
-    """A method may have that of the method it replaces."""
+    """So has every type that the signatures name; a method may have that of what it replaces."""
+    documented = ("function", "class", "method", "property")
     bare = [
         public.name
         for entry, _, members in chain(*entries().values())
-        for public, cls in [(entry, None), *[(m, entry.value) for m in members]]
-        if public.kind in ("function", "class", "method", "property") and not said(public, cls)
+        for public in (entry, *members)
+        if public.kind in documented
+        and not (said(public) or (public.kind == "method" and inspect.getdoc(public.value)))
     ]
+    bare += [f"the type {name}" for name, (_, doc) in used(page()) if not doc]
     assert not bare, f"without a docstring: {', '.join(bare)}"
 
 

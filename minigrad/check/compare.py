@@ -65,7 +65,7 @@ class Report:
             raise GradientMismatch(f"{self}{why}")
 
     def explain(self, seconds: float = 20.0) -> Explanations:
-        """Say which mistakes in the backward pass give the manual numbers, the likeliest first.
+        """Return the mistakes that would give the manual numbers, the likeliest first.
 
         The search ends after some `seconds`. An empty list if everything agrees; ValueError for a
         report that knows no graph, because two containers of numbers were compared.

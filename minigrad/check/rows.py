@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,8 @@ import numpy.typing as npt
 __all__ = ["HEAD", "LEFT", "TOLERANCE", "Array", "Row", "rank", "row_of", "size"]
 
 Array = npt.NDArray[Any]
-Verdict = Literal["ok", "differs", "missing", "extra", "shape", "non-finite"]
+Verdict: TypeAlias = Literal["ok", "differs", "missing", "extra", "shape", "non-finite"]
+"""What is said of an entry: see `compare`."""
 
 TOLERANCE = {2: 5e-2, 4: 1e-3, 8: 1e-10}
 """The largest max rel that is ok, by the bytes of the coarser dtype of the two.

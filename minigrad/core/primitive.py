@@ -41,6 +41,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -66,11 +67,15 @@ __all__ = [
 ]
 
 Rule: TypeAlias = Callable[..., Any] | None
+"""From `(g, z, *xs, **params)` to a cotangent or a tangent; None: not differentiable."""
+
 Rules: TypeAlias = Sequence[Rule] | Callable[..., Any]
 """A rule for each input, or one for any number of them: see `PrimitiveLike`."""
 
 Operation = TypeVar("Operation", bound=Callable[..., Any])
 Samples: TypeAlias = "Callable[[Any], list[Case]]"
+"""From `r`, of which `r(2, 3)` is a random array, to the cases for the laws."""
+
 Axis: TypeAlias = int | tuple[int, ...] | None
 """The axes of a reduction: one, several, or all (None)."""
 
@@ -125,8 +130,8 @@ class Primitive:
         self._named = self.key if is_ufunc else forward  # which may be Python's operator
         self.inputs, self.options, self.variadic = _parameters(self._named)
         self.arity = None if self.variadic else len(self.inputs)
-        own = self.key is forward and not isinstance(forward, np.ufunc)
-        self.__doc__ = inspect.getdoc(forward) if own else f"Differentiable {_title(key)}."
+        own = isinstance(forward, FunctionType) and forward.__doc__
+        self.__doc__ = inspect.getdoc(forward) if own else f"Differentiable {_title(self.key)}."
         self.__module__ = getattr(forward, "__module__", None) or __name__
         OPS[self.key] = self
 
@@ -509,13 +514,11 @@ def _parameters(forward: Any) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
 def _signature(primitive: Primitive) -> inspect.Signature:
     """Return how a primitive is called: as its forward function, with Tensors for arrays."""
     forward, variadic = primitive._named, primitive.variadic
-    if isinstance(forward, np.ufunc):
-        own = inspect.Signature(return_annotation="Array")
-    else:
-        own = inspect.signature(forward)
+    own = inspect.Signature() if isinstance(forward, np.ufunc) else inspect.signature(forward)
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     taken = "Sequence[ArrayLike]" if variadic else "ArrayLike"
-    plain, returned = variadic or not own.parameters, own.return_annotation
+    plain = variadic or not own.parameters
+    returned = own.return_annotation if isinstance(forward, FunctionType) else "Array"
     if isinstance(returned, str):
         returned = "Tensor" if returned == "Any" else re.sub(r"\bArray\b", "Tensor", returned)
     firsts = [inspect.Parameter(k, kind) if plain else own.parameters[k] for k in primitive.inputs]
@@ -526,5 +529,4 @@ def _signature(primitive: Primitive) -> inspect.Signature:
 
 
 def _title(key: Any) -> str:
-    module = getattr(key, "__module__", None) or "numpy"
-    return f"{module.partition('.')[0]}.{key.__name__}"
+    return f"{getattr(key, '__module__', None) or 'numpy'}.{key.__name__}"

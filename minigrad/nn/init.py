@@ -14,6 +14,7 @@ from ..core.tensor import Tensor, tensor
 __all__ = ["Seed", "generator", "uniform"]
 
 Seed: TypeAlias = "int | np.random.Generator | None"  # text: np.random is loaded when used
+"""A seed, a generator, or None for a fresh one."""
 
 
 def generator(rng: Seed) -> np.random.Generator:

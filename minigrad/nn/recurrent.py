@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -25,8 +25,11 @@ from .module import Module
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 
-State = tuple[Any, ...]
-Recur = Callable[[Any], Tensor]
+State: TypeAlias = tuple[Any, ...]
+"""The states of a step: (h,), or (h, c)."""
+
+Recur: TypeAlias = Callable[[Any], Tensor]
+"""From h to its product with the weights."""
 
 StateIn = TypeVar("StateIn")  # h, or (h, c), as it is given, and as it is returned
 StateOut = TypeVar("StateOut")

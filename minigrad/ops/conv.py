@@ -31,6 +31,7 @@ __all__ = [
 ]  # fmt: skip
 
 Size: TypeAlias = int | Sequence[int]
+"""A number for every spatial axis, or one for all."""
 
 
 # ---- the three partial derivatives of the trilinear form -----------------------------------------

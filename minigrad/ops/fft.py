@@ -32,7 +32,10 @@ __all__ = ["Spectrum", "fftshift", "ifftshift", "irfft", "rfft"]
 
 Part = TypeVar("Part")
 Axes: TypeAlias = int | Sequence[int] | None
+"""One axis, several, or all (None)."""
+
 Norm: TypeAlias = Literal["backward", "ortho", "forward"] | None
+"""Which direction divides by n: the inverse ("backward", None), both by its root, the transform."""
 
 
 class Spectrum(NamedTuple, Generic[Part]):

@@ -283,6 +283,7 @@ take_along_axis = _rearrangement(
 
 
 Widths: TypeAlias = int | Sequence[Any] | Array | Mapping[int, Any]
+"""How many elements to add before and after: for all axes, for each, or by axis."""
 _PADDINGS = ("constant", "edge", "reflect", "symmetric", "wrap")
 
 

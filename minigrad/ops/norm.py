@@ -18,6 +18,7 @@ __all__ = ["cond", "matrix_norm", "matrix_rank", "norm", "vector_norm"]
 
 
 Order: TypeAlias = float | Literal["fro", "nuc"]
+"""The order of a norm: p of (sum |x|^p)^(1/p), Frobenius, or nuclear (of the singular values)."""
 
 
 def _vector_norm(x: Array, *, axis: Axis = None, keepdims: bool = False, ord: float = 2) -> Any:

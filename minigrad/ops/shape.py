@@ -26,6 +26,7 @@ __all__ = [
 
 
 Arrays: TypeAlias = Sequence[ArrayLike] | Tensor | Array
+"""Several arrays: a list of them, or one that is taken along its first axis."""
 
 
 def _back(g: Any, z: Any, x: Any, **params: Any) -> Any:
@@ -261,6 +262,7 @@ def block(arrays: ArrayLike | list[Any]) -> Tensor:
 
 
 Cuts: TypeAlias = int | Sequence[int] | Array
+"""Into how many sections, or the indices at which to cut."""
 
 
 def _cuts(r: Any) -> list[Case]:

@@ -65,8 +65,14 @@ det = general(
         Case.of(np.zeros((2, 2, 2))),
     ],
 )
+
+
+def _slogdet(a: Array) -> tuple[Array, Array]:
+    return np.linalg.slogdet(a)
+
+
 slogdet = general(
-    np.linalg.slogdet,
+    _slogdet,
     pulls=[lambda g, z, a: g[1][..., None, None] * _inverse(a).mT],
     pushes=[lambda da, z, a: (0 * z[0], (da * _inverse(a).mT).sum(axis=(-2, -1)))],
     key=np.linalg.slogdet,

@@ -29,7 +29,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -44,8 +44,11 @@ __all__ = [
     "value_and_grad", "vjp",
 ]  # fmt: skip
 
-Function = Callable[..., Any]
-Argnums = int | Sequence[int]
+Function: TypeAlias = Callable[..., Any]
+"""A function of containers of arrays, Tensors or modules, or one that a transform makes of it."""
+
+Argnums: TypeAlias = int | Sequence[int]
+"""The positions of the arguments to differentiate by: one, or several."""
 
 
 class _Run:

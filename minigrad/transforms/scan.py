@@ -19,7 +19,7 @@ import copy
 import functools
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,9 @@ from ..core.primitive import Joint
 from ..core.tape import Node, Outputs
 from ..core.tensor import Tensor, apply, op, value_of
 from ..core.tree import Tree
-from .autodiff import callable_for, fresh
+from .autodiff import Function, callable_for, fresh
 
 __all__ = ["checkpoint", "scan"]
-
-Function = Callable[..., Any]
 
 
 def scan(
