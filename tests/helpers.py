@@ -1,5 +1,6 @@
 """What many tests begin with."""
 
+import difflib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -48,3 +49,10 @@ def stepped():
             h = mg.tanh(h * w)
         states.append(h)
     return states
+
+
+def assert_current(path, made):
+    """Assert that a file is what `make pages` writes; the error shows the lines that differ."""
+    kept, new = path.read_text(encoding="utf-8").splitlines(), made.splitlines()
+    diff = difflib.unified_diff(kept, new, path.name, "now", n=0, lineterm="")
+    assert kept == new, "\n".join([*diff, "If this is meant, `make pages` renews the file."])

@@ -1,16 +1,15 @@
 """The public names with their signatures are those of `public_names.txt`.
 
 A line is a name and how it is called, without annotations, which may become better; a name or a
-parameter that is gone, renamed or new is a line in the diff. If a change is meant, this renews the
-list (`make public-names`):
+parameter that is gone, renamed or new is a line in the diff. `make public-names` renews the list:
 
     python -m tests.test_public_names
 """
 
-import difflib
 import inspect
 from pathlib import Path
 
+from tests.helpers import assert_current
 from tests.public import Default, names
 
 FILE = Path(__file__).with_name("public_names.txt")
@@ -36,11 +35,8 @@ def page():
 
 
 def test_the_public_names_and_signatures_are_those_of_the_list():
-    listed, found = FILE.read_text().splitlines(), page().splitlines()
-    diff = difflib.unified_diff(listed, found, FILE.name, "minigrad", n=0, lineterm="")
-    renew = "If this is meant, `make public-names` renews tests/public_names.txt."
-    assert listed == found, "\n".join([*diff, renew])
+    assert_current(FILE, page())
 
 
 if __name__ == "__main__":
-    FILE.write_text(page())
+    FILE.write_text(page(), encoding="utf-8")

@@ -6,7 +6,6 @@ If a docstring or a type has changed, this renews the page (`make reference`):
 """
 
 import ast
-import difflib
 import importlib
 import inspect
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import minigrad
+from tests.helpers import assert_current
 from tests.public import Default, annotation, names
 
 FILE = Path(__file__).parents[1] / "docs" / "reference.md"
@@ -235,12 +235,9 @@ def test_every_public_name_has_a_docstring():
 
 @pytest.mark.skipif(not FILE.exists(), reason="the page is written when docstrings have settled")
 def test_the_page_is_current():
-    listed, made = FILE.read_text().splitlines(), page().splitlines()
-    diff = difflib.unified_diff(listed, made, FILE.name, "minigrad", n=0, lineterm="")
-    renew = "`make reference` renews docs/reference.md."
-    assert listed == made, "\n".join([*diff, renew])
+    assert_current(FILE, page())
 
 
 if __name__ == "__main__":
     FILE.parent.mkdir(exist_ok=True)
-    FILE.write_text(page())
+    FILE.write_text(page(), encoding="utf-8")

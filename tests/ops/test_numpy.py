@@ -15,7 +15,7 @@ from minigrad.core import tree
 from minigrad.core.primitive import Primitive, define
 from minigrad.core.tensor import OPS, value_of
 from minigrad.testing import Draw
-from tests.helpers import leaf
+from tests.helpers import assert_current, leaf
 
 FUNCTIONS = functions()
 PAGE = page()
@@ -42,10 +42,11 @@ def test_what_is_listed_is_not_supported_after_all():
 
 
 def test_the_page_is_current():
-    text = (Path(__file__).parents[2] / "COVERAGE.md").read_text()
-    if np.__version__.split(".")[:2] != text.split(" when they get")[0].split()[-1].split("."):
+    path = Path(__file__).parents[2] / "COVERAGE.md"
+    version = path.read_text().split(" when they get")[0].split()[-1]
+    if np.__version__.split(".")[:2] != version.split("."):
         pytest.skip("COVERAGE.md describes another version of NumPy than the installed one")
-    assert text == PAGE, "run: python -m tests.ops.numpy_coverage > COVERAGE.md"
+    assert_current(path, PAGE)
 
 
 def test_inputs_of_ufuncs_have_numpys_names():
