@@ -124,6 +124,9 @@ watching: list[None] = []
 observer. Adding and removing are atomic, so there is no lock that a fork could leave closed."""
 
 
+_SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+
 class _Within:
     """A block that changes the context and puts it back; as a decorator, of what is called.
 
@@ -159,7 +162,7 @@ class _Within:
         frame = sys._getframe()
         while frame.f_globals is globals() and frame.f_back:
             frame = frame.f_back
-        if frame.f_code.co_flags & inspect.CO_GENERATOR:
+        if frame.f_code.co_flags & _SUSPENDS:
             for block in reversed(within):
                 now = block._changed(now)
         _context.set(now)

@@ -167,7 +167,7 @@ def since(start: int, outputs: Sequence[Node]) -> tuple[list[Node], list[Node]]:
     stack: list[Sequence[Node | None]] = [outputs]
     while stack:
         for t in stack.pop():
-            if t is not None and t.live and t not in seen:
+            if t is not None and t.live and t not in seen and is_open(t):
                 seen.add(t)
                 if t.index >= start:
                     stack.append(t.inputs)

@@ -146,7 +146,7 @@ class _Segment:
         )
         if not outputs:
             return tree.unflatten(structure, out)
-        self.signature = _signature(inputs, path, outputs)
+        self.signature = _signature([*inputs, *self.captured], path, outputs)
         self.values = [y.value for y in outputs]
         del self.given, inputs, outputs, path
         made: Any = apply(
@@ -211,13 +211,13 @@ class _Segment:
                 )
         inputs, outputs, path, _, _, _ = self._repeated(xs[:n])
         tape.close(inputs)
-        if self.signature != _signature(inputs, path, outputs) or not _same(z, outputs):
+        nodes = [*inputs, *captured]
+        if self.signature != _signature(nodes, path, outputs) or not _same(z, outputs):
             raise RuntimeError(
                 "checkpoint: the function did something else when it was run again, so its "
                 "gradient would be wrong; pass in what it must not do itself: what changes, and "
                 "random numbers, or the generator that draws them"
             )
-        nodes = [*inputs, *captured]
         return nodes, outputs, [*nodes, *path]
 
 
@@ -244,7 +244,8 @@ def _signature(inputs: Sequence[Node], path: Sequence[Node], outputs: Sequence[N
             if t in number:
                 done.append(number[t])
             else:
-                done.append(id(t) if t is not None and t.live else _told(node.xs[k]))
+                varies = t is not None and t.live and t.index >= 0
+                done.append(id(t) if varies else _told(node.xs[k]))
         if node.params:
             options = repr(node.params)
             plain = "array(" not in options and " at 0x" not in options

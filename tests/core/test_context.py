@@ -107,6 +107,38 @@ def test_a_generator_closed_inside_others_blocks_leaves_these(end):
                 np.log(0 * leaf(X))
 
 
+def test_an_async_generator_closed_inside_others_blocks_leaves_these():
+    async def numbers():
+        with mg.no_grad():
+            yield 1
+
+    async def main():
+        running = numbers()
+        await anext(running)
+        with mg.scope("a"):
+            assert not recorded()
+            await running.aclose()
+            assert (recorded(), where()) == (True, "a")
+        return recorded(), where()
+
+    assert asyncio.run(main()) == (True, "None")
+
+
+def test_a_context_manager_made_of_a_generator():
+    @contextlib.contextmanager
+    def quiet():
+        with mg.no_grad(), mg.scope("quiet"):
+            yield
+
+    with mg.scope("a"):
+        with quiet():
+            assert (recorded(), where()) == (False, "a/quiet")
+        assert (recorded(), where()) == (True, "a")
+    with pytest.raises(ZeroDivisionError), quiet():
+        raise ZeroDivisionError
+    assert (recorded(), where()) == (True, "None")
+
+
 def test_a_generator_closed_inside_a_transform_leaves_it_recording():
     with mg.no_grad():
         running = suspended(mg.no_grad())

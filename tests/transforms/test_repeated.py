@@ -168,6 +168,23 @@ def test_a_result_that_is_no_container_is_recorded_as_without():
     np.testing.assert_array_equal(x.grad, np.cos(X))
 
 
+@pytest.mark.parametrize("wrap", [mg.checkpoint, lambda f: mg.checkpoint(mg.checkpoint(f))])
+def test_a_transform_inside_by_what_the_function_did_not_get(wrap):
+    """Its leaves are made anew by every run, and are constants to both."""
+
+    def slope(w, x):
+        return mg.grad(lambda y: np.exp(w * y).sum())(X[0]) * x
+
+    found = []
+    for around in (lambda f: f, wrap):
+        w, x = leaf(np.arange(5.0) / 5), leaf(X[1])
+        (around(lambda x: slope(w, x))(x) ** 2).sum().backward()  # noqa: B023
+        g = mg.grad(lambda w: (around(lambda x: slope(w, x))(X[1]) ** 2).sum())  # noqa: B023
+        found.append([w.grad, x.grad, g(w.data), mg.jacobian(g)(w.data)])
+    for plain, again in zip(*found, strict=True):
+        np.testing.assert_allclose(again, plain, rtol=1e-12)
+
+
 # ---- refused -------------------------------------------------------------------------------------
 
 ZEROS = np.zeros((6, 5))
