@@ -72,8 +72,9 @@ class Report:
         """
         if self.ok:
             return Explanations()
-        shapes = [row.name for row in self.rows if row.verdict == "shape"]
-        return self._case("explain").explained(shapes, seconds)
+        case, wrong = self._case("explain"), [row for row in self.rows if not row.ok]
+        found = case.explained([row.name for row in wrong if row.verdict == "shape"], seconds)
+        return found or case.unexplained([f"{row.name!r} is {row.verdict}" for row in wrong])
 
     @property
     def first_divergence(self) -> Divergence | None:

@@ -162,6 +162,12 @@ class Case:
             return wrong
         return explain(self._trial(), seconds)
 
+    def unexplained(self, wrong: Iterable[str]) -> Explanations:
+        """Return the words for gradients that no mistake is searched for."""
+        text = f"There are no numbers that a mistake would give: {', '.join(wrong)}."
+        nowhere = Where("", -1, "", "", "")
+        return Explanations([Explanation(text, "nearest", nowhere, None, math.inf)])
+
     def _trial(self) -> Trial:
         given, rtol = {}, PRECISION[8]
         for name, m in self.manual.items():

@@ -30,6 +30,7 @@ def fitted(trial: Trial, spot: Spot) -> Iterator[Mistake]:
     drop = idle - missing
     if drop @ drop and np.count_nonzero(drop) > 2:
         factor = 1 + float((trial.target - idle) @ drop / (drop @ drop))
+        factor = factor if np.isfinite(factor) else 0.0
         q = next((q for q in range(1, 500) if abs(factor * q - round(factor * q)) < 1e-7), 0)
         if q and factor and (q, round(factor)) not in ((1, -1), (1, 0), (1, 1), (1, 2)):
             p = round(factor * q)
@@ -61,6 +62,8 @@ def combined(trial: Trial, edge: Edge, top: int) -> Iterator[Mistake]:
         if not some.any(axis=1).all():
             continue
         weights, *_ = np.linalg.lstsq(some.T, wanted, rcond=None)
+        if not np.max(abs(weights)) < 9:  # nor nan
+            continue
         simple = [round(4 * w) / 4 for w in weights]
         if not all(simple) or max(map(abs, simple)) > 8:
             continue

@@ -42,7 +42,7 @@ def gradients(spot: Spot) -> Iterator[Mistake]:
             if (ms[-1], b) != (spot.k, spot.j):
                 chosen.append((b, [walk.contributions.get((m, b)) for m in ms]))
         for i, values in chosen:
-            if _reshaped(walk, spot.k) and np.size(values[-1]) == np.size(now[-1]):
+            if _reshaped(walk, spot.k) and [*map(np.size, values)] == [*map(np.size, now)]:
                 values = [np.reshape(v, np.shape(g)) for v, g in zip(values, now, strict=True)]
             if any(np.shape(v) != np.shape(g) for v, g in zip(values, now, strict=True)):
                 continue

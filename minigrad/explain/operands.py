@@ -31,6 +31,8 @@ def operands(spot: Spot, pool: Pool) -> Iterator[Mistake]:
         return
     own = [-1, j] if spot.unary else []
     for i in own or [i for i in range(len(spot.xs)) if i != j]:
+        if any(len(walk.xs[k]) <= i for part in parts for k, _ in part.edges):
+            continue  # siblings need not take as many operands
         now = [[walk.z[k] if i < 0 else walk.xs[k][i] for k, _ in part.edges] for part in parts]
         if any(isinstance(v, Outputs) or not np.ndim(v) for values in now for v in values):
             continue

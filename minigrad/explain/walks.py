@@ -59,7 +59,8 @@ class Walks:
     def __call__(self, changes: Sequence[Change]) -> tuple[dict[int, Any], list[int]]:
         """Give the changes of the cotangents, an axis of walks in front, and which walks failed.
 
-        A walk fails where an edit gives a shape that does not go together with the right one.
+        A walk fails where an edit gives a shape that does not go together with the right one, or
+        asks for a part that is not there.
         Nodes that are not given and have been jumped over are left out.
         """
         back, n = self.back, len(changes)
@@ -122,7 +123,7 @@ class Walks:
                         difference = less(new, c)
                         if isinstance(c, Outputs) or difference.any():
                             add(step.source, i, difference)
-                    except ValueError:
+                    except (ValueError, IndexError):
                         failed.add(i)
         return delta, sorted(failed)
 
