@@ -98,5 +98,11 @@ def test_every_room_has_its_tests():
     assert not missing, f"tests/ mirrors the package; no tests in {missing}"
 
 
+def test_the_diagram_in_contributing_is_this_one():
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    blocks = [" ".join(block.split()) for block in text.split("```")]
+    assert " ".join(ROOMS.split()) in blocks
+
+
 def test_the_witness_shares_no_code():
     assert list(_imports(PACKAGE / "bptt.py")) == []
