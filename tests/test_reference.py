@@ -12,8 +12,6 @@ import re
 from itertools import chain
 from pathlib import Path
 
-import pytest
-
 import minigrad
 from tests.helpers import assert_current
 from tests.public import Default, annotation, names
@@ -233,7 +231,6 @@ def test_every_public_name_has_a_docstring():
     assert not bare, f"without a docstring: {', '.join(bare)}"
 
 
-@pytest.mark.skipif(not FILE.exists(), reason="the page is written when docstrings have settled")
 def test_the_page_is_current():
     assert_current(FILE, page())
 
