@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -29,6 +29,10 @@ class Optimizer:
     """
 
     lr = Number("[0, inf)")
+
+    def __new__(cls, params: Any = (), *args: Any, **kwargs: Any) -> Self:
+        _require_list(cls.__name__, params)  # SGD(net): first that, then that the lr is missing
+        return super().__new__(cls)
 
     def __init__(self, params: Iterable[Tensor], lr: float) -> None:
         who = type(self).__name__
@@ -161,8 +165,8 @@ def clip_grad_norm_(params: Iterable[Tensor], max_norm: float) -> float:
     return largest * root
 
 
-def _parameters(who: str, params: Any) -> list[Tensor]:
-    """List the parameters that an optimiser is given; TypeError that says what to write instead."""
+def _require_list(who: str, params: Any) -> None:
+    """Raise TypeError for what is mistaken for a list of parameters, and say what to write."""
     if tree.is_module(params):
         raise TypeError(f"{who}: takes parameters, not a module; write net.parameters()")
     if isinstance(params, Tensor):
@@ -174,6 +178,11 @@ def _parameters(who: str, params: Any) -> list[Tensor]:
         )
     if isinstance(params, dict):
         raise TypeError(f"{who}: takes a list of tensors, not a dict; write list(d.values())")
+
+
+def _parameters(who: str, params: Any) -> list[Tensor]:
+    """List the parameters that are given; TypeError or ValueError for what is none."""
+    _require_list(who, params)
     try:
         given = list(params)
     except TypeError:

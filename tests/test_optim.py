@@ -1,5 +1,8 @@
 """Optimisers against their formulas and PyTorch; clipping; what cannot be meant."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -227,6 +230,15 @@ def test_what_is_no_list_of_parameters(make, name):
         make(give())
     with pytest.raises(kind, match=f"clip_grad_norm_.*{message}"):
         mg.optim.clip_grad_norm_(give(), 1.0)
+
+
+def test_a_module_is_refused_also_where_the_learning_rate_is_missing():
+    with pytest.raises(TypeError, match=r"write net\.parameters\(\)"):
+        mg.optim.SGD(NET)
+    with pytest.raises(TypeError, match="'lr'"):
+        mg.optim.SGD(NET.parameters())
+    optimizer = mg.optim.SGD(NET.parameters(), lr=0.1)
+    assert copy.deepcopy(optimizer).lr == pickle.loads(pickle.dumps(optimizer)).lr == 0.1
 
 
 @pytest.mark.parametrize(

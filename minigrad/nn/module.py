@@ -122,7 +122,8 @@ class Module:
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the output: what a module defines, and `module(...)` calls in its own scope."""
-        raise NotImplementedError(f"{type(self).__name__} has no forward method")
+        who = type(self).__name__
+        raise NotImplementedError(f"{who} has no forward method; write def forward(self, x)")
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all below it, each once, by the path of attributes that leads to it."""
