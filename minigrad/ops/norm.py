@@ -13,6 +13,8 @@ import numpy as np
 from ..core.dtypes import Array
 from ..core.primitive import Axis, Case, constant, operation, reduction
 from ..core.tensor import ArrayLike, Tensor, as_floating, op
+from .elementwise import over, side
+from .reduce import of_any_size, shares
 
 __all__ = ["cond", "matrix_norm", "matrix_rank", "norm", "vector_norm"]
 
@@ -23,22 +25,29 @@ Order: TypeAlias = float | Literal["fro", "nuc"]
 
 def _vector_norm(x: Array, *, axis: Axis = None, keepdims: bool = False, ord: float = 2) -> Any:
     """Norm of order `ord` of the elements along `axis` (None: of all); the gradient at 0 is 0."""
-    if axis is None and ord == 2:
-        return np.linalg.norm(x, axis=None, keepdims=keepdims)  # a quarter of the time
-    return np.linalg.vector_norm(x, axis=axis, keepdims=keepdims, ord=ord)  # type: ignore[arg-type]
+    if ord in (0, 1) or math.isinf(ord):
+        return np.linalg.vector_norm(x, axis=axis, keepdims=keepdims, ord=ord)  # type: ignore[arg-type]
+
+    def length(x: Array) -> Any:
+        if axis is None and ord == 2:
+            return np.linalg.norm(x, axis=None, keepdims=keepdims)  # a quarter of the time
+        return np.linalg.vector_norm(x, axis=axis, keepdims=keepdims, ord=ord)  # type: ignore[arg-type]
+
+    return of_any_size(length, x, axis, ord)
 
 
 def _norm_slope(z: Any, x: Any, axis: Axis, ord: float = 2) -> Any:
     """Return the derivative by each element, sign(x) (|x| / z)^(ord - 1)."""
     if math.isinf(ord):  # elements that attain it share the gradient
         hit = abs(x) == z
-        return np.sign(x) * (hit / hit.sum(axis=axis, keepdims=True, dtype=x.dtype))
+        return side.like_numpy(np.where(hit, x, 1)) * shares(hit, axis, x.dtype)
     if ord in (0, 1):
-        return np.sign(x) if ord else np.zeros_like(x)
-    ratio = x / np.where(z == 0, np.inf, z)
+        return side.like_numpy(x) if ord else np.zeros_like(x)
+    ratio = over.like_numpy(x, z)
     if ord == 2:
         return ratio
-    return np.sign(x) * np.where(ratio == 0, 1, abs(ratio)) ** (ord - 1)
+    sign = np.sign(x) if ord > 2 else side.like_numpy(x)  # up to 2, elements of 0 are corners
+    return sign * np.where(ratio == 0, 1, abs(ratio)) ** (ord - 1)
 
 
 vector_norm = reduction(

@@ -55,15 +55,17 @@ def quantile(a: ArrayLike, q: ArrayLike, axis: Axis = None, *, keepdims: bool = 
     rows, _ = rows_over(t, axis)
     if not len(rows):
         raise ValueError(f"quantile: of no elements, along axis {axis} of shape {t.shape}")
-    ordered = sort(rows, 0)
-    place = q * (len(ordered) - 1)
+    place = q * (len(rows) - 1)
     low, high = np.floor(place).astype(int), np.ceil(place).astype(int)
     share = (place - low).astype(t.dtype).reshape(q.shape + (1,) * (rows.ndim - 1))
-    below, above = ordered[low], ordered[high]
+    order = np.argpartition(rows.value, np.unique((low, high)), axis=0)
+    columns = np.indices(rows.shape[1:], sparse=True)
+    below, above = (rows[(order[k], *columns)] for k in (low, high))
     u, v = below.value, above.value
     far = (u == np.inf) | ((u == -np.inf) & (v < np.inf))  # then on the way is where it starts
-    z = below + (np.where(far, 0, above) - np.where(far, 0, below)) * share
-    z = op(np.where)(np.isnan(ordered.value[-1]), np.nan, z)
+    z: Tensor = below + (np.where(far, 0, above) - np.where(far, 0, below)) * share
+    if (gaps := np.isnan(rows.value).any(0)).any():
+        z = z * np.where(gaps, np.nan, np.ones((), t.dtype))
     return z.reshape(q.shape + kept_shape(t.shape, axis)) if keepdims else z
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 import math
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from ..core.dtypes import Array
 from ..core.primitive import Axis, Case, general, kept_shape, linear, operation, reduction
 from ..core.tensor import OPS, ArrayLike, Tensor, as_floating, as_tensor, op
+from .elementwise import over
 
 __all__ = [
     "average", "log_softmax", "logsumexp", "max", "mean", "min", "nancumprod", "nancumsum",
@@ -66,14 +68,18 @@ mean = linear(_mean, _pull_mean, key=np.mean, samples=_reduced)
 # ---- extremes: a tie shares the gradient evenly ------------------------------------------------
 
 
-def _shares(z: Any, a: Any, axis: Axis) -> Any:
-    """Share 1 among the elements that attain the extreme; constant, of a's dtype."""
-    hit = a == z
-    return hit / np.maximum(hit.sum(axis=axis, keepdims=True), 1, dtype=a.dtype)
+def shares(hit: Array, axis: Axis, dtype: Any) -> Any:
+    """Return 1 shared among the hits along `axis`; NaN where there is none: the extreme is NaN."""
+    with np.errstate(invalid="ignore"):
+        return hit / np.add.reduce(hit, axis, dtype, keepdims=True)
 
 
-max = reduction(_of_ufunc(np.maximum), _shares, key=np.max, samples=_reduced)
-min = reduction(_of_ufunc(np.minimum), _shares, key=np.min, samples=_reduced)
+def _attained(z: Any, a: Any, axis: Axis) -> Any:
+    return shares(a == z, axis, a.dtype)
+
+
+max = reduction(_of_ufunc(np.maximum), _attained, key=np.max, samples=_reduced)
+min = reduction(_of_ufunc(np.minimum), _attained, key=np.min, samples=_reduced)
 OPS[np.amax], OPS[np.amin] = max, min
 
 
@@ -84,8 +90,9 @@ def _product_of_others(z: Any, a: Any, axis: Axis) -> Any:
     """Multiply, for each element, all the other elements along `axis`."""
     if not a.ndim:
         return np.ones_like(a)
-    rows, back = rows_over(a, axis)
-    return back(product_before(rows) * np.flip(product_before(np.flip(rows, 0)), 0))
+    rows, back = rows_over(widened(a), axis)
+    after = np.flip(product_before(np.flip(rows, 0)), 0)
+    return back(product(product_before(rows), after)).astype(a.dtype, copy=False)
 
 
 def rows_over(a: Any, axis: Axis) -> tuple[Any, Callable[[Any], Any]]:
@@ -102,6 +109,22 @@ def product_before(rows: Any) -> Any:
     return np.cumprod(shifted(rows, np.ones_like), axis=0)
 
 
+def widened(x: Any) -> Any:
+    """Return x in float64: what comes before may be large and what comes after small, or vice versa."""
+    return x.astype(np.promote_types(x.dtype, np.float64), copy=False)
+
+
+def product(x: Any, y: Any) -> Any:
+    """Return x y, where 0 times what overflowed is 0: a product of numbers, one of which is 0."""
+    return _beside(x, y) * _beside(y, x)
+
+
+def _beside(x: Any, y: Any) -> Any:
+    """Return x, which is finite where y is 0."""
+    largest = np.finfo(x.dtype).max
+    return np.where(y == 0, np.clip(x, -largest, largest), x)
+
+
 def shifted(rows: Any, first: Callable[..., Any]) -> Any:
     """Return `first(rows[:1])`, zeros or ones, and then all rows but the last."""
     return np.concatenate([first(rows[:1]), rows[:-1]])
@@ -116,17 +139,27 @@ prod = reduction(
 # ---- exponentials ----------------------------------------------------------------------------------
 
 
-def _logsumexp(a: Array, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Logarithm of the sum of exponentials over `axis`; -inf, with gradient 0, where all are -inf."""
+def _from_top(a: Array, axis: Axis) -> tuple[Any, Any, Any]:
+    """Return the largest along `axis`, a less that, and the logarithm of the sum of its exponentials."""
     top = a.max(axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, 0)
+    below = a - top
     with np.errstate(divide="ignore"):
-        z = np.log(np.exp(a - top).sum(axis=axis, keepdims=True)) + top
+        return top, below, np.log(np.exp(below).sum(axis=axis, keepdims=True))
+
+
+def _logsumexp(a: Array, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Logarithm of the sum of exponentials over `axis`; -inf, with gradient 0, where all are -inf."""
+    top, _, log_sum = _from_top(a, axis)
+    z = log_sum + top
     return z if keepdims or not z.ndim else z.squeeze(axis)
 
 
 def _probability(z: Any, a: Any, axis: Axis) -> Any:
-    return np.exp(a - np.where(z == -np.inf, 0, z))
+    """Return the softmax of a; normalised, for z is rounded, by more than its log(2) if it is large."""
+    p = np.exp(a - np.where(z == -np.inf, 0, z))
+    total = p.sum(axis=axis, keepdims=True)
+    return p / np.where(total == 0, 1, total)
 
 
 def _softmax(a: Array, *, axis: Axis = -1) -> Any:
@@ -141,7 +174,8 @@ def _rule_softmax(g: Any, z: Any, a: Any, axis: Axis = -1) -> Any:
 
 def _log_softmax(a: Array, *, axis: Axis = -1) -> Any:
     """Logarithm of softmax, computed without it."""
-    return a - _logsumexp(a, axis=axis, keepdims=True)
+    _, below, log_sum = _from_top(a, axis)
+    return below - log_sum
 
 
 def _pull_log_softmax(g: Any, z: Any, a: Any, axis: Axis = -1) -> Any:
@@ -177,7 +211,31 @@ def _var(a: Array, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False
 
 
 def _std(a: Array, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
-    return a.std(axis=axis, ddof=ddof, keepdims=keepdims)
+    return of_any_size(lambda a: a.std(axis=axis, ddof=ddof, keepdims=keepdims), a, axis)
+
+
+@functools.lru_cache
+def _safe(dtype: Any, power: float) -> float:
+    """Return the least number whose power is as exact as it, far from what vanishes."""
+    numbers = np.finfo(dtype)
+    least: float = float(numbers.smallest_normal / numbers.eps) ** (1 / builtins.max(abs(power), 1))
+    return builtins.max(least, 1e-300)
+
+
+def of_any_size(f: Callable[[Any], Any], a: Array, axis: Axis, power: float = 2) -> Any:
+    """Return f(a), homogeneous in a, but computed by a power of it that may overflow or vanish.
+
+    Where the result is not safely inside, it is f of numbers up to 1, and scaled.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        z = f(a)
+    low = _safe(z.dtype, power)
+    if ((z > low) & (z < 1 / low)).all():
+        return z
+    top = np.abs(a).max(axis=axis, keepdims=True, initial=0)
+    top = np.where(np.isfinite(top) & (top > 0), top, 1)
+    z = f(a / top)
+    return z * top.reshape(z.shape)
 
 
 def _slope_var(z: Any, a: Any, axis: Axis, ddof: float = 0) -> Any:
@@ -185,8 +243,8 @@ def _slope_var(z: Any, a: Any, axis: Axis, ddof: float = 0) -> Any:
 
 
 def _slope_std(z: Any, a: Any, axis: Axis, ddof: float = 0) -> Any:
-    """Half the slope of the variance over the deviation; 0 where nothing deviates."""
-    return 0.5 * _slope_var(z, a, axis, ddof) / np.where(z == 0, np.inf, z)
+    """Return half the slope of the variance over the deviation; 0 where nothing deviates."""
+    return over.like_numpy(0.5 * _slope_var(z, a, axis, ddof), z)
 
 
 var = reduction(_var, _slope_var, key=np.var, samples=_spread)
@@ -231,7 +289,7 @@ def average(
 
 def _nan_samples(r: Any) -> list[Case]:
     """Samples with NaN among the numbers."""
-    x = r(2, 3)
+    x = r(3, 3)
     x[0, 1] = np.nan
     return [Case.of(x), Case.of(x, axis=0), Case.of(x.T, axis=-1), Case.of(r(3))]
 
@@ -243,11 +301,8 @@ def _without_nan(function: Any, base: Any, fill: float) -> Callable[..., Tensor]
         t = as_tensor(a)
         if t.dtype.kind != "f":
             return op(base)(t, axis=axis, **options)
-        gaps: Any = np.isnan(t.value)
-        z = op(base)(np.where(gaps, fill, t), axis=axis, **options)
-        if math.isinf(fill):  # nothing to choose from
-            z = op(np.where)(gaps.all(axis=axis, **options), np.nan, z)
-        return z
+        gaps = np.isnan(t.value) if math.isfinite(fill) else _gaps(t, axis)
+        return op(base)(op(np.where)(gaps, fill, t), axis=axis, **options)
 
     doc = f"As numpy.{function.__name__}: NaN is left out, with gradient 0."
     return operation(function, _nan_samples, doc)(without_nan)
@@ -259,36 +314,46 @@ nancumsum = _without_nan(np.nancumsum, np.cumsum, 0)
 nancumprod = _without_nan(np.nancumprod, np.cumprod, 1)
 
 
-def _count_numbers(t: Tensor, axis: Axis, keepdims: bool) -> Array:
-    count: Array = (~np.isnan(t.value)).sum(axis=axis, keepdims=keepdims, dtype=t.dtype)
-    return count
+def _gaps(t: Tensor, axis: Axis) -> Array:
+    """Return where NaN is left out; not where there is nothing else, for then the result is NaN."""
+    gaps = np.isnan(t.value)
+    return gaps & ~gaps.all(axis=axis, keepdims=True)
+
+
+def _free(t: Tensor, axis: Axis, keepdims: bool, ddof: float = 0) -> Array:
+    """Return how many numbers there are, less `ddof`; NaN for none."""
+    count: Array = (~np.isnan(t.value)).sum(axis=axis, keepdims=keepdims, dtype=t.dtype) - ddof
+    return np.where(count > 0, count, np.nan)
+
+
+def _deviation(t: Tensor, axis: Axis) -> Tensor:
+    """Return the distances from the mean of what is not NaN, and 0 in the gaps."""
+    where, gaps = op(np.where), _gaps(t, axis)
+    return where(gaps, 0, where(gaps, 0, t) - nanmean(t, axis, True))
 
 
 @operation(np.nanmean, _nan_samples)
 def nanmean(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Mean of what is not NaN."""
     t = as_floating(a)
-    return nansum(t, axis, keepdims=keepdims) / _count_numbers(t, axis, keepdims)
+    total = op(np.where)(_gaps(t, axis), 0, t).sum(axis=axis, keepdims=keepdims)
+    return total / _free(t, axis, keepdims)
 
 
 @operation(np.nanvar, _nan_samples)
 def nanvar(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
     """Variance of what is not NaN."""
     t = as_floating(a)
-    gaps = np.isnan(t.value)
-    where = op(np.where)
-    deviation = where(gaps, 0, where(gaps, 0, t) - nanmean(t, axis, True))
-    total = (deviation**2).sum(axis=axis, keepdims=keepdims)
-    free = _count_numbers(t, axis, keepdims) - ddof
-    return total / np.where(free > 0, free, np.nan)
+    total = (_deviation(t, axis) ** 2).sum(axis=axis, keepdims=keepdims)
+    return total / _free(t, axis, keepdims, ddof)
 
 
 @operation(np.nanstd, _nan_samples)
 def nanstd(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
     """Deviation of what is not NaN; its gradient is 0 where nothing deviates."""
-    v = nanvar(a, axis, ddof, keepdims)
-    positive = np.sqrt(np.where(v == 0, 1, v))
-    return op(np.where)(v == 0, 0, positive)
+    t = as_floating(a)
+    length = op(np.linalg.vector_norm)(_deviation(t, axis), axis=axis, keepdims=keepdims)
+    return length / np.sqrt(_free(t, axis, keepdims, ddof))
 
 
 # ---- methods of ufuncs: along the first axis, if not said otherwise --------------------------------

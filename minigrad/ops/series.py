@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..core.primitive import (
     operation,
 )  # fmt: skip
 from ..core.tensor import ArrayLike, Tensor, as_floating, as_tensor, op
-from .reduce import product_before, shifted
+from .reduce import product, product_before, shifted, widened
 from .shape import vector_shape
 
 __all__ = [
@@ -55,11 +56,38 @@ def _cumprod(a: Array, *, axis: int | None = None) -> Any:
 
 
 def _recurrence(a: Array, b: Array) -> Array:
-    """Solution of z[k] = a[k] z[k-1] + b[k] along the first axis, where z[-1] = 0."""
-    z = np.array(b)
-    for k in range(1, len(z)):
-        z[k] += a[k] * z[k - 1]
-    return z
+    """Solution of z[k] = a[k] z[k-1] + b[k] along the first axis, where z[-1] = 0.
+
+    Where z overflows and a is 0, what comes after is the number that it is without z.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        z = _by_blocks(a, b, np.multiply)
+        return z if np.isfinite(z).all() else _by_blocks(a, b, product)
+
+
+def _by_blocks(a: Array, b: Array, times: Callable[..., Any]) -> Array:
+    """Solve sqrt(n) blocks of n short rows at once, each from 0; then join them.
+
+    What a block ends with goes through the products of the next.
+    """
+    n = len(b)
+    blocks = 1 if n < 64 or b.size > 1000 * n else math.isqrt(n)
+    rows = -(-n // blocks)
+    z, a = (_in_blocks(x, (blocks, rows)) for x in (b, a))
+    for k in range(1, rows):
+        z[:, k] += times(a[:, k], z[:, k - 1])
+        if blocks > 1:
+            a[:, k] = times(a[:, k], a[:, k - 1])
+    for j in range(1, blocks):
+        z[j] += times(a[j], z[j - 1, -1])
+    return z.reshape(-1, *b.shape[1:])[:n]
+
+
+def _in_blocks(x: Array, shape: tuple[int, int]) -> Array:
+    """Copy the rows into blocks, and zeros after them."""
+    out = np.zeros((math.prod(shape), *x.shape[1:]), x.dtype)
+    out[: len(x)] = x
+    return out.reshape(*shape, *x.shape[1:])
 
 
 def _pull_recurrence(g: Any, a: Any) -> Any:
@@ -78,15 +106,30 @@ def _axis_back(rows: Any, like: Any, axis: int | None) -> Any:
 
 
 def _pull_cumprod(g: Any, z: Any, a: Any, axis: int | None = None) -> Any:
-    rows = _axis_first(a, axis)
-    ga = product_before(rows) * _pull_recurrence(_axis_first(g, axis), rows)
+    rows, g = _axis_first(a, axis), _axis_first(g, axis)
+    if _divides(z):  # sum g[i] z[i] / a[k] over i from k on
+        ga = np.flip(np.cumsum(np.flip(g * _axis_first(z, axis), 0), axis=0), 0) / rows
+    else:
+        wide = widened(rows)
+        ga = product(product_before(wide), _pull_recurrence(widened(g), wide))
+        ga = ga.astype(a.dtype, copy=False)
     return _axis_back(ga, a, axis)
 
 
 def _push_cumprod(da: Any, z: Any, a: Any, axis: int | None = None) -> Any:
-    rows = _axis_first(a, axis)
-    dz = recurrence.like_numpy(rows, product_before(rows) * _axis_first(da, axis))
+    rows, da = _axis_first(a, axis), _axis_first(da, axis)
+    if _divides(z):
+        dz = _axis_first(z, axis) * np.cumsum(da / rows, axis=0)
+    else:
+        wide = widened(rows)
+        dz = recurrence.like_numpy(wide, product(product_before(wide), widened(da)))
+        dz = dz.astype(z.dtype, copy=False)
     return _axis_back(dz, z, axis)
+
+
+def _divides(z: Any) -> bool:
+    """Whether products are far from 0 and infinity, so that one may divide by the factors."""
+    return bool(((z != 0) & np.isfinite(z)).all())
 
 
 cumprod = general(
@@ -103,7 +146,12 @@ recurrence: Primitive = general(
         lambda da, z, a, b: recurrence.like_numpy(a, da * shifted(z, np.zeros_like)),
         lambda db, z, a, b: recurrence.like_numpy(a, db),
     ],
-    samples=lambda r: [Case.of(r(4), r(4)), Case.of(r(3, 2), r(3, 2)), Case.of(r(0), r(0))],
+    samples=lambda r: [
+        Case.of(r(4), r(4)),
+        Case.of(r(3, 2), r(3, 2)),
+        Case.of(r(0), r(0)),
+        Case.of(r(70, domain=(-1.0, 1.0)), r(70)),
+    ],
 )
 
 

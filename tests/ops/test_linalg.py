@@ -163,7 +163,7 @@ def test_norm_curves_as_it_should():
     x = np.array([3.0, -4.0, 12.0])
     n = np.sqrt(x @ x)
     same(mg.hessian(mg.linalg.norm)(x), (np.eye(3) - np.outer(x, x) / n**2) / n)
-    assert mg.hessian(mg.linalg.norm)(np.zeros(2)).tolist() == [[0, 0], [0, 0]]
+    assert np.isnan(mg.hessian(mg.linalg.norm)(np.zeros(2))).all()
 
 
 def test_a_tie_shares_the_gradient_of_the_largest():

@@ -1,9 +1,9 @@
 """The law of magnitudes: what a wide dtype says of numbers from 1e-30 to 1e30, a narrow one says.
 
-Every elementwise function of the registry, its value and its first and second derivatives, in
-float16, float32 and float64, of both signs: where they can be represented they are finite, and
-what the next wider dtype computes of the same numbers. So nothing overflows, vanishes or cancels on
-the way, as in `z + s * (1 - z)` for the slope of silu, which was 0 from 1e8 on.
+Every elementwise function and reduction of the registry, its value and its first and second
+derivatives, in float16, float32 and float64, of both signs: where they can be represented they are
+finite, and what the next wider dtype computes of the same numbers. So nothing overflows, vanishes
+or cancels on the way, as in `z + s * (1 - z)` for the slope of silu, which was 0 from 1e8 on.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 import minigrad as mg
 from minigrad.core.primitive import Primitive
 from minigrad.core.tensor import OPS
-from minigrad.testing import Draw
+from minigrad.testing import Draw, operations
 
 WIDE = {np.float16: np.float64, np.float32: np.float64, np.float64: np.longdouble}
 NAMES = {
@@ -61,15 +61,20 @@ def value(t):
     return np.asarray(t.data if isinstance(t, mg.Tensor) else t)
 
 
+def summed(f, k):
+    """The derivative of each element by its own argument, for elementwise f."""
+    return mg.grad(lambda *xs: f(*xs).sum(), k)
+
+
 def derivatives(f, xs):
     """The value, and first and second derivatives by each real argument and pair of them."""
     real = [k for k, x in enumerate(xs) if x.dtype.kind == "f"]
     found = {"value": f(*xs)}
     for j in real:
-        slope = mg.elementwise_grad(f, j)
+        slope = summed(f, j)
         found[f"by {j}"] = slope(*xs)
         for k in real[j:]:
-            found[f"by {j} and {k}"] = mg.elementwise_grad(slope, k)(*xs)
+            found[f"by {j} and {k}"] = summed(slope, k)(*xs)
     return {name: value(z) for name, z in found.items()}
 
 
@@ -95,3 +100,50 @@ def test_magnitudes(name, dtype):
         assert not wrong.any(), f"{what} at {at}: {ours[what][wrong][:4]}, not {theirs[wrong][:4]}"
         tried += fits.sum()
     assert tried
+
+
+REDUCTIONS = {
+    op.__name__: op
+    for op in operations().values()
+    if getattr(op, "family", "") == "reduction"
+    or op.__name__ in ("softmax", "log_softmax", "cumprod", "ptp", "norm", "nanstd", "nanprod")
+}
+
+
+def reduced(f, params, x, v):
+    """The value, the gradient of <u, f>, and its Hessian times v."""
+    z = f(x, **params)
+    u = np.cos(np.arange(z.size)).reshape(z.shape).astype(x.dtype)
+    loss = lambda x: (f(x, **params) * u).sum()
+    return value(z), value(mg.grad(loss)(x)), value(mg.hvp(loss, (x,), (v,))[0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", REDUCTIONS)
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_magnitudes_of_reductions(name, dtype):
+    wide, narrow, f = WIDE[dtype], np.finfo(dtype), REDUCTIONS[name]
+    if np.finfo(wide).maxexp == narrow.maxexp:
+        pytest.skip("no wider dtype on this machine")
+    scales = [1e-30, 1e-22, 1e-16, 1e-6, 1.0, 1e4, 1e10, 1e18, 1e30]
+    scales += [1e-200, 1e-160, 1e160, 1e200] * (dtype is np.float64)
+    for args, params in f.samples(Draw(0)):
+        if len(args) > 1 or not args[0].size:
+            continue
+        for scale in scales:
+            x = (args[0] * scale).astype(dtype)
+            v = np.sin(1 + np.arange(x.size)).reshape(x.shape).astype(dtype)
+            ours = reduced(f, params, x, v)
+            right = reduced(f, params, x.astype(wide), v.astype(wide))
+            if (np.abs(right[0]) > float(narrow.max) / 8).any():
+                continue
+            units = [np.abs(right[0]), 1, 1 / scale]  # of what is added up, and cancels
+            for a, b, unit in zip(ours, right, units, strict=True):
+                size = np.abs(b) + unit
+                fits = np.isfinite(b) & (size < float(narrow.max) / 8)
+                fits &= size > float(narrow.smallest_normal) / float(narrow.eps)
+                np.testing.assert_array_less(
+                    np.where(fits, np.abs(a.astype(wide) - b), 0),
+                    200 * float(narrow.eps) * size + 1e-300,
+                    err_msg=f"{params}, scaled by {scale}",
+                )
