@@ -116,8 +116,8 @@ class Module:
             try:
                 return self.forward(*args, **kwargs)
             except Exception as error:  # the innermost module says where it is
-                if not hasattr(error, "__notes__") and (here := called(self)) not in str(error):
-                    error.add_note(f"in {here}")
+                if not hasattr(error, "__notes__") and str(current().scope) not in str(error):
+                    error.add_note(f"in {called(self)}")
                 raise
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
