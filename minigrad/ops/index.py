@@ -317,21 +317,36 @@ def _pull_pad(
 def _push_pad(
     da: Any, z: Any, a: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0
 ) -> Any:
-    return pad.like_numpy(da, pad_width=pad_width, mode=mode)
+    return padded.like_numpy(da, pad_width=pad_width, mode=mode)
 
 
 pull_copies = _pull_of_rearrangement(_pad)
-pad = general(
-    _pad,
-    key=np.pad,
-    pulls=[_pull_pad],
-    pushes=[_push_pad],
-    samples=lambda r: [
+padded = general(
+    _pad, name="pad", pulls=[_pull_pad], pushes=[_push_pad], samples=lambda r: []
+)  # fmt: skip
+
+
+@operation(
+    np.pad,
+    lambda r: [
         *Case.each({"pad_width": 1}, {"pad_width": ((1, 0), (2, 1)), "constant_values": 3.0})(r),
         *Case.each({"pad_width": {-1: (2, 1)}})(r),
         *Case.each(*[{"pad_width": (2, 1), "mode": mode} for mode in _PADDINGS], shape=(3, 3))(r),
+        Case.of(r(2, 2), ((1, 0), (2, 1)), "constant", r()), Case.of(r(2), 2, "constant", r(2)),
+        Case.of(r(2, 3), 1, "constant", r(2, 2)),
     ],
-)
+)  # fmt: skip
+def pad(
+    array: ArrayLike, pad_width: Widths, mode: str = "constant", constant_values: ArrayLike = 0
+) -> Tensor:
+    """Widen by a constant, to which gradients flow too, or by copies of elements."""
+    if not isinstance(constant_values, Tensor) or mode != "constant":
+        return padded(array, pad_width=pad_width, mode=mode, constant_values=constant_values)
+    x, fill = as_tensor(array), constant_values
+    numbers = [np.arange(t.size).reshape(t.shape) for t in (x, fill)]  # of the elements of both
+    places = np.pad(numbers[0], _widths(pad_width, x.ndim), constant_values=x.size + numbers[1])
+    joined = op(np.concatenate)([x.reshape(-1), fill.astype(x.dtype).reshape(-1)])
+    return getitem(joined, index=places)
 
 
 # ---- by condition and by table -------------------------------------------------------------------

@@ -89,10 +89,11 @@ def from_diagonal(a, shape, offset=0, axis1=0, axis2=1):
     return jnp.moveaxis(z, (-2, -1), (axis1, axis2))
 
 
-def pad(x, pad_width, **options):
+def pad(x, pad_width, mode="constant", constant_values=0):
     if isinstance(pad_width, dict):
         pad_width = [pad_width.get(k - x.ndim, (0, 0)) for k in range(x.ndim)]
-    return jnp.pad(x, pad_width, **options)
+    options = {"constant_values": constant_values} if mode == "constant" else {}
+    return jnp.pad(x, pad_width, mode, **options)
 
 
 def pair(z):

@@ -218,8 +218,11 @@ def lstsq(a, b):
 def pad(x, pad_width, mode="constant", constant_values=0):
     if mode != "constant":
         return moved(np.pad)(x, pad_width=pad_width, mode=mode)
-    outside = np.pad(np.zeros(x.shape), pad_width, constant_values=constant_values)
-    return moved(np.pad)(x, pad_width=pad_width) + torch.as_tensor(outside)
+    fill = torch.as_tensor(constant_values, dtype=x.dtype)
+    numbers = 1 + np.arange(fill.numel()).reshape(fill.shape)  # of what is outside; 0 is inside
+    outside = np.pad(np.zeros(x.shape, int), pad_width, constant_values=numbers)
+    fills = torch.cat([fill.new_zeros(1), fill.reshape(-1)])[torch.as_tensor(outside)]
+    return moved(np.pad)(x, pad_width=pad_width) + fills
 
 
 def put(a, values, *, index):
