@@ -33,7 +33,7 @@ __all__ = [
 INSTEAD = {
     name: remedy
     for remedy, names in {
-        "tensors are immutable: `x.at[i].set(v)`":
+        "`x.at[i].set(v)`, for tensors are immutable":
             "copyto fill_diagonal place put put_along_axis putmask",
         "`x.at[i].multiply(v)`": "multiply.at",
         "`np.broadcast_to(t, shape)`": "full",
@@ -78,11 +78,10 @@ def no_derivative(function: Any) -> TypeError:
     """Return the error that minigrad has no such operation, with what to write instead."""
     name = _full_name(function)
     instead = INSTEAD.get(name.removeprefix("numpy."))
-    ways = [f"write {_plain(instead)}"] if instead else []
-    ways += ["define it as a primitive (see mg.define)"]
+    ways = f"instead: {_plain(instead)}; or " if instead else ""
     return TypeError(
-        f"{name} has no derivative in minigrad; {', '.join(ways)}, or take the array out of the "
-        "graph with .data"
+        f"{name} has no derivative in minigrad; {ways}define it as a primitive (see mg.define), or "
+        "take the array out of the graph with .data"
     )
 
 
@@ -115,7 +114,7 @@ def no_array(t: Node) -> TypeError:
     call = called()
     instead = INSTEAD.get(call.function)
     ways = (
-        f"instead of np.{call.function} write {_plain(instead)}"
+        f"instead of np.{call.function}: {_plain(instead)}"
         if instead
         else "write np.stack(list) for a list of tensors, out = mg.tensor(out).at[i].set(t) for "
         "out[i] = t, array @ t for array.dot(t)"

@@ -347,7 +347,19 @@ class Tensor(Node):
         return int(leaving.number(self))
 
     def __index__(self) -> int:
+        if self.value.dtype.kind == "f":
+            raise TypeError(
+                f"{described(self)} of {self.dtype} is no whole number; write int(t.item()), "
+                "through which no gradient flows"
+            )
         return operator.index(self.value.item())
+
+    def as_integer_ratio(self) -> NoReturn:
+        """Refuse to be a fraction: the `statistics` and `fractions` of Python ask for that."""
+        raise TypeError(
+            f"{described(self)} is no fraction; write np.mean(np.stack(list)) for statistics.mean, "
+            "and t.item() where no gradient is meant to flow"
+        )
 
     def __format__(self, spec: str) -> str:
         return format(self.value.item(), spec) if spec else str(self)
@@ -409,6 +421,12 @@ class Tensor(Node):
                 "after by name"
             )
         return operation(*args, **kwargs)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return np.asarray(self).__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.value.__dlpack_device__()
 
     # ---- operators: each looks its NumPy function up -------------------------------------------
     # fmt: off

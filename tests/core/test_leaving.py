@@ -226,13 +226,39 @@ def test_what_python_makes_of_numbers_is_differentiated():
         assert mg.grad(f)(X).tolist() == slope, name
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: range(x[0]), r"no whole number; write int\(t\.item\(\)\)"),
+        (lambda x: [1, 2][x[0]], r"no whole number; write int\(t\.item\(\)\)"),
+        (lambda x: np.sum(np.ones(2), axis=x[0]), r"no whole number; write int\(t\.item\(\)\)"),
+        (lambda x: statistics.mean(x), r"no fraction; write np\.mean\(np\.stack\(list\)\)"),
+        (lambda x: statistics.stdev([*x]), "no fraction; write"),
+        (lambda x: np.from_dlpack(x), "would become an array"),
+    ],
+)
+def test_what_asks_for_something_else(call, message):
+    for run in (call, mg.grad(call)):
+        with pytest.raises(TypeError, match=message):
+            run(leaf(X))
+
+
+def test_a_constant_is_handed_on():
+    t = mg.tensor(X)
+    assert np.from_dlpack(t).tolist() == X.tolist()
+    assert [*range(mg.tensor(2))] == [0, 1]
+
+
 def test_the_error_says_what_to_write_instead_of_numpys_function():
     t = leaf(X)
     for call, instead in (
-        (lambda: np.full(2, t[0]), r"instead of np\.full write np\.broadcast_to\(t, shape\)"),
-        (lambda: np.fill_diagonal(np.eye(2), t), r"instead of np\.fill_diagonal write .*x\.at"),
-        (lambda: np.vectorize(abs)(t), r"instead of np\.vectorize write the function on"),
-        (lambda: np.histogram(t), r"^numpy\.histogram has no derivative.*; write x\.at\[i\]\.add"),
+        (lambda: np.full(2, t[0]), r"instead of np\.full: np\.broadcast_to\(t, shape\)"),
+        (lambda: np.fill_diagonal(np.eye(2), t), r"instead of np\.fill_diagonal: x\.at"),
+        (lambda: np.vectorize(abs)(t), r"instead of np\.vectorize: the function on"),
+        (
+            lambda: np.histogram(t),
+            r"^numpy\.histogram has no derivative.*; instead: x\.at\[i\]\.add",
+        ),
         (lambda: np.frompyfunc(abs, 1, 1)(t), r"^abs \(vectorized\) has no derivative.*mg\.define"),
         (lambda: np.array(leaf(X, name="w")), r"^tensor 'w', through which"),
     ):

@@ -35,7 +35,7 @@ QUESTIONS = ["isscalar", "iterable", "mintypecode"]
 SHUFFLED = ["random.shuffle", "Generator.shuffle"]
 """NumPy shuffles a list in another way than an array, and gives the tensors in it back."""
 
-BARE = ["frombuffer", "from_dlpack", "isfortran"]
+BARE = ["frombuffer", "isfortran"]
 """What looks for an attribute or a buffer that tensors have not; NumPy's own error says which."""
 
 REMEDIES = [
