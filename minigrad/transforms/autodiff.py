@@ -54,17 +54,21 @@ Argnums: TypeAlias = int | Sequence[int]
 class _Run:
     """One run of a function on fresh leaves: what came in, what came out, the tape between.
 
-    `given` is all that the caller passed, arguments that are not differentiated among them.
+    `others` are the arguments that are not differentiated.
     """
 
     def __init__(
-        self, caller: str, f: Function, primals: Sequence[Any], given: Any, has_aux: bool = False
+        self,
+        caller: str,
+        f: Function,
+        primals: Sequence[Any],
+        others: Tree = None,
+        has_aux: bool = False,
     ) -> None:
         self.caller = caller
         leaves, self.structure, build = _opened(tuple(primals))
-        self.on_tensors = any(
-            isinstance(x, Tensor) or tree.is_module(x) for x in tree.flatten(given)[0]
-        )
+        held = leaves + tree.flatten(others)[0]
+        self.on_tensors = any(isinstance(x, Tensor) or tree.is_module(x) for x in held)
         with recording():
             self.inputs = [self._leaf(k, x) for k, x in enumerate(leaves)]
             out, aux = f(*build(self.inputs)), None
@@ -78,10 +82,12 @@ class _Run:
             raise TypeError(f"{caller}: f returned None; write return before what it computes")
         outputs, self.out_structure = tree.flatten(out)
         self.outputs = [_output(y, caller) for y in outputs]
-        more = [y for y in tree.flatten(aux)[0] if isinstance(y, Tensor)]
-        self.path, self.outside = tape.between(self.inputs, [*self.outputs, *more])
+        more, aux_structure = tree.flatten(aux)
+        self.path, self.outside = tape.between(
+            self.inputs, self.outputs + [y for y in more if isinstance(y, Tensor)]
+        )
         tape.close(self.inputs)
-        self.aux = tree.map(self.closed, aux)
+        self.aux = tree.unflatten(aux_structure, map(self.closed, more))
 
     def _leaf(self, k: int, x: Any) -> Tensor:
         try:
@@ -142,7 +148,7 @@ def vjp(f: Function, *primals: Tree) -> tuple[Tree, Function]:
     >>> y, pullback(1.0)
     (np.float64(6.0), (np.float64(3.0), np.float64(2.0)))
     """
-    run = _Run("vjp", callable_for("vjp", f), tree.map(_kept, primals), primals)
+    run = _Run("vjp", callable_for("vjp", f), tree.map(_kept, primals))
 
     def pullback(cotangent: Any) -> Any:
         seeds = _matching(cotangent, run.out_structure, run.outputs, "vjp: the cotangent")
@@ -164,7 +170,7 @@ def linearize(f: Function, *primals: Tree) -> tuple[Tree, Function]:
 
 
 def _linearized(caller: str, f: Function, primals: Sequence[Tree]) -> tuple[Tree, Function]:
-    run = _Run(caller, callable_for(caller, f), tree.map(_kept, tuple(primals)), primals)
+    run = _Run(caller, callable_for(caller, f), tree.map(_kept, tuple(primals)))
 
     def pushforward(*tangents: Any) -> Any:
         seeds = _matching(tangents, run.structure, run.inputs, f"{caller}: the tangent")
@@ -481,7 +487,8 @@ def _of(
                 f"{caller}: argnums {k} with {len(args)} positional argument(s), counted from 0; "
                 f"pass by position what is differentiated, as in {caller}(f)(x)"
             )
-    if len({k % len(args) for k in wanted}) < len(wanted):
+    others = {*range(len(args))} - {k % len(args) for k in wanted}
+    if len(others) + len(wanted) > len(args):
         raise ValueError(f"{caller}: argnums {wanted} names an argument twice")
 
     def partial(*chosen: Any) -> Any:
@@ -490,7 +497,7 @@ def _of(
             full[k] = x
         return f(*full, **kwargs)
 
-    return caller, partial, [args[k] for k in wanted], (args, kwargs)
+    return caller, partial, [args[k] for k in wanted], ([args[k] for k in others], kwargs)
 
 
 def _picked(chosen: tuple[Any, ...], argnums: Argnums) -> Any:
