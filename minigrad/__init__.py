@@ -34,6 +34,7 @@ from .ops.special import *
 from .transforms.autodiff import *
 from .transforms.scan import checkpoint as checkpoint
 from .transforms.scan import scan as scan
+from .transforms.vector import flatten as flatten
 
 __version__ = "0.1.0"
 

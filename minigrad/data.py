@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .core.arguments import shown, whole
 from .core.dtypes import Array, real
+from .core.errors import shown
 from .core.tensor import Tensor
+from .nn.arguments import whole
 
 __all__ = ["batches", "windows"]
 

@@ -13,10 +13,10 @@ from typing import Any, Self
 import numpy as np
 
 from .core import tree
-from .core.arguments import Number, number, shown
 from .core.dtypes import Array
-from .core.errors import warn
+from .core.errors import shown, warn
 from .core.tensor import Tensor, value_of
+from .nn.arguments import Number, number
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "clip_grad_norm_"]
 

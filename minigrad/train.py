@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TextIO
 
-from .core.arguments import number, shown, whole
 from .core.context import current, no_grad, put_back
+from .core.errors import shown
 from .core.tensor import Tensor
+from .nn.arguments import number, whole
 from .nn.module import Module
 from .optim import Optimizer, clip_grad_norm_
 

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "minigrad"
 
 ROOMS = """
     bptt | core | ops transforms | linalg fft graph | explain viz | check | testing
-    nn data optim | io train | package
+    nn | data optim | io train | package
 """
 LEVEL = {
     room: level

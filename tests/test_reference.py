@@ -53,6 +53,7 @@ SECTIONS = {
     },
     "Derivatives": {
         "transforms/autodiff": "Transforms",
+        "transforms/vector": "Transforms",
         "transforms/scan": "Loops and memory",
         "core/primitive": "Primitives of your own",
         "check/custom": "Backward passes of your own",

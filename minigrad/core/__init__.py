@@ -10,6 +10,5 @@ leaving    how a tensor leaves the graph: where it is said, never silently
 again      backward passes that walk through what the one before walked
 tensor     Tensor: a node with an array's face; the registry of operations; NumPy's protocols
 primitive  how a differentiable function is stated, in families
-arguments  numbers in a range, whole numbers and flags, checked where they are given
 late       names of a package that are loaded when first used
 """

@@ -7,14 +7,26 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .context import current
 from .hints import of_axis
+from .tree import is_module
 
-__all__ = ["NUMPY", "Call", "GraphWarning", "called", "explained", "placed", "reworded", "warn"]
+__all__ = [
+    "NUMPY",
+    "Call",
+    "GraphWarning",
+    "called",
+    "explained",
+    "placed",
+    "reworded",
+    "shown",
+    "warn",
+]
 
 NUMPY = os.path.dirname(np.__file__) + os.sep
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -87,3 +99,16 @@ def reworded(error: Exception, text: str) -> Exception:
         if isinstance(error, kind):
             return kind(text)
     return TypeError(text)
+
+
+def shown(value: Any) -> str:
+    """Describe a value in an error, in a few words."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if hasattr(value, "shape") and not isinstance(value, np.generic):
+        kind = "an array" if isinstance(value, np.ndarray) else "a tensor"
+        return f"{kind} of shape {value.shape}"
+    if is_module(value):
+        return f"a module, {type(value).__name__}"
+    text = str(value) if isinstance(value, Real) else " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}..."

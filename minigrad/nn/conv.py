@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..core.arguments import flag, whole
 from ..core.dtypes import DType
 from ..core.tensor import ArrayLike, Tensor
 from ..ops import conv
 from ..ops.conv import Size, sizes
 from . import init
+from .arguments import flag, whole
 from .inputs import taken
 from .module import Module
 

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..core.arguments import shown
 from ..core.dtypes import DType, get_default_dtype
+from ..core.errors import shown
 from ..core.tensor import Tensor, tensor
 
 __all__ = ["Seed", "generator", "uniform"]

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arguments import Number, flag, shown, whole
 from ..core.context import repeating
 from ..core.dtypes import Array, DType, get_default_dtype
+from ..core.errors import shown
 from ..core.tensor import ArrayLike, Tensor, tensor
 from ..ops.elementwise import sqrt
 from ..ops.embed import dropout, embedding
@@ -18,6 +18,7 @@ from ..ops.linalg import matmul
 from ..ops.reduce import mean, var
 from ..ops.shape import reshape
 from . import init
+from .arguments import Number, flag, whole
 from .inputs import called, check_features, taken
 from .module import Module
 

@@ -11,11 +11,11 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import numpy as np
 
-from ..core.arguments import flag, shown
 from ..core.context import current, scope
 from ..core.dtypes import Array
-from ..core.errors import GraphWarning, warn
+from ..core.errors import GraphWarning, shown, warn
 from ..core.tensor import ArrayLike, Tensor, was_given
+from .arguments import flag
 from .inputs import called
 from .state import fitted
 

@@ -13,13 +13,13 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from ..core.arguments import flag, whole
 from ..core.context import scope
 from ..core.dtypes import DType
 from ..core.tensor import ArrayLike, Tensor, label, tensor
 from ..ops.elementwise import sigmoid, tanh
 from ..ops.shape import split, stack, swapaxes
 from . import init
+from .arguments import flag, whole
 from .inputs import called, check_features, taken
 from .module import Module
 

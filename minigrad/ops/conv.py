@@ -17,9 +17,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..core.arguments import shown
 from ..core.dtypes import Array
-from ..core.errors import placed
+from ..core.errors import placed, shown
 from ..core.primitive import Case, Primitive, general, linear, multilinear
 from ..core.tensor import ArrayLike, Tensor, op, value_of
 from . import strided

@@ -26,21 +26,20 @@ tensor(12.)
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from itertools import accumulate, pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..core import tape, tree
 from ..core.context import current, recording
-from ..core.dtypes import Array, plain
-from ..core.tensor import OPS, ArrayLike, Tensor, apply, cotangent_for, tensor, value_of
+from ..core.dtypes import plain
+from ..core.tensor import OPS, Tensor, apply, cotangent_for, tensor, value_of
 from ..core.tree import Tree
+from .modules import opened
 
 __all__ = [
-    "elementwise_grad", "flatten", "grad", "hessian", "hvp", "jacobian", "jvp", "linearize",
+    "elementwise_grad", "grad", "hessian", "hvp", "jacobian", "jvp", "linearize",
     "value_and_grad", "vjp",
 ]  # fmt: skip
 
@@ -66,7 +65,7 @@ class _Run:
         has_aux: bool = False,
     ) -> None:
         self.caller = caller
-        leaves, self.structure, build = _opened(tuple(primals))
+        leaves, self.structure, build = opened(tuple(primals))
         held = leaves + tree.flatten(others)[0]
         self.on_tensors = any(isinstance(x, Tensor) or tree.is_module(x) for x in held)
         with recording():
@@ -333,64 +332,6 @@ def hvp(f: Function, primals: Sequence[Tree], tangents: Sequence[Tree]) -> tuple
     """
     every = range(len(primals) if isinstance(primals, (tuple, list)) else 1)
     return _along("hvp", grad(f, every), primals, tangents)[1]  # type: ignore[no-any-return]
-
-
-def flatten(container: Tree) -> tuple[Array | Tensor, Callable[[ArrayLike], Tree]]:
-    """Return everything in a container as one vector, and the way back.
-
-    For optimisers of vectors, as in SciPy. The way back takes arrays and Tensors, and gradients
-    flow through it; it restores shapes and dtypes, and of a module makes a twin. The vector is an
-    array, or a Tensor if live tensors are in the container.
-
-    >>> vector, unflatten = flatten({"w": np.ones((2, 2)), "b": 0.5})
-    >>> vector, grad(lambda v: (unflatten(v)["w"] ** 2).sum())(vector).tolist()
-    (array([1. , 1. , 1. , 1. , 0.5]), [2.0, 2.0, 2.0, 2.0, 0.0])
-    """
-    leaves, _, build = _opened(container)
-    parts = [
-        x if isinstance(x, Tensor) and x.live else plain(value_of(x), "flatten", "takes")
-        for x in leaves
-    ]
-    if kinds := {p.dtype for p in parts if p.dtype.kind != "f"}:
-        raise TypeError(
-            f"flatten: {', '.join(map(str, kinds))} in the container, where steps would be rounded "
-            "away; write floats, and keep whole numbers elsewhere"
-        )
-    shapes, dtypes = [p.shape for p in parts], [p.dtype for p in parts]
-    ends = list(accumulate([math.prod(shape) for shape in shapes], initial=0))
-    vector = np.concatenate([p.reshape(-1) for p in parts] or [np.zeros(0)])
-
-    def unflatten(v: ArrayLike) -> Tree:
-        if np.shape(v) != (ends[-1],):
-            raise ValueError(f"unflatten: expected shape {(ends[-1],)}, got {np.shape(v)}")
-        v = v if isinstance(v, Tensor) else np.array(v)  # which an optimiser may change
-        cut = [v[a:b].reshape(shape) for (a, b), shape in zip(pairwise(ends), shapes, strict=True)]
-        return build([p if p.dtype == d else p.astype(d) for p, d in zip(cut, dtypes, strict=True)])
-
-    return vector, unflatten
-
-
-def _opened(container: Tree) -> tuple[list[Any], tree.Structure, Callable[..., Tree]]:
-    """Flatten with the modules opened; also return what rebuilds the container from its leaves."""
-    parts, outer = tree.flatten(container)
-    if not any(map(tree.is_module, parts)):
-        return parts, outer, lambda leaves: tree.unflatten(outer, leaves)
-    opened = [tree.parameters(x) if tree.is_module(x) else x for x in parts]
-    leaves, structure = tree.flatten(tree.unflatten(outer, opened))
-
-    def build(new: Sequence[Any]) -> Any:
-        supply = iter([x if isinstance(x, Tensor) else Tensor(x) for x in new])
-        return tree.unflatten(
-            outer,
-            [
-                tree.with_parameters(x, dict(zip(inside, supply, strict=False)))
-                if tree.is_module(x)
-                else next(supply)
-                for x, inside in zip(parts, opened, strict=True)
-            ],
-        )
-
-    return leaves, structure, build
 
 
 def fresh(x: Any, caller: str) -> Tensor:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.core.arguments import Number, flag, number, shown, whole
+from minigrad.core.errors import shown
+from minigrad.nn.arguments import Number, flag, number, whole
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,11 @@ from typing import Any, overload
 
 import numpy as np
 
-from . import tree
-from .tensor import Tensor
+from ..core import tree
+from ..core.errors import shown
+from ..core.tensor import Tensor
 
-__all__ = ["Number", "flag", "number", "shown", "whole"]
+__all__ = ["Number", "flag", "number", "whole"]
 
 
 class Number:
@@ -77,19 +78,6 @@ def flag(who: object, name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise _refused(TypeError, who, name, "True or False", value)
     return bool(value)
-
-
-def shown(value: Any) -> str:
-    """Describe a value in an error, in a few words."""
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    if isinstance(value, (np.ndarray, Tensor)):
-        kind = "a tensor" if isinstance(value, Tensor) else "an array"
-        return f"{kind} of shape {value.shape}"
-    if tree.is_module(value):
-        return f"a module, {type(value).__name__}"
-    text = str(value) if isinstance(value, Real) else " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}..."
 
 
 def _worded(within: str) -> str:
