@@ -346,6 +346,8 @@ class Tensor(Node):
     def __int__(self) -> int:
         return int(leaving.number(self))
 
+    __trunc__ = __int__
+
     def __index__(self) -> int:
         if self.value.dtype.kind == "f":
             raise TypeError(

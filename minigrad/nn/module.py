@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections import UserList, deque
-from collections.abc import Callable, Iterator, Mapping, Set, ValuesView
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set, ValuesView
+from dataclasses import fields, is_dataclass
 from inspect import CO_VARARGS, CO_VARKEYWORDS
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import numpy as np
@@ -93,7 +94,7 @@ class Module:
                 f"write {name}.data = ... for other numbers, or del {name} before",
                 GraphWarning,
             )
-        if isinstance(value, map) or getattr(value, "__name__", "") == "<genexpr>":
+        if getattr(value, "__name__", "<genexpr>") == "<genexpr>" and _gives_once(value):
             warn(
                 f"{who} is a {type(value).__name__}, which gives its parts once: modules in it are "
                 "not trained; write a list",
@@ -219,12 +220,18 @@ class Module:
         return "\n".join([*lines, ")"])
 
 
-_NAMELESS = (Set, deque, ValuesView, UserList, Mapping)  # a dict is none: it is looked into before
+def _is_parameter(part: Any) -> bool:
+    return isinstance(part, Tensor) and part.primitive is None and part.live
 
 
 def _is_state(t: Tensor) -> bool:
     """Whether a tensor is a parameter or a buffer, and nothing that was computed."""
     return t.primitive is None and (t.live or was_given(t))
+
+
+def _gives_once(value: Any) -> bool:
+    """Whether a value is what `map`, `zip`, `iter` or an expression in parentheses gives."""
+    return isinstance(value, Iterator) and type(value).__module__ == "builtins"
 
 
 def _given_to_init(module: Module) -> set[Tensor] | None:
@@ -251,12 +258,23 @@ def _held(value: Any, name: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, dict):
         for key, part in value.items():
             yield from _held(part, f"{name}.{key}")
-    elif isinstance(value, _NAMELESS) or (isinstance(value, np.ndarray) and value.dtype == object):
-        parts = value.flat if isinstance(value, np.ndarray) else value
-        if isinstance(value, Mapping):
-            parts = value.values()
-        if any(isinstance(part, (Tensor, Module)) for part in parts):
-            raise TypeError(
-                f"{name}: the tensors and modules in a {type(value).__name__} have no names, and "
-                "would not be trained; write a list, a tuple or a dict of them"
-            )
+    elif any(isinstance(part, Module) or _is_parameter(part) for part in _unseen(value)):
+        raise TypeError(
+            f"{name}: the parameters in a {type(value).__name__} are not looked for, and would not "
+            "be trained; write a list, a tuple or a dict"
+        )
+
+
+def _unseen(value: Any) -> Iterable[Any]:
+    """List what a container holds that gives no names, or has them elsewhere."""
+    if isinstance(value, np.ndarray):
+        return value.flat if value.dtype == object else ()
+    if isinstance(value, (Set, deque, ValuesView, UserList)):
+        return value
+    if isinstance(value, Mapping):  # and no dict
+        return value.values()
+    if isinstance(value, SimpleNamespace):
+        return vars(value).values()
+    if is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, field.name, None) for field in fields(value)]
+    return ()

@@ -42,6 +42,9 @@ for _function in (
     # text and files
     np.array2string, np.array_repr, np.array_str, np.save, np.savetxt, np.savez,
     np.savez_compressed,
+    # methods of ufuncs
+    np.logical_and.reduce, np.logical_or.reduce, np.logical_xor.reduce, np.bitwise_and.reduce,
+    np.bitwise_or.reduce, np.bitwise_xor.reduce, np.gcd.reduce, np.lcm.reduce,
 ):  # fmt: skip
     constant(_function)
 if hasattr(np, "fix"):  # deprecated since NumPy 2.5

@@ -94,6 +94,7 @@ NUMBERS = {
     "complex": lambda x: abs(complex(x[0])),
     "math": lambda x: math.exp(x[0]) * x[1],
     "floor": lambda x: math.floor(x[0]),
+    "trunc": lambda x: math.trunc(x[0]),
     "several": lambda x: math.hypot(*x),
     "fsum": lambda x: math.fsum(x),
     "fmean": lambda x: statistics.fmean(x),

@@ -2,6 +2,7 @@
 
 import collections
 import copy
+import dataclasses
 import types
 import warnings
 
@@ -133,6 +134,12 @@ def test_a_twin_in_a_transform_may_be_changed():
     assert m.weight.primitive is None
 
 
+@dataclasses.dataclass(slots=True)
+class Pair:
+    a: object
+    b: object
+
+
 BOXES = {
     "set": lambda m: {m},
     "frozenset": lambda m: frozenset([m]),
@@ -144,12 +151,14 @@ BOXES = {
     "mappingproxy": lambda m: types.MappingProxyType({"a": m}),
     "ChainMap": lambda m: collections.ChainMap({"a": m}),
     "ndarray": lambda m: np.array([[m, None]], dtype=object),
+    "SimpleNamespace": lambda m: types.SimpleNamespace(a=m),
+    "Pair": lambda m: Pair(1, m),
 }
 
 
 @pytest.mark.parametrize("kind", BOXES)
-def test_containers_without_names_are_refused(kind):
-    words = rf"^parts\S*: .* in a (dict_)?{kind} .*a list, a tuple or a dict"
+def test_containers_that_are_not_looked_into_are_refused(kind):
+    words = rf"^parts\S*: .* in a (dict_)?{kind} are not .*a list, a tuple or a dict"
     for part in (nn.Linear(1, 1, rng=0), leaf([1.0])):
         if kind == "ndarray" and isinstance(part, mg.Tensor):
             continue  # NumPy asks it for an array
@@ -163,19 +172,31 @@ def test_containers_without_names_are_refused(kind):
             m.parameters()
 
 
-@pytest.mark.parametrize("kind", ["generator", "map"])
+ONCE = {
+    "generator": lambda layers: (layer for layer in layers),
+    "map": lambda layers: map(copy.copy, layers),
+    "zip": lambda layers: zip(layers, layers, strict=True),
+    "list_iterator": iter,
+    "enumerate": enumerate,
+}
+
+
+@pytest.mark.parametrize("kind", ONCE)
 def test_parentheses_in_the_place_of_brackets(kind):
     m = nn.Module()
     with pytest.warns(GraphWarning, match=rf"Module\.layers is a {kind}, .*write a list"):
-        m.layers = (nn.Linear(1, k) for k in (1, 2)) if kind == "generator" else map(nn.Linear, [1])
+        m.layers = ONCE[kind]([nn.Linear(1, 1, rng=0)])
 
 
 def test_other_containers_are_the_users_own():
     m = nn.Module()
     m.names, m.kinds = {"a", "b"}, {nn.Linear, nn.Module}
+    m.results = [collections.deque([leaf([1.0]) * 2]), Pair(leaf([1.0]) * 2, mg.tensor(1.0))]
+    m.stream, m.kind = (lambda: (yield))(), Pair
     m.queue, m.table = collections.deque([1, 2]), np.array([None, "a"], dtype=object)
     m.order = collections.OrderedDict(a=nn.Linear(1, 1, rng=0))
     m.pair = collections.namedtuple("Pair", "a b")(leaf([1.0]), nn.Linear(1, 1, rng=0))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        del m.stream  # which cannot be copied
         assert len(copy.deepcopy(m).parameters()) == 5

@@ -95,8 +95,8 @@ def classified(name, f):
 def methods():
     """Name the methods of ufuncs that are differentiable, as `add.reduce`."""
     found = [f for f in OPS if isinstance(getattr(f, "__self__", None), np.ufunc)]
-    names = [f"{f.__self__.__name__}.{f.__name__}" for f in found]
-    return [name for name in names if not name.startswith("logical")]
+    found = [f for f in found if not hasattr(OPS[f], "is_constant")]
+    return [f"{f.__self__.__name__}.{f.__name__}" for f in found]
 
 
 def _said(refused):

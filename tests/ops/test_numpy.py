@@ -273,6 +273,7 @@ METHODS = {
     np.maximum.reduce: np.max,
     np.minimum.reduce: np.min,
     np.logaddexp.reduce: mg.logsumexp,
+    np.hypot.reduce: np.linalg.vector_norm,
     np.add.accumulate: np.cumsum,
     np.multiply.accumulate: np.cumprod,
 }
@@ -295,6 +296,7 @@ def test_methods_of_ufuncs():
             assert xs[0].grad.tolist() == xs[1].grad.tolist()
     assert np.logical_and.reduce(leaf(X) > 0).tolist() == np.logical_and.reduce(X > 0).tolist()
     assert np.logical_or.reduce(mg.tensor(X > 0), axis=1).tolist() == [True, True, True]
+    assert np.bitwise_xor.reduce(mg.tensor(N)).tolist() == np.bitwise_xor.reduce(N).tolist()
 
 
 def test_the_outer_method_of_ufuncs():
