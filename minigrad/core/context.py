@@ -216,6 +216,8 @@ def _resumed(block: _Within, running: Generator[Any, Any, Any]) -> Generator[Any
 class no_grad(_Within):
     """A block, or a decorator, that records nothing: `with mg.no_grad(): ...`.
 
+    What leaves the graph as a number inside, as by `float(loss)`, is meant to: no warning is given.
+
     A block in a generator holds for whoever runs that, too, until the block is left; to decorate
     the generator function confines it.
     """

@@ -152,6 +152,10 @@ class Tensor(Node):
 
     Tensors are immutable: operations make new ones. What can change is a leaf's `data` (rebound by
     optimisers), its `grad` and its `name`.
+
+    One that gradients flow through leaves the graph only where that is said: `t.data`, `.numpy()`,
+    `.item()`, `.tolist()`, `.detach()`, printing. `np.array(t)` raises a TypeError, and so does
+    `float(t)` in a transform; elsewhere, but in `no_grad`, `float(t)` gives a `GraphWarning`.
     """
 
     __slots__ = ("__weakref__", "_given", "grad", "name")
