@@ -113,6 +113,7 @@ CALLS = {
     "tile": [(V, 2)],
     "trapezoid": [(V,), (V, W)],
     "tri": [(3,)],
+    "trim_zeros": [(V,)],
     "unpackbits": [(FEW.astype(np.uint8),)],
     "unravel_index": [(FEW, (2, 2))],
     "unstack": [(X,)],
@@ -125,8 +126,8 @@ CALLS = {
 NOT_CALLED = """
     busday_count busday_offset can_cast datetime_as_string datetime_data empty_like fft.test
     fromfile fromregex genfromtxt get_include get_printoptions getbufsize geterr geterrcall info
-    is_busday isdtype isnat issubdtype linalg.test load loadtxt mask_indices nested_iters
-    printoptions promote_types random.get_bit_generator random.get_state random.seed
+    is_busday isdtype isnat issubdtype linalg.test load loadtxt mask_indices mintypecode
+    nested_iters printoptions promote_types random.get_bit_generator random.get_state random.seed
     random.set_bit_generator random.set_state random.test row_stack save savetxt savez
     savez_compressed set_printoptions setbufsize seterr seterrcall show_config show_runtime test
     typename
