@@ -128,7 +128,10 @@ def _operators(function: np.ufunc, sign: str) -> tuple[Operator, Operator, Opera
     def rebound(self: Tensor, other: ArrayLike) -> Tensor:
         if self.primitive is None:
             leaving.may_be_rebound(self, sign)
-        return left(self, other)
+        if isinstance(other, Tensor):  # as `left`, without the cost of calling it
+            xs = self.value, other.value
+            return _run(OPS[function], (self, other), xs, _NO_PARAMS, self.live or other.live)
+        return apply(OPS[function], (self, other))
 
     return left, right, rebound
 
