@@ -11,25 +11,25 @@ for their tangents; the pull is the transpose of that. Sources:
         algorithmic differentiation, Oxford 2008: eigenvalues and singular values.
     J. Townsend, Differentiating the singular value decomposition, 2016: its vectors.
 
-`cholesky` and `eigh` take the symmetric part (a + a')/2 of their argument. NumPy reads one triangle
-and trusts that the other agrees; for a symmetric matrix that is the same value, and here every
-gradient is symmetric too.
+`cholesky` and `eigh` take the symmetric part (a + a')/2 of a symmetric matrix, so that gradients are
+symmetric too. NumPy reads one triangle and trusts that the other agrees; a matrix whose triangles
+differ by more than rounding is refused, for both readings would be guesses.
 
-Vectors of repeated values are not determined, so derivatives through them are NaN there, and so are
-second derivatives of the values. First derivatives of a symmetric function of the values (their
+Vectors of repeated values are not determined, so derivatives through them are NaN where values
+differ by no more than rounding, and so are second derivatives of the values. First derivatives of a symmetric function of the values (their
 sum, a norm) are right everywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ..core.dtypes import Array
 from ..core.primitive import Case, Samples, general, operation
-from ..core.tensor import ArrayLike, Tensor, op
+from ..core.tensor import ArrayLike, Tensor, op, value_of
 
 __all__ = ["cholesky", "eigh", "eigvalsh", "qr", "svd", "svdvals"]
 
@@ -49,6 +49,22 @@ def _symmetric(x: Any) -> Any:
     return 0.5 * (x + x.mT)
 
 
+def _symmetric_part(a: Array) -> Any:
+    """Return (a + a')/2; LinAlgError unless the triangles agree to 1e-5 of the largest element."""
+    if a.ndim < 2 or a.shape[-1] != a.shape[-2] or not a.size:
+        return a  # which LAPACK refuses, if it is not empty
+    a = a if a.dtype.kind == "f" else a.astype(float)
+    apart = np.abs(a - a.mT).max(axis=(-2, -1))
+    exact = max(1e-5, 1000 * float(np.finfo(a.dtype).eps))
+    if (apart > exact * np.abs(a).max(axis=(-2, -1))).any():
+        raise np.linalg.LinAlgError(
+            f"the matrix is not symmetric: its triangles differ by up to {apart.max():g}, and NumPy "
+            "would read one of them alone. Write np.tril(a) + np.tril(a, -1).mT for the lower one, "
+            "or (a + a.mT) / 2"
+        )
+    return _symmetric(a)
+
+
 def _half(x: Any) -> Any:
     """Return the lower triangle with half of the diagonal, and zeros above."""
     n = x.shape[-1]
@@ -56,8 +72,8 @@ def _half(x: Any) -> Any:
 
 
 def _cholesky(a: Array, *, upper: bool = False) -> Any:
-    """Triangular factor of the symmetric part of a: L L', or with `upper` its transpose."""
-    return np.linalg.cholesky(_symmetric(a), upper=upper)
+    """Triangular factor of a symmetric a = L L', or with `upper` its transpose."""
+    return np.linalg.cholesky(_symmetric_part(a), upper=upper)
 
 
 def _pull_cholesky(g: Any, z: Any, a: Any, upper: bool = False) -> Any:
@@ -159,9 +175,25 @@ def _reciprocal(x: Any) -> Any:
 
 
 def _inverse_gaps(w: Any) -> Any:
-    """Return F, with F[i, j] = 1 / (w[j] - w[i]), and 0 on the diagonal."""
+    """Return F, with F[i, j] = 1 / (w[j] - w[i]), and 0 on the diagonal; NaN where it is rounding."""
     eye = np.eye(w.shape[-1], dtype=w.dtype)
-    return _reciprocal(w[..., None, :] - w[..., :, None] + eye) * (1 - eye)
+    gaps = w[..., None, :] - w[..., :, None] + eye
+    alike = np.abs(value_of(gaps)) <= _rounding(w)[..., None]
+    return _reciprocal(np.where(alike, 0, gaps)) * (1 - eye)
+
+
+def _inverse_gaps_of_squares(s: Any) -> Any:
+    """Return F, with F[i, j] = 1 / (s[j]^2 - s[i]^2), and 0 on the diagonal."""
+    eye = np.eye(s.shape[-1], dtype=s.dtype)
+    sums = s[..., None, :] + s[..., :, None]
+    return _inverse_gaps(s) * _reciprocal(sums * (1 - eye) + eye)
+
+
+def _rounding(w: Any) -> Array:
+    """Return how far the values of a matrix of these are rounded, along the last axis."""
+    sizes = np.abs(value_of(w))
+    units = 4 * sizes.shape[-1] * np.finfo(sizes.dtype).eps
+    return np.asarray(sizes.max(axis=-1, keepdims=True, initial=0) * units)
 
 
 def _is_used(g: Any) -> bool:
@@ -169,12 +201,12 @@ def _is_used(g: Any) -> bool:
     return isinstance(g, Tensor) or bool(g.any())
 
 
-def _eigh(a: Array, *, UPLO: str = "L") -> tuple[Array, Array]:
-    """Eigenvalues, ascending, and eigenvectors, in columns, of the symmetric part of a.
+def _eigh(a: Array, *, UPLO: Literal["L", "U"] = "L") -> tuple[Array, Array]:
+    """Eigenvalues, ascending, and eigenvectors, in columns, of a symmetric matrix.
 
     Both triangles are used, whatever UPLO says. The sign of a vector is LAPACK's choice.
     """
-    return np.linalg.eigh(_symmetric(a))
+    return np.linalg.eigh(_symmetric_part(a), UPLO)
 
 
 def _pull_eigh(g: Any, z: Any, a: Any, UPLO: str = "L") -> Any:
@@ -202,7 +234,7 @@ eigh = general(
 
 @operation(np.linalg.eigvalsh, square_samples(_definite))
 def eigvalsh(a: ArrayLike, UPLO: str = "L") -> Tensor:
-    """Eigenvalues, ascending, of the symmetric part of a."""
+    """Eigenvalues, ascending, of a symmetric matrix."""
     return eigh(a, UPLO=UPLO)[0]
 
 
@@ -216,7 +248,7 @@ def _pull_svd(g: Any, z: Any, a: Any) -> Any:
     ga = (u * gs[..., None, :]) @ vh
     if not (_is_used(gu) or _is_used(gvh)):
         return ga
-    x, y, f = u.mT @ gu, vh @ gvh.mT, _inverse_gaps(s * s)
+    x, y, f = u.mT @ gu, vh @ gvh.mT, _inverse_gaps_of_squares(s)
     inside = f * (x - x.mT) * s[..., None, :] + s[..., :, None] * f * (y - y.mT)
     ga = ga + u @ inside @ vh
     if u.shape[-2] > s.shape[-1]:
@@ -228,7 +260,7 @@ def _pull_svd(g: Any, z: Any, a: Any) -> Any:
 
 def _push_svd(da: Any, z: Any, a: Any) -> Any:
     u, s, vh = z
-    p, f = u.mT @ da @ vh.mT, _inverse_gaps(s * s)
+    p, f = u.mT @ da @ vh.mT, _inverse_gaps_of_squares(s)
     ps, sp = p * s[..., None, :], s[..., :, None] * p
     du, dvh = u @ (f * (ps + ps.mT)), (f * (sp + sp.mT)).mT @ vh
     if u.shape[-2] > s.shape[-1]:
@@ -274,5 +306,7 @@ def svd(a: ArrayLike, full_matrices: bool = True, compute_uv: bool = True) -> An
 
 @operation(np.linalg.svdvals, lambda r: [Case.of(r.regular(3, 2)), Case.of(r.regular(2, 2, 2))])
 def svdvals(x: ArrayLike) -> Tensor:
-    """Singular values, descending; the gradient of one that is 0 is 0."""
-    return abs(reduced_svd(x)[1])
+    """Singular values, descending; the gradient of one that is 0, or rounding, is 0."""
+    s = reduced_svd(x)[1]
+    corner = s.value <= _rounding(s)
+    return abs(s * ~corner) + s.value * corner if corner.any() else s

@@ -134,7 +134,7 @@ def norm(
 def cond(x: ArrayLike, p: Order | None = None) -> Tensor:
     """Condition number: the norm of order p times that of the inverse; inf for a matrix of zeros."""
     if p in (None, 2, -2):
-        s = op(np.linalg.svdvals)(x)
+        s = op(np.linalg.svd)(x, full_matrices=False)[1]
         with np.errstate(divide="ignore", invalid="ignore"):
             z = s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
         return op(np.where)(np.isnan(z) & ~np.isnan(s).any(-1), np.inf, z)

@@ -86,7 +86,7 @@ OPS[np.amax], OPS[np.amin] = max, min
 # ---- the product: its derivative by one factor is the product of the others, also among zeros -----
 
 
-def _product_of_others(z: Any, a: Any, axis: Axis) -> Any:
+def product_of_others(z: Any, a: Any, axis: Axis) -> Any:
     """Multiply, for each element, all the other elements along `axis`."""
     if not a.ndim:
         return np.ones_like(a)
@@ -131,7 +131,7 @@ def shifted(rows: Any, first: Callable[..., Any]) -> Any:
 
 
 prod = reduction(
-    _of_ufunc(np.multiply), _product_of_others, key=np.prod,
+    _of_ufunc(np.multiply), product_of_others, key=np.prod,
     samples=lambda r: [*_reduced(r), Case.of(np.array([2.0, 0.0, 3.0])), Case.of(np.zeros((2, 2)))],
 )  # fmt: skip
 

@@ -23,8 +23,9 @@ import numpy as np
 
 from ..core.dtypes import Array
 from ..core.primitive import Case, general, operation
-from ..core.tensor import ArrayLike, Tensor, op
+from ..core.tensor import ArrayLike, Tensor, op, value_of
 from .decompose import square_samples
+from .reduce import product_of_others
 
 __all__ = [
     "det", "inv", "lstsq", "matrix_power", "multi_dot", "pinv", "slogdet", "solve", "tensorinv",
@@ -43,27 +44,57 @@ inv = general(
 )
 
 
-def _cofactors(z: Any, a: Any) -> Any:
-    """Return the slope of the determinant z: z inv(a)', and of a singular matrix signed minors."""
-    if np.all(z != 0):
+def _singular(r: Any) -> list[Case]:
+    return [*_squares(r), Case.of(np.ones((3, 3)) + np.diag([0.0, 0.0, 2.0]))]
+
+
+def _cofactors(a: Array) -> Any:
+    """Slopes of the determinant by each element: det(a) inv(a)', and what that is if det(a) is 0.
+
+    Of a = U S V it is det(U V) U P V, where P[i] is the product of all S but the i-th.
+    """
+    z = np.linalg.det(a)
+    if (z != 0).all():
         return z[..., None, None] * np.linalg.inv(a).mT
-    n = a.shape[-1]
-    others = np.array([[k for k in range(n) if k != i] for i in range(n)], int).reshape(n, -1)
-    minors = a[..., others[:, None, :, None], others[None, :, None, :]]
-    signs = 1 - 2 * (np.add.outer(np.arange(n), np.arange(n)) % 2)
-    return np.linalg.det(minors) * signs.astype(a.dtype)
+    u, s, v, sign = _turned(a)
+    return sign * (u * product_of_others(None, s, -1)[..., None, :]) @ v
 
 
+def _turned(a: Any) -> tuple[Any, Any, Any, Any]:
+    """Return the factors U, S, V of matrices, and det(U V), which is 1 or -1."""
+    u, s, v = np.linalg.svd(a)
+    return u, s, v, np.rint(np.linalg.det(u) * np.linalg.det(v))[..., None, None]
+
+
+def _turn_cofactors(g: Any, z: Any, a: Any) -> Any:
+    """Return the change of the cofactors z along g; the same rule is its own transpose.
+
+    Of a regular matrix, with W = inv(a)', it is det(a) (<W, g> W - W g' W). In general it is such
+    a sum between the factors, where P[i, k] is the product of all S but the i-th and the k-th.
+    """
+    if (np.linalg.det(value_of(a)) != 0).all():
+        w = np.linalg.inv(a).mT
+        return (w * g).sum(axis=(-2, -1), keepdims=True) * z - w @ g.mT @ z
+    u, s, v, sign = _turned(a)
+    n, h = a.shape[-1], u.mT @ g @ v.mT
+    eye = np.eye(n, dtype=a.dtype)
+    p = product_of_others(None, np.where(eye == 1, 1, s[..., None, :]), -1) * (1 - eye)
+    on_diagonal = (p * np.diagonal(h, axis1=-2, axis2=-1)[..., None, :]).sum(axis=-1)
+    return sign * (u @ (eye * on_diagonal[..., None] - p * h.mT) @ v)
+
+
+cofactors = general(
+    _cofactors,
+    pulls=[_turn_cofactors],
+    pushes=[_turn_cofactors],
+    samples=_singular,
+)
 det = general(
     np.linalg.det,
-    pulls=[lambda g, z, a: g[..., None, None] * _cofactors(z, a)],
-    pushes=[lambda da, z, a: (da * _cofactors(z, a)).sum(axis=(-2, -1))],
+    pulls=[lambda g, z, a: g[..., None, None] * cofactors.like_numpy(a)],
+    pushes=[lambda da, z, a: (da * cofactors.like_numpy(a)).sum(axis=(-2, -1))],
     key=np.linalg.det,
-    samples=lambda r: [
-        *_squares(r),
-        Case.of(np.ones((3, 3)) + np.diag([0.0, 0.0, 2.0])),
-        Case.of(np.zeros((2, 2, 2))),
-    ],
+    samples=lambda r: [*_singular(r), Case.of(np.zeros((2, 2, 2)))],
 )
 
 

@@ -205,12 +205,82 @@ def test_singular_matrices_are_named(name, f):
 
 
 def test_det_is_a_polynomial_also_where_it_vanishes():
-    assert mg.grad(np.linalg.det)(np.array([[1.0, 2], [2, 4]])).tolist() == [[4, -2], [-2, 1]]
+    same(mg.grad(np.linalg.det)(np.array([[1.0, 2], [2, 4]])), [[4, -2], [-2, 1]])
     assert mg.grad(np.linalg.det)(np.zeros((1, 1))).tolist() == [[1]]
     a = np.array([[1.0, 2, 3], [0, 0, 0], [4, 5, 6]])
     check_grads(np.linalg.det, (a,), order=3)
     stack = np.stack([a, np.eye(3)])
-    assert mg.grad(lambda a: np.linalg.det(a).sum())(stack)[1].tolist() == np.eye(3).tolist()
+    same(mg.grad(lambda a: np.linalg.det(a).sum())(stack)[1], np.eye(3))
+
+
+@pytest.mark.parametrize("rank", [8, 7, 6, 5, 0])
+def test_cofactors_of_singular_matrices_are_signed_minors(rank):
+    """And their change: of rank n - 1 one direction is left, of rank n - 3 and less nothing."""
+    a = rng.uniform(-1, 1, (8, rank)) @ rng.uniform(-1, 1, (rank, 8)) if rank < 8 else np.eye(8)
+    a[:, 0] = 0 if rank < 8 else a[:, 0]  # so that the determinant is exactly 0
+
+    def minors(a):
+        rows = [np.delete(a, i, 0) for i in range(8)]
+        parts = [[np.linalg.det(np.delete(r, j, 1)) for j in range(8)] for r in rows]
+        return parts * (-1.0) ** np.add.outer(range(8), range(8))
+
+    same(mg.grad(np.linalg.det)(a), minors(a), 1e-11)
+    v = rng.uniform(-1, 1, (8, 8))
+    along = (minors(a + 1e-4 * v) - minors(a - 1e-4 * v)) / 2e-4
+    same(mg.hvp(np.linalg.det, (a,), (v,))[0], along, 1e-6)
+    same(mg.grad(lambda a: (mg.grad(np.linalg.det)(a) * v).sum())(a), along, 1e-6)
+
+
+@pytest.mark.parametrize("name", ["cholesky", "eigh", "eigvalsh"])
+def test_matrices_that_are_not_symmetric_are_refused(name):
+    """NumPy reads one triangle: the symmetric part would silently be another matrix."""
+    f = getattr(np.linalg, name)
+    a = np.array([[4.0, 1, 2], [1, 5, 1], [2, 1, 6]])
+    for i, off in (((0, 2), 9), ((2, 1), 0.9), ((0, 1), 1.001)):
+        b = np.stack([a, a])
+        b[1][i] = off
+        for x in (b[1], b, b.mT):
+            with pytest.raises(np.linalg.LinAlgError, match=rf"{name}.*not symmetric.*np\.tril\("):
+                f(leaf(x))
+    read = lambda a: np.tril(a) + np.tril(a, -1).mT  # what the error says to write
+    wanted, got = f(b[1]), f(read(leaf(b[1])))
+    for w, g in zip(wanted, got, strict=True) if name == "eigh" else [(wanted, got)]:
+        same(abs(value_of(g)), abs(w))
+    nearly = a + 1e-9 * rng.uniform(-1, 1, (3, 3))
+    g = value_of(mg.grad(lambda a: np.linalg.cholesky(a).sum())(nearly))
+    assert np.array_equal(g, g.T)
+    check_grads(mg.linalg.eigvalsh, (a,))
+    check_grads(lambda a: mg.linalg.cholesky(a, upper=True), (a,))
+    f(leaf(a.astype(np.float32) * (1 + 1e-6 * rng.uniform(-1, 1, (3, 3)).astype(np.float32))))
+    with pytest.raises(ValueError, match="UPLO"):
+        np.linalg.eigh(leaf(a), UPLO="X")
+
+
+def test_values_that_repeat_but_for_rounding_are_repeated():
+    """Their vectors, and so second derivatives, are not determined: NaN, not rounding / 1e-16."""
+    q = np.linalg.qr(rng.uniform(-1, 1, (3, 3))).Q
+    a = (q * [2.0, 2.0, 1.0]) @ q.T
+    a = (a + a.T) / 2
+    for f in (
+        lambda a: (np.linalg.eigvalsh(a) ** 2).sum(),
+        lambda a: (np.linalg.svdvals(a) ** 2).sum(),
+        lambda a: np.linalg.norm(a, 2) ** 2,
+    ):
+        assert np.isnan(mg.hessian(f)(a)).any()
+    same(mg.grad(lambda a: (np.linalg.eigvalsh(a) ** 2).sum())(a), 2 * a)
+    assert np.isnan(mg.grad(lambda a: np.linalg.eigh(a)[1][0, 0])(a)).any()
+    apart = (q * [2.0, 2.001, 1.0]) @ q.T
+    apart = (apart + apart.T) / 2
+    h = mg.hessian(lambda a: (np.linalg.eigvalsh(a) ** 2).sum())(apart).reshape(9, 9)
+    same(h, [np.ravel(e + e.T) for e in np.eye(9).reshape(9, 3, 3)], 1e-9)
+
+
+def test_a_singular_value_that_is_rounding_is_a_corner():
+    """The nuclear norm has one at every singular matrix: the gradient leaves the value out."""
+    a = np.array([[1.0, 2], [2, 4]])
+    same(mg.grad(lambda a: np.linalg.norm(a, "nuc"))(a), a / 5)
+    assert np.isnan(mg.hessian(lambda a: np.linalg.norm(a, "nuc") ** 2)(a)).all()
+    assert np.linalg.cond(leaf(a)).item() > 1e15
 
 
 def test_second_derivative_of_log_det():
@@ -276,9 +346,8 @@ def test_factors_multiply_to_the_matrix(f, shape):
     same(mg.jacobian(f)(a), np.eye(a.size).reshape(shape + shape), 1e-10)
 
 
-def test_symmetric_factors_multiply_to_the_symmetric_part():
-    a = symmetric(3) + 6 * np.eye(3) + [[0, 1, 0], [0, 0, 0], [0, 0, 0]]  # not symmetric
-    part = (a + a.T) / 2
+def test_symmetric_factors_multiply_to_the_matrix():
+    a = part = symmetric(3) + 6 * np.eye(3)
     wanted = mg.jacobian(lambda a: (a + a.T) / 2)(a)
     for f in (
         lambda a: (lambda c: c @ c.T)(np.linalg.cholesky(a)),

@@ -278,7 +278,7 @@ def signs(ours, theirs):
 
 def eigh(a, UPLO="L"):
     w, v = torch.linalg.eigh(symmetric(a))
-    return w, v * signs(v, np.linalg.eigh(symmetric(a).detach().numpy())[1])
+    return w, v * signs(v, np.linalg.eigh(symmetric(a).detach().numpy(), UPLO)[1])
 
 
 def qr(a, mode="reduced"):
@@ -516,7 +516,10 @@ def pair(z):
     return z.real, z.imag
 
 
-WITHOUT = {"pick": "takes one of several outputs: every operation that has them goes through it"}
+WITHOUT = {
+    "cofactors": "are the gradient of det, which is compared",
+    "pick": "takes one of several outputs: every operation that has them goes through it",
+}
 """Operations that PyTorch cannot be asked about, and why."""
 
 FIRST_ONLY = {
