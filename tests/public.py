@@ -5,10 +5,12 @@ only calls give stand under its own name: `Report.explain`. Modules may move: na
 where a user finds them.
 """
 
+import ast
 import dataclasses
 import functools
 import inspect
 import types
+from pathlib import Path
 from typing import Any, Generic, NamedTuple
 
 import numpy as np
@@ -69,6 +71,20 @@ class Default:
             return self.value.__name__
         text = repr(self.value)
         return "..." if text.startswith("<") else text
+
+
+def aliases():
+    """Return the type aliases of the package by name: what each stands for, and its docstring."""
+    found = {}
+    for path in sorted(Path(mg.__file__).parent.rglob("*.py")):
+        body = ast.parse(path.read_text()).body
+        for node, after in zip(body, [*body[1:], None], strict=True):
+            if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias":
+                text = ast.unparse(node.value)
+                is_doc = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                doc = after.value.value if is_doc else ""
+                found.setdefault(node.target.id, (text.strip("'\""), doc))
+    return found
 
 
 def names():

@@ -5,19 +5,16 @@ If a docstring or a type has changed, this renews the page (`make reference`):
     python -m tests.test_reference
 """
 
-import ast
 import importlib
 import inspect
 import re
 from itertools import chain
 from pathlib import Path
 
-import minigrad
 from tests.helpers import assert_current
-from tests.public import Default, annotation, names
+from tests.public import Default, aliases, annotation, names
 
 FILE = Path(__file__).parents[1] / "docs" / "reference.md"
-PACKAGE = Path(minigrad.__file__).parent
 
 HEAD = """# Reference
 
@@ -172,20 +169,6 @@ def lines(public, others, members):
     attributes = [m.name.rpartition(".")[2] for m in members if m.kind == "attribute"]
     if attributes:
         yield f"  - Attributes: {', '.join(f'`{name}`' for name in attributes)}."
-
-
-def aliases():
-    """Return the type aliases of the package by name: what each stands for, and its docstring."""
-    found = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        body = ast.parse(path.read_text()).body
-        for node, after in zip(body, [*body[1:], None], strict=True):
-            if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias":
-                text = ast.unparse(node.value)
-                is_doc = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-                doc = after.value.value if is_doc else ""
-                found.setdefault(node.target.id, (text.strip("'\""), doc))
-    return found
 
 
 def used(text):
