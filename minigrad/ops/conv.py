@@ -165,12 +165,16 @@ def _per_window(z: Any) -> Any:
 def _hits(
     z: Any, x: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
 ) -> tuple[Any, Any]:
-    """Mark what attains the maximum in each window, and count it; both constant to the graph."""
+    """Mark what attains the maximum in each window, and count it; both constant to the graph.
+
+    The count is NaN for a window with NaN in it, and so are the shares of the gradient there.
+    """
     z, x = value_of(z), value_of(x)
     view = window_view(padded(x, padding, _lowest(x.dtype)), kernel, stride, dilation)
     hit = view.copy() == _per_window(z)  # in rows: the sums below are 20 times faster for it
     count = np.add.reduce(hit, axis=tuple(range(2, z.ndim)), dtype=x.dtype)
-    return hit, np.maximum(count, 1, out=count)
+    count[count == 0] = np.nan
+    return hit, count
 
 
 def _pull_max_pool(g: Any, z: Any, x: Any, kernel: Sizes, **p: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from tests.helpers import leaf
 
 INF, NAN, ONES = np.inf, np.nan, np.ones(2)
 
@@ -151,6 +152,17 @@ def test_nan_among_the_elements_is_in_the_gradient_of_an_extreme():
     rows = np.array(gradient(lambda x: np.median(x, axis=1), x)[0])
     assert np.isnan(rows[0]).any()
     assert rows[1].sum() == 1
+
+
+def test_nan_in_a_window_is_in_the_gradient_of_its_largest():
+    x = np.arange(8.0).reshape(1, 1, 8)
+    x[0, 0, 2] = NAN
+    z = mg.max_pool1d(leaf(x), 2)
+    np.testing.assert_array_equal(z.data, [[[1, NAN, 5, 7]]])
+    g = np.array(gradient(lambda x: mg.max_pool1d(x, 2), x)[0])[0, 0]
+    np.testing.assert_array_equal(g, [0, 1, NAN, NAN, 0, 1, 0, 1])
+    moved = mg.jvp(lambda x: mg.max_pool1d(x, 2), (x,), (np.ones_like(x),))[1]
+    np.testing.assert_array_equal(moved, [[[1, NAN, 1, 1]]])
 
 
 def test_what_leaves_nan_out_has_gradient_0_there_and_is_nan_of_nothing_else():

@@ -203,6 +203,25 @@ def test_first_derivatives(program):
 
 
 @settings(ROOMY, max_examples=120)
+@given(programs(), st.integers(-30, 30))
+def test_every_magnitude_and_byte_order(program, power):
+    """Finite, the same in both directions, and bit for bit from the other byte order."""
+
+    def f(*xs):
+        return run(program, np, xs)
+
+    xs, vs = [10.0**power * x for x in drawn(program, 0)], drawn(program, 1)
+    gradient = mg.vjp(f, *xs)[1](np.ones(()))
+    terms = [(g * v).sum() for g, v in zip(gradient, vs, strict=True)]
+    size = sum(np.abs(g * v).sum() for g, v in zip(gradient, vs, strict=True)) + 1
+    assert np.isfinite(size)
+    assert abs(sum(terms) - mg.jvp(f, tuple(xs), tuple(vs))[1]) <= 1e-10 * size
+    swapped = mg.vjp(f, *[x.astype(">f8") for x in xs])[1](np.ones((), ">f8"))
+    for g, h in zip(gradient, swapped, strict=True):
+        np.testing.assert_array_equal(g, h, strict=True)
+
+
+@settings(ROOMY, max_examples=120)
 @given(programs())
 def test_second_derivatives(program):
     def f(*xs):
