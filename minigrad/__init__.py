@@ -15,7 +15,6 @@ from .core.context import scope as scope
 from .core.dtypes import set_default_dtype as set_default_dtype
 from .core.errors import GraphWarning as GraphWarning
 from .core.late import found as _found
-from .core.primitive import define as define
 from .core.tensor import Tensor as Tensor
 from .core.tensor import label as label
 from .core.tensor import tensor as tensor
@@ -24,6 +23,7 @@ from .ops.conv import *
 from .ops.einsum import *
 from .ops.elementwise import *
 from .ops.embed import *
+from .ops.families import define as define
 from .ops.index import *
 from .ops.linalg import *
 from .ops.order import *

@@ -52,7 +52,8 @@ SECTIONS = {
         "transforms/autodiff": "Transforms",
         "transforms/vector": "Transforms",
         "transforms/scan": "Loops and memory",
-        "core/primitive": "Primitives of your own",
+        "ops/families": "Primitives of your own",
+        "core/primitive": "What a primitive is",
         "check/custom": "Backward passes of your own",
     },
     "Neural networks": {

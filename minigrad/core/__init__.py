@@ -9,6 +9,6 @@ errors     how errors and warnings are worded, and which line of the user's they
 leaving    how a tensor leaves the graph: where it is said, never silently
 again      backward passes that walk through what the one before walked
 tensor     Tensor: a node with an array's face; the registry of operations; NumPy's protocols
-primitive  how a differentiable function is stated, in families
+primitive  a function with a rule for each input, in each direction
 late       names of a package that are loaded when first used
 """

@@ -1,4 +1,7 @@
-"""Every operation, one page for each kind; importing this package fills the registry."""
+"""How operations are stated (`families`), and every one of them, a page for each kind.
+
+Importing this package fills the registry.
+"""
 
 from . import (
     constant,

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.primitive import constant
 from ..core.tensor import OPS, ArrayLike, Tensor, value_of
+from .families import constant
 
 __all__ = [
     "argmax", "argmin", "argsort", "ceil", "floor", "floor_divide", "heaviside", "isfinite",

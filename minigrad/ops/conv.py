@@ -19,9 +19,10 @@ import numpy as np
 
 from ..core.dtypes import Array
 from ..core.errors import placed, shown
-from ..core.primitive import Case, Primitive, general, linear, multilinear
+from ..core.primitive import Case, Primitive
 from ..core.tensor import ArrayLike, Tensor, op, value_of
 from . import strided
+from .families import general, linear, multilinear
 from .strided import Sizes, out_size, padded, padded_size, window_view
 
 __all__ = [

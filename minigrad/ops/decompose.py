@@ -28,8 +28,9 @@ from typing import Any, Literal
 import numpy as np
 
 from ..core.dtypes import Array
-from ..core.primitive import Case, Samples, general, operation
+from ..core.primitive import Case, Samples
 from ..core.tensor import ArrayLike, Tensor, op, value_of
+from .families import general, operation
 
 __all__ = ["cholesky", "eigh", "eigvalsh", "qr", "svd", "svdvals"]
 

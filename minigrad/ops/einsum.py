@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import Array
-from ..core.primitive import Case, Primitive, constant, each, operation
+from ..core.primitive import Case, Primitive
 from ..core.tensor import OPS, ArrayLike, Tensor, op
+from .families import constant, each, operation
 
 __all__ = ["einsum", "matvec", "vecdot", "vecmat"]
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import Array
-from ..core.primitive import Case, elementwise, operation
+from ..core.primitive import Case
 from ..core.tensor import OPS, ArrayLike, Tensor, as_tensor, op, value_of
+from .families import elementwise, operation
 
 __all__ = [
     "abs", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "cbrt",

@@ -24,8 +24,9 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..core.dtypes import Array
-from ..core.primitive import Case, Primitive, general, linear, operation
+from ..core.primitive import Case, Primitive
 from ..core.tensor import OPS, ArrayLike, Tensor, op
+from .families import general, linear, operation
 
 __all__ = ["Spectrum", "fftshift", "ifftshift", "irfft", "rfft"]
 

@@ -13,9 +13,10 @@ from numpy.lib.array_utils import normalize_axis_index
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..core.dtypes import Array
-from ..core.primitive import Axis, Case, Primitive, Samples, general, linear, operation
+from ..core.primitive import Case, Primitive, Samples
 from ..core.tape import Deferred, Outputs
 from ..core.tensor import BASIC, ArrayLike, At, Tensor, as_tensor, op, plain_index, value_of
+from .families import Axis, general, linear, operation
 
 __all__ = [
     "compress", "delete", "extract", "getitem", "index_add", "index_multiply", "index_set",

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..core.dtypes import Array
-from ..core.primitive import Case, Primitive, linear, multilinear, operation
+from ..core.primitive import Case, Primitive
 from ..core.tape import Deferred
 from ..core.tensor import OPS, ArrayLike, Tensor, op
+from .families import linear, multilinear, operation
 
 __all__ = [
     "cross", "diag", "diagflat", "diagonal", "dot", "inner", "kron", "matmul",

@@ -11,9 +11,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from ..core.dtypes import Array
-from ..core.primitive import Axis, Case, constant, operation, reduction
+from ..core.primitive import Case
 from ..core.tensor import ArrayLike, Tensor, as_floating, op
 from .elementwise import over, side
+from .families import Axis, constant, operation, reduction
 from .reduce import of_any_size, shares
 
 __all__ = ["cond", "matrix_norm", "matrix_rank", "norm", "vector_norm"]

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.primitive import Axis, Case, kept_shape, operation
+from ..core.primitive import Case
 from ..core.tensor import ArrayLike, Tensor, as_floating, as_tensor, op, value_of
+from .families import Axis, kept_shape, operation
 from .reduce import rows_over
 
 __all__ = ["median", "partition", "percentile", "quantile", "sort"]

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..core.dtypes import Array
-from ..core.primitive import Axis, Case, general, kept_shape, linear, operation, reduction
+from ..core.primitive import Case
 from ..core.tensor import OPS, ArrayLike, Tensor, as_floating, as_tensor, op
 from .elementwise import over
+from .families import Axis, general, kept_shape, linear, operation, reduction
 
 __all__ = [
     "average", "log_softmax", "logsumexp", "max", "mean", "min", "nancumprod", "nancumsum",

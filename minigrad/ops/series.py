@@ -10,16 +10,9 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from ..core.dtypes import Array
-from ..core.primitive import (
-    Case,
-    Primitive,
-    general,
-    kept_shape,
-    linear,
-    multilinear,
-    operation,
-)  # fmt: skip
+from ..core.primitive import Case, Primitive
 from ..core.tensor import ArrayLike, Tensor, as_floating, as_tensor, op
+from .families import general, kept_shape, linear, multilinear, operation
 from .reduce import product, product_before, shifted, widened
 from .shape import vector_shape
 

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from ..core.dtypes import Array, native, real
-from ..core.primitive import Axis, Case, linear, operation
+from ..core.primitive import Case
 from ..core.tape import Outputs
 from ..core.tensor import ArrayLike, Tensor, apply, as_tensor, value_of
+from .families import Axis, linear, operation
 
 __all__ = [
     "append", "array_split", "astype", "atleast_1d", "atleast_2d", "atleast_3d", "block",

@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import Array
-from ..core.primitive import Case, general, operation
+from ..core.primitive import Case
 from ..core.tensor import ArrayLike, Tensor, op, value_of
 from .decompose import square_samples
+from .families import general, operation
 from .reduce import product_of_others
 
 __all__ = [

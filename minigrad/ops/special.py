@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import Array
-from ..core.primitive import Case, Primitive, elementwise
+from ..core.primitive import Case, Primitive
+from .families import elementwise
 
 __all__ = ["erf", "erfc", "gelu", "sinc"]
 

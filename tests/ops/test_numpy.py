@@ -12,8 +12,9 @@ from numpy_coverage import KINDS, NOT_APPLICABLE, REFUSED, classified, functions
 
 import minigrad as mg
 from minigrad.core import tree
-from minigrad.core.primitive import Primitive, define
+from minigrad.core.primitive import Primitive
 from minigrad.core.tensor import OPS, value_of
+from minigrad.ops.families import define
 from minigrad.testing import Draw
 from tests.helpers import assert_current, leaf
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.core.primitive import Case, define, elementwise, general, linear, multilinear
+from minigrad.core.primitive import Case
 from minigrad.core.tensor import OPS, value_of
+from minigrad.ops.families import define, elementwise, general, linear, multilinear
 from minigrad.testing import operations
 from tests.ops import mutants
 
