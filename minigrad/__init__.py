@@ -7,17 +7,17 @@ The engine and the operations are loaded at once, every other room when one of i
 used: `import minigrad` costs little more than `import numpy`.
 """
 
-import os
 from typing import TYPE_CHECKING
 
+from ._late import found as _found
+from .check.debug import debug as debug
 from .core.context import no_grad as no_grad
 from .core.context import scope as scope
 from .core.dtypes import set_default_dtype as set_default_dtype
-from .core.errors import GraphWarning as GraphWarning
-from .core.late import found as _found
 from .core.tensor import Tensor as Tensor
 from .core.tensor import label as label
 from .core.tensor import tensor as tensor
+from .guard.errors import GraphWarning as GraphWarning
 from .ops.constant import *
 from .ops.conv import *
 from .ops.einsum import *
@@ -56,7 +56,6 @@ _ROOMS = {  # a name and the room that states it; "" where the name is the room'
     "compare": "check.compare",
     "compare_backward": "check.compare",
     "custom_vjp": "check.custom",
-    "debug": "check.debug",
 }
 
 if TYPE_CHECKING:
@@ -74,7 +73,6 @@ if TYPE_CHECKING:
     from .check.compare import compare as compare
     from .check.compare import compare_backward as compare_backward
     from .check.custom import custom_vjp as custom_vjp
-    from .check.debug import debug as debug
     from .check.gradients import check_grads as check_grads
     from .check.laws import check_primitive as check_primitive
     from .graph.graph import Graph as Graph
@@ -87,7 +85,3 @@ else:  # where a type checker must not look: it would believe that there is ever
 
     def __dir__():
         return __all__
-
-
-if os.environ.get("MINIGRAD_DEBUG"):
-    _found("debug", __name__, _ROOMS)  # its room switches itself on

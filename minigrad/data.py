@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .core.dtypes import Array, real
-from .core.errors import shown
 from .core.tensor import Tensor
+from .guard.errors import shown
 from .nn.arguments import whole
 
 __all__ = ["batches", "windows"]

@@ -20,7 +20,7 @@ from typing import IO, Any, TypeAlias
 from numpy.lib import format as npy
 
 from .core.dtypes import Array
-from .core.errors import shown
+from .guard.errors import shown
 from .nn.module import Module
 from .nn.state import Described, misfits
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from .core import tree
 from .core.dtypes import Array
-from .core.errors import shown, warn
 from .core.tensor import Tensor, value_of
+from .guard.errors import shown, warn
 from .nn.arguments import Number, number
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "clip_grad_norm_"]

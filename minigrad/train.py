@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TextIO
 
 from .core.context import current, no_grad, put_back
-from .core.errors import shown
 from .core.tensor import Tensor
+from .guard.errors import shown
 from .nn.arguments import number, whole
 from .nn.module import Module
 from .optim import Optimizer, clip_grad_norm_

@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple
 import numpy as np
 
 import minigrad as mg
-from minigrad.core.hints import Elsewhere
+from minigrad.guard.hints import Elsewhere
 
 ROOMS = ("bptt", "data", "fft", "io", "linalg", "nn", "optim", "testing", "train", "viz")
 """The public modules. Others are attributes of the package only because something imports them."""

@@ -28,7 +28,7 @@ SECTIONS = {
         "core/tensor": "Tensor",
         "core/context": "What surrounds an operation",
         "core/dtypes": "Dtypes",
-        "core/errors": "Warnings",
+        "guard/errors": "Warnings",
     },
     "Operations": {
         "ops/elementwise": "Elementwise",

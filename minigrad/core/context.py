@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 __all__ = [
     "Observer", "Replay", "Scope", "current", "no_grad", "observe_everywhere", "observed",
-    "put_back", "recording", "reopened", "repeating", "scope", "source", "watching",
+    "placed", "put_back", "recording", "reopened", "repeating", "scope", "source", "watching",
 ]  # fmt: skip
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -109,6 +109,12 @@ class Context:
 _everywhere = Context(None, None)
 _context: ContextVar[Context] = ContextVar("minigrad", default=_everywhere)
 current = _context.get
+
+
+def placed(who: str | Callable[..., Any]) -> str:
+    """Return the name of a function or a class with the scope it runs in: "Linear in net/out"."""
+    name, scope = who if isinstance(who, str) else who.__name__, current().scope
+    return name if scope is None or str(scope) == name.lower() else f"{name} in {scope}"
 
 
 def put_back(context: Context) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from .hints import of_argument, of_axis
+from ..guard.hints import of_argument, of_axis
 from .tensor import OPS, ArrayLike, Tensor, apply
 
 __all__ = ["Case", "Joint", "Primitive", "Rule", "Rules", "Samples", "parameters_of", "title"]

@@ -20,11 +20,12 @@ from weakref import WeakValueDictionary
 import numpy as np
 import numpy.typing as npt
 
-from . import again, hints, leaving, tape
-from .context import current, watching
+from ..guard import again, hints, leaving
+from ..guard.errors import explained
+from ..guard.leaving import described
+from . import tape
+from .context import current, placed, watching
 from .dtypes import Array, DType, get_default_dtype, plain, real, require_plain, require_real
-from .errors import explained
-from .leaving import described
 from .tape import Node, Outputs
 
 __all__ = [
@@ -108,7 +109,7 @@ def _comparison(name: str) -> Callable[[Tensor, Any], Any]:
         try:
             return _COMPARISONS[name](*xs)
         except (ValueError, TypeError) as error:
-            raise explained(name, xs, _NO_PARAMS, error) from error
+            raise explained(placed(name), xs, _NO_PARAMS, error) from error
 
     return compare
 
@@ -127,7 +128,7 @@ def _operators(function: np.ufunc, sign: str) -> tuple[Operator, Operator, Opera
 
     def rebound(self: Tensor, other: ArrayLike) -> Tensor:
         if self.primitive is None:
-            leaving.may_be_rebound(self, sign)
+            leaving.may_be_rebound(self, sign, current())
         if isinstance(other, Tensor):  # as `left`, without the cost of calling it
             xs = self.value, other.value
             return _run(OPS[function], (self, other), xs, _NO_PARAMS, self.live or other.live)
@@ -304,7 +305,7 @@ class Tensor(Node):
                 "and compute outside mg.no_grad()"
             )
         path, _ = tape.between(None, [self])
-        again.notice(path)
+        again.notice(path, _next_index())
         seed = cotangent_for(self, grad, "backward(): a cotangent")
         keep = {t for t in path if t.index in _retained} if _retained else ()
         for t, g in tape.pull(path, [self], [seed], keep=keep).items():
@@ -348,10 +349,10 @@ class Tensor(Node):
         return bool(self.value.item())
 
     def __float__(self) -> float:
-        return float(leaving.number(self))
+        return float(leaving.number(self, current()))
 
     def __int__(self) -> int:
-        return int(leaving.number(self))
+        return int(leaving.number(self, current()))
 
     __trunc__ = __int__
 
@@ -377,17 +378,17 @@ class Tensor(Node):
         return bool((self.value == value_of(item)).any())
 
     def __copy__(self) -> Tensor:
-        if leaving.must_stay(self):
+        if leaving.must_stay(self, current()):
             return op(np.copy)(self)
         return _restored(*self.__reduce__()[1])
 
     def __deepcopy__(self, memo: Any) -> Tensor:
-        if leaving.must_stay(self):
+        if leaving.must_stay(self, current()):
             return op(np.copy)(self)
         return _restored(*deepcopy(self.__reduce__()[1], memo))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if leaving.must_stay(self):
+        if leaving.must_stay(self, current()):
             raise leaving.no_array(self)
         is_leaf = self.primitive is None
         state = self.value, is_leaf and self.live, self.name, self.grad, was_given(self)
@@ -545,7 +546,7 @@ def tensor(
         )
     given = taken_out(data)
     if given is not data:
-        leaving.new_leaf(data)
+        leaving.new_leaf(data, current())
     require_plain(given, "a tensor", "holds")
     array = np.array(given, dtype=dtype)
     if dtype is None and array.dtype == float and not holds_numpy(given):
@@ -593,7 +594,7 @@ def _run(primitive: Any, inputs: Any, xs: tuple[Any, ...], params: Any, live: bo
     try:
         value = primitive.forward(*xs, **params) if params else primitive.forward(*xs)
     except (ValueError, TypeError, IndexError, AttributeError) as error:
-        raise explained(primitive.name, xs, params, error) from error
+        raise explained(placed(primitive.name), xs, params, error) from error
     several = None
     if type(value) is not _ndarray:
         if isinstance(value, tuple):
@@ -644,7 +645,7 @@ def value_of(x: Any) -> Any:
 
 def taken_out(x: Any) -> Any:
     """Return the array of a Tensor for a leaf to hold: TypeError if a transform would lose it."""
-    if isinstance(x, Tensor) and leaving.must_stay(x):
+    if isinstance(x, Tensor) and leaving.must_stay(x, current()):
         raise leaving.no_array(x)
     return value_of(x)
 

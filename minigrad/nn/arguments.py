@@ -13,8 +13,8 @@ from typing import Any, overload
 import numpy as np
 
 from ..core import tree
-from ..core.errors import shown
 from ..core.tensor import Tensor
+from ..guard.errors import shown
 
 __all__ = ["Number", "flag", "number", "whole"]
 

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..core.dtypes import DType, get_default_dtype
-from ..core.errors import shown
 from ..core.tensor import Tensor, tensor
+from ..guard.errors import shown
 
 __all__ = ["Seed", "generator", "uniform"]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.context import current
+from ..core.context import current, placed
 from ..core.dtypes import Array
-from ..core.errors import placed, warn
 from ..core.tensor import Tensor, holds_numpy, tensor, was_given
+from ..guard.errors import warn
 
 __all__ = ["check_features", "called", "taken"]
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..core.context import repeating
 from ..core.dtypes import Array, DType, get_default_dtype
-from ..core.errors import shown
 from ..core.tensor import ArrayLike, Tensor, tensor
+from ..guard.errors import shown
 from ..ops.elementwise import sqrt
 from ..ops.embed import dropout, embedding
 from ..ops.linalg import matmul

@@ -14,8 +14,8 @@ import numpy as np
 
 from ..core.context import current, scope
 from ..core.dtypes import Array
-from ..core.errors import GraphWarning, shown, warn
 from ..core.tensor import ArrayLike, Tensor, was_given
+from ..guard.errors import GraphWarning, shown, warn
 from .arguments import flag
 from .inputs import called
 from .state import fitted

@@ -17,10 +17,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..core.context import placed
 from ..core.dtypes import Array
-from ..core.errors import placed, shown
 from ..core.primitive import Case, Primitive
 from ..core.tensor import ArrayLike, Tensor, op, value_of
+from ..guard.errors import shown
 from . import strided
 from .families import general, linear, multilinear
 from .strided import Sizes, out_size, padded, padded_size, window_view

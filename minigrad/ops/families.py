@@ -43,10 +43,11 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from ..core.errors import explained, reworded
-from ..core.hints import of_argument
+from ..core.context import placed
 from ..core.primitive import Case, Primitive, Rule, Rules, Samples, parameters_of, title
 from ..core.tensor import OPS, ArrayLike, Tensor
+from ..guard.errors import explained, reworded
+from ..guard.hints import of_argument
 
 __all__ = [
     "Axis", "constant", "define", "each", "elementwise", "general", "kept_shape", "linear",
@@ -315,7 +316,7 @@ def constant(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*xs, **params)
         except (ValueError, TypeError, IndexError) as error:
-            raise explained(function.__name__, xs, params, error) from error
+            raise explained(placed(function.__name__), xs, params, error) from error
 
     vars(unwrapped)["is_constant"] = True
     unwrapped.__name__ = function.__name__

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.core.errors import shown
+from minigrad.guard.errors import shown
 from minigrad.nn.arguments import Number, flag, number, whole
 
 

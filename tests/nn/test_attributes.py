@@ -11,7 +11,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.core.errors import GraphWarning
+from minigrad.guard.errors import GraphWarning
 
 X = np.ones((1, 2))
 

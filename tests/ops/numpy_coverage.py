@@ -10,9 +10,9 @@ that a new function of NumPy is in no list until somebody decides. As a module t
 import numpy as np
 
 import minigrad as mg
-from minigrad.core.leaving import INSTEAD
 from minigrad.core.primitive import Primitive
 from minigrad.core.tensor import OPS
+from minigrad.guard.leaving import INSTEAD
 from minigrad.testing import operations
 
 NAMESPACES = {

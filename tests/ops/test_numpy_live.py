@@ -14,7 +14,7 @@ from numpy_coverage import classified
 
 import minigrad as mg
 from minigrad.core import tree
-from minigrad.core.errors import GraphWarning
+from minigrad.guard.errors import GraphWarning
 
 CALLABLES = callables()
 

@@ -6,15 +6,13 @@ import linecache
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .context import current
 from .hints import of_axis
-from .tree import is_module
 
 __all__ = [
     "NUMPY",
@@ -22,7 +20,6 @@ __all__ = [
     "GraphWarning",
     "called",
     "explained",
-    "placed",
     "reworded",
     "shown",
     "warn",
@@ -78,19 +75,13 @@ def warn(text: str, kind: type[Warning] = UserWarning) -> None:
 
 
 def explained(
-    name: str, xs: Sequence[Any], params: Mapping[str, Any], error: Exception
+    where: str, xs: Sequence[Any], params: Mapping[str, Any], error: Exception
 ) -> Exception:
-    """Return the same error with the operation, the shapes, the options and the scope in it."""
+    """Return the same error with the operation and its scope, the shapes and the options in it."""
     shapes = ", ".join(str(x.shape) if isinstance(x, np.ndarray) else type(x).__name__ for x in xs)
     options = "".join(f", {k}={v!r}" for k, v in params.items() if v is not None)
-    hint = of_axis(name, params.get("axis"))
-    return reworded(error, f"{placed(name)} on shapes {shapes}{options}: {error}{hint}")
-
-
-def placed(who: str | Callable[..., Any]) -> str:
-    """Return the name of a function or a class with the scope it runs in: "Linear in net/out"."""
-    name, scope = who if isinstance(who, str) else who.__name__, current().scope
-    return name if scope is None or str(scope) == name.lower() else f"{name} in {scope}"
+    hint = of_axis(where.partition(" ")[0], params.get("axis"))
+    return reworded(error, f"{where} on shapes {shapes}{options}: {error}{hint}")
 
 
 def reworded(error: Exception, text: str) -> Exception:
@@ -108,7 +99,7 @@ def shown(value: Any) -> str:
     if hasattr(value, "shape") and not isinstance(value, np.generic):
         kind = "an array" if isinstance(value, np.ndarray) else "a tensor"
         return f"{kind} of shape {value.shape}"
-    if is_module(value):
+    if hasattr(type(value), "named_parameters"):
         return f"a module, {type(value).__name__}"
     text = str(value) if isinstance(value, Real) else " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}..."

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.core.errors import GraphWarning
+from minigrad.guard.errors import GraphWarning
 
 WORDS = r"third backward\(\) in a row .*t\.detach\(\)"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.core.hints import TABLES
+from minigrad.guard.hints import TABLES
 
 PLACES = {"minigrad": mg, "minigrad.nn": mg.nn, "Tensor": mg.Tensor}
 LINES = [(place, name) for place, table in TABLES.items() for name in table]

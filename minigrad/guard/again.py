@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 from .errors import GraphWarning, warn
 from .leaving import described
-from .tape import Node, next_index
 
 __all__ = ["notice"]
 
@@ -43,8 +42,11 @@ _NONE = _Pass(-1, -1, frozenset(), 0)
 _last: ContextVar[_Pass] = ContextVar("minigrad.again", default=_NONE)
 
 
-def notice(path: Sequence[Any]) -> None:
-    """See the path of a backward pass; warn at the third in a row that goes on from the last."""
+def notice(path: Sequence[Any], end: int) -> None:
+    """See the path of a backward pass; warn at the third in a row that goes on from the last.
+
+    `end` is the index of what is made next.
+    """
     last = _last.get()
     known = bisect_right(path, last.start, key=_index)
     new = bisect_right(path, last.end, known, key=_index)
@@ -53,10 +55,10 @@ def notice(path: Sequence[Any]) -> None:
     if run == 2:
         warn(_told(path[new:], last.end), GraphWarning)
     some = path[new :: max(1, (len(path) - new) // _SOME)]
-    _last.set(_Pass(last.end, next_index(), frozenset(map(_index, some)), run))
+    _last.set(_Pass(last.end, end, frozenset(map(_index, some)), run))
 
 
-def _told(new: Sequence[Node], end: int) -> str:
+def _told(new: Sequence[Any], end: int) -> str:
     """Name the result that was carried over from before the last backward pass."""
     carried: Any = next(
         t

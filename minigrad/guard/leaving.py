@@ -21,9 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .context import current
 from .errors import NUMPY, GraphWarning, called, warn
-from .tape import Node
 
 __all__ = [
     "INSTEAD", "described", "may_be_rebound", "must_stay", "new_leaf", "no_array", "no_derivative",
@@ -104,12 +102,12 @@ def _full_name(function: Any) -> str:
     return f"{function.__module__}.{function.__name__}"
 
 
-def must_stay(t: Node) -> bool:
+def must_stay(t: Any, context: Any) -> bool:
     """Whether a transform is recording: then what leaves the graph cannot be meant."""
-    return t.live and (context := current()).transform and context.recording
+    return bool(t.live and context.transform and context.recording)
 
 
-def no_array(t: Node) -> TypeError:
+def no_array(t: Any) -> TypeError:
     """Return the error that a live tensor may not become an array, with the user's line."""
     call = called()
     instead = INSTEAD.get(call.function)
@@ -125,19 +123,19 @@ def no_array(t: Node) -> TypeError:
     )
 
 
-def number(t: Node) -> Any:
+def number(t: Any, context: Any) -> Any:
     """Return the one number of a tensor, for Python: see above for what a live one may become."""
     if t.live:
         frame = sys._getframe(2)
         how = _instruction(frame)
         if how == "STORE_SUBSCR" or frame.f_code.co_filename.startswith(NUMPY):
             raise no_array(t)
-        if current().recording and how != "BINARY_OP":  # that is "%.3f" % t
+        if context.recording and how != "BINARY_OP":  # that is "%.3f" % t
             text = (
                 f"{described(t)}, through which gradients flow, becomes a number, through which "
                 "none do; "
             )
-            if must_stay(t):
+            if must_stay(t, context):
                 raise TypeError(
                     f"{text}write np.exp(t) for math.exp(t), and t.item() where no gradient is "
                     f"meant to flow\n    {called()}"
@@ -147,9 +145,9 @@ def number(t: Node) -> Any:
     return t.value.item()
 
 
-def new_leaf(t: Any) -> None:
+def new_leaf(t: Any, context: Any) -> None:
     """Warn that a result is copied into a leaf, from which no gradient goes on."""
-    if t.live and t.primitive is not None and current().recording:
+    if t.live and t.primitive is not None and context.recording:
         warn(
             f"{described(t)} is copied into a leaf, and what it was computed from gets no gradient "
             "through that; write np.copy(t) if it should, t.detach() if not",
@@ -157,12 +155,11 @@ def new_leaf(t: Any) -> None:
         )
 
 
-def may_be_rebound(t: Any, sign: str) -> None:
+def may_be_rebound(t: Any, sign: str, context: Any) -> None:
     """Raise TypeError where `t -= y`, t being a leaf, is to move it: Python only rebinds the name.
 
     That is where nothing is recorded, or t has a gradient already; in a transform it is meant.
     """
-    context = current()
     if t.live and not context.transform and not (context.recording and t.grad is None):
         name = t.name if t.name and t.name.isidentifier() else "t"
         raise TypeError(

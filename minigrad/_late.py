@@ -10,7 +10,7 @@ from threading import get_ident
 from time import sleep
 from typing import Any
 
-from .hints import of_name
+from .guard.hints import of_name
 
 __all__ = ["found"]
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.core.errors import GraphWarning
+from minigrad.guard.errors import GraphWarning
 from tests.helpers import leaf
 
 X = np.array([0.5, 2.0])

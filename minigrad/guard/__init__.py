@@ -1,0 +1,9 @@
+"""What is refused or warned of, in words: what happened, in which line, and what to write instead.
+
+errors   how errors and warnings are worded, and which line of the user's they name
+hints    what other libraries call otherwise
+leaving  how a tensor leaves the graph: where it is said, never silently
+again    backward passes that walk through what the one before walked
+
+It knows nothing of the engine: the engine asks it, and passes what it needs to know.
+"""
