@@ -5,18 +5,17 @@ All live in one context variable, so that every thread and every asyncio task ha
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
 __all__ = [
-    "Observer", "Replay", "Scope", "current", "no_grad", "observe_everywhere", "observed",
-    "placed", "put_back", "recording", "reopened", "repeating", "scope", "source", "watching",
+    "Observer", "Scope", "current", "no_grad", "observe_everywhere", "observed",
+    "placed", "put_back", "recording", "replays", "scope", "watching",
 ]  # fmt: skip
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -92,7 +91,7 @@ class Context:
         recording: bool = True,
         scope: Scope | None = None,
         observer: Observer | None = None,
-        replay: Replay | None = None,
+        replay: Any = None,
     ) -> None:
         self.by, self.outer, self.recording, self.scope = by, outer, recording, scope
         self.observer, self.replay = observer, replay
@@ -294,45 +293,8 @@ def observe_everywhere(observer: Observer) -> None:
     watching.append(None)
 
 
-class Replay:
-    """One run of a checkpointed function, with what it takes to repeat it.
-
-    The `first` run notes how the generators stood that it drew from; a repetition draws from copies
-    that stand there, and the leaves that were `captured` are variables again, whose run is over.
-    """
-
-    def __init__(self, first: Replay | None = None, captured: Collection[Any] = ()) -> None:
-        self.outer, self.repeats, self.captured = current().replay, first is not None, captured
-        stood = first.stood if first else {}
-        self.stood: dict[Any, Any] = {rng: copy.deepcopy(then) for rng, then in stood.items()}
-
-    def source(self, rng: Any) -> Any:
-        """Return what to draw from in the place of `rng`."""
-        if self.repeats:
-            return self.stood.get(rng, rng)
-        drawn = self.outer.source(rng) if self.outer else rng
-        if rng not in self.stood:
-            self.stood[rng] = copy.deepcopy(drawn)
-        return drawn
-
-
-def source(rng: Any) -> Any:
-    """Return what to draw from in the place of `rng`, so that a checkpoint repeats itself."""
-    replay = current().replay
-    return replay.source(rng) if replay else rng
-
-
-def repeating() -> bool:
-    """Whether this is run once more for its derivative: then it must not be counted again."""
-    return any(replay.repeats for replay in _replays())
-
-
-def reopened(t: Any) -> bool:
-    """Whether a leaf whose run is over is a variable here, for what captured it is repeated."""
-    return any(t in replay.captured for replay in _replays())
-
-
-def _replays() -> Iterator[Replay]:
+def replays() -> Iterator[Any]:
+    """Walk through the runs of checkpointed functions that we are in, innermost first."""
     replay = current().replay
     while replay:
         yield replay

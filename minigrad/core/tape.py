@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .context import Observer, current, reopened
+from .context import Observer, current, replays
 
 __all__ = [
     "Deferred", "Node", "Outputs", "PrimitiveLike", "between", "close", "dense", "next_index",
@@ -184,7 +184,7 @@ def close(leaves: Sequence[Node]) -> None:
 
 
 def is_open(t: Node) -> bool:
-    return t.index >= 0 or reopened(t)
+    return t.index >= 0 or any(t in replay.captured for replay in replays())
 
 
 def plain_pull(

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..core.context import repeating
 from ..core.dtypes import Array, DType, get_default_dtype
 from ..core.tensor import ArrayLike, Tensor, tensor
 from ..guard.errors import shown
@@ -17,6 +16,7 @@ from ..ops.embed import dropout, embedding
 from ..ops.linalg import matmul
 from ..ops.reduce import mean, var
 from ..ops.shape import reshape
+from ..transforms.replay import repeating
 from . import init
 from .arguments import Number, flag, whole
 from .inputs import called, check_features, taken

@@ -1,7 +1,9 @@
 """Functions of functions.
 
-modules   modules as arguments: containers of their parameters
-autodiff  derivatives
-scan      loops over time, and memory
-vector    a container as one vector
+arguments  what the caller passes, and what is refused of it
+modules    modules as arguments: containers of their parameters
+autodiff   derivatives
+replay     what a function needs to repeat itself
+scan       loops over time, and memory
+vector     a container as one vector
 """

@@ -26,28 +26,32 @@ tensor(12.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..core import tape, tree
 from ..core.context import current, recording
 from ..core.dtypes import plain
-from ..core.tensor import OPS, Tensor, apply, cotangent_for, tensor, value_of
+from ..core.tensor import OPS, Tensor, apply, tensor, value_of
 from ..core.tree import Tree
+from .arguments import (
+    Argnums,
+    Function,
+    callable_for,
+    chosen,
+    kind,
+    matching,
+    picked,
+    wanted_arguments,
+)  # fmt: skip
 from .modules import opened
 
 __all__ = [
     "elementwise_grad", "grad", "hessian", "hvp", "jacobian", "jvp", "linearize",
     "value_and_grad", "vjp",
 ]  # fmt: skip
-
-Function: TypeAlias = Callable[..., Any]
-"""A function of containers of arrays, Tensors or modules, or one that a transform makes of it."""
-
-Argnums: TypeAlias = int | Sequence[int]
-"""The positions of the arguments to differentiate by: one, or several."""
 
 
 class _Run:
@@ -74,7 +78,7 @@ class _Run:
         if has_aux:
             if not isinstance(out, (tuple, list)) or len(out) != 2:
                 raise TypeError(
-                    f"{caller}: with has_aux, f must return a pair (value, aux), not {_kind(out)}"
+                    f"{caller}: with has_aux, f must return a pair (value, aux), not {kind(out)}"
                 )
             out, aux = out
         if out is None:
@@ -129,7 +133,7 @@ class _Run:
         """The one output, which must be one number."""
         y = self.outputs[0] if self.out_structure == tree.LEAF else None
         if y is None or y.size != 1 or y.dtype.kind != "f":
-            what = self.out_structure.kind.__name__ if y is None else _kind(y)
+            what = self.out_structure.kind.__name__ if y is None else kind(y)
             raise ValueError(
                 f"{self.caller}: f must return one number, a float, not {what}; reduce it, as in "
                 "y.sum(), return what belongs to it with has_aux=True, or use vjp or jacobian"
@@ -150,7 +154,7 @@ def vjp(f: Function, *primals: Tree) -> tuple[Tree, Function]:
     run = _Run("vjp", callable_for("vjp", f), tree.map(_kept, primals))
 
     def pullback(cotangent: Any) -> Any:
-        seeds = _matching(cotangent, run.out_structure, run.outputs, "vjp: the cotangent")
+        seeds = matching(cotangent, run.out_structure, run.outputs, "vjp: the cotangent")
         return tree.unflatten(run.structure, run.pull(seeds))
 
     return run.result(), pullback
@@ -172,7 +176,7 @@ def _linearized(caller: str, f: Function, primals: Sequence[Tree]) -> tuple[Tree
     run = _Run(caller, callable_for(caller, f), tree.map(_kept, tuple(primals)))
 
     def pushforward(*tangents: Any) -> Any:
-        seeds = _matching(tangents, run.structure, run.inputs, f"{caller}: the tangent")
+        seeds = matching(tangents, run.structure, run.inputs, f"{caller}: the tangent")
         return tree.unflatten(run.out_structure, run.push(seeds))
 
     return run.result(), pushforward
@@ -223,14 +227,14 @@ def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
 
 
 def _with_value(caller: str, f: Function, argnums: Argnums, has_aux: bool) -> Function:
-    wanted = _wanted(caller, f, argnums)
+    wanted = wanted_arguments(caller, f, argnums)
 
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
-        run = _Run(*_of(caller, f, wanted, args, kwargs), has_aux)
+        run = _Run(*chosen(caller, f, wanted, args, kwargs), has_aux)
         y = run.scalar()
         gradient = tree.unflatten(run.structure, run.pull([np.ones_like(y.value)]))
         value = run.closed(y)
-        return ((value, run.aux) if has_aux else value), _picked(gradient, argnums)
+        return ((value, run.aux) if has_aux else value), picked(gradient, argnums)
 
     return value_and_gradient
 
@@ -245,10 +249,10 @@ def elementwise_grad(f: Function, argnum: int = 0) -> Function:
     >>> elementwise_grad(elementwise_grad(np.sin))(np.array([0.0, np.pi / 2]))
     array([-0., -1.])
     """
-    wanted = _wanted("elementwise_grad", f, (argnum,))
+    wanted = wanted_arguments("elementwise_grad", f, (argnum,))
 
     def derivative(*args: Any, **kwargs: Any) -> Any:
-        run = _Run(*_of("elementwise_grad", f, wanted, args, kwargs))
+        run = _Run(*chosen("elementwise_grad", f, wanted, args, kwargs))
         ins, outs = [x.shape for x in run.inputs], [y.shape for y in run.outputs]
         if ins != outs:
             raise ValueError(
@@ -277,10 +281,10 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
     Its shape is `out.shape + in.shape`; containers nest, the output's outside. One tape serves both
     directions: it is walked once for each element of the smaller side.
     """
-    wanted = _wanted("jacobian", f, argnums)
+    wanted = wanted_arguments("jacobian", f, argnums)
 
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
-        run = _Run(*_of("jacobian", f, wanted, args, kwargs))
+        run = _Run(*chosen("jacobian", f, wanted, args, kwargs))
         ins, outs = run.inputs, run.outputs
         forward = sum(x.size for x in ins) <= sum(y.size for y in outs)
         walk, seeded, found = (run.push, ins, outs) if forward else (run.pull, outs, ins)
@@ -308,7 +312,7 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
             tree.unflatten(run.structure, [block(o, i) for i in range(len(ins))])
             for o in range(len(outs))
         ]
-        return tree.unflatten(run.out_structure, [_picked(b, argnums) for b in blocks])
+        return tree.unflatten(run.out_structure, [picked(b, argnums) for b in blocks])
 
     return jacobian_of
 
@@ -320,7 +324,7 @@ def hessian(f: Function, argnums: Argnums = 0) -> Function:
     array([[ 6.,  0.],
            [ 0., 12.]])
     """
-    _wanted("hessian", f, argnums)
+    wanted_arguments("hessian", f, argnums)
     return jacobian(grad(f, argnums), argnums)
 
 
@@ -377,69 +381,3 @@ def _array(x: Any) -> Any:
 def _kept(x: Any) -> Any:
     """What may be changed before a pullback is called is copied."""
     return x.copy("K") if isinstance(x, np.ndarray) else x
-
-
-def _kind(x: Any) -> str:
-    is_array = isinstance(x, (Tensor, np.ndarray))
-    return f"{x.dtype} of shape {x.shape}" if is_array else type(x).__name__
-
-
-def _matching(
-    given: Any, structure: tree.Structure, like: Sequence[Tensor], what: str
-) -> list[Any]:
-    leaves, its = tree.flatten(given)
-    names = tree.names(structure)
-    if tree.names(its) != names:
-        raise ValueError(
-            f"{what} must be nested like {names}, not like {tree.names(its)}; lists are "
-            "containers, so write np.array([...]) for an array"
-        )
-    return [cotangent_for(t, g, what) for g, t in zip(leaves, like, strict=True)]
-
-
-def callable_for(caller: str, f: Function) -> Function:
-    if not callable(f):
-        raise TypeError(
-            f"{caller}: f must be a function, not {type(f).__name__}; write f, not f(x)"
-        )
-    return f
-
-
-def _wanted(caller: str, f: Function, argnums: Argnums) -> list[int]:
-    """The numbers of the arguments to differentiate by."""
-    callable_for(caller, f)
-    wanted: list[Any] = list(argnums) if isinstance(argnums, (tuple, list, range)) else [argnums]
-    for k in wanted:
-        if isinstance(k, (bool, np.bool)) or not isinstance(k, (int, np.integer)):
-            raise TypeError(
-                f"{caller}: argnums says which arguments to differentiate by, an int or a tuple of "
-                f"ints, and is {argnums!r:.60}; for the derivative at x write {caller}(f)(x)"
-            )
-    return wanted
-
-
-def _of(
-    caller: str, f: Function, wanted: list[int], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[str, Function, list[Any], Any]:
-    """Return `f` as a function of the arguments `wanted` alone, and what else `_Run` takes."""
-    for k in wanted:
-        if not -len(args) <= k < len(args):
-            raise ValueError(
-                f"{caller}: argnums {k} with {len(args)} positional argument(s), counted from 0; "
-                f"pass by position what is differentiated, as in {caller}(f)(x)"
-            )
-    others = {*range(len(args))} - {k % len(args) for k in wanted}
-    if len(others) + len(wanted) > len(args):
-        raise ValueError(f"{caller}: argnums {wanted} names an argument twice")
-
-    def partial(*chosen: Any) -> Any:
-        full = list(args)
-        for k, x in zip(wanted, chosen, strict=True):
-            full[k] = x
-        return f(*full, **kwargs)
-
-    return caller, partial, [args[k] for k in wanted], ([args[k] for k in others], kwargs)
-
-
-def _picked(chosen: tuple[Any, ...], argnums: Argnums) -> Any:
-    return chosen if isinstance(argnums, (tuple, list, range)) else chosen[0]

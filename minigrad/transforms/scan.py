@@ -25,13 +25,15 @@ from typing import Any
 import numpy as np
 
 from ..core import tape, tree
-from ..core.context import Replay, current, recording, scope
+from ..core.context import current, recording, scope
 from ..core.dtypes import plain
 from ..core.primitive import Joint
 from ..core.tape import Node, Outputs
 from ..core.tensor import Tensor, apply, op, value_of
 from ..core.tree import Tree
-from .autodiff import Function, callable_for, fresh
+from .arguments import Function, callable_for
+from .autodiff import fresh
+from .replay import Replay
 
 __all__ = ["checkpoint", "scan"]
 
