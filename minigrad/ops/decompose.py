@@ -35,7 +35,7 @@ from .families import general, operation
 __all__ = ["cholesky", "eigh", "eigvalsh", "qr", "svd", "svdvals"]
 
 
-def _definite(r: Any, *shape: int) -> Any:
+def definite(r: Any, *shape: int) -> Any:
     """Draw symmetric matrices with positive eigenvalues well apart, for samples."""
     a = r.regular(*shape)
     return (a + a.mT) / 2
@@ -46,14 +46,18 @@ def square_samples(draw: Callable[..., Any]) -> Samples:
     return lambda r: [Case.of(draw(r, *s)) for s in ((3, 3), (2, 2, 2), (1, 1), (0, 3, 3), (0, 0))]
 
 
-def _symmetric(x: Any) -> Any:
+def symmetric(x: Any) -> Any:
     return 0.5 * (x + x.mT)
 
 
-def _symmetric_part(a: Array) -> Any:
+def symmetric_part(a: Array) -> Any:
     """Return (a + a')/2; LinAlgError unless the triangles agree to 1e-5 of the largest element."""
-    if a.ndim < 2 or a.shape[-1] != a.shape[-2] or not a.size:
-        return a  # which LAPACK refuses, if it is not empty
+    if a.ndim < 2:
+        return a  # which NumPy refuses
+    if a.shape[-1] != a.shape[-2]:
+        raise np.linalg.LinAlgError(f"the matrix is not symmetric, nor square: {a.shape}")
+    if not a.size:
+        return a
     a = a if a.dtype.kind == "f" else a.astype(float)
     apart = np.abs(a - a.mT).max(axis=(-2, -1))
     exact = max(1e-5, 1000 * float(np.finfo(a.dtype).eps))
@@ -63,7 +67,7 @@ def _symmetric_part(a: Array) -> Any:
             "would read one of them alone. Write np.tril(a) + np.tril(a, -1).mT for the lower one, "
             "or (a + a.mT) / 2"
         )
-    return _symmetric(a)
+    return symmetric(a)
 
 
 def _half(x: Any) -> Any:
@@ -74,18 +78,18 @@ def _half(x: Any) -> Any:
 
 def _cholesky(a: Array, *, upper: bool = False) -> Any:
     """Triangular factor of a symmetric a = L L', or with `upper` its transpose."""
-    return np.linalg.cholesky(_symmetric_part(a), upper=upper)
+    return np.linalg.cholesky(symmetric_part(a), upper=upper)
 
 
 def _pull_cholesky(g: Any, z: Any, a: Any, upper: bool = False) -> Any:
     L, gL = (z.mT, g.mT) if upper else (z, g)
     left = np.linalg.solve(L.mT, _half(L.mT @ gL))
-    return _symmetric(np.linalg.solve(L.mT, left.mT))
+    return symmetric(np.linalg.solve(L.mT, left.mT))
 
 
 def _push_cholesky(da: Any, z: Any, a: Any, upper: bool = False) -> Any:
     L = z.mT if upper else z
-    inside = np.linalg.solve(L, np.linalg.solve(L, _symmetric(da)).mT)  # inv(L) dA inv(L)'
+    inside = np.linalg.solve(L, np.linalg.solve(L, symmetric(da)).mT)  # inv(L) dA inv(L)'
     dL = L @ _half(inside)
     return dL.mT if upper else dL
 
@@ -95,7 +99,7 @@ cholesky = general(
     pulls=[_pull_cholesky],
     pushes=[_push_cholesky],
     key=np.linalg.cholesky,
-    samples=lambda r: [*square_samples(_definite)(r), Case.of(_definite(r, 3, 3), upper=True)],
+    samples=lambda r: [*square_samples(definite)(r), Case.of(definite(r, 3, 3), upper=True)],
 )
 
 
@@ -207,7 +211,7 @@ def _eigh(a: Array, *, UPLO: Literal["L", "U"] = "L") -> tuple[Array, Array]:
 
     Both triangles are used, whatever UPLO says. The sign of a vector is LAPACK's choice.
     """
-    return np.linalg.eigh(_symmetric_part(a), UPLO)
+    return np.linalg.eigh(symmetric_part(a), UPLO)
 
 
 def _pull_eigh(g: Any, z: Any, a: Any, UPLO: str = "L") -> Any:
@@ -215,12 +219,12 @@ def _pull_eigh(g: Any, z: Any, a: Any, UPLO: str = "L") -> Any:
     ga = (v * gw[..., None, :]) @ v.mT
     if _is_used(gv):
         ga = ga + v @ (_inverse_gaps(w) * (v.mT @ gv)) @ v.mT
-    return _symmetric(ga)
+    return symmetric(ga)
 
 
 def _push_eigh(da: Any, z: Any, a: Any, UPLO: str = "L") -> Any:
     w, v = z
-    p = v.mT @ _symmetric(da) @ v
+    p = v.mT @ symmetric(da) @ v
     return np.diagonal(p, axis1=-2, axis2=-1), v @ (_inverse_gaps(w) * p)
 
 
@@ -229,14 +233,17 @@ eigh = general(
     pulls=[_pull_eigh],
     pushes=[_push_eigh],
     key=np.linalg.eigh,
-    samples=lambda r: [*square_samples(_definite)(r), Case.of(_definite(r, 3, 3), UPLO="U")],
+    samples=lambda r: [*square_samples(definite)(r), Case.of(definite(r, 3, 3), UPLO="U")],
 )
 
 
-@operation(np.linalg.eigvalsh, square_samples(_definite))
+@operation(np.linalg.eigvalsh, square_samples(definite))
 def eigvalsh(a: ArrayLike, UPLO: str = "L") -> Tensor:
     """Eigenvalues, ascending, of a symmetric matrix."""
     return eigh(a, UPLO=UPLO)[0]
+
+
+_SVD: Any = type(np.linalg.svd(np.eye(1)))  # NumPy's named tuple
 
 
 def _reduced_svd(a: Array) -> tuple[Array, Array, Array]:
@@ -287,14 +294,27 @@ reduced_svd = general(
         Case.of(r.regular(3, 2), full_matrices=False),
         Case.of(r.regular(2, 2, 2)),
         Case.of(r.regular(2, 3), compute_uv=False),
+        Case.of(definite(r, 2, 2, 2) * np.array([[[1]], [[-1]]]), hermitian=True),
     ],
 )
-def svd(a: ArrayLike, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+def svd(
+    a: ArrayLike, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
+) -> Any:
     """Singular value decomposition a = U diag(S) Vh, S descending.
 
     Matrices that are not square need `full_matrices=False`. The sign of a pair of vectors is
-    LAPACK's choice, so a sensible function does not depend on it.
+    LAPACK's choice, so a sensible function does not depend on it. With `hermitian` the matrix must
+    be symmetric, and the factors come from its eigenvalues.
     """
+    if hermitian:
+        w, v = eigh(a)
+        order = np.argsort(abs(w.value))[..., ::-1]
+        w, v = (
+            op(np.take_along_axis)(x, at, -1)
+            for x, at in ((w, order), (v, np.broadcast_to(order[..., None, :], v.shape)))
+        )
+        u, s, vh = v, abs(w), (v * np.sign(w)[..., None, :]).mT
+        return _SVD(u, s, vh) if compute_uv else s
     if not compute_uv:
         return svdvals(a)
     if full_matrices and np.shape(a)[-2] != np.shape(a)[-1]:

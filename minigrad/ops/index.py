@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..core.dtypes import Array
+from ..core.dtypes import Array, plain
 from ..core.primitive import Case, Primitive, Samples
 from ..core.tape import Deferred, Outputs
 from ..core.tensor import BASIC, ArrayLike, At, Tensor, as_tensor, op, plain_index, value_of
@@ -206,9 +206,11 @@ def index_multiply(a: ArrayLike, values: ArrayLike, *, index: Index) -> Tensor:
 )  # fmt: skip
 def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None) -> Tensor:
     """Read whole slices along `axis` (None: from the flattened array)."""
-    places = np.asarray(value_of(indices))
+    places = plain(value_of(indices), "take", "takes")
     if places.dtype.kind == "b" or not places.size:  # to take, True is the number 1
         places = places.astype(int)
+    if axis is None and np.ndim(a) == 1:  # a view of all would cost its length at every reading
+        axis = 0
     if axis is None:
         return getitem(op(np.ravel)(a), index=places)
     return getitem(a, index=(*[slice(None)] * normalize_axis_index(axis, np.ndim(a)), places))
@@ -358,17 +360,16 @@ _MASK = np.array([True, False, True])
 @operation(np.compress, lambda r: [Case.of(_MASK, r(3, 2), axis=0), Case.of(_MASK, r(2, 3))])
 def compress(condition: ArrayLike, a: ArrayLike, axis: int | None = None) -> Tensor:
     """Return the slices along `axis` where the condition, one for each, holds."""
-    if np.ndim(condition) != 1:
-        raise ValueError(
-            f"compress: a condition for each slice, not of shape {np.shape(condition)}"
-        )
-    return take(a, np.flatnonzero(value_of(condition)), axis)
+    holds = plain(value_of(condition), "compress", "takes")
+    if holds.ndim != 1:
+        raise ValueError(f"compress: a condition for each slice, not of shape {holds.shape}")
+    return take(a, np.flatnonzero(holds), axis)
 
 
 @operation(np.extract, lambda r: [Case.of(_MASK, r(3)), Case.of(r(2, 3) > 0, r(2, 3))])
 def extract(condition: ArrayLike, arr: ArrayLike) -> Tensor:
     """Return the elements where the condition holds."""
-    return take(arr, np.flatnonzero(value_of(condition)))
+    return take(arr, np.flatnonzero(plain(value_of(condition), "extract", "takes")))
 
 
 @operation(
@@ -380,7 +381,7 @@ def select(
 ) -> Tensor:
     """Choose by the first condition that holds; the default where none does."""
     choices = [c if isinstance(c, (int, float)) else as_tensor(c) for c in choicelist]
-    conditions = [np.asarray(value_of(c)) for c in condlist]
+    conditions = [plain(value_of(c), "select", "takes") for c in condlist]
     if any(c.dtype != bool for c in conditions):
         raise TypeError(f"select: conditions are boolean, not {[c.dtype.name for c in conditions]}")
     kind = np.result_type(*map(value_of, choices), value_of(default))

@@ -255,10 +255,10 @@ std = reduction(_std, _slope_std, key=np.std, samples=_spread)
 # ---- composed of the above -------------------------------------------------------------------------
 
 
-@operation(np.ptp, _reduced)
+@operation(np.ptp, lambda r: _reduced(r)[:-1])
 def ptp(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Range of the values, max - min."""
-    return max(a, axis, keepdims) - min(a, axis, keepdims)
+    """Range of the values, max - min; it has a corner, as a distance has, where all are equal."""
+    return abs(max(a, axis, keepdims) - min(a, axis, keepdims))
 
 
 @operation(

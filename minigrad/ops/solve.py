@@ -24,7 +24,7 @@ import numpy as np
 from ..core.dtypes import Array
 from ..core.primitive import Case
 from ..core.tensor import ArrayLike, Tensor, op, value_of
-from .decompose import square_samples
+from .decompose import definite, square_samples, symmetric, symmetric_part
 from .families import general, operation
 from .reduce import product_of_others
 
@@ -187,21 +187,34 @@ def tensorinv(a: ArrayLike, ind: int = 2) -> Tensor:
     return inv(op(np.reshape)(a, (math.prod(rows), -1))).reshape(columns + rows)
 
 
-def _pull_pinv(g: Any, z: Any, a: Any, **cut: Any) -> Any:
+def _pull_pinv(g: Any, z: Any, a: Any, hermitian: bool = False, **cut: Any) -> Any:
+    a = symmetric(a) if hermitian else a
     left, right = g.mT @ z @ z.mT, z.mT @ z @ g.mT
-    return left - a @ (z @ left) + right - (right @ z) @ a - z.mT @ g @ z.mT
+    ga = left - a @ (z @ left) + right - (right @ z) @ a - z.mT @ g @ z.mT
+    return symmetric(ga) if hermitian else ga
 
 
-def _push_pinv(da: Any, z: Any, a: Any, **cut: Any) -> Any:
+def _push_pinv(da: Any, z: Any, a: Any, hermitian: bool = False, **cut: Any) -> Any:
+    a, da = (symmetric(a), symmetric(da)) if hermitian else (a, da)
     left, right = z @ z.mT @ da.mT, da.mT @ z.mT @ z
     return left - (left @ a) @ z + right - z @ (a @ right) - z @ da @ z
 
 
 def _pinv(
-    a: Array, *, rcond: float | Array | None = None, rtol: float | Array | None = None
+    a: Array,
+    *,
+    rcond: float | Array | None = None,
+    hermitian: bool = False,
+    rtol: float | Array | None = None,
 ) -> Array:
-    """Pseudo-inverse; its derivative is that at constant rank, as at a change of rank it jumps."""
-    return np.linalg.pinv(a, rcond=rcond) if rtol is None else np.linalg.pinv(a, rtol=rtol)
+    """Pseudo-inverse; its derivative is that at constant rank, as at a change of rank it jumps.
+
+    With `hermitian` the matrix must be symmetric, and its gradient is.
+    """
+    a = symmetric_part(a) if hermitian else a
+    if rtol is None:
+        return np.linalg.pinv(a, rcond, hermitian)
+    return np.linalg.pinv(a, hermitian=hermitian, rtol=rtol)
 
 
 pinv = general(
@@ -214,6 +227,8 @@ pinv = general(
         Case.of(r.regular(2, 2, 3)),
         Case.of(r.regular(3, 3), rcond=1e-10),
         Case.of(r.regular(3, 2), rtol=1e-10),
+        Case.of(definite(r, 3, 3), hermitian=True),
+        Case.of(definite(r, 2, 2), hermitian=True, rtol=1e-10),
         Case.of(r(0, 2)),
     ],
 )

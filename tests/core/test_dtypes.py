@@ -191,6 +191,10 @@ TAKERS = {
     "indexed": lambda a: T3[a > 0],
     "indexed by a pair": lambda a: T3[None][0, a > 0],
     "condition": lambda a: np.where(a > 0, T3, 0.0),
+    "compressed": lambda a: np.compress(a > 0, T3),
+    "extracted": lambda a: np.extract(a > 0, T3),
+    "selected": lambda a: mg.select([a > 0], [T3]),
+    "taken": lambda a: np.take(T3, a.astype(int)),
     "cotangent": lambda a: (T3 * 1).backward(a),
     "grad": lambda a: mg.grad(lambda x: x.sum())(a),
     "jvp's tangent": lambda a: mg.jvp(lambda x: x, (T3.data,), (a,)),
@@ -202,7 +206,14 @@ TAKERS = {
     "labels": lambda a: mg.nn.cross_entropy(mg.tensor(np.zeros((3, 4))), a.astype(int)),
     "embedding": lambda a: mg.embedding(np.zeros((4, 2)), a.astype(int)),
 }
-COMPARED = ("indexed", "indexed by a pair", "condition")  # units have no comparisons here
+COMPARED = (
+    "indexed",
+    "indexed by a pair",
+    "condition",
+    "compressed",
+    "extracted",
+    "selected",
+)  # units have no comparisons here
 
 
 @pytest.mark.parametrize(

@@ -256,6 +256,33 @@ def test_matrices_that_are_not_symmetric_are_refused(name):
         np.linalg.eigh(leaf(a), UPLO="X")
 
 
+def test_what_is_told_that_a_matrix_is_symmetric():
+    """`hermitian=True`: NumPy's values for a symmetric matrix, and a symmetric gradient."""
+    a = symmetric(4)
+    b = a + [[0, 1.0, 0, 0]] + 0 * a
+    for f in (
+        lambda a: np.linalg.svd(a, hermitian=True)[1],
+        lambda a: np.linalg.svd(a, compute_uv=False, hermitian=True),
+        lambda a: (lambda u, s, vh: (u * s) @ vh)(*np.linalg.svd(a, True, True, True)),
+        lambda a: np.linalg.pinv(a, hermitian=True),
+        lambda a: np.linalg.pinv(a, None, True),
+        lambda a: np.linalg.pinv(a, hermitian=True, rtol=1e-12),
+    ):
+        same(f(leaf(a)), f(a), 1e-10)
+        g = mg.grad(lambda a: (f(a) ** 3).sum())(a)  # noqa: B023
+        same(g, g.T)
+        with pytest.raises(np.linalg.LinAlgError, match="not symmetric"):
+            f(leaf(b))
+    assert np.linalg.matrix_rank(leaf(b), hermitian=True) == np.linalg.matrix_rank(
+        b, hermitian=True
+    )
+    same(
+        mg.grad(lambda a: np.linalg.pinv(a, hermitian=True).sum())(a),
+        mg.grad(lambda a: np.linalg.inv(a).sum())(a),
+        1e-9,
+    )
+
+
 def test_values_that_repeat_but_for_rounding_are_repeated():
     """Their vectors, and so second derivatives, are not determined: NaN, not rounding / 1e-16."""
     q = np.linalg.qr(rng.uniform(-1, 1, (3, 3))).Q

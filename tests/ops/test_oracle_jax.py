@@ -160,6 +160,7 @@ def oracles():
         "max_pool": pooled(jnp.max, -np.inf),
         "over": jnp.divide,
         "pad": pad,
+        "pinv": lambda a, hermitian=False, **cut: jnp.linalg.pinv(symmetric(a) if hermitian else a),
         "quantile": lambda a, q, **p: jnp.quantile(a, np.asarray(q, float), **p),
         "_real": jnp.real,
         "_real_if_close": jnp.real,

@@ -287,9 +287,14 @@ def qr(a, mode="reduced"):
     return s.mT * r if mode == "r" else (q * s, s.mT * r)
 
 
-def svd(a, full_matrices=True, compute_uv=True):
+def pinv(a, hermitian=False, **cut):
+    return torch.linalg.pinv(symmetric(a) if hermitian else a)
+
+
+def svd(a, full_matrices=True, compute_uv=True, hermitian=False):
+    a = symmetric(a) if hermitian else a
     u, s, vh = torch.linalg.svd(a, full_matrices=False)
-    sign = signs(u, np.linalg.svd(a.detach().numpy(), full_matrices=False)[0])
+    sign = signs(u, np.linalg.svd(a.detach().numpy(), False, True, hermitian)[0])
     return (u * sign, s, vh * sign.mT) if compute_uv else s
 
 
@@ -487,7 +492,7 @@ def oracles():
         "lstsq": lstsq,
         "matrix_norm": named("linalg.matrix_norm", keepdims="keepdim"),
         "norm": named("linalg.norm", axis="dim", keepdims="keepdim"),
-        "pinv": lambda a, **cut: torch.linalg.pinv(a),
+        "pinv": pinv,
         "qr": qr,
         "reduced_qr": qr,
         "reduced_svd": svd,

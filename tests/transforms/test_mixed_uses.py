@@ -43,6 +43,7 @@ USES = {
     "product on the left": lambda W: ((W @ X.T) ** 2).sum(),
     "product with itself": lambda W: np.sin(W.T @ W).sum(),
     "differences": lambda W: (np.diff(W, axis=0) ** 2).sum(),
+    "take one": lambda W: np.take(W.reshape(-1), 3) ** 2,
     "take": lambda W: np.take(W, np.array([0, 0, 1]), axis=1).sum() ** 2,
     "two axes": lambda W: (W[np.array([[0], [2]]), np.array([[1, 0]])] ** 3).sum(),
     "tied": tied,
