@@ -256,8 +256,8 @@ def _clip(a: Array, a_min: Array, a_max: Array) -> Any:
 clipped = elementwise(
     _clip,
     lambda g, z, a, low, high: g * ~((a < low) | (a > high)),  # NaN passes
-    lambda g, z, a, low, high: g * ((a < low) & (low <= high)),
-    lambda g, z, a, low, high: g * ((a > high) | (low > high)),
+    lambda g, z, a, low, high: g * ~((a >= low) | (low > high)),
+    lambda g, z, a, low, high: g * ~((a <= high) & ~(low > high)),
     samples=lambda r: [],
 )
 

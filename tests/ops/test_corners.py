@@ -130,6 +130,10 @@ def test_nan_passes_a_choice(name):
     assert np.isnan(y.item())
     y.backward()
     assert leaves[0].grad != 0
+    if len(xs) == 2:
+        leaves = [mg.tensor(x, requires_grad=True) for x in map(np.float64, xs[::-1])]
+        f(*leaves).backward()
+        assert leaves[1].grad != 0
 
 
 def test_fmax_and_fmin_leave_nan_out():

@@ -30,8 +30,8 @@ def swapped(x):
     return type(x)(map(swapped, x)) if type(x) in (tuple, list) else x
 
 
-def derivatives(op, args, params):
-    """List the values of an operation at its real arrays, and all its gradients and tangents."""
+def opened(op, args, params):
+    """The operation as a function of its real arrays alone, to a list, and these arrays."""
     leaves, structure = tree.flatten(args)
     real = [k for k, x in enumerate(leaves) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
 
@@ -41,7 +41,12 @@ def derivatives(op, args, params):
             full[k] = x
         return tree.flatten(op(*tree.unflatten(structure, full), **params))[0]
 
-    xs = [leaves[k] for k in real]
+    return f, [leaves[k] for k in real]
+
+
+def derivatives(op, args, params):
+    """List the values of an operation at its real arrays, and all its gradients and tangents."""
+    f, xs = opened(op, args, params)
     zs, pullback = mg.vjp(f, *xs)
     gradients = pullback([np.ones_like(z) for z in zs])
     tangents = mg.jvp(f, tuple(xs), tuple(np.ones_like(x) for x in xs))[1]
@@ -56,3 +61,34 @@ def test_byte_order_is_no_property_of_numbers(op, case):
     for a, b in zip(ours, theirs, strict=True):
         assert b.dtype.isnative
         np.testing.assert_array_equal(a, b, strict=True)
+
+
+PASSED_OVER = {
+    "conv_weight": "0 of the padding times NaN is NaN, and its slope 0",
+    "irfft": "the imaginary part of a real frequency is not used, but NaN of it is",
+    "real_signal": "the imaginary part of a real frequency is not used, but NaN of it is",
+}
+
+
+@pytest.mark.parametrize(("op", "case"), CASES)
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_nan_in_the_result_is_in_the_gradient(op, case):
+    """Not 0 everywhere, as if the NaN that came out had come from nothing that went in."""
+    f, xs = opened(op, case.args, case.params)
+    before = [np.isnan(value_of(z)).any() for z in f(*xs)]
+    for k, x in enumerate(xs):
+        if op.__name__ in PASSED_OVER or not x.size:
+            continue
+        spoilt = [y.copy() for y in xs]
+        spoilt[k].flat[0] = np.nan
+        leaves = [mg.tensor(y, requires_grad=True) for y in spoilt]
+        try:
+            zs = f(*leaves)
+        except np.linalg.LinAlgError:  # LAPACK sees to it
+            continue
+        zs = [z for z, was in zip(zs, before, strict=True) if np.isnan(z.data).any() and not was]
+        if any(z.requires_grad for z in zs):
+            weights = [np.cos(np.arange(z.size)).reshape(z.shape) for z in zs]
+            sum((z * w).sum() for z, w in zip(zs, weights, strict=True)).backward()
+            g = leaves[k].grad
+            assert g.flat[0] != 0 or np.isnan(g).any()
