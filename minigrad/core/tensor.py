@@ -10,9 +10,11 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from threading import Lock
 from types import EllipsisType
 from typing import Any, NoReturn, TypeAlias
 from weakref import WeakValueDictionary
@@ -71,6 +73,12 @@ _COMPARISONS: dict[str, Any] = {
 }  # fmt: skip
 _retained: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
 """The results whose gradient `backward` fills in, by index: `==` of tensors is elementwise."""
+
+_adding = Lock()  # threads may have leaves in common
+if hasattr(os, "register_at_fork"):  # so that a child does not find it closed
+    os.register_at_fork(
+        before=_adding.acquire, after_in_parent=_adding.release, after_in_child=_adding.release
+    )
 
 _ndarray, _new, _next_index = np.ndarray, object.__new__, tape.next_index
 
@@ -308,9 +316,11 @@ class Tensor(Node):
         again.notice(path, _next_index())
         seed = cotangent_for(self, grad, "backward(): a cotangent")
         keep = {t for t in path if t.index in _retained} if _retained else ()
-        for t, g in tape.pull(path, [self], [seed], keep=keep).items():
-            if isinstance(t, Tensor):
-                t.grad = np.array(g) if t.grad is None else np.asarray(t.grad + g)
+        found = tape.pull(path, [self], [seed], keep=keep)
+        with _adding:
+            for t, g in found.items():
+                if isinstance(t, Tensor):
+                    t.grad = np.array(g) if t.grad is None else np.asarray(t.grad + g)
 
     def retain_grad(self) -> None:
         """Have `backward` fill the `.grad` of this result too, as it does that of leaves."""

@@ -5,7 +5,12 @@
         loss(h).backward()          # way back, and adds gradients that are none of this step
 
 Several losses of one graph, or one loss twice, are no such thing: nothing was computed in between,
-or not from what was new in the pass before.
+or not from what was new in the pass before. But if a step was taken in between, what was recorded
+before it is out of date:
+
+    loss = f(w)                     # loss = f(w) belongs into the loop
+    for _ in range(100):
+        loss.backward(); optimizer.step()
 """
 
 from __future__ import annotations
@@ -54,6 +59,9 @@ def notice(path: Sequence[Any], end: int) -> None:
     run = last.run + 1 if met and new < len(path) else 0
     if run == 2:
         warn(_told(path[new:], last.end), GraphWarning)
+    old = next(filter(_rebound, path[:new]), None) if run == 0 else None
+    if old is not None:
+        warn(_out_of_date(old), GraphWarning)
     some = path[new :: max(1, (len(path) - new) // _SOME)]
     _last.set(_Pass(last.end, end, frozenset(map(_index, some)), run))
 
@@ -74,4 +82,20 @@ def _told(new: Sequence[Any], end: int) -> str:
         f"by way of {described(carried)}, the result of {carried.primitive.name}{where}; write "
         "t.detach() where it is carried into the next step, or, if all this is one loss, add the "
         "parts up and call backward() once"
+    )
+
+
+def _rebound(node: Any) -> list[Any]:
+    """List the leaves that an operation used, and that hold other data by now."""
+    used = zip(node.inputs, node.xs, strict=True)
+    return [
+        t for t, x in used if t is not None and t.primitive is None and t.live and t.value is not x
+    ]
+
+
+def _out_of_date(node: Any) -> str:
+    return (
+        f"backward() walks through what {node.primitive.name} computed before "
+        f"{described(_rebound(node)[0])} was given new data, by a step or otherwise, and gives the "
+        "gradient at the old data; compute the loss, and all that it is made from, anew each time"
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from tests.helpers import leaf
+from tests.helpers import in_threads, leaf
 
 # ---- making ------------------------------------------------------------------------------------
 
@@ -526,3 +526,14 @@ def test_a_method_has_the_signature_of_its_operation(name):
     _, *wanted = inspect.signature(operation).parameters.values()
     me, *taken = inspect.signature(getattr(mg.Tensor, name)).parameters.values()
     assert (me.name, taken) == ("self", wanted)
+
+
+def test_threads_with_a_leaf_in_common_lose_no_gradient():
+    w = leaf(np.zeros(20_000))
+
+    def work():
+        for _ in range(100):
+            (w * 1.0).sum().backward()
+
+    in_threads(*[work] * 4)
+    assert set(w.grad) == {400.0}

@@ -90,6 +90,39 @@ def test_a_recurrent_layer_and_an_optimiser():
     assert counted(lambda: loop(False)) == 1
 
 
+STALE = r"gives the gradient at the old data; compute the loss.* anew each time"
+
+
+def test_a_loss_computed_once_and_stepped_upon(w):
+    optimizer = mg.optim.SGD([w], lr=0.1)
+
+    def loop(of):
+        for _ in range(4):
+            optimizer.zero_grad()
+            of().backward()
+            optimizer.step()
+
+    assert counted(lambda: loop(lambda: (np.exp(w) ** 2).sum())) == 0
+    loss = (np.exp(w) ** 2).sum()
+    assert counted(lambda: loop(lambda: loss)) == 3
+    part = np.exp(w)
+    assert counted(lambda: loop(lambda: (part**2).sum())) == 2  # from the third pass on
+    with pytest.warns(GraphWarning, match=rf"what exp computed before .*'w'.* {STALE}"):
+        loop(lambda: loss)
+
+
+def test_the_gradient_at_old_data_is_no_fault_where_it_is_taken_once(w):
+    """As in line searches: recorded, moved, and only then differentiated."""
+
+    def loop():
+        for _ in range(3):
+            loss = (w * w).sum()
+            w.data = w.data * 0.9
+            loss.backward()
+
+    assert counted(loop) == 0
+
+
 def test_what_is_carried_on_is_named(w):
     def loop(name):
         h = np.ones(3)
