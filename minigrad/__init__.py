@@ -9,7 +9,7 @@ used: `import minigrad` costs little more than `import numpy`.
 
 from typing import TYPE_CHECKING
 
-from ._late import found as _found
+from ._lazy import found as _found
 from .check.debug import debug as debug
 from .core.context import no_grad as no_grad
 from .core.context import scope as scope
@@ -32,9 +32,9 @@ from .ops.series import *
 from .ops.shape import *
 from .ops.special import *
 from .transforms.autodiff import *
-from .transforms.scan import checkpoint as checkpoint
+from .transforms.checkpoint import checkpoint as checkpoint
+from .transforms.flatten import flatten as flatten
 from .transforms.scan import scan as scan
-from .transforms.vector import flatten as flatten
 
 __version__ = "0.1.0"
 

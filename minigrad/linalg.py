@@ -13,7 +13,7 @@ from .ops.linalg import matmul as matmul
 from .ops.linalg import matrix_transpose as matrix_transpose
 from .ops.linalg import outer as outer
 from .ops.linalg import tensordot as tensordot
-from .ops.norm import *
+from .ops.norms import *
 from .ops.solve import *
 
 diagonal, trace = _linalg.matrix_diagonal, _linalg.matrix_trace

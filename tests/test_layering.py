@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "minigrad"
 
 ROOMS = """
-    bptt guard | core _late | transforms | ops | linalg fft graph | explain viz | check | testing
+    bptt guard | core _lazy | transforms | ops | linalg fft graph | explain viz | check | testing
     nn | data optim | io train | package
 """
 LEVEL = {

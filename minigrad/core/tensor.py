@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 import numpy.typing as npt
 
-from ..guard import again, hints, leaving
+from ..guard import hints, leaving, repeated_backward
 from ..guard.errors import explained
 from ..guard.leaving import described
 from . import tape
@@ -313,7 +313,7 @@ class Tensor(Node):
                 "and compute outside mg.no_grad()"
             )
         path, _ = tape.between(None, [self])
-        again.notice(path, _next_index())
+        repeated_backward.notice(path, _next_index())
         seed = cotangent_for(self, grad, "backward(): a cotangent")
         keep = {t for t in path if t.index in _retained} if _retained else ()
         found = tape.pull(path, [self], [seed], keep=keep)

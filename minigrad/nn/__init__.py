@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from .._late import found as _found
+from .._lazy import found as _found
 from .conv import (
     AvgPool1d,
     AvgPool2d,

@@ -16,7 +16,7 @@ from ..ops.embed import dropout, embedding
 from ..ops.linalg import matmul
 from ..ops.reduce import mean, var
 from ..ops.shape import reshape
-from ..transforms.replay import repeating
+from ..transforms.checkpoint import repeating
 from . import init
 from .arguments import Number, flag, whole
 from .inputs import called, check_features, taken

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.dtypes import Array, DType, get_default_dtype, plain
 from ..core.tensor import ArrayLike, Tensor, op, tensor, value_of
-from ..transforms.replay import source
+from ..transforms.checkpoint import source
 
 __all__ = ["dropout", "embedding", "one_hot"]
 

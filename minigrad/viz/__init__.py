@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from .._late import found as _found
+from .._lazy import found as _found
 
 _PAGES = {  # a name and the page that states it
     "DotNotFound": "dot",

@@ -137,7 +137,10 @@ def test_what_is_carried_on_is_named(w):
         loop("h")
     with pytest.warns(GraphWarning, match=r"a tensor of shape \(3,\), the result of tanh, in step"):
         loop("")
-    with mg.debug(), pytest.warns(GraphWarning, match=r"test_again.*: return np\.tanh\(h @ w\)"):
+    with (
+        mg.debug(),
+        pytest.warns(GraphWarning, match=r"test_repeated_backward.*: return np\.tanh\(h @ w\)"),
+    ):
         loop("h")
 
 

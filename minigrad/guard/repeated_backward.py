@@ -44,7 +44,7 @@ class _Pass(NamedTuple):
 
 
 _NONE = _Pass(-1, -1, frozenset(), 0)
-_last: ContextVar[_Pass] = ContextVar("minigrad.again", default=_NONE)
+_last: ContextVar[_Pass] = ContextVar("minigrad.repeated_backward", default=_NONE)
 
 
 def notice(path: Sequence[Any], end: int) -> None:
