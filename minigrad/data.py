@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ._lazy import found as _found
 from .core.dtypes import Array, real
 from .core.tensor import Tensor
 from .guard.errors import shown
@@ -78,3 +79,9 @@ def _batches(arrays: list[Any], order: Array, size: int) -> Iterator[tuple[Array
     for start in range(0, len(order), size):
         rows = order[start : start + size]
         yield tuple([a[rows] for a in arrays])
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        return _found(name, __name__, {})  # an error, which says what to write

@@ -12,10 +12,11 @@ import re
 import secrets
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
 from io import BytesIO
-from typing import IO, Any, TypeAlias
+from typing import IO, ParamSpec, TypeAlias
 
 from numpy.lib import format as npy
 
@@ -31,6 +32,7 @@ except ImportError:  # Windows
 
 __all__ = ["load", "save"]
 
+P = ParamSpec("P")
 Path: TypeAlias = str | os.PathLike[str]
 """Where a file is."""
 
@@ -38,13 +40,30 @@ _PARTIAL = re.compile(r"\.minigrad-[0-9a-f]{16}\.partial")
 _HEADER = 10_000  # bytes; that of a state's array has about a hundred
 
 
+def _of_a_module(function: Callable[P, None]) -> Callable[P, None]:
+    """Have the module checked first, before Python counts the arguments: `load(path)` lacks it."""
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> None:
+        for module in args[:1] or [kwargs[k] for k in ("module",) if k in kwargs]:
+            if not isinstance(module, Module):
+                who = function.__name__
+                raise TypeError(
+                    f"io.{who}: the first argument must be a module, not {shown(module)}; "
+                    f"write minigrad.io.{who}(net, path)"
+                )
+        function(*args, **kwargs)
+
+    return checked
+
+
+@_of_a_module
 def save(module: Module, path: Path) -> None:
     """Write every parameter and buffer to `path`, which appears whole or not at all.
 
     Links are followed, and the mode of a file that was there stays. ValueError for a name that the
     file cannot hold.
     """
-    _check("save", module)
     state = module.state_dict()
     for name in state:
         _check_name(name)
@@ -55,9 +74,9 @@ def save(module: Module, path: Path) -> None:
                 npy.write_array(member, array, allow_pickle=False)
 
 
+@_of_a_module
 def load(module: Module, path: Path) -> None:
     """Read the file that `save` wrote; ValueError, with nothing changed, unless all of it fits."""
-    _check("load", module)
     where = os.fsdecode(path)
     with open(where, "rb") as file:
         try:
@@ -74,14 +93,6 @@ def load(module: Module, path: Path) -> None:
         except Exception as error:
             raise _broken(where) from error
     module.load_state_dict(state)
-
-
-def _check(who: str, module: Any) -> None:
-    if not isinstance(module, Module):
-        raise TypeError(
-            f"io.{who}: the first argument must be a module, not {shown(module)}; "
-            f"write minigrad.io.{who}(net, path)"
-        )
 
 
 def _check_name(name: str) -> None:

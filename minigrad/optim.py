@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ._lazy import found as _found
 from .core import tree
 from .core.dtypes import Array
 from .core.tensor import Tensor, value_of
+from .guard import hints
 from .guard.errors import shown, warn
 from .nn.arguments import Number, number
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "clip_grad_norm_"]
 
 
+@hints.elsewhere
 class Optimizer:
     """Base: holds the parameters, and calls `_update` for each that has a gradient.
 
@@ -249,3 +252,9 @@ def _gradients(who: str, params: Sequence[Tensor]) -> list[tuple[int, Tensor, Ar
 
 def _called(k: int, p: Tensor) -> str:
     return p.name or f"parameter {k}"
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        return _found(name, __name__, {})  # an error, which says what to write

@@ -95,9 +95,10 @@ class Primitive:
             if k not in self.options:
                 if k in self.inputs:
                     raise TypeError(f"{self.name}: got the argument {k!r} twice")
+                taken = [*self.inputs, *self.options]
                 raise TypeError(
                     f"{self.name}: minigrad has no argument {k!r} here; it takes "
-                    f"{', '.join([*self.inputs, *self.options])}{of_argument(k)}"
+                    f"{', '.join(taken)}{of_argument(k, taken)}"
                 )
             if isinstance(v, Tensor):
                 if v.live:

@@ -159,6 +159,7 @@ def _constant_operators(
     return left, right
 
 
+@hints.elsewhere
 class Tensor(Node):
     """An array that remembers how it was computed. Make one with `minigrad.tensor`.
 
@@ -340,9 +341,6 @@ class Tensor(Node):
             notes.append(f"op={op!r}" if op else "requires_grad=True")
         return f"tensor({', '.join([body, *notes])})"
 
-    def __dir__(self) -> list[str]:
-        return sorted({*object.__dir__(self)} - hints.TENSOR.keys())
-
     def __len__(self) -> int:
         return len(self.value)
 
@@ -506,10 +504,7 @@ class Tensor(Node):
         return At(self)
 
 
-for _name in hints.TENSOR:
-    setattr(Tensor, _name, hints.Elsewhere(_name))
-
-
+@hints.elsewhere
 class At:
     """The place of a functional update: what `x.at` and `x.at[i]` are."""
 
@@ -532,6 +527,19 @@ class At:
     def multiply(self, value: ArrayLike) -> Tensor:
         """Return a copy multiplied by `value` at the index, where each place is named once."""
         return op(At.multiply)(self._tensor, value, index=self._index)
+
+    def _is_no_value(self, *others: object, **more: object) -> NoReturn:
+        raise TypeError(
+            "x.at[i] is a place, no value: write x[i] for what is there, and x.at[i].set(v), "
+            ".add(v) or .multiply(v), with brackets after `at`, for a new tensor"
+        )
+
+    # fmt: off
+    __call__ = __setitem__ = __array__ = __float__ = __neg__ = __abs__ = _is_no_value
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _is_no_value
+    __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = _is_no_value
+    __lt__ = __le__ = __gt__ = __ge__ = __iter__ = _is_no_value
+    # fmt: on
 
 
 def tensor(

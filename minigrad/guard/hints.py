@@ -6,115 +6,388 @@ runs every one of them. What is added to minigrad leaves its table.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Collection
+from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["TABLES", "Elsewhere", "of_argument", "of_axis", "of_name"]
+__all__ = ["TABLES", "Elsewhere", "elsewhere", "of_argument", "of_axis", "of_name"]
+
+C = TypeVar("C", bound=type)
+
+_DTYPES = {"half": "float16", "float": "float32", "double": "float64"}
+_NO_DEVICES = "# there are no devices: arrays are in memory"
+_FIT = "mg.train.fit(net, opt, batches, loss, validate, epochs=10)"
+
+# ---- tensors -------------------------------------------------------------------------------------
 
 _FUNCTIONS = (
-    "abs", "cos", "cosh", "elu", "erf", "exp", "expm1", "gelu", "leaky_relu", "log", "log10",
-    "log1p", "log2", "log_softmax", "logsumexp", "reciprocal", "relu", "sigmoid", "sign", "silu",
-    "sin", "sinh", "softmax", "softplus", "sqrt", "square", "tan", "tanh",
+    "abs", "arctan", "arcsinh", "ceil", "cos", "cosh", "diag", "elu", "erf", "erfc", "exp", "exp2",
+    "expm1", "fliplr", "flipud", "floor", "gelu", "isfinite", "isinf", "isnan", "leaky_relu", "log",
+    "log10", "log1p", "log2", "log_sigmoid", "log_softmax", "logsumexp", "median", "reciprocal",
+    "relu", "sigmoid", "sign", "silu", "sin", "sinc", "sinh", "softmax", "softplus", "sqrt",
+    "square", "tan", "tanh", "tril", "triu", "trunc",
 )  # fmt: skip
-_DTYPES = {"half": "float16", "float": "float32", "double": "float64", "int": "int32"}
-_DTYPES |= {"long": "int64", "bool": "bool"}
-_HERE = "t  # there are no devices: arrays are in memory"
+_OF_TWO_TENSORS = ("inner", "kron", "maximum", "minimum", "outer", "tensordot", "vdot")
+_OPERATORS = {
+    "add": "+", "sub": "-", "subtract": "-", "mul": "*", "multiply": "*", "div": "/", "divide": "/",
+    "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
+}  # fmt: skip
+_IN_PLACE = {"add_": "+=", "sub_": "-=", "mul_": "*=", "div_": "/="}
+_IN_PLACE |= {"assign_add": "+=", "assign_sub": "-="}
+_TENSOR_DTYPES = _DTYPES | {"int": "int32", "long": "int64", "bool": "bool"}
+_HERE = f"t  {_NO_DEVICES}"
 
 TENSOR = {
     **{name: f"mg.{name}(t)" for name in _FUNCTIONS},
-    **{name: f"t.astype(np.{dtype})" for name, dtype in _DTYPES.items()},
-    "add_": "t.data += other",
-    "bmm": "t @ other.T",
+    **{name: f"mg.{name}(t, other)" for name in _OF_TWO_TENSORS},
+    **{name: f"t {sign} other" for name, sign in _OPERATORS.items()},
+    **{name: f"t.data {sign} other" for name, sign in _IN_PLACE.items()},
+    **{name: f"t.astype(np.{dtype})" for name, dtype in _TENSOR_DTYPES.items()},
+    **dict.fromkeys(("block_until_ready", "contiguous"), "t"),
+    **dict.fromkeys(("bmm", "matmul", "mm", "mv"), "t @ other.T"),
+    **dict.fromkeys(("cpu", "cuda", "device", "is_cuda"), _HERE),
+    **dict.fromkeys(("assign", "copy_", "set_"), "t.data = array"),
+    "amax": "t.max(axis)",
+    "amin": "t.min(axis)",
+    "apply_": "t.data = np.exp(t.data)",
+    "broadcast_to": "mg.broadcast_to(t, shape)",
+    "cast": "t.astype(dtype)",
     "chunk": "mg.split(t, parts, axis)",
+    "clamp": "t.clip(0, 1)",
+    "clamp_": "t.data = np.clip(t.data, 0, 1)",
     "clone": "t.copy()",
-    "contiguous": "t",
-    "copy_": "t.data = array",
-    "cpu": _HERE,
-    "cuda": _HERE,
     "detach_": "t = t.detach()",
-    "device": _HERE,
     "dim": "t.ndim",
-    "div_": "t.data /= other",
     "expand": "mg.broadcast_to(t, shape)",
+    "expand_as": "mg.broadcast_to(t, other.shape)",
     "fill_": "t.data[...] = 0.5",
+    "flip": "mg.flip(t, axis)",
     "gather": "mg.take_along_axis(t, indices, axis)",
+    "grad_fn": "t.primitive",
     "index_select": "mg.take(t, [0, 1], axis)",
+    "is_leaf": "t.primitive is None",
     "masked_fill": "mg.where(mask, 0.0, t)",
-    "matmul": "t @ other.T",
-    "mm": "t @ other.T",
-    "mul_": "t.data *= other",
+    "masked_select": "t[mask]",
+    "moveaxis": "mg.moveaxis(t, 0, -1)",
+    "narrow": "t[:, 0:2]",
+    "ndimension": "t.ndim",
+    "neg": "-t",
+    "nelement": "t.size",
     "norm": "np.linalg.norm(t)",
+    "normal_": "t.data = rng.normal(size=t.shape)",
     "numel": "t.size",
+    "pad": "mg.pad(t, 1)",
     "permute": "t.transpose(1, 0)",
     "pow": "t**2",
+    "quantile": "mg.quantile(t, 0.5)",
+    "register_hook": "t.retain_grad()  # t.grad has it then; mg.custom_vjp can change it",
+    "repeat_interleave": "t.repeat(2, axis)",
     "requires_grad_": "t.requires_grad = True",
+    "reshape_as": "t.reshape(other.shape)",
+    "roll": "mg.roll(t, 1, axis)",
+    "scatter": "t.at[mask].set(0.0)",
+    "scatter_add": "t.at[mask].add(0.5)",
+    "select": "t[:, 0]",
     "split": "mg.split(t, parts, axis)",
-    "sub_": "t.data -= other",
+    "stop_gradient": "t.detach()",
     "t": "t.T",
-    "to": "t.astype(dtype)  # there are no devices: arrays are in memory",
+    "tile": "mg.tile(t, (2, 1))",
+    "to": f"t.astype(dtype)  {_NO_DEVICES}",
+    "topk": "mg.sort(t, axis)[:, -parts:]  # the largest comes last",
     "type": "t.astype(dtype)",
+    "type_as": "t.astype(other.dtype)",
     "unbind": "list(t)",
+    "uniform_": "t.data = rng.uniform(size=t.shape)",
     "unsqueeze": "mg.expand_dims(t, axis)",
     "view": "t.reshape(shape)",
+    "view_as": "t.reshape(other.shape)",
     "zero_": "t.data[...] = 0",
 }
+AT = {
+    "apply": "t.at[0].set(f(t[0]))",
+    "div": "t.at[0].multiply(1 / v)",
+    "divide": "t.at[0].multiply(1 / v)",
+    "get": "t[0]",
+    "max": "t.at[0].set(mg.maximum(t[0], v))",
+    "min": "t.at[0].set(mg.minimum(t[0], v))",
+    "mul": "t.at[0].multiply(v)",
+    "power": "t.at[0].set(t[0] ** v)",
+    "sub": "t.at[0].add(-v)",
+    "subtract": "t.at[0].add(-v)",
+}
+
+# ---- modules and optimisers ----------------------------------------------------------------------
+
+_NET = f"net  {_NO_DEVICES}"
+_FREEZE = "for p in net.parameters(): p.requires_grad = False"
+_ALL_MODULES = "[m for _, m in net.named_modules()]"
+
+MODULE = {
+    **{
+        name: f"mg.nn.Linear(3, 1, dtype=np.{dtype})  # or mg.set_default_dtype, before net is made"
+        for name, dtype in _DTYPES.items()
+    },
+    **dict.fromkeys(("cpu", "cuda", "device", "to"), _NET),
+    **dict.fromkeys(("freeze", "requires_grad_"), _FREEZE),
+    **dict.fromkeys(("layers", "modules"), _ALL_MODULES),
+    **dict.fromkeys(("load", "load_weights"), "mg.io.load(net, path)"),
+    **dict.fromkeys(("save", "save_pretrained", "save_weights"), "mg.io.save(net, path)"),
+    **dict.fromkeys(
+        (
+            "trainable_parameters",
+            "trainable_variables",
+            "trainable_weights",
+            "variables",
+            "weights",
+        ),
+        "net.parameters()",
+    ),
+    "add": "mg.nn.Sequential(net, mg.relu)",
+    "add_module": "net.first = mg.nn.Linear(3, 1)",
+    "append": "mg.nn.Sequential(net, mg.relu)",
+    "apply": "for _, m in net.named_modules(): init(m)",
+    "buffers": "net.state_dict()  # parameters and buffers",
+    "children": "[m for path, m in net.named_modules() if path]  # all below net",
+    "compile": f"{_FIT}  # nothing is compiled",
+    "count_params": "sum(p.size for p in net.parameters())",
+    "evaluate": "mg.nn.mse_loss(net.eval()(x), y)",
+    "fit": _FIT,
+    "get_weights": "net.state_dict()",
+    "init": "mg.nn.Linear(3, 1, rng=0)  # parameters are made with the module",
+    "named_buffers": "net.state_dict().items()  # parameters and buffers",
+    "named_children": "[(path, m) for path, m in net.named_modules() if path]  # all below net",
+    "num_parameters": "sum(p.size for p in net.parameters())",
+    "predict": "with mg.no_grad(): net.eval()(x)",
+    "register_buffer": "net.scale = mg.tensor(x)  # one that requires no gradient",
+    "register_module": "net.first = mg.nn.Linear(3, 1)",
+    "register_parameter": "net.scale = mg.tensor(x, requires_grad=True)",
+    "set_weights": "net.load_state_dict(state)",
+    "summary": "print(mg.viz.summary(net(x)))",
+    "unfreeze": "for p in frozen: p.requires_grad = True",
+}
+OPTIMIZER = {
+    "add_param_group": "mg.optim.SGD([t], lr=0.1)  # one optimiser for each group",
+    "apply_gradients": "loss(x).backward(); opt.step()",
+    "compute_gradients": "loss(x).backward()",
+    "learning_rate": "opt.lr",
+    "load_state_dict": "opt.memory = memory",
+    "minimize": "opt.zero_grad(); loss(x).backward(); opt.step()",
+    "param_groups": "opt.lr = 0.1  # there is one group: an optimiser for each",
+    "state": "opt.memory  # a dict for each parameter",
+    "state_dict": "opt.memory  # a dict for each parameter",
+    "update": "loss(x).backward(); opt.step()",
+    "zero_gradients": "opt.zero_grad()",
+}
+
+# ---- the package and its rooms -------------------------------------------------------------------
+
 _MADE = ("arange", "empty", "eye", "full", "ones", "zeros")
 _RANDOM = {"rand": "random(shape)", "randn": "normal(size=shape)", "randint": "integers(5)"}
 _SEEDED = "rng = np.random.default_rng(0); mg.tensor(rng.{})"
 _OPTIMISERS = ("Adam", "AdamW", "SGD")
+_AS_IT_IS = "f  # there is no compiler: f runs as it is"
+_RECORDED = "f(t)  # recorded wherever no mg.no_grad() is around it"
+_TREE = "{name: 2.0 * p for name, p in params.items()}  # grad takes dicts, lists and tuples"
+_BATCHES = "mg.data.batches(x, y, size=2)"
 
 PACKAGE = {
-    **dict.fromkeys(("array", "as_tensor", "asarray", "from_numpy"), "mg.tensor(x)"),
     **{name: f"mg.tensor(np.{name}(...))" for name in _MADE},
     **{name: _SEEDED.format(draw) for name, draw in _RANDOM.items()},
     **{name: f"mg.optim.{name}" for name in _OPTIMISERS},
+    **dict.fromkeys(("array", "as_tensor", "asarray", "from_array", "from_numpy"), "mg.tensor(x)"),
+    **dict.fromkeys(("constant", "convert_to_tensor", "device_put"), "mg.tensor(x)"),
+    **dict.fromkeys(("Parameter", "Variable"), "mg.tensor(x, requires_grad=True)"),
+    **dict.fromkeys(("cat", "concat"), "mg.concatenate([a, b])"),
+    **dict.fromkeys(("bmm", "mm"), "a @ b"),
+    **dict.fromkeys(("enable_grad", "is_grad_enabled"), _RECORDED),
+    **dict.fromkeys(("inference_mode", "set_grad_enabled"), "mg.no_grad()"),
+    **dict.fromkeys(("jacfwd", "jacrev"), "mg.jacobian(f)"),
+    **dict.fromkeys(("compile", "jit"), _AS_IT_IS),
+    **dict.fromkeys(("tree", "tree_map", "tree_util"), _TREE),
+    **dict.fromkeys(("custom_gradient", "custom_jvp"), "mg.define(elementwise=[slope])(f)"),
+    **dict.fromkeys(("func", "functional"), "mg.grad(f)(x)"),
+    **dict.fromkeys(("Dataset", "DataLoader", "utils"), _BATCHES),
+    "Function": "mg.define(elementwise=[slope])(f)",
+    "GradientTape": "mg.value_and_grad(f)(x)",
     "Module": "mg.nn.Module",
-    "Parameter": "mg.tensor(x, requires_grad=True)",
-    "Variable": "mg.tensor(x, requires_grad=True)",
-    "bmm": "a @ b",
-    "cat": "mg.concatenate([a, b])",
-    "concat": "mg.concatenate([a, b])",
+    "Sequential": "mg.nn.Sequential(net, mg.relu)",
+    "autograd": "mg.grad(f)(x)  # or loss.backward(); for a Function of your own, mg.define",
+    "cast": "t.astype(dtype)",
+    "clamp": "mg.clip(t, 0, 1)",
     "cuda": _HERE,
     "device": _HERE,
     "fit": "mg.train.fit",
-    "from_array": "mg.tensor(x)",
+    "gather": "mg.take_along_axis(t, indices, axis)",
+    "is_tensor": "isinstance(t, mg.Tensor)",
+    "keras": "mg.nn.Sequential(net, mg.relu)",
+    "lax": "mg.scan, mg.conv2d, mg.where",
+    "layers": "mg.nn.Sequential(net, mg.relu)",
     "load": "mg.io.load(net, path)",
     "manual_seed": "rng = np.random.default_rng(0); mg.nn.Linear(1, 1, rng=rng)",
-    "mm": "a @ b",
+    "masked_fill": "mg.where(mask, 0.0, t)",
+    "norm": "mg.linalg.norm(t)",
+    "numpy": "np.sin(t)  # NumPy's own functions take tensors",
     "permute": "mg.transpose(t, (1, 0))",
+    "random": "rng = np.random.default_rng(0)",
+    "reduce_max": "mg.max(t, axis)",
+    "reduce_mean": "mg.mean(t, axis)",
+    "reduce_sum": "mg.sum(t, axis)",
+    "repeat_interleave": "mg.repeat(t, 2, axis)",
     "save": "mg.io.save(net, path)",
+    "scatter": "t.at[mask].set(0.0)",
+    "set_default_tensor_type": "mg.set_default_dtype",
+    "stop_gradient": "t.detach()",
+    "topk": "mg.sort(t, axis)[:, -parts:]  # the largest comes last",
     "unsqueeze": "mg.expand_dims(t, axis)",
     "view": "mg.reshape(t, shape)",
+    "vmap": "np.stack([f(row) for row in x])  # operations broadcast: f(x) may do",
 }
-_ACTIVATIONS = {"ELU": "elu", "GELU": "gelu", "LeakyReLU": "leaky_relu", "ReLU": "relu"}
-_ACTIVATIONS |= {"SiLU": "silu", "Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh"}
+_ACTIVATIONS = {
+    "ELU": "elu", "GELU": "gelu", "LeakyReLU": "leaky_relu", "LogSigmoid": "log_sigmoid",
+    "LogSoftmax": "log_softmax", "ReLU": "relu", "SiLU": "silu", "Sigmoid": "sigmoid",
+    "Softmax": "softmax", "Softplus": "softplus", "Swish": "silu", "Tanh": "tanh", "swish": "silu",
+}  # fmt: skip
+_ACTIVATIONS |= {name: name for name in _ACTIVATIONS.values()}
+_CROSS_ENTROPY = "mg.nn.cross_entropy(logits, labels)"
+_ATTENTION = "mg.softmax(t @ t.mT / t.shape[-1] ** 0.5) @ t  # of itself, with one head"
+_CLIP = "mg.optim.clip_grad_norm_([t], 1.0)"
+_DROPOUT = "mg.nn.Dropout(0.5)  # single elements"
+_DIFFERENCE = "mg.mean(mg.abs(t - other))"
+_HUBER = "mg.mean(np.where(abs(t - other) < 1, (t - other) ** 2 / 2, abs(t - other) - 0.5))"
+_LOGISTIC = "mg.mean(mg.softplus(t) - y * t)  # of logits, not of probabilities"
+_POOL = "mg.mean(t, axis=(-2, -1))"
 
 NN = {
     **{name: f"mg.{function}" for name, function in _ACTIVATIONS.items()},
-    "CrossEntropyLoss": "mg.nn.cross_entropy(logits, labels)",
+    **dict.fromkeys(("CrossEntropyLoss", "softmax_cross_entropy"), _CROSS_ENTROPY),
+    **dict.fromkeys(("NLLLoss", "nll_loss"), f"{_CROSS_ENTROPY}  # of logits, not of log_softmax"),
+    **dict.fromkeys(("BCELoss", "BCEWithLogitsLoss", "binary_cross_entropy"), _LOGISTIC),
+    "binary_cross_entropy_with_logits": _LOGISTIC,
+    **dict.fromkeys(("HuberLoss", "SmoothL1Loss"), _HUBER),
+    **dict.fromkeys(("L1Loss", "l1_loss"), _DIFFERENCE),
+    **dict.fromkeys(("Dropout1d", "Dropout2d", "Dropout3d"), _DROPOUT),
+    **dict.fromkeys(("MultiheadAttention", "scaled_dot_product_attention"), _ATTENTION),
+    **dict.fromkeys(("AdaptiveAvgPool2d", "GlobalAveragePooling2D"), _POOL),
+    **dict.fromkeys(("DataParallel", "to_device"), _NET),
+    **dict.fromkeys(("clip_grad_norm_", "utils"), _CLIP),
+    "BatchNormalization": "mg.nn.BatchNorm1d(3)",
+    "Buffer": "mg.tensor(x)  # an attribute that requires no gradient",
+    "Conv1D": "mg.nn.Conv1d(3, 8, 5)  # channels come before places",
+    "Conv2D": "mg.nn.Conv2d(3, 8, 5)  # channels come before places",
+    "Dense": "mg.nn.Linear(3, 1)",
+    "Embed": "mg.nn.Embedding(10, 3)",
+    "Flatten": "mg.reshape(t, (len(t), -1))",
+    "Hardtanh": "mg.clip(t, -1, 1)",
+    "Identity": "lambda x: x",
+    "LayerNormalization": "mg.nn.LayerNorm(3)",
+    "LazyLinear": "mg.nn.Linear(3, 1)",
     "MSELoss": "mg.nn.mse_loss(t, other)",
+    "MaxPooling2D": "mg.nn.MaxPool2d(2)  # channels come before places",
+    "Mish": "t * mg.tanh(mg.softplus(t))",
+    "Model": "mg.nn.Module",
     "ModuleDict": '{"first": net}  # a dict is enough',
     "ModuleList": "[net, net]  # a list is enough",
     "Parameter": "mg.tensor(x, requires_grad=True)",
+    "ParameterList": "[t, t]  # a list is enough",
+    "RMSNorm": "t / np.sqrt(mg.mean(t**2, axis=-1, keepdims=True) + 1e-6)",
+    "ReLU6": "mg.clip(t, 0, 6)",
+    "Softsign": "t / (1 + abs(t))",
+    "Unflatten": "t.reshape(shape)",
+    "dropout": "mg.dropout(t, 0.5, rng)",
     "functional": "mg.relu(t), mg.softmax(t)",
+    "one_hot": "mg.one_hot(labels, 3)",
 }
-TABLES = {"minigrad": PACKAGE, "minigrad.nn": NN, "Tensor": TENSOR}
+_FAN_IN = "t[0].size"
+_FANS = "(t[0].size + t[:, 0].size)"
+_BOUND = "bound = (6 / {}) ** 0.5; t.data = rng.uniform(-bound, bound, t.shape)"
+_WIDTH = "t.data = rng.normal(0, (2 / {}) ** 0.5, t.shape)"
+
+INIT = {
+    **dict.fromkeys(("xavier_uniform_", "glorot_uniform"), _BOUND.format(_FANS)),
+    **dict.fromkeys(("xavier_normal_", "glorot_normal"), _WIDTH.format(_FANS)),
+    **dict.fromkeys(("kaiming_uniform_", "he_uniform"), _BOUND.format(_FAN_IN)),
+    **dict.fromkeys(("kaiming_normal_", "he_normal"), _WIDTH.format(_FAN_IN)),
+    "constant_": "t.data[...] = 0.5",
+    "eye_": "t.data = np.eye(*t.shape)",
+    "normal_": "t.data = rng.normal(0, 0.02, t.shape)",
+    "ones_": "t.data[...] = 1",
+    "orthogonal_": "t.data = np.linalg.qr(rng.normal(size=t.shape))[0]",
+    "trunc_normal_": "t.data = rng.normal(0, 0.02, t.shape)  # not truncated",
+    "uniform_": "t.data = rng.uniform(-0.1, 0.1, t.shape)",
+    "zeros_": "t.data[...] = 0",
+}
+_OTHER_OPTIMISERS = ("Adadelta", "Adagrad", "Adamax", "NAdam", "Nadam", "RAdam", "Lion", "adam")
+_RMSPROP = "mg.optim.Adam([t], lr=0.001, betas=(0.0, 0.99))  # RMSprop, with its bias corrected"
+_SCIPY = "scipy.optimize.minimize(mg.value_and_grad(f), x.ravel(), jac=True)"
+_SCHEDULE = "opt.lr *= 0.1  # where the loop says so"
+
+OPTIM = {
+    **dict.fromkeys(_OTHER_OPTIMISERS, "mg.optim.Adam([t], lr=0.001)  # or AdamW, SGD"),
+    **dict.fromkeys(("RMSProp", "RMSprop", "rmsprop"), _RMSPROP),
+    **dict.fromkeys(("ExponentialLR", "StepLR", "lr_scheduler", "schedules"), _SCHEDULE),
+    **dict.fromkeys(("LBFGS", "lbfgs"), _SCIPY),
+    **dict.fromkeys(("clip_by_global_norm", "clip_grad_norm"), _CLIP),
+    "adamw": "mg.optim.AdamW([t], lr=0.001)",
+    "apply_updates": "opt.step()",
+    "clip_grad_value_": "t.grad = np.clip(t.grad, -1, 1)  # after backward()",
+    "sgd": "mg.optim.SGD([t], lr=0.1)",
+}
+DATA = dict.fromkeys(("DataLoader", "Dataset", "TensorDataset", "random_split"), _BATCHES)
+VIZ = dict.fromkeys(("make_dot", "plot", "plot_model"), "mg.viz.draw(f(t))")
+
+TABLES = {
+    "At": AT, "Module": MODULE, "Optimizer": OPTIMIZER, "Tensor": TENSOR, "minigrad": PACKAGE,
+    "minigrad.data": DATA, "minigrad.nn": NN, "minigrad.nn.init": INIT, "minigrad.optim": OPTIM,
+    "minigrad.viz": VIZ,
+}  # fmt: skip
 """By the place that a name is looked for in: the name, and a line to write."""
 
-_ARGUMENTS = {"dim": "axis", "dims": "axis", "keepdim": "keepdims", "axes": "axis"}
+# ---- arguments -----------------------------------------------------------------------------------
+
+_ARGUMENTS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("axes", "axis", "dim", "dims", "reduction_indices"), ("axis", "axes")),
+    **dict.fromkeys(("keepdim", "keep_dims"), ("keepdims",)),
+    "correction": ("ddof",),
+    "diagonal": ("k", "offset"),
+    "dim0": ("axis1",),
+    "dim1": ("axis2",),
+    "shifts": ("shift",),
+    "size": ("shape",),
+}
 _OF_TWO = {"max": "np.maximum(a, b)", "min": "np.minimum(a, b)", "sum": "a + b", "prod": "a * b"}
 
 
 class Elsewhere:
-    """An attribute that a class does not have: looking for it says what to write."""
+    """An attribute that a class does not have: looking for it says what to write.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    Subclasses may have it all the same: in themselves, in their objects, in another base class.
+    """
 
-    def __get__(self, instance: Any, owner: type) -> NoReturn:
-        where = owner.__name__
-        raise AttributeError(f"{where} has no attribute {self.name!r}{of_name(where, self.name)}")
+    def __init__(self, place: type, name: str) -> None:
+        self.place, self.name = place, name
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        mro = owner.__mro__
+        if any(self.name in vars(base) for base in mro[mro.index(self.place) + 1 :]):
+            bound = owner if instance is None else instance
+            return getattr(super(self.place, bound), self.name)
+        hint = of_name(self.place.__name__, self.name)
+        raise AttributeError(f"{owner.__name__} has no attribute {self.name!r}{hint}")
+
+
+def elsewhere(place: C) -> C:
+    """Decorate a class: looking for a name in its table says what to write."""
+    names = TABLES[place.__name__].keys() - vars(place).keys()
+    for name in names:
+        setattr(place, name, Elsewhere(place, name))
+
+    def listed(instance: object) -> list[str]:  # what `dir` says: what there is, and no hint
+        found = object.__dir__(instance)
+        return [k for k in found if k not in names or hasattr(instance, k)]
+
+    place.__dir__ = listed  # type: ignore[assignment]
+    return place
 
 
 def of_name(place: str, name: str) -> str:
@@ -125,9 +398,13 @@ def of_name(place: str, name: str) -> str:
     return f"; NumPy has it, write np.{name}" if is_numpys else ""
 
 
-def of_argument(name: str) -> str:
-    """Return what an argument of another library is called here, as the end of an error."""
-    return f"; write {_ARGUMENTS[name]}= instead of {name}=" if name in _ARGUMENTS else ""
+def of_argument(name: str, taken: Collection[str]) -> str:
+    """Return what an argument of another library is called here, as the end of an error.
+
+    Of the arguments that are `taken`: "" if none of them is the one that is meant.
+    """
+    here = [k for k in _ARGUMENTS.get(name, ()) if k in taken and k != name]
+    return f"; write {here[0]}= instead of {name}=" if here else ""
 
 
 def of_axis(function: str, axis: Any) -> str:

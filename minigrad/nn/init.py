@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from types import NoneType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from .._lazy import found as _found
 from ..core.dtypes import DType, get_default_dtype
 from ..core.tensor import Tensor, tensor
 from ..guard.errors import shown
 
 __all__ = ["Seed", "generator", "uniform"]
 
-Seed: TypeAlias = "int | np.random.Generator | None"  # text: np.random is loaded when used
+# loads np.random with this page: a forked child would wait for ever for another thread's import
+Seed: TypeAlias = int | np.random.Generator | None
 """A seed, a generator, or None for a fresh one."""
 
 
@@ -32,3 +34,9 @@ def uniform(rng: Seed, bound: float, shape: tuple[int, ...], dtype: DType = None
     """Return a parameter drawn uniformly from [-bound, bound]."""
     values: Any = generator(rng).uniform(-bound, bound, shape)
     return tensor(values.astype(dtype or get_default_dtype()), requires_grad=True)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        return _found(name, __name__, {})  # an error, which says what to write

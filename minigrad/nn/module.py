@@ -15,6 +15,7 @@ import numpy as np
 from ..core.context import current, scope
 from ..core.dtypes import Array
 from ..core.tensor import ArrayLike, Tensor, was_given
+from ..guard import hints
 from ..guard.errors import GraphWarning, shown, warn
 from .arguments import flag
 from .inputs import called
@@ -41,6 +42,7 @@ def _typed_as_forward(call: Callable[..., Any]) -> _Call:
     return cast(_Call, call)
 
 
+@hints.elsewhere
 class Module:
     """Base of all with parameters: assign tensors and modules to attributes, and write `forward`.
 

@@ -14,6 +14,7 @@ import numpy as np
 from ..core.dtypes import Array
 from ..core.primitive import Case, Primitive
 from ..core.tensor import OPS, ArrayLike, Tensor, op
+from ..guard.errors import shown
 from .families import constant, each, operation
 
 __all__ = ["einsum", "matvec", "vecdot", "vecmat"]
@@ -123,8 +124,16 @@ def einsum(
     """
     if not isinstance(subscripts, str):
         given: list[Any] = [subscripts, *operands]
+        for text in [x for x in given if isinstance(x, str)]:
+            raise TypeError(f"einsum: the subscripts come first; write mg.einsum({text!r}, a, b)")
         n = len(given) // 2
         lists = [*given[1 : 2 * n : 2], *given[2 * n :]]  # of an odd number, the last is the output
+        for axes in lists:
+            if not isinstance(axes, (list, tuple, range)):
+                raise TypeError(
+                    "einsum: without subscripts, a list of axes comes after each operand, not "
+                    f'{shown(axes)}; write mg.einsum("ij,jk->ik", a, b)'
+                )
         names = ["".join(["..." if k is ... else _LETTERS[k] for k in axes]) for axes in lists]
         subscripts, operands = "->".join([",".join(names[:n]), *names[n:]]), tuple(given[0::2][:n])
     return _product(operands, subscripts=subscripts, **params)

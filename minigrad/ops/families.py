@@ -297,8 +297,7 @@ def operation(
             except (ValueError, TypeError, IndexError, AttributeError) as error:
                 if str(error).startswith((f"{called}:", f"{called} ")):
                     raise
-                unknown = [k for k in params if str(error).endswith(f"keyword argument {k!r}")]
-                text = f"{called}: {error}{''.join(map(of_argument, unknown))}"
+                text = f"{called}: {error}{_of_unknown(function, params, error)}"
                 raise reworded(error, text).with_traceback(error.__traceback__) from error.__cause__
 
         named.samples = samples  # type: ignore[attr-defined]
@@ -316,13 +315,27 @@ def constant(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*xs, **params)
         except (ValueError, TypeError, IndexError) as error:
-            raise explained(placed(function.__name__), xs, params, error) from error
+            hint = _of_unknown(function, params, error)
+            told = explained(placed(function.__name__), xs, params, error)
+            raise (reworded(told, f"{told}{hint}") if hint else told) from error
 
     vars(unwrapped)["is_constant"] = True
     unwrapped.__name__ = function.__name__
     unwrapped.__doc__ = f"{title(function)} of the data: an array, constant to the graph."
     OPS[function] = unwrapped
     return unwrapped
+
+
+def _of_unknown(function: Callable[..., Any], params: Any, error: Exception) -> str:
+    """Return what the arguments that a function does not have are called here, as of an error."""
+    unknown = [k for k in params if repr(k) in str(error) and "keyword argument" in str(error)]
+    if not unknown:
+        return ""
+    try:
+        taken = {*inspect.signature(function).parameters}
+    except ValueError:  # a built-in function of NumPy before 2.4
+        taken = set() if isinstance(function, np.ufunc) else {"axis", "keepdims"}
+    return "".join([of_argument(k, taken) for k in unknown])
 
 
 def _arrays(x: Any) -> Any:
