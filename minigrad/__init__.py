@@ -54,7 +54,7 @@ _ROOMS = {  # a name and the room that states it; "" where the name is the room'
     "check_grads": "check.gradients",
     "check_primitive": "check.laws",
     "compare": "check.compare",
-    "compare_backward": "check.compare",
+    "compare_backward": "check.passes",
     "custom_vjp": "check.custom",
 }
 
@@ -71,10 +71,10 @@ if TYPE_CHECKING:
     from . import viz as viz
     from .check.chain_rule import chain_rule as chain_rule
     from .check.compare import compare as compare
-    from .check.compare import compare_backward as compare_backward
     from .check.custom import custom_vjp as custom_vjp
     from .check.gradients import check_grads as check_grads
     from .check.laws import check_primitive as check_primitive
+    from .check.passes import compare_backward as compare_backward
     from .graph.graph import Graph as Graph
 else:  # where a type checker must not look: it would believe that there is every name
     __all__ = [name for name, what in globals().items() if callable(what) and name[0] != "_"]

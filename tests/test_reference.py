@@ -72,6 +72,7 @@ SECTIONS = {
     },
     "Checks": {
         "check/compare": "Manual against automatic",
+        "check/passes": "A backward pass beside its forward pass",
         "check/rows": "Rows of a report",
         "explain/search": "Explanations",
         "explain/case": "The first divergence",

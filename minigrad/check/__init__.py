@@ -3,7 +3,9 @@
 differences central differences that know how far off they are
 gradients   derivatives held against them; `check_grads`
 rows        manual against automatic: one entry
-compare     the report of all entries; `compare`, `compare_backward`
+compare     the report of all entries; `compare`
+witness     whom to believe: differences of the user's own function
+passes      a backward pass beside its forward pass; `compare_backward`
 chain_rule  the chain rule of a small graph, written out
 laws        what every primitive must obey; `check_primitive`
 debug       stop at the first NaN, and say where it came from

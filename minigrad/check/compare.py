@@ -1,9 +1,9 @@
 """Manual against automatic: which gradients agree, which do not, and where each is worst.
 
 Entries are matched by name; `rows` says how far apart two of them are. Given a loss instead of
-automatic gradients, or a hand-written function pair, a report also has the recorded graph: then it
-says which side central differences confirm, and `explain` which mistake in the backward pass would
-give the manual numbers.
+automatic gradients, a report also has the recorded graph: then `explain` says which mistake in the
+backward pass would give the manual numbers. With the function itself, in `passes`, it also says
+which side central differences confirm.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import html
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,15 +19,13 @@ import numpy as np
 
 from .. import viz
 from ..core import tree
-from ..core.context import recording
-from ..core.dtypes import plain
 from ..core.tensor import Tensor
 from ..explain import Case, Divergence, Explanations
-from .debug import located
 from .rows import HEAD, LEFT, Array, Row, rank, row_of, size
+from .witness import Witness
 
 __all__ = [
-    "GradientMismatch", "Report", "Row", "assert_same_gradients", "compare", "compare_backward",
+    "GradientMismatch", "Report", "Row", "compare", "compared", "entries", "replayed", "report_of",
 ]  # fmt: skip
 
 
@@ -40,10 +38,12 @@ class Report:
     """What `compare` found: rows, worst first. As text it is a table, and its truth is `ok`.
 
     So `assert compare(manual, automatic)` fails where gradients differ, and pytest shows the table.
+    `remarks` say what the verdicts rest on, where that is not what was recorded.
     """
 
     rows: tuple[Row, ...]
     case: Case | None = field(default=None, compare=False)
+    remarks: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -74,7 +74,7 @@ class Report:
             return Explanations()
         case, wrong = self._case("explain"), [row for row in self.rows if not row.ok]
         found = case.explained([row.name for row in wrong if row.verdict == "shape"], seconds)
-        return found or case.unexplained([f"{row.name!r} is {row.verdict}" for row in wrong])
+        return found or case.unexplained([f"{row.name!r} {row.cells()[-1]}" for row in wrong])
 
     @property
     def first_divergence(self) -> Divergence | None:
@@ -103,8 +103,10 @@ class Report:
     def _case(self, what: str) -> Case:
         if self.case is None:
             raise ValueError(
-                f"{what}: this report compares two containers of numbers and knows no graph; give "
-                "compare() the loss itself, or use compare_backward(forward, backward, inputs)"
+                f"{what}: this report knows no graph: {'; '.join(self.remarks)}"
+                if self.remarks
+                else f"{what}: this report compares two containers of numbers and knows no graph; "
+                "give compare() the loss itself, or use compare_backward(forward, backward, inputs)"
             )
         return self.case
 
@@ -126,7 +128,8 @@ class Report:
             width = max(map(len, column))
             for cells in table:
                 cells[k] = cells[k].ljust(width) if k in LEFT else cells[k].rjust(width)
-        return "\n".join([self.summary, *["  ".join(cells).rstrip() for cells in table]])
+        lines = ["  ".join(cells).rstrip() for cells in table]
+        return "\n".join([self.summary, *lines, *self.remarks])
 
     __repr__ = __str__
 
@@ -138,8 +141,9 @@ class Report:
 
         tint = ' style="background:rgba(220,60,60,.2)"'
         body = [line(row.cells(), "td", "" if row.ok else tint) for row in self.rows]
+        caption = "\n".join([self.summary, *self.remarks])
         return (
-            f"<table><caption>{html.escape(self.summary)}</caption>"
+            f"<table><caption>{html.escape(caption)}</caption>"
             f"<thead>{line(HEAD, 'th')}</thead><tbody>{''.join(body)}</tbody></table>"
         )
 
@@ -185,7 +189,7 @@ def compare(manual: Any, automatic: Any, *, rtol: float | None = None) -> Report
             "compare: the loss has no graph: compute it from tensors that require gradients, "
             "outside mg.no_grad()"
         )
-    ours, theirs = _entries("manual", manual), _entries("automatic", automatic)
+    ours, theirs = entries("manual", manual), entries("automatic", automatic)
     if not (ours or theirs):
         raise ValueError("compare: both sides are empty; there are no gradients to compare")
     largest = max([float(size(a[np.isfinite(a)])) for a in theirs.values()], default=0.0)
@@ -197,91 +201,72 @@ def compare(manual: Any, automatic: Any, *, rtol: float | None = None) -> Report
     return Report(tuple(sorted(rows, key=rank)))
 
 
-def compare_backward(
-    forward: Callable[[dict[str, Any]], Any],
-    backward: Callable[[dict[str, Any]], Mapping[str, Any]],
-    inputs: Mapping[str, Any],
-    *,
-    rtol: float | None = None,
-) -> Report:
-    """Compare a hand-written backward pass with the gradients of the forward pass beside it.
-
-    `inputs` is a dict of arrays. `forward(inputs)` gives the scalar loss in plain NumPy, without
-    in-place writes: it is run on Tensors, through NumPy's own protocols. `backward(inputs)` gives a
-    dict of gradients under the same names; integer arrays are constants. Explanations are searched
-    in float64, with the user's expressions recorded.
-
-    >>> def forward(p):
-    ...     return np.sum(np.tanh(p["x"] @ p["w"]))
-    >>> def backward(p):
-    ...     y = np.tanh(p["x"] @ p["w"])
-    ...     dz = 1 - y                                # a square is missing
-    ...     return {"x": dz @ p["w"].T, "w": p["x"].T @ dz}
-    >>> rng = np.random.default_rng(0)
-    >>> p = {"x": rng.normal(size=(4, 3)), "w": rng.normal(size=(3, 2))}
-    >>> report = compare_backward(forward, backward, p)
-    >>> report.ok, report.explain()[0].kind
-    (False, 'wrong derivative')
-    """
-    who = "compare_backward: input {!r}"
-    arrays = {name: plain(x, who.format(name), "takes") for name, x in inputs.items()}
-    if not arrays:
-        raise ValueError("compare_backward: inputs is empty; there is nothing to differentiate")
-    for name, x in arrays.items():
-        if x.dtype.kind == "f" and not np.isfinite(x).all():
-            raise ValueError(f"compare_backward: input {name!r} holds nan or infinity")
-
-    def run(dtype: Any) -> tuple[Tensor, Mapping[str, Any]]:
-        def cast(x: Array) -> Array:
-            return np.array(x, dtype) if dtype and x.dtype.kind == "f" else x.copy()
-
-        leaves = {
-            name: Tensor(cast(x), True, name) if x.dtype.kind == "f" else x
-            for name, x in arrays.items()
-        }
-        with located(), recording():
-            loss = forward(leaves)
-        if not isinstance(loss, Tensor) or not loss.live:
-            raise ValueError(
-                "compare_backward: the loss has no graph: forward must compute it from inputs "
-                f"with NumPy functions; it gave {type(loss).__name__}"
-            )
-        if loss.size != 1:
-            raise ValueError(f"compare_backward: forward must give a scalar, not {loss.shape}")
-        manual = backward({name: cast(x) for name, x in arrays.items()})
-        if not isinstance(manual, Mapping):
-            raise TypeError("compare_backward: backward must return a dict of gradients by name")
-        return loss, manual
-
-    report = _with_graph(*run(None), rtol)
-    if not report.ok and any(x.dtype.kind == "f" and x.itemsize < 8 for x in arrays.values()):
-        report = replace(report, case=_with_graph(*run(np.float64), rtol).case)
-    if report.case:
-        report.case.name_nodes()
-    return report
-
-
 def _with_graph(loss: Tensor, manual: Mapping[str, Any], rtol: float | None) -> Report:
     if loss.size != 1:
         raise ValueError(f"compare: the loss must have one element, not shape {loss.shape}")
+    case = Case(loss, entries("manual", manual))
+    rows = compared(case.manual, case.automatic(), case.noise(), rtol)
+    witness = replayed(case)
+    for name, row in rows.items():
+        if row.verdict == "differs" and name in witness.arrays:
+            opinion = witness.opinion(name, row)
+            rows[name] = row.noted(f"{opinion.text}: {RECORDED[opinion.right]}")
+    return report_of(rows, witness, case)
+
+
+RECORDED = {
+    "automatic": "automatic is the derivative of that",
+    "manual": "MINIGRAD is wrong, please report it",
+    "both": "both may be right",
+    "neither": "neither agrees",
+    "unknown": "too rough to tell",
+}
+"""What differences of a recording say; that it is what forward computes, they cannot."""
+
+
+def report_of(
+    rows: Mapping[str, Row], witness: Witness, case: Case | None, *remarks: str
+) -> Report:
+    """Return the report, with a remark on what the witness could not differentiate by."""
+    mute = [
+        f"there are no central differences by {name!r}: the function is not finite around it, so "
+        "its verdict rests on what was recorded"
+        for name in witness.mute
+    ]
+    return Report(tuple(sorted(rows.values(), key=rank)), case, (*remarks, *mute))
+
+
+def replayed(case: Case) -> Witness:
+    """Return the witness that runs again what was recorded, with other values of the leaves."""
+    keys = {name: k for name, k in case.keys.items() if k in case.walk.leaves}
+    return Witness(
+        lambda given: case.walk.replay({keys[name]: x for name, x in given.items()}).loss,
+        {name: np.asarray(case.walk.z[k]) for name, k in keys.items()},
+        "compare: the recording",
+        "central differences of the recording",
+    )
+
+
+def compared(
+    manual: Mapping[str, Array],
+    automatic: Mapping[str, Array],
+    noise: Mapping[str, float],
+    rtol: float | None,
+) -> dict[str, Row]:
+    """Compare by name, where it is known how far rounding may move every entry."""
     if not manual:
         raise ValueError("compare: manual is empty; there are no gradients to compare")
-    case = Case(loss, _entries("manual", manual))
-    theirs, noise = case.automatic(), case.noise()
-    largest = max(float(size(a)) for a in theirs.values())
-    rows = [Row(name, a.shape, "missing") for name, a in theirs.items() if name not in case.manual]
-    for name, m in case.manual.items():
-        row = row_of(name, m, theirs[name], rtol, largest)
+    largest = max(float(size(a)) for a in automatic.values())
+    rows = {name: Row(name, a.shape, "missing") for name, a in automatic.items()}
+    for name, m in manual.items():
+        row = row_of(name, m, automatic[name], rtol, largest)
         if row.verdict == "differs" and row.max_abs <= 100 * noise[name]:
             row = replace(row, verdict="ok", note="as far apart as rounding puts them")
-        if row.verdict == "differs" and row.worst_at is not None:
-            third = case.opinion(name, row.worst_at, row.manual, row.automatic)
-            row = replace(row, note="; ".join(filter(None, [row.note, third])))
-        rows.append(row)
-    return Report(tuple(sorted(rows, key=rank)), case)
+        rows[name] = row
+    return rows
 
 
-def _entries(side: str, given: Any) -> dict[str, Array]:
+def entries(side: str, given: Any) -> dict[str, Array]:
     """Take a side apart into arrays by name."""
     if tree.is_module(given):
         pairs = [(name, p.grad) for name, p in given.named_parameters()]
@@ -304,20 +289,3 @@ def _entries(side: str, given: Any) -> dict[str, Array]:
             raise TypeError(f"{what} is of type {kind}; give floating arrays, numbers or Tensors")
         entries[name] = array
     return entries
-
-
-def assert_same_gradients(manual: Any, automatic: Any, inputs: Any = None) -> None:
-    """Assert that gradients derived by hand are right: one line in somebody's tests.
-
-    Give what `compare` takes (gradients and a loss, or two containers); or `forward`, `backward`
-    and `inputs`, as `compare_backward` takes them. GradientMismatch, an AssertionError, has the
-    table and the best explanation in its message.
-
-    >>> def forward(p):
-    ...     return np.sum(np.sin(p["x"]))
-    >>> assert_same_gradients(forward, lambda p: {"x": np.cos(p["x"])}, {"x": np.arange(3.0)})
-    """
-    if inputs is None:
-        compare(manual, automatic).raise_if_different()
-    else:
-        compare_backward(manual, automatic, inputs).raise_if_different()

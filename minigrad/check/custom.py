@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from ..core.tape import Outputs
 from ..core.tensor import Tensor, apply, value_of
 from ..transforms.autodiff import jvp, vjp
 from .compare import Report, compare
+from .passes import Passes
+from .rows import rank
 
 __all__ = ["custom_vjp"]
 
@@ -60,31 +63,40 @@ class custom_vjp:
         """Compare the gradients of a random functional of the output, by hand and automatic.
 
         Every floating argument is an entry, by the name of the parameter; with `forward`, so is the
-        output. `rtol` is as in `compare`.
+        output. `rtol` is as in `compare`. As in `compare_backward`, central differences of `f` are
+        the witness, and the report explains mistakes.
         """
         leaves, structure = tree.flatten(args)
-        arrays = [np.asarray(value_of(x)) for x in leaves]
-        real = [k for k, a in enumerate(arrays) if a.dtype.kind == "f"]
         names = [_named(self.f, name) for name in tree.names(structure)]
-        sides: list[dict[str, Any]] = []
-        for function in (self, self.f):
+        arrays = {name: np.asarray(value_of(x)) for name, x in zip(names, leaves, strict=True)}
+        real = {name: x for name, x in arrays.items() if x.dtype.kind == "f"}
 
-            def of_reals(*xs: Any, function: Function = function) -> Any:
-                full = list(leaves)
-                for k, x in zip(real, xs, strict=True):
-                    full[k] = x
-                return function(*tree.unflatten(structure, full))
+        def outputs(function: Function, given: Mapping[str, Any]) -> dict[str, Any]:
+            full = [given.get(name, x) for name, x in zip(names, leaves, strict=True)]
+            parts, its = tree.flatten(function(*tree.unflatten(structure, full)))
+            return {f"output{name}": y for name, y in zip(tree.names(its), parts, strict=True)}
 
-            z, pullback = vjp(of_reals, *[arrays[k] for k in real])
-            rng = np.random.default_rng(seed)
-            u = tree.map(lambda y: rng.standard_normal(y.shape).astype(y.dtype), z)  # noqa: B023
-            gradients = {names[k]: g for k, g in zip(real, pullback(u), strict=True)}
-            if self._forward:
-                outputs, its = tree.flatten(z)
-                labels = [f"output{name}" for name in tree.names(its)]
-                gradients |= dict(zip(labels, outputs, strict=True))
-            sides.append(gradients)
-        return compare(*sides, rtol=rtol)
+        copies = {name: x.copy() for name, x in real.items()}
+        ys = {name: np.asarray(value_of(y)) for name, y in outputs(self.f, copies).items()}
+        rng = np.random.default_rng(seed)
+        us = {name: rng.standard_normal(y.shape).astype(y.dtype) for name, y in ys.items()}
+
+        def forward(given: dict[str, Any]) -> Any:
+            return sum(np.sum(us[name] * y) for name, y in outputs(self.f, given).items())
+
+        def backward(given: dict[str, Any]) -> dict[str, Any]:
+            def of_reals(*xs: Any) -> dict[str, Any]:
+                return outputs(self, dict(zip(real, xs, strict=True)))
+
+            return dict(zip(real, vjp(of_reals, *given.values())[1](us), strict=True))
+
+        who, flat = f"{_title(self.f)}.check", tree.flatten(real)[1]
+        report = Passes(who, forward, backward, real, flat).report(rtol)
+        if self._forward is None:
+            return report
+        by_hand = {name: np.asarray(value_of(y)) for name, y in outputs(self, {}).items()}
+        rows = [*report.rows, *compare(by_hand, ys, rtol=rtol).rows]
+        return replace(report, rows=tuple(sorted(rows, key=rank)))
 
     def __repr__(self) -> str:
         return f"<custom_vjp {_title(self.f)}>"

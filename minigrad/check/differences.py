@@ -67,15 +67,20 @@ class Slope(NamedTuple):
 
 
 def along(
-    f: Callable[..., Any], xs: Sequence[Array], vs: Sequence[Array], noise: float = 0.0
+    f: Callable[..., Any],
+    xs: Sequence[Array],
+    vs: Sequence[Array],
+    noise: float = 0.0,
+    finest: float = 0.0,
 ) -> list[Slope]:
     """Differentiate every output of `f`, at the arrays `xs`, along `vs`.
 
     `f` gets new arrays each time. A step at which it raises or is not finite is passed over. The
-    outputs are taken to be off by their rounding, and by `noise` at least.
+    outputs are taken to be off by their rounding, and by `noise` at least; no step is smaller than
+    `finest`, for arguments that are known to so many digits: kinks that close are at them.
     ValueError if it is not finite at `xs` itself, or at no step on both sides.
     """
-    found = [_Line(f, xs, some, noise).slopes() for some in _bands(xs, vs)]
+    found = [_Line(f, xs, some, noise, finest).slopes() for some in _bands(xs, vs)]
     return [
         Slope(*[np.sum(parts, axis=0) for parts in zip(*of_one, strict=True)])
         for of_one in zip(*found, strict=True)
@@ -111,9 +116,14 @@ class _Line:
     """`f` on the line x + t v, with all its outputs in one vector."""
 
     def __init__(
-        self, f: Callable[..., Any], xs: Sequence[Array], vs: Sequence[Array], noise: float
+        self,
+        f: Callable[..., Any],
+        xs: Sequence[Array],
+        vs: Sequence[Array],
+        noise: float,
+        finest: float,
     ) -> None:
-        self.f, self.xs, self.vs, self.noise = f, xs, vs, noise
+        self.f, self.xs, self.vs, self.noise, self.finest = f, xs, vs, noise, finest
         outputs = self._outputs(0.0)
         self.shapes = [y.shape for y in outputs]
         self.ends = np.cumsum([y.size for y in outputs])[:-1]
@@ -169,9 +179,13 @@ class _Line:
 
         What a smaller step contradicts, such as the slope along a staircase, is passed over.
         """
-        found = self._rungs(LADDER, which)
+        if self.finest:
+            last = max(QUICK.start, int(-math.log(self.finest, RATIO)))
+            found = self._rungs(LADDER[: last + 1], which)
+        else:
+            found = self._rungs(LADDER, which)
         last = int(math.log(max(1, self.unit / self.least), RATIO)) + DEEPER
-        if last > LADDER.stop:
+        if last > LADDER.stop and not self.finest:
             more = self._rungs(range(max(LADDER.stop - 2, last - 2 * DEEPER), last), which)
             found = [np.concatenate(pair) for pair in zip(found, more, strict=True)]
         value, error, jump, size, rounding = found

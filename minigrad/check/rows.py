@@ -15,13 +15,13 @@ error of its terms, and its own relative error says nothing. Nor is it the repor
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["HEAD", "LEFT", "TOLERANCE", "Array", "Row", "rank", "row_of", "size"]
+__all__ = ["HEAD", "LEFT", "TOLERANCE", "Array", "Row", "Verdict", "rank", "row_of", "size"]
 
 Array = npt.NDArray[Any]
 Verdict: TypeAlias = Literal["ok", "differs", "missing", "extra", "shape", "non-finite"]
@@ -64,6 +64,15 @@ class Row:
     def ok(self) -> bool:
         """Whether the entry is there on both sides and agrees."""
         return self.verdict == "ok"
+
+    @property
+    def comparable(self) -> bool:
+        """Whether there are two arrays of one shape and of finite numbers."""
+        return self.verdict in ("ok", "differs")
+
+    def noted(self, note: str) -> Row:
+        """Return the row with one more note."""
+        return replace(self, note="; ".join(filter(None, [self.note, note])))
 
     def cells(self) -> list[str]:
         """The row as text, in the columns of the table."""

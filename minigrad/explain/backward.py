@@ -61,7 +61,8 @@ class Backward:
         same: dict[int, Any] = {}  # so that what was one array is one array still
         self.z = [_wide(t.value, same) for t in self.nodes]
         self.xs = [
-            t.xs if isinstance(t.primitive, Joint) else _wide(t.xs, same) for t in self.nodes
+            t.xs if isinstance(t.primitive, Joint) else _wide(_rounded(t.xs, t.value), same)
+            for t in self.nodes
         ]
         self.leaves = {k for k, t in enumerate(self.nodes) if t.primitive is None}
         self.edges = [
@@ -304,6 +305,13 @@ def _shaken(c: Any, eps: float, rng: np.random.Generator) -> Any:
     if isinstance(c, Outputs):
         return Outputs([_shaken(x, eps, rng) for x in c])
     return c * (1 + eps * rng.uniform(-1, 1, np.shape(c)))
+
+
+def _rounded(xs: Any, value: Any) -> Any:
+    """Round Python's numbers as the operation did: in float32, 0.1 is another number."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.itemsize >= 8:
+        return xs
+    return tuple([float(value.dtype.type(x)) if type(x) is float else x for x in xs])
 
 
 def _wide(x: Any, same: dict[int, Any]) -> Any:

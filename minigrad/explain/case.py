@@ -52,13 +52,14 @@ class Case:
         self.keys = {name: self._key(name) for name in manual}
 
     def _key(self, name: str) -> int:
-        """Find the node of a name: the whole name, or the end of one path."""
+        """Find the node of a name: a leaf's, the whole name, or the end of one path."""
         exact = self.named.get(name, [])
+        leaves = [k for k in exact if k in self.walk.leaves]
         ends = [
             k for path, ks in self.named.items() for k in ks
             if path == name or path.endswith(("/" + name, "." + name))
         ]  # fmt: skip
-        for found in (exact, ends):
+        for found in (leaves, exact, ends):
             if len(found) == 1:
                 return found[0]
         known = [path for path in self.named if path]
@@ -78,11 +79,12 @@ class Case:
                 t.name = place.target
 
     def automatic(self) -> dict[str, Array]:
-        """Give the automatic gradients of what manual names, and of all other named leaves."""
+        """Return the automatic gradients of what manual names, and of all other named leaves."""
         names = dict(self.keys)
         for path, ks in self.named.items():
-            if path and len(ks) == 1 and ks[0] in self.walk.leaves and ks[0] not in names.values():
-                names[path] = ks[0]
+            leaves = [k for k in ks if k in self.walk.leaves]
+            if path and len(leaves) == 1 and leaves[0] not in names.values():
+                names[path] = leaves[0]
         return {name: self._automatic(k) for name, k in names.items()}
 
     def _automatic(self, k: int) -> Array:
@@ -94,32 +96,6 @@ class Case:
         widths = [self.walk.nodes[k].value.dtype.itemsize for k in self.walk.leaves]
         noise = self.walk.noise(float(np.finfo(f"f{min([8, *widths])}").eps))
         return {name: noise.get(k, 0.0) for name, k in self.keys.items()}
-
-    def opinion(self, name: str, at: tuple[int, ...], manual: float, automatic: float) -> str:
-        """Say whom central differences confirm, which differentiate the loss by one element.
-
-        In float64, and only for leaves: an intermediate cannot be moved by itself. Else empty.
-        """
-        k = self.keys[name]
-        if k not in self.walk.leaves:
-            return ""
-        x = np.array(self.walk.z[k], np.float64)
-        h = 1e-3 * max(1.0, abs(float(x[at])))
-
-        def difference(step: float) -> float:
-            values = []
-            for sign in (1, -1):
-                y = x.copy()
-                y[at] += sign * step
-                values.append(self.walk.replay({k: y}).loss)
-            return values[0] - values[1]
-
-        third = (8 * difference(h) - difference(2 * h)) / (12 * h)
-        ours, theirs = abs(third - manual), abs(third - automatic)
-        who = "manual is wrong" if theirs < ours else "MINIGRAD is wrong: please report it"
-        if not min(ours, theirs) <= 0.1 * abs(manual - automatic):
-            who = "neither agrees; is there a kink?"
-        return f"central differences give {third:.8g}: {who}"
 
     def divergence(self, wrong: Iterable[str]) -> Divergence | None:
         """Name the first wrong gradient, coming from the loss; None if only leaves were given."""
