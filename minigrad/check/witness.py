@@ -18,8 +18,8 @@ import numpy as np
 
 from ..core.context import no_grad
 from ..core.dtypes import Array
-from ..core.errors import NUMPY, called
 from ..core.tensor import Tensor, value_of
+from ..guard.errors import NUMPY, called
 from .differences import along, repeatable
 from .gradients import direction
 from .rows import Row, Verdict, row_of, size
