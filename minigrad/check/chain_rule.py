@@ -6,11 +6,13 @@ For small graphs, to read: on larger ones there are too many paths.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
+from ..core.dtypes import Array
 from ..core.tensor import Tensor
 from ..explain.backward import Backward, Edge
 from ..explain.words import stated
@@ -18,6 +20,15 @@ from ..explain.words import stated
 __all__ = ["ChainRule", "chain_rule"]
 
 MAX_PATHS, MAX_SIZE = 32, 12
+
+
+class Factor(NamedTuple):
+    """A local derivative: of what, by what, as a formula, and in numbers (None for a matrix)."""
+
+    above: str
+    below: str
+    formula: str
+    value: Array | None
 
 
 @dataclass(frozen=True)
@@ -29,21 +40,22 @@ class ChainRule:
 
     names: dict[int, str]
     operations: list[str]
-    factors: dict[Edge, tuple[str, str, str, Any]]  # above, below, the formula, its value
-    paths: list[tuple[list[Edge], Any]]
+    factors: dict[Edge, Factor]
+    paths: list[tuple[list[Edge], Array]]
     wrt: str
-    gradient: Any
+    gradient: Array
 
     def __str__(self) -> str:
         top = self._end()
         lines = ["forward", *[f"  {text}" for text in self.operations], "", "local derivatives"]
-        for above, below, formula, value in self.factors.values():
-            equals = f" = {formula}" if formula not in ("", _text(value)) else ""
-            lines.append(f"  d{above}/d{below}{equals} = {_text(value)}")
+        for f in self.factors.values():
+            equals = f" = {f.formula}" if f.formula not in ("", _text(f.value)) else ""
+            lines.append(f"  d{f.above}/d{f.below}{equals} = {_text(f.value)}")
         lines += ["", f"paths from {top} to {self.wrt}"]
         for edges, product in self.paths:
-            chain = " * ".join([f"d{self.factors[e][0]}/d{self.factors[e][1]}" for e in edges])
-            values = [self.factors[e][3] for e in edges]
+            factors = [self.factors[e] for e in edges]
+            chain = " * ".join([f"d{f.above}/d{f.below}" for f in factors])
+            values = [f.value for f in factors]
             numbers = " * ".join(map(_text, values)) + " = " if _multiply(values) else ""
             lines.append(f"  {chain} = {numbers}{_text(product)}")
         total = " + ".join([_text(product) for _, product in self.paths])
@@ -56,9 +68,10 @@ class ChainRule:
         top, wrt = _latex(self._end()), _latex(self.wrt)
         rows = [rf"\frac{{\partial {top}}}{{\partial {wrt}}}"]
         for n, (edges, product) in enumerate(self.paths):
-            ends = [(_latex(a), _latex(b)) for a, b, _, _ in map(self.factors.__getitem__, edges)]
+            factors = [self.factors[e] for e in edges]
+            ends = [(_latex(f.above), _latex(f.below)) for f in factors]
             chain = r" \, ".join([rf"\frac{{\partial {a}}}{{\partial {b}}}" for a, b in ends])
-            values = [self.factors[e][3] for e in edges]
+            values = [f.value for f in factors]
             numbers = ""
             if _multiply(values):
                 numbers = " = " + r" \cdot ".join([rf"({_matrix(v)})" for v in values])
@@ -76,7 +89,7 @@ class ChainRule:
 
 
 def chain_rule(loss: Tensor, wrt: Tensor) -> ChainRule:
-    """Derive the gradient of a scalar `loss` with respect to one tensor behind it, step by step.
+    """Return the derivation of the gradient of a scalar `loss` by one tensor behind it.
 
     ValueError for a graph with more than 32 paths from one to the other, or with arrays of more
     than 12 elements: nobody would read that.
@@ -182,8 +195,8 @@ def _input(walk: Backward, names: dict[int, str], k: int, j: int) -> str:
     return (s.name if s is not None else None) or _text(walk.nodes[k].xs[j])
 
 
-def _factor(walk: Backward, names: dict[int, str], edge: Edge) -> tuple[str, str, str, Any]:
-    """Name and compute the local derivative of an edge; None for the value of a matrix of them."""
+def _factor(walk: Backward, names: dict[int, str], edge: Edge) -> Factor:
+    """Return the local derivative of an edge."""
     k, j = edge
     t, s = walk.nodes[k], walk.edges[k][j]
     below, twice = names[s], [i for i, other in walk.edges[k].items() if other == s]
@@ -191,16 +204,16 @@ def _factor(walk: Backward, names: dict[int, str], edge: Edge) -> tuple[str, str
         below += f" ({'left' if j == twice[0] else 'right'})"
     inputs = [_input(walk, names, k, i) for i in range(len(t.xs))]
     formula = _without_g(stated(t.primitive.name, j, names[k], inputs))
-    value: Any = None
+    value: Array | None = None
     if getattr(t.primitive, "family", "") == "elementwise":
         value = walk.pulled(k, np.ones(np.shape(walk.z[k])), j)[j]
         if np.shape(value) != np.shape(walk.z[k]):
             value = None
-    return names[k], below, formula if value is not None else "", value
+    return Factor(names[k], below, formula if value is not None else "", value)
 
 
 def _without_g(text: str) -> str:
-    """Take the cotangent out of a rule: `g * (1 - {z}**2)` states the derivative `1 - {z}**2`."""
+    """Return the derivative that a rule states: `1 - {z}**2` for `g * (1 - {z}**2)`."""
     if "@" in text or "," in text:
         return ""
     text = re.sub(r" \* g\b", "", re.sub(r"\bg \* ", "", text))
@@ -210,18 +223,20 @@ def _without_g(text: str) -> str:
     )
 
 
-def _along(walk: Backward, path: list[Edge]) -> Any:
+def _along(walk: Backward, path: list[Edge]) -> Array:
+    """Return what a path contributes to the gradient."""
     g = np.ones(np.shape(walk.z[walk.end]))
     for k, j in path:
         g = walk.pulled(k, g, j)[j]
     return g
 
 
-def _multiply(values: list[Any]) -> bool:
+def _multiply(values: Sequence[Array | None]) -> bool:
+    """Whether there are factors to multiply, each in numbers."""
     return len(values) > 1 and all(v is not None for v in values)
 
 
-def _text(value: Any) -> str:
+def _text(value: Array | float | None) -> str:
     if value is None:
         return "a matrix of derivatives"
     if np.ndim(value) == 0:
@@ -229,8 +244,8 @@ def _text(value: Any) -> str:
     return " ".join(np.array2string(np.asarray(value), precision=4, separator=", ").split())
 
 
-def _matrix(value: Any) -> str:
-    """Write numbers for LaTeX, a vector or matrix as one."""
+def _matrix(value: Array | None) -> str:
+    """Return numbers in LaTeX, a vector or matrix as one."""
     if value is None:
         return r"\cdot"
     rows = np.atleast_2d(value) if np.ndim(value) < 3 else np.reshape(value, (1, -1))

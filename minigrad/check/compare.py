@@ -13,16 +13,22 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import viz
 from ..core import tree
 from ..core.tensor import Tensor
+from ..core.tree import Tree
 from ..explain import Case, Divergence, Explanations
 from .rows import HEAD, LEFT, Array, Row, rank, row_of, size
 from .witness import Witness
+
+if TYPE_CHECKING:
+    import graphviz
+
+    from ..viz.html import Page
 
 __all__ = [
     "GradientMismatch", "Report", "Row", "compare", "compared", "entries", "replayed", "report_of",
@@ -82,21 +88,22 @@ class Report:
         wrong = [row.name for row in self.rows if row.verdict in ("differs", "shape", "non-finite")]
         return self._case("first_divergence").divergence(wrong)
 
-    def draw(self, **options: Any) -> Any:
-        """Draw the graph, every operation coloured by how far off its gradient is: see `viz.draw`.
+    def draw(self, **options: Any) -> graphviz.Digraph:
+        """Return a drawing in which every operation is coloured by how far off its gradient is.
 
         Where an explanation reproduces the manual numbers, the gradients of all operations are
-        known to be those that it leads to; else only those that were compared.
+        known to be those that it leads to; else only those that were compared. `options` are those
+        of `viz.draw`.
         """
         case = self._case("draw")
         return viz.draw(case.loss, agreement=self._agreement(), **options)
 
-    def show(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
-        """Make an interactive page of what `draw` draws, written to `path`: see `viz.show`."""
+    def show(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Page:
+        """Return an interactive page of what `draw` draws, written to `path`: see `viz.show`."""
         case = self._case("show")
         return viz.show(case.loss, path, agreement=self._agreement(), **options)
 
-    def _agreement(self) -> dict[Any, tuple[float, str]]:
+    def _agreement(self) -> dict[Tensor, tuple[float, str]]:
         errors = {row.name: (row.max_rel, row.cells()[-1]) for row in self.rows}
         return self._case("draw").agreement(errors, next(iter(self.explain()), None))
 
@@ -148,7 +155,7 @@ class Report:
         )
 
 
-def compare(manual: Any, automatic: Any, *, rtol: float | None = None) -> Report:
+def compare(manual: Tree, automatic: Tree, *, rtol: float | None = None) -> Report:
     """Compare gradients derived by hand with automatic ones, entry by entry.
 
     Each side is a nested container of arrays, numbers and Tensors, or a Module. A leaf Tensor that
@@ -192,7 +199,7 @@ def compare(manual: Any, automatic: Any, *, rtol: float | None = None) -> Report
     ours, theirs = entries("manual", manual), entries("automatic", automatic)
     if not (ours or theirs):
         raise ValueError("compare: both sides are empty; there are no gradients to compare")
-    largest = max([float(size(a[np.isfinite(a)])) for a in theirs.values()], default=0.0)
+    largest = max([size(a[np.isfinite(a)]) for a in theirs.values()], default=0.0)
     rows = [Row(name, m.shape, "extra") for name, m in ours.items() if name not in theirs]
     rows += [Row(name, a.shape, "missing") for name, a in theirs.items() if name not in ours]
     rows += [
@@ -256,7 +263,7 @@ def compared(
     """Compare by name, where it is known how far rounding may move every entry."""
     if not manual:
         raise ValueError("compare: manual is empty; there are no gradients to compare")
-    largest = max(float(size(a)) for a in automatic.values())
+    largest = max(size(a) for a in automatic.values())
     rows = {name: Row(name, a.shape, "missing") for name, a in automatic.items()}
     for name, m in manual.items():
         row = row_of(name, m, automatic[name], rtol, largest)
@@ -266,8 +273,8 @@ def compared(
     return rows
 
 
-def entries(side: str, given: Any) -> dict[str, Array]:
-    """Take a side apart into arrays by name."""
+def entries(side: str, given: Tree) -> dict[str, Array]:
+    """Return the arrays of a side by name."""
     if tree.is_module(given):
         pairs = [(name, p.grad) for name, p in given.named_parameters()]
     else:

@@ -225,7 +225,7 @@ def _title(f: Any) -> str:
 
 
 def _named(f: Function, name: str) -> str:
-    """Name an argument by its parameter: `[1].w` is `weights.w`."""
+    """Return the name of an argument by its parameter: `weights.w` for `[1].w`."""
     place, _, rest = name[1:].partition("]")
     try:
         parameters = [*inspect.signature(f).parameters.values()]

@@ -73,7 +73,7 @@ def along(
     noise: float = 0.0,
     finest: float = 0.0,
 ) -> list[Slope]:
-    """Differentiate every output of `f`, at the arrays `xs`, along `vs`.
+    """Return the derivative of every output of `f`, at the arrays `xs`, along `vs`.
 
     `f` gets new arrays each time. A step at which it raises or is not finite is passed over. The
     outputs are taken to be off by their rounding, and by `noise` at least; no step is smaller than
@@ -102,7 +102,7 @@ def repeatable(run: Callable[[], Sequence[Any]], who: str) -> list[Array]:
 
 
 def _bands(xs: Sequence[Array], vs: Sequence[Array]) -> Iterator[list[Array]]:
-    """Split a direction into elements that suit the same steps: what moves 1.0 leaves 1e17."""
+    """Yield the parts of a direction that suit the same steps: what moves 1.0 leaves 1e17."""
     with np.errstate(divide="ignore"):
         reach = [np.log2(np.fmax(1, abs(x)) / abs(v)) for x, v in zip(xs, vs, strict=True)]
     least = min([float(np.min(r, initial=np.inf)) for r in reach], default=np.inf)
@@ -145,7 +145,7 @@ class _Line:
         self.width = float(np.max(x / v, initial=0))
 
     def slopes(self) -> list[Slope]:
-        """Differentiate every output."""
+        """Return the derivative of every output."""
         best = Slope(*np.zeros((3, self.zero.size)))
         if self.zero.size and self.unit < np.inf:  # else nothing comes out, or nothing moves
             with np.errstate(all="ignore"):
@@ -159,7 +159,7 @@ class _Line:
         return [Slope(*[a.reshape(shape) for a in parts]) for *parts, shape in columns]
 
     def _best(self) -> Slope:
-        """Take the first steps, and where they are not exact, the best of all steps."""
+        """Return what the first steps give, and where that is not exact, the best of all steps."""
         value, error, jump, *_ = (a[0] for a in self._rungs(QUICK, np.arange(self.zero.size)))
         largest = [np.full(d.shape, np.max(abs(d), initial=0)) for d in np.split(value, self.ends)]
         exact = error <= SURE * _flat(largest)
@@ -175,7 +175,7 @@ class _Line:
         return Slope(value, error, jump)
 
     def _chosen(self, which: Array) -> list[Array]:
-        """Choose a step for each element: the least error for its size, else the least error.
+        """Return what the best step gives: with the least error for its size, else the least error.
 
         What a smaller step contradicts, such as the slope along a staircase, is passed over.
         """
@@ -204,7 +204,7 @@ class _Line:
         return [np.take_along_axis(a, step, 0)[0] for a in (value, error, jump)]
 
     def _rungs(self, powers: range, which: Array) -> list[Array]:
-        """Differentiate with steps of these powers: a row for every three that follow each other.
+        """Return what steps of these powers give: a row for every three that follow each other.
 
         Value, error and jump, as those of a `Slope`; |f| / t, and how much of that is rounding.
         """

@@ -10,9 +10,11 @@ import numpy as np
 
 from ..core import tree
 from ..core.dtypes import Array, plain
-from ..core.tensor import value_of
+from ..core.tensor import ArrayLike, value_of
+from ..core.tree import Tree
 from ..transforms.autodiff import jvp, vjp
 from .differences import EPS, Slope, along, repeatable
+from .rows import size
 
 __all__ = ["check_grads", "direction", "directional", "dot", "numerical_grad"]
 
@@ -22,7 +24,7 @@ ROUNDING = 256 * EPS
 """What the automatic derivative may be off by, of its terms."""
 
 
-def directional(f: Callable[..., Any], xs: Sequence[Array], vs: Sequence[Array]) -> list[Array]:
+def directional(f: Callable[..., Tree], xs: Sequence[Array], vs: Sequence[Array]) -> list[Array]:
     """Return the derivatives of all outputs of `f`, at the arrays `xs`, along the arrays `vs`.
 
     By central differences in float64, with steps that suit the sizes of `xs` and the rounding of
@@ -37,7 +39,7 @@ def directional(f: Callable[..., Any], xs: Sequence[Array], vs: Sequence[Array])
     return [slope.value for slope in along(f, xs, vs)]
 
 
-def numerical_grad(f: Callable[[Any], Any], tree_of_arrays: Any) -> Any:
+def numerical_grad(f: Callable[[Tree], ArrayLike], tree_of_arrays: Tree) -> Tree:
     """Return the gradient of `f`, a number-valued function of one container, by every element.
 
     By central differences, in float64, in the structure of the container. `f` is run seven times
@@ -73,8 +75,8 @@ def numerical_grad(f: Callable[[Any], Any], tree_of_arrays: Any) -> Any:
 
 
 def check_grads(
-    f: Callable[..., Any],
-    args: Sequence[Any],
+    f: Callable[..., Tree],
+    args: Sequence[Tree],
     order: int = 2,
     modes: Sequence[str] = ("rev", "fwd"),
     *,
@@ -118,7 +120,7 @@ def check_grads(
 
     names = [f"args{name}" for name in tree.names(structure)]
     try:
-        repeatable(lambda: of_leaves(*_copies(xs)), "check_grads: f")
+        outputs = repeatable(lambda: of_leaves(*_copies(xs)), "check_grads: f")
     except Exception as error:
         kinds = [np.asarray(value_of(x)).dtype.kind for x in tree.flatten(args)[0]]
         if whole := [name for name, kind in zip(names, kinds, strict=True) if kind in "iub"]:
@@ -127,12 +129,14 @@ def check_grads(
                 "args what is an index, as in check_grads(lambda x: f(x, index), (x,))"
             )
         raise
+    if not outputs:
+        raise ValueError("check_grads: f returns nothing, so there is nothing to check")
     rng = np.random.default_rng(seed)
     _Check(of_leaves, xs, names, 1, order, modes, rtol, rng).run()
 
 
 def _opened(container: Any, caller: str) -> tuple[list[Array], tree.Structure]:
-    """Take a container apart into copies in float64; TypeError for what is not real."""
+    """Return copies of a container's leaves in float64, and its structure; they must be real."""
     leaves, structure = tree.flatten(container)
     reals = [plain(value_of(x), caller, "takes") for x in leaves]
     return [np.array(x, np.float64) for x in reals], structure
@@ -185,12 +189,12 @@ class _Check:
             else:
                 self._push(tried)
             if self.order < self.last:
-                floor = ROUNDING * max(map(largest, [*self.f(*_copies(self.xs)), *outputs]))
-                order = self.order + 1
-                replace(self, f=derivative, order=order, floor=max(self.floor, floor)).run()
+                sizes = [size(value_of(y)) for y in (*self.f(*_copies(self.xs)), *outputs)]
+                floor = max(self.floor, ROUNDING * max(sizes))
+                replace(self, f=derivative, order=self.order + 1, floor=floor).run()
 
     def _try(self, v: Array) -> list[_Tried]:
-        """Differentiate along `v`; if there are kinks, along its halves, and theirs, one by one.
+        """Return the derivatives along `v`; if there are kinks, along its halves, and theirs.
 
         Between the derivatives from the left and from the right at one kink, a mistake elsewhere
         would be right.
@@ -225,8 +229,8 @@ class _Check:
         for v, slopes in tried:
             for k, d in enumerate(jvp(self.f, self.xs, self._split(v))[1]):
                 got, exact = np.asarray(value_of(d)), slopes[k]
-                size = max([largest(t.slopes[k].value) for t in tried])
-                off = self._limit(exact) + ROUNDING * size
+                most = max([size(t.slopes[k].value) for t in tried])
+                off = self._limit(exact) + ROUNDING * most
                 with np.errstate(invalid="ignore"):
                     wrong = ~(abs(got - exact.value) <= off)
                 if wrong.any():
@@ -258,7 +262,7 @@ class _Check:
         with np.errstate(invalid="ignore"):
             noise = 10 * np.max([abs(other - got) for other in shaken], axis=0)
             gap = abs(got - wanted)
-            within = gap <= limit + noise + ROUNDING * largest(wanted[v != 0])
+            within = gap <= limit + noise + ROUNDING * size(wanted[v != 0])
         enough = kinks or dot([limit], [abs(v)]) < abs(ours - theirs)
         if np.isfinite(got).all() and (
             abs(ours - theirs) <= dot([noise], [abs(v)]) or (within[v != 0].all() and enough)
@@ -287,12 +291,12 @@ class _Check:
         return [x * (1 + 4 * EPS * self.rng.uniform(-1, 1, x.shape)) for x in self.xs]
 
     def _split(self, v: Array) -> list[Array]:
-        """Take a vector apart into one array for each argument."""
+        """Return a vector as one array for each argument."""
         parts = np.split(v, np.cumsum([x.size for x in self.xs])[:-1])
         return [part.reshape(x.shape) for part, x in zip(parts, self.xs, strict=True)]
 
     def _name(self, i: int) -> str:
-        """Name the argument and the index of element i of the vector."""
+        """Return the argument and the index of element i of the vector, as text."""
         k = 0
         while i >= self.xs[k].size:
             i, k = i - self.xs[k].size, k + 1
@@ -301,9 +305,9 @@ class _Check:
 
 
 def _apart(got: Array, v: Array) -> list[Array]:
-    """Split a direction by the sizes of the shares got * v: a large one hides a small one."""
+    """Return a direction in parts whose shares got * v are of one size: large ones hide others."""
     shares = abs(got * v)
-    top = largest(shares)
+    top = size(shares)
     if not 0 < top < np.inf:
         return [v]
     shares = np.maximum(shares / top, HIDES**-8)  # so that 0 is in the last band
@@ -324,11 +328,6 @@ def _flat(arrays: Iterable[Any]) -> Array:
 def direction(rng: np.random.Generator, like: Array) -> Array:
     """Return an array of random signs times numbers from 0.5 to 1.5."""
     return np.asarray(rng.uniform(0.5, 1.5, like.shape) * rng.choice([-1.0, 1.0], like.shape))
-
-
-def largest(x: Any) -> float:
-    """Return the largest absolute value, 0 if there is none."""
-    return float(np.max(abs(value_of(x)), initial=0))
 
 
 def dot(us: Iterable[Any], vs: Iterable[Any]) -> float:

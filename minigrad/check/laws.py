@@ -22,12 +22,13 @@ from ..core.tape import Deferred, Outputs, pulled, recorded_inputs
 from ..core.tensor import OPS, Tensor, tensor, value_of
 from ..transforms.autodiff import jvp, vjp
 from .differences import along
-from .gradients import ROUNDING, check_grads, direction, dot, largest
+from .gradients import ROUNDING, check_grads, direction, dot
+from .rows import size
 
 __all__ = ["LAWS", "Draw", "check_primitive", "operations"]
 
 
-def operations() -> dict[str, Any]:
+def operations() -> dict[str, Callable[..., Any]]:
     """Every operation of the registry that states samples, by name."""
     return {op.__name__: op for op in dict.fromkeys(OPS.values()) if getattr(op, "samples", None)}
 
@@ -42,13 +43,13 @@ class Draw:
         return np.asarray(self.rng.uniform(*domain, shape))
 
     def regular(self, *shape: int) -> Array:
-        """Draw matrices with singular values well apart and off zero."""
+        """Return matrices with singular values well apart and off zero."""
         rows, columns = shape[-2:]
         return 0.3 * self(*shape) + np.eye(rows, columns) * np.arange(2, 2 + columns)
 
 
 def _opened(op: Any, case: Case) -> tuple[Callable[..., list[Tensor]], list[Array]]:
-    """Make of an operation and a case a function of its real arrays alone, to a list of outputs."""
+    """Return an operation on a case as a function of its real arrays alone, and these arrays."""
     leaves, structure = tree.flatten(case.args)
     real = [k for k, x in enumerate(leaves) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
 
@@ -67,7 +68,7 @@ def law_truth(op: Any, case: Case) -> None:
     vs = [direction(np.random.default_rng(1), x) for x in xs]
     for d, exact in zip(jvp(f, xs, vs)[1], along(f, xs, vs), strict=True):
         ours, low, high = value_of(d), exact.value - exact.slack, exact.value + exact.slack
-        atol = ROUNDING * largest(exact.value)
+        atol = ROUNDING * size(exact.value)
         np.testing.assert_allclose(ours, np.clip(ours, low, high), rtol=1e-7, atol=atol)
         assert np.isfinite(ours).all()
 
@@ -176,7 +177,7 @@ def check_primitive(primitive: Any, *samples: Any, seed: int = 0) -> None:
 
 
 def _case(sample: Any) -> Case:
-    """Make a case of a sample, its floating arrays in float64."""
+    """Return a sample as a case, its floating arrays in float64."""
     if not isinstance(sample, Case):
         sample = Case(sample, {}) if isinstance(sample, tuple) else Case.of(sample)
     case = Case(tree.map(_in_float64, sample.args), sample.params)
@@ -196,7 +197,7 @@ def _in_float64(x: Any) -> Any:
 
 
 def _written(case: Case) -> str:
-    """Write a sample as its arrays' dtypes and shapes, and its metadata."""
+    """Return a sample in words: its arrays' dtypes and shapes, and its metadata."""
     leaves = [value_of(x) for x in tree.flatten(case.args)[0]]
     text = [f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else repr(x) for x in leaves]
     return ", ".join(text + [f"{k}={v!r}" for k, v in case.params.items()])

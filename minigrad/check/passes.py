@@ -11,7 +11,8 @@ from ..core import tree
 from ..core.context import recording
 from ..core.dtypes import Array, plain
 from ..core.tape import between
-from ..core.tensor import Tensor, value_of
+from ..core.tensor import ArrayLike, Tensor, value_of
+from ..core.tree import Tree
 from ..explain import Case
 from .compare import Report, compare, compared, entries, replayed, report_of
 from .debug import located
@@ -24,7 +25,7 @@ AGAINST = "so gradients are held against central differences, and no mistake is 
 
 
 def compare_backward(
-    forward: Callable[[dict[str, Any]], Any],
+    forward: Callable[[dict[str, Any]], ArrayLike],
     backward: Callable[[dict[str, Any]], Mapping[str, Any]],
     inputs: Mapping[str, Any],
     *,
@@ -94,7 +95,7 @@ class Passes:
         self.real = [name for name, x in arrays.items() if x.dtype.kind == "f"]
 
     def report(self, rtol: float | None) -> Report:
-        """Compare."""
+        """Return the comparison, and who is right where they differ."""
         witness = Witness(self._loss, self.arrays, f"{self.who}: forward")
         manual = self._manual()
         if not manual:
@@ -137,7 +138,7 @@ class Passes:
     def _by_differences(
         self, witness: Witness, manual: dict[str, Array], rtol: float | None, why: str
     ) -> Report:
-        """Compare without a recording."""
+        """Return a comparison without a recording."""
         if inner := [name for name in manual if name not in self.arrays]:
             raise ValueError(
                 f"{self.who}: {inner[0]!r} is none of the inputs, which are "
@@ -148,7 +149,7 @@ class Passes:
         return report_of(rows, witness, None, f"{why}\n{AGAINST}")
 
     def _why(self, case: Case, witness: Witness, wrong: list[str]) -> str:
-        """Say why the automatic gradients of some inputs are not those of forward."""
+        """Return why the automatic gradients of some inputs are not those of forward."""
         recording, automatic = replayed(case), case.automatic()
         known = {name: recording.mismatch(name, automatic[name]) for name in recording.arrays}
         ours = [
@@ -174,7 +175,7 @@ class Passes:
     # ---- runs ------------------------------------------------------------------------------------
 
     def _loss(self, given: Mapping[str, Any]) -> Any:
-        """Run forward: the one number that it gives."""
+        """Return the one number that forward gives."""
         outputs = tree.flatten(self.forward(self._nested(given)))[0]
         shapes = [np.shape(value_of(y)) for y in outputs]
         if len(shapes) != 1 or np.prod(shapes[0]) != 1:
@@ -183,14 +184,14 @@ class Passes:
         return outputs[0]
 
     def _recorded(self, dtype: Any = None) -> tuple[Any, dict[str, Tensor]]:
-        """Run forward on Tensors: the loss, and the inputs that gradients flow to."""
+        """Return the loss that forward gives on Tensors, and the inputs that gradients flow to."""
         given = self._copies(dtype)
         leaves = {name: Tensor(given[name], True, name) for name in self.real}
         with located(), recording():
             return self.forward(self._nested({**given, **leaves})), leaves
 
     def _manual(self, dtype: Any = None) -> dict[str, Array]:
-        """Run backward: gradients by name."""
+        """Return the gradients that backward gives, by name."""
         manual = self.backward(self._nested(self._copies(dtype)))
         if not isinstance(manual, Mapping):
             raise TypeError(f"{self.who}: backward must return a dict of gradients by name")
@@ -217,7 +218,7 @@ class Passes:
 
 
 def _nested(x: Any) -> Any:
-    """Make arrays of the lists in a container that hold nothing but numbers, as NumPy does."""
+    """Return a container with arrays for the lists that hold nothing but numbers."""
     if isinstance(x, Mapping):
         return {key: _nested(part) for key, part in x.items()}
     if not isinstance(x, (list, tuple)):
@@ -228,7 +229,11 @@ def _nested(x: Any) -> Any:
     return x._make(parts) if hasattr(x, "_make") else type(x)(parts)
 
 
-def assert_same_gradients(manual: Any, automatic: Any, inputs: Any = None) -> None:
+def assert_same_gradients(
+    manual: Tree | Callable[..., Any],
+    automatic: Tree | Callable[..., Any],
+    inputs: Mapping[str, Any] | None = None,
+) -> None:
     """Assert that gradients derived by hand are right: one line in somebody's tests.
 
     Give what `compare` takes (gradients and a loss, or two containers); or `forward`, `backward`

@@ -93,13 +93,13 @@ class Row:
 
 
 def rank(row: Row) -> tuple[bool, float, str]:
-    """Order rows, the worst first."""
+    """Return the key that orders rows, the worst first."""
     excess = row.max_rel / (row.rtol or 1.0)
     return row.ok, -math.inf if math.isnan(excess) else -excess, row.name
 
 
 def row_of(name: str, m: Array, a: Array, rtol: float | None, largest: float) -> Row:
-    """Compare one entry; `largest` is the largest element of all automatic gradients."""
+    """Return one entry compared; `largest` is the largest element of all automatic gradients."""
     if m.shape != a.shape:
         hint = ": transposed?" if m.shape == a.shape[::-1] else ""
         return Row(name, a.shape, "shape", note=f"got {m.shape}, expected {a.shape}{hint}")
@@ -137,7 +137,7 @@ def row_of(name: str, m: Array, a: Array, rtol: float | None, largest: float) ->
 
 
 def _pattern(m: Array, a: Array, wrong: Array, shape: tuple[int, ...], close: float) -> str:
-    """Say what the wrong elements have in common: a factor, or a place."""
+    """Return what the wrong elements have in common: a factor, or a place."""
     if not m.any():
         return "all zero"
     k = int(abs(a).argmax())
@@ -158,9 +158,9 @@ def _pattern(m: Array, a: Array, wrong: Array, shape: tuple[int, ...], close: fl
     return f"only {' and '.join(places)}" if places else ""
 
 
-def size(x: Array) -> Any:
-    """Give the largest absolute value."""
-    return abs(x).max(initial=0)
+def size(x: Array) -> float:
+    """Return the largest absolute value, 0 if there is none."""
+    return float(abs(x).max(initial=0))
 
 
 def _cosine(m: Array, a: Array) -> float:

@@ -100,7 +100,7 @@ class Witness:
         return value_of(self.f(given))
 
     def along(self, name: str, v: Array, shift: Array | float = 0.0) -> Slope:
-        """Differentiate by one array along `v`; at a point beside it, if it is given a `shift`."""
+        """Return the derivative by one array along `v`; beside it, if there is a `shift`."""
         try:
             (s,) = along(
                 lambda x: self._run({name: x}), [self.arrays[name] + shift], [v],
@@ -113,7 +113,7 @@ class Witness:
         return Slope(s.value.item(), s.slack.item(), s.jump.item() / 2)
 
     def by_element(self, name: str, at: tuple[int, ...], shift: float = 0.0) -> Slope:
-        """Differentiate by one element; beside its value by `shift`, if that is given."""
+        """Return the derivative by one element; beside it, if there is a `shift`."""
         one = np.zeros(self.arrays[name].shape)
         one[at] = 1
         return self.along(name, one, shift * one)
@@ -125,7 +125,7 @@ class Witness:
         return abs(ours.value - theirs.value) <= allowed
 
     def opinion(self, name: str, row: Row) -> Opinion:
-        """Differentiate by the worst element of an entry that differs: whose number is that?"""
+        """Return whose number differences by the worst element of an entry confirm."""
         assert row.worst_at is not None
         value, slack, kink = self.by_element(name, row.worst_at)
         gap = abs(row.manual - row.automatic)
@@ -141,7 +141,7 @@ class Witness:
         return Opinion("manual" if ours else "automatic" if theirs else "neither", text)
 
     def at_kinks(self, name: str, row: Row, m: Array, a: Array) -> Row:
-        """Judge an entry that differs at a kink, where both sides are right at the worst element.
+        """Return the verdict on an entry that differs at a kink, both right at the worst element.
 
         `m` is right if both are at every element that differs, and if it is the gradient beside the
         kinks: on the side of each where that has the slope of `m`, or on the other. Each element's
@@ -174,7 +174,7 @@ class Witness:
         )
 
     def row(self, name: str, m: Array, rtol: float | None) -> Row:
-        """Hold a gradient against differences alone: an entry that nothing was recorded for."""
+        """Return the verdict of differences alone, on an entry that nothing was recorded for."""
         shape = self.arrays[name].shape
         if m.shape != shape or not np.isfinite(m).all() or not m.size:
             return row_of(name, m, np.zeros(shape), rtol, 0.0)
@@ -188,7 +188,7 @@ class Witness:
         note = "against central differences"
         if wrong:
             verdict, note = "differs", f"central differences give {value:.8g}: manual is wrong"
-        error, scale = abs(float(m[at]) - value), max(float(size(m)), abs(value))
+        error, scale = abs(float(m[at]) - value), max(size(m), abs(value))
         return Row(
             name, shape, verdict, error, error / scale if scale else 0.0,
             tuple(map(int, at)), float(m[at]), value, rtol=max(_close(m), rtol or 0.0),
@@ -217,7 +217,7 @@ class Witness:
         return None
 
     def _narrowed(self, name: str, g: Array, v: Array, noise: float) -> Array | None:
-        """Halve a direction along which `g` is wrong, down to one element if that can be.
+        """Return a part of a direction along which `g` is wrong: one element if that can be.
 
         None if every part by itself is right, but at kinks: where one bends up and another bends
         down, one hides the other.
@@ -264,7 +264,7 @@ def held(
     ones are too rough. `also` are names to look at that manual does not give.
     """
     wrong = list[str]()
-    largest = max(float(size(a)) for a in automatic.values())
+    largest = max(size(a) for a in automatic.values())
     for name, a in automatic.items():
         row = rows[name]
         if name not in witness.arrays:
@@ -344,7 +344,7 @@ def departures(run: Callable[[], Any]) -> list[str]:
 
 
 def lost(names: Sequence[str], lines: Sequence[str]) -> str:
-    """Say whose gradients were recorded in part only, and where a tensor left the graph."""
+    """Return whose gradients were recorded in part only, and where a tensor left the graph."""
     text = f"what was recorded is not all that depends on {', '.join(map(repr, names))}; "
     if not lines:
         return f"{text}no line was seen where a tensor leaves the graph, perhaps a library took it"

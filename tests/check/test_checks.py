@@ -273,6 +273,8 @@ def test_arguments_that_would_check_nothing_are_refused():
             check_grads(np.sin, (X,), **options)
     with pytest.raises(ValueError, match="args is empty"):
         check_grads(lambda: 1.0, ())
+    with pytest.raises(ValueError, match="f returns nothing"):
+        check_grads(lambda x: None, (X,))
     for lone in (X, 2.0, mg.tensor(X)):
         with pytest.raises(TypeError, match=r"check_grads\(f, \(x,\)\)"):
             check_grads(np.sin, lone)
