@@ -196,6 +196,11 @@ def compare(manual: Tree, automatic: Tree, *, rtol: float | None = None) -> Repo
             "compare: the loss has no graph: compute it from tensors that require gradients, "
             "outside mg.no_grad()"
         )
+    if isinstance(automatic, Tensor) and automatic.primitive:
+        raise ValueError(
+            "compare: automatic is a result with a graph: for its gradients give manual as a dict, "
+            "{name: gradient}, and for the numbers in it automatic.data"
+        )
     ours, theirs = entries("manual", manual), entries("automatic", automatic)
     if not (ours or theirs):
         raise ValueError("compare: both sides are empty; there are no gradients to compare")

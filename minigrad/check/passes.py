@@ -195,7 +195,7 @@ class Passes:
         manual = self.backward(self._nested(self._copies(dtype)))
         if not isinstance(manual, Mapping):
             raise TypeError(f"{self.who}: backward must return a dict of gradients by name")
-        return entries("manual", manual)
+        return entries("manual", _nested(manual))
 
     def _case(
         self, loss: Tensor, leaves: dict[str, Tensor], manual: dict[str, Array]

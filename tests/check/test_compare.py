@@ -16,6 +16,7 @@ from minigrad.check.compare import GradientMismatch, Report, Row, compare
 from minigrad.check.rows import TOLERANCE
 from minigrad.core import tree
 from minigrad.core.tensor import Tensor
+from tests.helpers import leaf
 
 W = np.array([[1.0, -2.0, 3.0], [4.0, 5.0, -6.0]])
 
@@ -618,3 +619,21 @@ def test_the_sides_are_treated_alike(grads, data):
         for report in (compare(grads, others), compare(others, grads))
     )
     assert there == back
+
+
+def test_a_lone_array_is_not_compared_with_the_value_of_a_loss():
+    """The gradient of w * w at 3 is 6; 9 is its value."""
+    w = leaf(3.0, name="w")
+    with pytest.raises(ValueError, match=r"give manual as a dict, \{name: gradient\}"):
+        compare(np.array(9.0), w * w)
+    with pytest.raises(ValueError, match=r"automatic\.data"):
+        compare([np.array(9.0)], w * w)
+    assert not compare({"w": np.array(9.0)}, w * w).ok
+    assert compare(np.array(9.0), (w * w).data).ok
+
+
+def test_a_backward_pass_may_return_lists_of_numbers():
+    x = np.array([1.0, 2.0])
+    for factor, right in ((2, True), (3, False)):
+        backward = lambda p, by=factor: {"x": (by * p["x"]).tolist()}
+        assert mg.compare_backward(lambda p: np.sum(p["x"] ** 2), backward, {"x": x}).ok == right
