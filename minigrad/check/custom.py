@@ -43,7 +43,8 @@ class custom_vjp:
     arrays (g is a copy, and may be changed); it returns a cotangent for each argument (a tuple,
     unless there is one argument), None for those that are not differentiable. Arguments and output
     may be nested containers; what f depends on must be among its arguments. With
-    `forward(*xs) -> (z, cache)`, written by hand as well, it is `backward(g, cache)`.
+    `forward(*xs) -> (z, cache)`, written by hand as well, it is `backward(g, cache)`. Arguments,
+    output and the arrays of the cache are read-only: another backward pass needs them again.
 
     `f` itself is composed from operations: `check` compares with its automatic gradient, and
     forward mode follows it. Where a result must be differentiable again, backward (and forward) run
@@ -154,7 +155,7 @@ class _Call:
                 given = self.owner.backward(g, z, *args)
             else:
                 cache = self.owner._forward(*args)[1] if on_tensors else self.cache
-                given = self.owner.backward(g, cache)
+                given = self.owner.backward(g, tree.map(_read_only, cache))
         except Exception as error:
             if on_tensors:
                 error.add_note(
@@ -215,6 +216,9 @@ class _Call:
 
 
 def _read_only(x: Any) -> Any:
+    """Return an array in which nothing can be changed, for it is needed again; else x itself."""
+    if not isinstance(x, np.ndarray):
+        return x
     view = x.view()
     view.flags.writeable = False
     return view

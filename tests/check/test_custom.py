@@ -179,3 +179,18 @@ def test_custom_vjp_refuses_what_it_cannot_know():
     ):
         with pytest.raises(ValueError, match=words):
             mg.custom_vjp(lambda x, y: x * y, backward)(x, 2.0).sum().backward()
+
+
+def test_a_backward_that_changes_its_cache_is_stopped():
+    """A second pullback would go on from what the first one left: it gave twice the gradient."""
+
+    def doubling(g, cache):
+        cache["y"] *= 2
+        return g * cache["y"]
+
+    cubed = mg.custom_vjp(
+        lambda x: x**3, doubling, forward=lambda x: (x**3, {"y": 1.5 * x**2, "of": "x"})
+    )
+    _, pullback = mg.vjp(cubed, X)
+    with pytest.raises(ValueError, match="read-only"):
+        pullback(np.ones(3))
