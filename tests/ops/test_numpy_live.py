@@ -19,10 +19,11 @@ from minigrad.guard.errors import GraphWarning
 CALLABLES = callables()
 
 FLAGS = """
-    assume_unique atol bias compute_uv copy cov ddof deg density dx edgeitems endpoint equal_nan
-    full full_matrices gdict hermitian include_initial increasing invert keepdims ldict method order
-    overwrite_input range replace return_counts return_index return_indices return_inverse returned
-    retstep rowvar rtol shuffle sorted sparse stable subok suppress_small tol upper wrap writeable
+    assume_unique atol bias check_bounds compute_uv copy cov ddof deg density descending dx
+    edgeitems endpoint equal_nan full full_matrices gdict hermitian include_initial increasing
+    invert keepdims ldict method order overwrite_input range replace retstep return_counts
+    return_index return_indices return_inverse returned rowvar rtol shuffle sorted sparse stable
+    subok suppress_small tol upper wrap writeable
 """
 """Options whose truth is asked, or that decide about others only."""
 
