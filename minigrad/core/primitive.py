@@ -164,10 +164,19 @@ def _stated(key: Any) -> Any:
 
 
 def parameters_of(forward: Any) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-    """Return the names of the inputs and of the metadata, and whether it takes any number."""
+    """Return the names of the inputs and of the metadata, and whether it takes any number.
+
+    A function is asked itself, for `inspect` would take ten times as long, at every import.
+    """
     if isinstance(forward, np.ufunc):
         names = ("x",) if forward.nin == 1 else tuple([f"x{k + 1}" for k in range(forward.nin)])
         return names, (), False
+    if isinstance(forward, FunctionType) and not vars(forward):  # no decorator hides it
+        code, names = forward.__code__, forward.__code__.co_varnames
+        given, last = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
+        variadic = bool(code.co_flags & inspect.CO_VARARGS)
+        stars = variadic + bool(code.co_flags & inspect.CO_VARKEYWORDS)
+        return names[:given] + names[last : last + stars], names[given:last], variadic
     parameters = inspect.signature(forward).parameters.values()
     variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     return (

@@ -1,6 +1,7 @@
 """Primitives that users write, outside the package, and the laws that they are held to."""
 
 import copy
+import functools
 import inspect
 import multiprocessing
 import pickle
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.core.primitive import Case
+from minigrad.core.primitive import Case, Primitive, parameters_of
 from minigrad.core.tensor import OPS, value_of
 from minigrad.ops.families import define, elementwise, general, linear, multilinear
 from minigrad.testing import operations
@@ -196,6 +197,21 @@ def test_a_numpy_function_that_minigrad_lacks_can_be_defined():
         assert p(mg.tensor(X)).tolist() == X.tolist()
     finally:
         del OPS[unwrapped]
+
+
+def test_parameters_are_those_that_inspect_reads():
+    """The quick way, of functions alone, and the slow one, of the same functions decorated."""
+    functions = [
+        lambda: 0, lambda a: a, lambda a, b=1: a, lambda *arrays, axis=0: 0,
+        lambda a, /, b, *, c: 0, lambda a, *rest, b, **more: 0, lambda *, b, c=2, **more: 0,
+        lambda a, **more: a,
+    ]  # fmt: skip
+    for f in functions:
+        decorated = functools.wraps(f)(lambda *args, **kwargs: None)
+        assert parameters_of(f) == parameters_of(decorated)
+    for p in operations().values():
+        if isinstance(p, Primitive):
+            assert (*inspect.signature(p).parameters,) == (*p.inputs, *p.options), p
 
 
 def test_a_ufunc_of_three_inputs_can_be_defined():
