@@ -151,7 +151,6 @@ TRANSFORMS = {
     "captured": lambda f: mg.grad(lambda y: f(leaf(X)) * y)(2.0),
     "checkpoint": lambda f: mg.checkpoint(f)(leaf(X)),
     "scan": lambda f: mg.scan(lambda h, x: (h + f(x), None), 0.0, leaf([X, X]), checkpoint=1),
-    "compare_backward": lambda f: mg.compare_backward(lambda p: f(p["x"]), lambda p: p, {"x": X}),
 }
 
 
@@ -163,6 +162,17 @@ def test_no_number_inside_a_transform(name, transform):
     assert "becomes a number" in told(error.value)
     assert "t.item()" in told(error.value)
     assert f"{__file__}, line " in told(error.value)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_comparison_goes_on_without_the_recording_and_says_why(name):
+    f = NUMBERS[name]
+    forward = lambda p: np.sum(f(p["x"]))
+    report = mg.compare_backward(forward, lambda p: {"x": 7 * p["x"]}, {"x": X})
+    said = "\n".join(report.remarks)
+    assert not report.ok
+    assert "becomes a number" in said
+    assert f"{__file__}, line " in said
 
 
 @pytest.mark.parametrize("name", NUMBERS)
