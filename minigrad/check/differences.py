@@ -90,9 +90,12 @@ def along(
 def repeatable(run: Callable[[], Sequence[Any]], who: str) -> list[Array]:
     """Return the outputs of a function that is run twice; ValueError if they are not the same."""
     first, again = ([np.asarray(value_of(y)) for y in run()] for _ in range(2))
+    if len(first) != len(again):
+        raise ValueError(f"{who} gives {len(first)} outputs and then {len(again)}")
     for a, b in zip(first, again, strict=True):
         if a.shape != b.shape or not np.allclose(a, b, rtol=1e-9, atol=0, equal_nan=True):
-            was = f"{a:.10g} and then {b:.10g}" if a.size == b.size == 1 else "other numbers"
+            one = a.size == b.size == 1
+            was = f"{a.item():.10g} and then {b.item():.10g}" if one else "other numbers"
             raise ValueError(
                 f"{who} gives {was} when it is run again, so differences of it say nothing; draw "
                 "random numbers outside, or make their generator from a seed inside, as in "

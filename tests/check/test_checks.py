@@ -248,6 +248,7 @@ def test_what_is_not_a_function_of_its_arguments_is_refused():
     rng = np.random.default_rng(0)
     for run in (
         lambda: check_grads(lambda x: (x * rng.normal()).sum(), (X,)),
+        lambda: check_grads(lambda x: x * rng.normal(), (np.ones(1),)),
         lambda: numerical_grad(lambda x: (x * rng.normal()).sum(), X),
         lambda: directional(lambda x: x * rng.normal(), [X], [X]),
     ):
