@@ -249,7 +249,7 @@ def pull(
     watch = watch or current().observer
     if watch is not None:
         return plain_pull(path, outputs, cotangents, wrt, on_tensors, keep, watch)
-    reach, ends, kept = set(path), set(wrt), set(keep)
+    reach, ends, kept = set(path), set(wrt), set(keep) if keep else ()
     cots: dict[Node, Any] = {}
     owned: set[Node] = set()  # whose cotangent is a buffer of our own, added to in place
     result: dict[Node, Any] = {}

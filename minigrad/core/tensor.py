@@ -613,27 +613,36 @@ def _run(primitive: Any, inputs: Any, xs: tuple[Any, ...], params: Any, live: bo
         value = primitive.forward(*xs, **params) if params else primitive.forward(*xs)
     except (ValueError, TypeError, IndexError, AttributeError) as error:
         raise explained(placed(primitive.name), xs, params, error) from error
-    several = None
     if type(value) is not _ndarray:
         if isinstance(value, tuple):
-            several, value = value, Outputs([np.asarray(v) for v in value])
-        else:
-            value = real(np.asarray(value), primitive.name, "gives")
+            return _several(primitive, inputs, xs, params, live, value)  # type: ignore[no-any-return]
+        value = real(np.asarray(value), primitive.name, "gives")
     t = _new(Tensor)  # as Tensor(value, True)._made_by(...) would, in half the time
-    t.value, t.index, t.grad, t.name = value, _next_index(), None, None
     if live and (context := current()).recording:
-        t.primitive, t.inputs, t.xs, t.params = primitive, inputs, xs, params
-        t.live, t.scope = True, context.scope
+        t.value, t.primitive, t.inputs, t.xs, t.params = value, primitive, inputs, xs, params
+        t.live, t.scope, t.index, t.grad, t.name = True, context.scope, _next_index(), None, None
     else:
-        t.primitive, t.inputs, t.xs, t.params = None, (), (), _NO_PARAMS
-        t.live, t.scope = False, None
-    if watching and (observer := current().observer):
+        t.value, t.primitive, t.inputs, t.xs, t.params = value, None, (), (), _NO_PARAMS
+        t.live, t.scope, t.index, t.grad, t.name = False, None, _next_index(), None, None
+    if watching:
+        _show(t, primitive, inputs, xs, params)
+    return t
+
+
+def _show(t: Tensor, primitive: Any, inputs: Any, xs: tuple[Any, ...], params: Any) -> None:
+    if observer := current().observer:
         observer.result(t, primitive, inputs, xs, params)
-    return t if several is None else _taken_apart(t, several)
 
 
-def _taken_apart(t: Tensor, values: tuple[Any, ...]) -> Any:
+def _several(
+    primitive: Any, inputs: Any, xs: tuple[Any, ...], params: Any, live: bool, values: Any
+) -> Any:
     """Return the outputs of a primitive with several as a tuple, of the kind that it gave."""
+    context = current()
+    t = Tensor(Outputs([np.asarray(v) for v in values]), live and context.recording)  # type: ignore[arg-type]
+    if t.live:
+        t._made_by(primitive, inputs, xs, params, context.scope)
+    _show(t, primitive, inputs, xs, params)
     tensors = t.opened() if t.live else [Tensor(v) for v in t.value]
     return values._make(tensors) if hasattr(values, "_make") else tuple(tensors)
 
