@@ -85,7 +85,8 @@ def chosen(
             full[k] = x
         return f(*full, **kwargs)
 
-    return caller, partial, [args[k] for k in wanted], ([args[k] for k in others], kwargs)
+    rest = ([args[k] for k in others], kwargs) if others or kwargs else None
+    return caller, partial, [args[k] for k in wanted], rest
 
 
 def picked(chosen: tuple[Any, ...], argnums: Argnums) -> Any:

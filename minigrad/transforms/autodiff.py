@@ -70,7 +70,7 @@ class _Run:
     ) -> None:
         self.caller = caller
         leaves, self.structure, build = opened(tuple(primals))
-        held = leaves + tree.flatten(others)[0]
+        held = leaves if others is None else leaves + tree.flatten(others)[0]
         self.on_tensors = any(isinstance(x, Tensor) or tree.is_module(x) for x in held)
         with recording():
             self.inputs = [self._leaf(k, x) for k, x in enumerate(leaves)]
@@ -85,12 +85,12 @@ class _Run:
             raise TypeError(f"{caller}: f returned None; write return before what it computes")
         outputs, self.out_structure = tree.flatten(out)
         self.outputs = [_output(y, caller) for y in outputs]
-        more, aux_structure = tree.flatten(aux)
+        more = [] if aux is None else tree.flatten(aux)[0]
         self.path, self.outside = tape.between(
             self.inputs, self.outputs + [y for y in more if isinstance(y, Tensor)]
         )
         tape.close(self.inputs)
-        self.aux = tree.unflatten(aux_structure, map(self.closed, more))
+        self.aux = aux if aux is None else tree.map(self.closed, aux)
 
     def _leaf(self, k: int, x: Any) -> Tensor:
         try:
