@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,14 +26,13 @@ from ..core.context import recording
 from ..core.primitive import Joint
 from ..core.tape import Outputs
 from ..core.tensor import Tensor, apply, value_of
+from ..transforms.arguments import Function
 from ..transforms.autodiff import jvp, vjp
 from .compare import Report, compare
 from .passes import Passes
 from .rows import rank
 
 __all__ = ["custom_vjp"]
-
-Function = Callable[..., Any]
 
 
 class custom_vjp:

@@ -16,7 +16,7 @@ from ..transforms.autodiff import jvp, vjp
 from .differences import EPS, Slope, along, repeatable
 from .rows import size
 
-__all__ = ["check_grads", "direction", "directional", "dot", "numerical_grad"]
+__all__ = ["check_grads", "direction", "directional", "inner", "numerical_grad"]
 
 HIDES = 1e4
 """How many times larger a share may be than another one that is checked together with it."""
@@ -217,9 +217,9 @@ class _Check:
             bands = _apart(got, v)
             some = [t for band in bands for t in self._try(band)] if len(bands) > 1 else []
             for part, slopes in some or tried:
-                ours, theirs = dot([got], [part]), dot([u], [slopes[k].value])
-                off = dot([abs(u)], [self._limit(slopes[k])])
-                if not abs(ours - theirs) <= off + ROUNDING * dot([abs(got)], [abs(part)]):
+                ours, theirs = inner([got], [part]), inner([u], [slopes[k].value])
+                off = inner([abs(u)], [self._limit(slopes[k])])
+                if not abs(ours - theirs) <= off + ROUNDING * inner([abs(got)], [abs(part)]):
                     self._examine("rev", only, part, ours, theirs)
             more += some
         return more
@@ -249,11 +249,11 @@ class _Check:
         def automatic(xs: list[Array]) -> Array:
             if mode == "rev":
                 return _flat(vjp(self.f, *xs)[1](us))
-            return np.array([dot(us, jvp(self.f, xs, self._split(e))[1]) for e in _units(v.size)])
+            return np.array([inner(us, jvp(self.f, xs, self._split(e))[1]) for e in _units(v.size)])
 
         found = [self._along(e) for e in _units(v.size)]
-        wanted = np.array([dot(us, [s.value for s in slopes]) for slopes in found])
-        limit = np.array([dot(map(abs, us), map(self._limit, slopes)) for slopes in found])
+        wanted = np.array([inner(us, [s.value for s in slopes]) for slopes in found])
+        limit = np.array([inner(map(abs, us), map(self._limit, slopes)) for slopes in found])
         kinks = any(
             np.any(self._kinks(s) & (u != 0))
             for slopes in found for s, u in zip(slopes, us, strict=True)
@@ -263,9 +263,9 @@ class _Check:
             noise = 10 * np.max([abs(other - got) for other in shaken], axis=0)
             gap = abs(got - wanted)
             within = gap <= limit + noise + ROUNDING * size(wanted[v != 0])
-        enough = kinks or dot([limit], [abs(v)]) < abs(ours - theirs)
+        enough = kinks or inner([limit], [abs(v)]) < abs(ours - theirs)
         if np.isfinite(got).all() and (
-            abs(ours - theirs) <= dot([noise], [abs(v)]) or (within[v != 0].all() and enough)
+            abs(ours - theirs) <= inner([noise], [abs(v)]) or (within[v != 0].all() and enough)
         ):
             return
         with np.errstate(invalid="ignore"):
@@ -330,7 +330,7 @@ def direction(rng: np.random.Generator, like: Array) -> Array:
     return np.asarray(rng.uniform(0.5, 1.5, like.shape) * rng.choice([-1.0, 1.0], like.shape))
 
 
-def dot(us: Iterable[Any], vs: Iterable[Any]) -> float:
+def inner(us: Iterable[Any], vs: Iterable[Any]) -> float:
     """Return the scalar product of two lists of arrays."""
     with np.errstate(invalid="ignore"):  # what is not finite is found by what comes out
         return float(sum(np.sum(value_of(u) * value_of(v)) for u, v in zip(us, vs, strict=True)))

@@ -22,7 +22,7 @@ from ..core.tape import Deferred, Outputs, pulled, recorded_inputs
 from ..core.tensor import OPS, Tensor, tensor, value_of
 from ..transforms.autodiff import jvp, vjp
 from .differences import along
-from .gradients import ROUNDING, check_grads, direction, dot
+from .gradients import ROUNDING, check_grads, direction, inner
 from .rows import size
 
 __all__ = ["LAWS", "Draw", "check_primitive", "operations"]
@@ -85,7 +85,7 @@ def law_adjointness(op: Any, case: Case) -> None:
     for chosen in {*range(len(xs)), None}:
         some = [v if chosen in (None, k) else 0 * v for k, v in enumerate(vs)]
         pushed = jvp(f, xs, some)[1]
-        np.testing.assert_allclose(dot(us, pushed), dot(pulled, some), rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(inner(us, pushed), inner(pulled, some), rtol=1e-10, atol=1e-12)
 
 
 def law_closure(op: Any, case: Case) -> None:

@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
+
+from ..core.dtypes import Array
 
 __all__ = ["HEAD", "LEFT", "TOLERANCE", "Array", "Row", "Verdict", "rank", "row_of", "size"]
 
-Array = npt.NDArray[Any]
 Verdict: TypeAlias = Literal["ok", "differs", "missing", "extra", "shape", "non-finite"]
 """What is said of an entry: see `compare`."""
 

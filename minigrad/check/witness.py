@@ -19,7 +19,7 @@ import numpy as np
 from ..core.context import no_grad
 from ..core.dtypes import Array
 from ..core.tensor import Tensor, value_of
-from ..guard.errors import NUMPY, called
+from ..guard.errors import NUMPY, users_call
 from .differences import along, repeatable
 from .gradients import direction
 from .rows import Row, Verdict, row_of, size
@@ -332,7 +332,7 @@ def departures(run: Callable[[], Any]) -> list[str]:
         if event == "call" and (way := WAYS_OUT.get(frame.f_code)):
             me, by = frame.f_locals["self"], frame.f_back.f_code.co_filename
             if not by.startswith((OURS, NUMPY)) and (getattr(me, "live", type(me) is no_grad)):
-                found.setdefault(str(called()), way)
+                found.setdefault(str(users_call()), way)
 
     if sys.getprofile() is None:
         sys.setprofile(watch)

@@ -18,7 +18,7 @@ import numpy as np
 from ..guard.hints import of_argument, of_axis
 from .tensor import OPS, ArrayLike, Tensor, apply
 
-__all__ = ["Case", "Joint", "Primitive", "Rule", "Rules", "Samples", "parameters_of", "title"]
+__all__ = ["Case", "Joint", "Primitive", "Rule", "Rules", "Samples", "parameters_of", "full_name"]
 
 Rule: TypeAlias = Callable[..., Any] | None
 """From `(g, z, *xs, **params)` to a cotangent or a tangent; None: not differentiable."""
@@ -81,7 +81,7 @@ class Primitive:
         self.inputs, self.options, self.variadic = parameters_of(self._named)
         self.arity = None if self.variadic else len(self.inputs)
         own = isinstance(forward, FunctionType) and forward.__doc__
-        self.__doc__ = inspect.getdoc(forward) if own else f"Differentiable {title(self.key)}."
+        self.__doc__ = inspect.getdoc(forward) if own else f"Differentiable {full_name(self.key)}."
         self.__module__ = getattr(forward, "__module__", None) or __name__
         OPS[self.key] = self
 
@@ -203,5 +203,5 @@ def _signature(primitive: Primitive) -> inspect.Signature:
     )
 
 
-def title(key: Any) -> str:
+def full_name(key: Any) -> str:
     return f"{getattr(key, '__module__', None) or 'numpy'}.{key.__name__}"

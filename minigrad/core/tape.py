@@ -225,7 +225,7 @@ def plain_pull(
             for t, x, gx in zip(node.inputs, node.xs, pulled(node, wanted, g, z, xs), strict=True):
                 if gx is not None:
                     watch.contribution(node, t, g, gx)
-                    add(t, fitted(gx, x))
+                    add(t, as_cotangent(gx, x))
     watch.done(result)
     return result
 
@@ -288,7 +288,7 @@ def pull(
             else:
                 gx = rule(g, z, *xs, **params)
             if gx.shape != x.shape or gx.dtype is not x.dtype:
-                gx = fitted(gx, x)
+                gx = as_cotangent(gx, x)
             if t not in cots:
                 cots[t] = gx
             elif type(gx) is Deferred:
@@ -368,7 +368,7 @@ def recorded_inputs(node: Node) -> tuple[Any, ...]:
     )
 
 
-def fitted(gx: Any, x: Any) -> Any:
+def as_cotangent(gx: Any, x: Any) -> Any:
     """Return what a rule made as a cotangent of `x`: of its shape, and of its dtype."""
     gx = gx if gx.shape == x.shape else unbroadcast(gx, x.shape)
     return gx if gx.dtype is x.dtype else cast(gx, x.dtype)

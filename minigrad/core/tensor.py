@@ -357,10 +357,10 @@ class Tensor(Node):
         return bool(self.value.item())
 
     def __float__(self) -> float:
-        return float(leaving.number(self, current()))
+        return float(leaving.as_number(self, current()))
 
     def __int__(self) -> int:
-        return int(leaving.number(self, current()))
+        return int(leaving.as_number(self, current()))
 
     __trunc__ = __int__
 

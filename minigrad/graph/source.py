@@ -15,7 +15,7 @@ import os
 import sys
 from typing import Any, NamedTuple
 
-import numpy as np
+from ..guard.errors import NUMPY, instruction_at
 
 __all__ = ["Origin", "Place", "caller", "place_of"]
 
@@ -24,7 +24,6 @@ _instructions: dict[tuple[int, int], tuple[int, Any]] = {}
 other gets its id. `lru_cache` would hash all of the code, for every frame of every operation."""
 
 HERE = os.path.dirname(os.path.dirname(__file__)) + os.sep
-NUMPY = os.path.dirname(np.__file__) + os.sep
 
 
 class Place(NamedTuple):
@@ -119,23 +118,16 @@ def _lines(code: Any) -> int:
 
 
 def _instruction(code: Any, at: int) -> int:
-    """Say which instruction a frame is at.
-
-    Python replaces a call by a faster form once it has run a few times. The frame is then at one of
-    the cache entries behind the call; they are counted back.
-    """
+    """Return the place of the instruction that a frame is at, looked up once for each place."""
     known = _instructions.get((id(code), at))
     if known is None:
-        k, instructions = at, code.co_code
-        while k > 0 and instructions[k] == dis.opmap["CACHE"]:
-            k -= 2
-        known = _instructions[id(code), at] = k, code
+        known = _instructions[id(code), at] = instruction_at(code, at), code
     return known[0]
 
 
 @functools.lru_cache(maxsize=4096)
 def _source(code: Any, at: int, file: str, line: int) -> tuple[str, str]:
-    """Give the text of the line, and of the expression that one of its instructions evaluates."""
+    """Return the text of the line, and of the expression that one of its instructions evaluates."""
     statement = linecache.getline(file, line).strip()
     if statement.startswith(("for ", "async for ")) and code.co_code[at] == dis.opmap["FOR_ITER"]:
         return statement, statement.rstrip(": ")  # from 3.13 on, it stands at the iterable alone

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dis
 import linecache
 import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Real
+from types import CodeType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +20,9 @@ __all__ = [
     "NUMPY",
     "Call",
     "GraphWarning",
-    "called",
+    "users_call",
     "explained",
+    "instruction_at",
     "reworded",
     "shown",
     "warn",
@@ -51,7 +54,7 @@ class Call(NamedTuple):
         return f"{self.file}, line {self.line}" + (f": {text}" if text else "")
 
 
-def called() -> Call:
+def users_call() -> Call:
     """Find the line of the user's that is running: in no library, if there is such a line."""
     function, found = "", None
     frame: Any = sys._getframe()
@@ -69,9 +72,20 @@ def called() -> Call:
     return found or Call(frame.f_code.co_filename, frame.f_lineno, function, level)
 
 
+def instruction_at(code: CodeType, at: int) -> int:
+    """Return the place of the instruction that a frame is at.
+
+    Python replaces a call by a faster form once it has run a few times. The frame is then at one of
+    the cache entries behind the call; they are counted back.
+    """
+    while at > 0 and code.co_code[at] == dis.opmap["CACHE"]:
+        at -= 2
+    return at
+
+
 def warn(text: str, kind: type[Warning] = UserWarning) -> None:
     """Warn at the user's line, which Python's own filter then does once."""
-    warnings.warn(text, kind, stacklevel=called().level)
+    warnings.warn(text, kind, stacklevel=users_call().level)
 
 
 def explained(

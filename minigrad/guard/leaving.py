@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from .errors import NUMPY, GraphWarning, called, warn
+from .errors import NUMPY, GraphWarning, instruction_at, users_call, warn
 
 __all__ = [
     "INSTEAD", "described", "may_be_rebound", "must_stay", "new_leaf", "no_array", "no_derivative",
-    "no_writing", "number",
+    "no_writing", "as_number",
 ]  # fmt: skip
 
 INSTEAD = {
@@ -109,7 +109,7 @@ def must_stay(t: Any, context: Any) -> bool:
 
 def no_array(t: Any) -> TypeError:
     """Return the error that a live tensor may not become an array, with the user's line."""
-    call = called()
+    call = users_call()
     instead = INSTEAD.get(call.function)
     ways = (
         f"instead of np.{call.function}: {_plain(instead)}"
@@ -123,7 +123,7 @@ def no_array(t: Any) -> TypeError:
     )
 
 
-def number(t: Any, context: Any) -> Any:
+def as_number(t: Any, context: Any) -> Any:
     """Return the one number of a tensor, for Python: see above for what a live one may become."""
     if t.live:
         frame = sys._getframe(2)
@@ -138,7 +138,7 @@ def number(t: Any, context: Any) -> Any:
             if must_stay(t, context):
                 raise TypeError(
                     f"{text}write np.exp(t) for math.exp(t), and t.item() where no gradient is "
-                    f"meant to flow\n    {called()}"
+                    f"meant to flow\n    {users_call()}"
                 )
             text += "write t.item() if that is meant, or np.exp(t) for math.exp(t)"
             warn(text, GraphWarning)
@@ -164,16 +164,14 @@ def may_be_rebound(t: Any, sign: str, context: Any) -> None:
         name = t.name if t.name and t.name.isidentifier() else "t"
         raise TypeError(
             f"{described(t)} requires gradients, and {name} {sign} y would not change it but make "
-            f"a new tensor: write {name}.data {sign} y, y being an array\n    {called()}"
+            f"a new tensor: write {name}.data {sign} y, y being an array\n    {users_call()}"
         )
 
 
 def _instruction(frame: FrameType) -> str:
-    """Name the instruction that a frame is at; behind a call that Python made faster are caches."""
-    code, k = frame.f_code.co_code, frame.f_lasti
-    while k > 0 and code[k] == dis.opmap["CACHE"]:
-        k -= 2
-    return dis.opname[code[k]]
+    """Name the instruction that a frame is at."""
+    code = frame.f_code
+    return dis.opname[code.co_code[instruction_at(code, frame.f_lasti)]]
 
 
 def _plain(text: str) -> str:

@@ -44,7 +44,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from ..core.context import placed
-from ..core.primitive import Case, Primitive, Rule, Rules, Samples, parameters_of, title
+from ..core.primitive import Case, Primitive, Rule, Rules, Samples, full_name, parameters_of
 from ..core.tensor import OPS, ArrayLike, Tensor
 from ..guard.errors import explained, reworded
 from ..guard.hints import of_argument
@@ -321,7 +321,7 @@ def constant(function: Callable[..., Any]) -> Callable[..., Any]:
 
     vars(unwrapped)["is_constant"] = True
     unwrapped.__name__ = function.__name__
-    unwrapped.__doc__ = f"{title(function)} of the data: an array, constant to the graph."
+    unwrapped.__doc__ = f"{full_name(function)} of the data: an array, constant to the graph."
     OPS[function] = unwrapped
     return unwrapped
 
