@@ -180,7 +180,8 @@ class _Line:
     def _chosen(self, which: Array) -> list[Array]:
         """Return what the best step gives: with the least error for its size, else the least error.
 
-        What a smaller step contradicts, such as the slope along a staircase, is passed over.
+        What a smaller step contradicts, such as the slope along a staircase, is passed over; and so
+        is a kink that only larger steps meet, for it is somewhere else.
         """
         if self.finest:
             last = max(QUICK.start, int(-math.log(self.finest, RATIO)))
@@ -197,6 +198,9 @@ class _Line:
         high = np.fmin.accumulate((value + slack)[::-1])[::-1]
         slack = error + jump / 2
         error[~((low <= value + slack) & (value - slack <= high))] = np.inf
+        unsure = 4 * rounding + HIDDEN * size
+        seen = np.fmin.accumulate((jump + unsure)[::-1])[::-1]  # of a kink, by smaller steps
+        error[jump > 2 * seen + unsure] = np.inf
         certain = error < 0.1 * abs(value)
         relative = np.where(certain, error / abs(value), 1.0)
         doubts = DOUBTS + int(math.log(self.largest, RATIO))

@@ -308,3 +308,24 @@ def test_a_numerical_gradient_is_that_of_one_number():
     g = numerical_grad(lambda p: np.log(p[0]) + p[1], [1e-8, 3])
     np.testing.assert_allclose(g, [1e8, 1], rtol=1e-9)
     assert np.isclose(numerical_grad(lambda x: 1e6 + (x - 1) ** 2, 1 + 1e-6), 2e-6, rtol=1e-3)
+
+
+@pytest.mark.parametrize("off", [1e-2, 1e-3, 1e-4])
+def test_a_kink_that_is_near_is_not_one_that_is_here(off):
+    """Steps that reach across it see a slope half way; smaller ones see none."""
+    relu = lambda x: np.sum(np.maximum(x, 0))
+    x = np.array([-off, 2.0, off])
+    np.testing.assert_allclose(numerical_grad(relu, x), [0, 1, 1], atol=1e-8)
+    clip = lambda x: np.sum(np.clip(x, -1, 1))
+    np.testing.assert_allclose(numerical_grad(clip, 1 + x * [-1, 0, 1]), [0, 0.5, 0], atol=1e-8)
+    second = lambda x: np.sort(x)[1]
+    x = np.array([0.5, 0.5 - off, -1.0, 2.0])
+    np.testing.assert_allclose(numerical_grad(second, x), [0, 1, 0, 0], atol=1e-8)
+
+
+def test_a_forgotten_mask_is_wrong_beside_the_kink():
+    x = 1e-3 * np.array([-1.0, -2.0, 0.5, 3.0])
+    forward = lambda p: np.sum(np.maximum(p["x"], 0))
+    assert mg.compare_backward(forward, lambda p: {"x": 1.0 * (p["x"] > 0)}, {"x": x}).ok
+    assert not mg.compare_backward(forward, lambda p: {"x": np.ones(4)}, {"x": x}).ok
+    assert not mg.custom_vjp(lambda x: np.maximum(x, 0), lambda g, z, x: g).check(x).ok
