@@ -306,6 +306,8 @@ class Tensor(Node):
         """Add the gradient of this tensor to `.grad` of every leaf that requires one.
 
         `grad` is the cotangent, of this tensor's shape; it may be left out for one element.
+        Arrays that were used must be what they were: after `x.data[...] = v` or `array[i] = v` the
+        gradient is wrong, which only `mg.debug()` sees; `x.data = v`, a step, is no such change.
         """
         if not self.live:
             raise RuntimeError(

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core import tree
 from ..core.tensor import Tensor, cotangent_for
+from .modules import opened
 
 __all__ = [
     "Argnums", "Function", "callable_for", "chosen", "kind", "matching", "picked",
@@ -32,8 +33,11 @@ def kind(x: Any) -> str:
 
 
 def matching(given: Any, structure: tree.Structure, like: Sequence[Tensor], what: str) -> list[Any]:
-    """Return the leaves of cotangents or tangents; ValueError unless nested and shaped `like`."""
-    leaves, its = tree.flatten(given)
+    """Return the leaves of cotangents or tangents; ValueError unless nested and shaped `like`.
+
+    A module stands for what it has in the place of its parameters, as a twin from `flatten` has.
+    """
+    leaves, its, _ = opened(given)
     names = tree.names(structure)
     if tree.names(its) != names:
         raise ValueError(

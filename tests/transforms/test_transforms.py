@@ -404,3 +404,20 @@ def test_the_same_program_gives_the_same_bits():
         junk = [np.empty(k) for k in range(1, 200, 7)]  # moves what comes next in memory
         assert program() == first
         del junk
+
+
+def test_a_twin_of_a_module_is_a_tangent():
+    """What `flatten` gives back for a vector, and a dict by names, are the same direction."""
+    tree = {"net": mg.nn.Linear(2, 1, dtype=float, rng=0), "s": 2.0}
+    x = np.array([[1.0, -2.0], [0.5, 3.0]])
+
+    def loss(t):
+        return np.mean(t["net"](x) ** 2) * t["s"]
+
+    _, back = mg.flatten(tree)
+    by_name = {"net": {"weight": np.array([[0.0, 1.0]]), "bias": np.array([2.0])}, "s": 3.0}
+    twin, named = (
+        mg.flatten(mg.hvp(loss, (tree,), (v,))[0])[0] for v in (back(np.arange(4.0)), by_name)
+    )
+    close(twin, named)
+    assert np.any(named.data)
