@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from threading import Lock
+from threading import RLock
 from types import EllipsisType
 from typing import Any, NoReturn, TypeAlias
 from weakref import WeakValueDictionary
@@ -74,7 +74,7 @@ _COMPARISONS: dict[str, Any] = {
 _retained: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
 """The results whose gradient `backward` fills in, by index: `==` of tensors is elementwise."""
 
-_adding = Lock()  # threads may have leaves in common
+_adding = RLock()  # threads may have leaves in common; whom Ctrl-C keeps inside, may go in again
 if hasattr(os, "register_at_fork"):  # so that a child does not find it closed
     os.register_at_fork(
         before=_adding.acquire, after_in_parent=_adding.release, after_in_child=_adding.release
