@@ -10,11 +10,9 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from threading import RLock
 from types import EllipsisType
 from typing import Any, NoReturn, TypeAlias
 from weakref import WeakValueDictionary
@@ -73,12 +71,6 @@ _COMPARISONS: dict[str, Any] = {
 }  # fmt: skip
 _retained: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
 """The results whose gradient `backward` fills in, by index: `==` of tensors is elementwise."""
-
-_adding = RLock()  # threads may have leaves in common; whom Ctrl-C keeps inside, may go in again
-if hasattr(os, "register_at_fork"):  # so that a child does not find it closed
-    os.register_at_fork(
-        before=_adding.acquire, after_in_parent=_adding.release, after_in_child=_adding.release
-    )
 
 _ndarray, _new, _next_index = np.ndarray, object.__new__, tape.next_index
 
@@ -308,6 +300,8 @@ class Tensor(Node):
         `grad` is the cotangent, of this tensor's shape; it may be left out for one element.
         Arrays that were used must be what they were: after `x.data[...] = v` or `array[i] = v` the
         gradient is wrong, which only `mg.debug()` sees; `x.data = v`, a step, is no such change.
+        Threads that go backward at once must have no leaf in common: adding takes no lock, and one
+        may overwrite what another adds. Transforms, which return their gradients, may share all.
         """
         if not self.live:
             raise RuntimeError(
@@ -320,10 +314,9 @@ class Tensor(Node):
         seed = cotangent_for(self, grad, "backward(): a cotangent")
         keep = {t for t in path if t.index in _retained} if _retained else ()
         found = tape.pull(path, [self], [seed], keep=keep)
-        with _adding:
-            for t, g in found.items():
-                if isinstance(t, Tensor):
-                    t.grad = np.array(g) if t.grad is None else np.asarray(t.grad + g)
+        for t, g in found.items():
+            if isinstance(t, Tensor):
+                t.grad = np.array(g) if t.grad is None else np.asarray(t.grad + g)
 
     def retain_grad(self) -> None:
         """Have `backward` fill the `.grad` of this result too, as it does that of leaves."""

@@ -3,18 +3,15 @@
 import copy
 import gc
 import inspect
-import itertools
 import operator
 import pickle
-import sys
 import weakref
 
 import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.core.tensor import _adding
-from tests.helpers import in_threads, leaf
+from tests.helpers import leaf
 
 # ---- making ------------------------------------------------------------------------------------
 
@@ -529,49 +526,3 @@ def test_a_method_has_the_signature_of_its_operation(name):
     _, *wanted = inspect.signature(operation).parameters.values()
     me, *taken = inspect.signature(getattr(mg.Tensor, name)).parameters.values()
     assert (me.name, taken) == ("self", wanted)
-
-
-def test_threads_with_a_leaf_in_common_lose_no_gradient():
-    w = leaf(np.zeros(20_000))
-
-    def work():
-        for _ in range(100):
-            (w * 1.0).sum().backward()
-
-    in_threads(*[work] * 4)
-    assert set(w.grad) == {400.0}
-
-
-def test_an_interrupted_backward_locks_nobody_out():
-    """Ctrl-C may come between any two lines, also where what is held is given back."""
-    w, code = leaf([1.0, 2.0]), mg.Tensor.backward.__code__
-
-    def interrupted(at):
-        seen = 0
-
-        def trace(frame, event, _):
-            nonlocal seen
-            if frame.f_code is not code:
-                return None
-            seen += 1
-            if seen == at:
-                raise KeyboardInterrupt
-            return trace
-
-        before = sys.gettrace()
-        sys.settrace(trace)
-        try:
-            (w * w).sum().backward()
-        except KeyboardInterrupt:
-            return True
-        finally:
-            sys.settrace(before)
-        return False
-
-    times = next(at for at in itertools.count(1) if not interrupted(at))
-    assert times > 10
-    assert _adding.acquire(timeout=5)
-    _adding.release()
-    w.grad = None
-    (w * w).sum().backward()
-    assert w.grad.tolist() == [2.0, 4.0]
