@@ -48,9 +48,10 @@ _last: ContextVar[_Pass] = ContextVar("minigrad.repeated_backward", default=_NON
 
 
 def notice(path: Sequence[Any], end: int) -> None:
-    """See the path of a backward pass; warn at the third in a row that goes on from the last.
+    """See the path of a backward pass, and warn of what is walked again, or is out of date.
 
-    `end` is the index of what is made next.
+    That is the third pass in a row that goes on from the one before; or what was computed before
+    that one, of data that a leaf holds no more. `end` is the index of what is made next.
     """
     last = _last.get()
     known = bisect_right(path, last.start, key=_index)
