@@ -12,8 +12,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "minigrad"
 
 ROOMS = """
-    bptt guard | core _lazy | transforms | ops | linalg fft graph | explain viz | check | testing
-    nn | data optim | io train | package
+    bptt guard | core _lazy | transforms | ops | instrument linalg fft graph | explain viz | check
+    testing nn | data optim | io train | package
 """
 LEVEL = {
     room: level

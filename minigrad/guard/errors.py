@@ -21,6 +21,7 @@ __all__ = [
     "Call",
     "GraphWarning",
     "users_call",
+    "users_file",
     "explained",
     "instruction_at",
     "reworded",
@@ -67,9 +68,14 @@ def users_call() -> Call:
         elif not file.startswith(_OURS):
             call = Call(file, frame.f_lineno, function, level)
             found = found or call
-            if not file.startswith(_LIBRARIES):
+            if users_file(file):
                 return call
     return found or Call(frame.f_code.co_filename, frame.f_lineno, function, level)
+
+
+def users_file(name: str) -> bool:
+    """Say whether code of that file is the user's: not ours, and in no library."""
+    return not name.startswith((_OURS, *_LIBRARIES, "<frozen "))
 
 
 def instruction_at(code: CodeType, at: int) -> int:
