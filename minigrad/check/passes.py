@@ -91,12 +91,14 @@ class Passes:
         structure: tree.Structure,
     ) -> None:
         self.who, self.forward, self.backward = who, forward, backward
+        self.on_tensors = False
         self.arrays, self.structure = arrays, structure
         self.real = [name for name, x in arrays.items() if x.dtype.kind == "f"]
 
     def report(self, rtol: float | None) -> Report:
         """Return the comparison, and who is right where they differ."""
         witness = Witness(self._loss, self.arrays, f"{self.who}: forward")
+        self.on_tensors = witness.on_tensors
         manual = self._manual()
         if not manual:
             raise ValueError("compare: manual is empty; there are no gradients to compare")
@@ -192,10 +194,25 @@ class Passes:
 
     def _manual(self, dtype: Any = None) -> dict[str, Array]:
         """Return the gradients that backward gives, by name."""
+        return entries("manual", self._returned(dtype))
+
+    def _returned(self, dtype: Any) -> dict[str, Any]:
+        """Return what backward gives, by name: the very objects.
+
+        The forward pass runs before it, for what is kept on `self` and the like.
+        """
+        given = self._copies(dtype)
+        if self.on_tensors:  # forward is written for them
+            given |= {name: Tensor(given[name]) for name in self.real}
+        self.forward(self._nested(given))
         manual = self.backward(self._nested(self._copies(dtype)))
         if not isinstance(manual, Mapping):
             raise TypeError(f"{self.who}: backward must return a dict of gradients by name")
-        return entries("manual", _nested(manual))
+        leaves, structure = tree.flatten(_nested(manual))
+        named = dict(zip(tree.names(structure), leaves, strict=True))
+        if len(named) < len(leaves):
+            entries("manual", _nested(manual))  # says which one is there twice
+        return named
 
     def _case(
         self, loss: Tensor, leaves: dict[str, Tensor], manual: dict[str, Array]
@@ -203,7 +220,11 @@ class Passes:
         """Return the case, and the automatic gradients: zero for inputs that nothing flows to."""
         nodes = {*between(None, [loss])[0]}
         apart = [name for name in manual if name in leaves and leaves[name] not in nodes]
-        case = Case(loss, {name: m for name, m in manual.items() if name not in apart})
+        case = Case(
+            loss,
+            {name: m for name, m in manual.items() if name not in apart},
+            lambda: self._returned(np.float64),
+        )
         zeros = {name: np.zeros_like(leaves[name].value) for name in apart}
         return case, case.automatic() | zeros, case.noise() | dict.fromkeys(apart, 0.0)
 

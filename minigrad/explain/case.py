@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +43,19 @@ class Case:
     `loss` is a Tensor of one element; `manual` has arrays by the names of leaves, of parameters
     and of intermediates by scope path and name ("lstm/step[7].c") or an end of it that is unique.
     ValueError for a name that nothing has, or several have.
+
+    `rerun`, where there is code to run, calls the user's backward pass again, on new float64 copies
+    of the inputs and right after the forward pass; it returns the objects that backward gave, by
+    the names of the inputs.
     """
 
-    def __init__(self, loss: Tensor, manual: Mapping[str, Array]) -> None:
+    def __init__(
+        self,
+        loss: Tensor,
+        manual: Mapping[str, Array],
+        rerun: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.rerun = rerun
         self.loss, self.walk, self.manual = loss, Backward(loss), manual
         self.words = Words(self.walk)
         self.named = _named(self.walk, self.words, loss)
