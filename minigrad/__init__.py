@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ._lazy import found as _found
 from .check.debug import debug as debug
+from .core.context import enable_grad as enable_grad
 from .core.context import no_grad as no_grad
 from .core.context import scope as scope
 from .core.dtypes import set_default_dtype as set_default_dtype
@@ -33,6 +34,7 @@ from .ops.shape import *
 from .ops.special import *
 from .transforms.autodiff import *
 from .transforms.checkpoint import checkpoint as checkpoint
+from .transforms.constants import stop_gradient as stop_gradient
 from .transforms.flatten import flatten as flatten
 from .transforms.scan import scan as scan
 
@@ -56,6 +58,7 @@ _ROOMS = {  # a name and the room that states it; "" where the name is the room'
     "compare": "check.compare",
     "compare_backward": "check.passes",
     "custom_vjp": "check.custom",
+    "manual_seed": "core.random",
 }
 
 if TYPE_CHECKING:
@@ -75,6 +78,7 @@ if TYPE_CHECKING:
     from .check.gradients import check_grads as check_grads
     from .check.laws import check_primitive as check_primitive
     from .check.passes import compare_backward as compare_backward
+    from .core.random import manual_seed as manual_seed
     from .graph.graph import Graph as Graph
 else:  # where a type checker must not look: it would believe that there is every name
     __all__ = [name for name, what in globals().items() if callable(what) and name[0] != "_"]

@@ -27,6 +27,7 @@ SECTIONS = {
     "Tensors": {
         "core/tensor": "Tensor",
         "core/context": "What surrounds an operation",
+        "core/random": "Random numbers",
         "core/dtypes": "Dtypes",
         "guard/errors": "Warnings",
     },
@@ -51,6 +52,7 @@ SECTIONS = {
     "Derivatives": {
         "transforms/autodiff": "Transforms",
         "transforms/flatten": "Transforms",
+        "transforms/constants": "Transforms",
         "transforms/scan": "Loops and memory",
         "transforms/checkpoint": "Loops and memory",
         "ops/families": "Primitives of your own",
@@ -59,6 +61,7 @@ SECTIONS = {
     },
     "Neural networks": {
         "nn/module": "Module",
+        "nn/containers": "Modules of modules",
         "nn/layers": "Layers",
         "nn/recurrent": "Recurrent layers",
         "nn/conv": "Convolutional layers",

@@ -281,7 +281,7 @@ def compared(
 def entries(side: str, given: Tree) -> dict[str, Array]:
     """Return the arrays of a side by name."""
     if tree.is_module(given):
-        pairs = [(name, p.grad) for name, p in given.named_parameters()]
+        pairs = [(name, p.grad) for name, p in given.named_parameters() if p.requires_grad]
     else:
         leaves, structure = tree.flatten(given)
         pairs = list(zip(tree.names(structure), leaves, strict=True))

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 __all__ = [
-    "Observer", "Scope", "current", "no_grad", "observe_everywhere", "observed",
+    "Observer", "Scope", "current", "enable_grad", "no_grad", "observe_everywhere", "observed",
     "placed", "put_back", "recording", "replays", "scope", "watching",
 ]  # fmt: skip
 
@@ -229,6 +229,17 @@ class no_grad(_Within):
 
     def _changed(self, now: Context) -> Context:
         return Context(self, now, False, now.scope, now.observer, now.replay)
+
+
+class enable_grad(_Within):
+    """A block, or a decorator, that records again inside `no_grad`: `with mg.enable_grad(): ...`.
+
+    Where everything is recorded anyhow it changes nothing: tensors made without a gradient are
+    constants still.
+    """
+
+    def _changed(self, now: Context) -> Context:
+        return Context(self, now, True, now.scope, now.observer, now.replay)
 
 
 class recording(_Within):

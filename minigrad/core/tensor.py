@@ -30,7 +30,7 @@ from .tape import Node, Outputs
 
 __all__ = [
     "OPS", "ArrayLike", "Index", "Tensor", "apply", "as_floating", "as_tensor", "holds_numpy",
-    "label", "op", "taken_out", "tensor", "value_of", "was_given",
+    "label", "op", "taken_out", "tensor", "value_of", "was_given", "was_trained",
 ]  # fmt: skip
 
 ArrayLike: TypeAlias = "Tensor | npt.ArrayLike"
@@ -224,7 +224,8 @@ class Tensor(Node):
             raise TypeError(f"requires_grad must be True or False, not {wanted!r}")
         if wanted:
             require_real(self.value.dtype)
-        self.live, self._given = bool(wanted), True
+        self._given = bool(wanted) or self.live or was_trained(self)
+        self.live = bool(wanted)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -270,7 +271,7 @@ class Tensor(Node):
 
     def detach(self) -> Tensor:
         """Return a constant with the same data."""
-        return _leaf(self.data, False, self.name, was_given(self))
+        return _leaf(self.data, False, self.name, False if was_given(self) else None)
 
     def holding(self, value: Any) -> Tensor:
         """Return this tensor as it was when it held `value`: itself, unless rebound since."""
@@ -394,7 +395,13 @@ class Tensor(Node):
         if leaving.must_stay(self, current()):
             raise leaving.no_array(self)
         is_leaf = self.primitive is None
-        state = self.value, is_leaf and self.live, self.name, self.grad, was_given(self)
+        state = (
+            self.value,
+            is_leaf and self.live,
+            self.name,
+            self.grad,
+            getattr(self, "_given", None),
+        )
         return _restored, state
 
     def __getitem__(self, index: Index) -> Tensor:
@@ -566,7 +573,7 @@ def tensor(
         array = array.astype(get_default_dtype())
     if requires_grad:
         require_real(array.dtype)
-    return _leaf(real(array, "a tensor", "holds"), requires_grad, name, True)
+    return _leaf(real(array, "a tensor", "holds"), requires_grad, name, bool(requires_grad))
 
 
 def as_tensor(x: Any) -> Tensor:
@@ -647,14 +654,20 @@ def was_given(t: Tensor) -> bool:
     return hasattr(t, "_given")
 
 
-def _leaf(value: Any, live: bool, name: str | None, given: bool) -> Tensor:
+def was_trained(t: Tensor) -> bool:
+    """Whether a tensor was given, and ever required a gradient: a parameter, frozen or not."""
+    return getattr(t, "_given", False)
+
+
+def _leaf(value: Any, live: bool, name: str | None, given: bool | None) -> Tensor:
+    """Return a new leaf; `given`: whether it was trained, None if it was computed."""
     t = Tensor(value, live, name)
-    if given:
-        t._given = True
+    if given is not None:
+        t._given = given
     return t
 
 
-def _restored(value: Any, live: bool, name: str | None, grad: Any, given: bool) -> Tensor:
+def _restored(value: Any, live: bool, name: str | None, grad: Any, given: bool | None) -> Tensor:
     t = _leaf(np.array(value), live, name, given)
     t.grad = grad
     return t

@@ -120,17 +120,12 @@ AT = {
 # ---- modules and optimisers ----------------------------------------------------------------------
 
 _NET = f"net  {_NO_DEVICES}"
-_FREEZE = "for p in net.parameters(): p.requires_grad = False"
-_ALL_MODULES = "[m for _, m in net.named_modules()]"
 
 MODULE = {
-    **{
-        name: f"mg.nn.Linear(3, 1, dtype=np.{dtype})  # or mg.set_default_dtype, before net is made"
-        for name, dtype in _DTYPES.items()
-    },
+    **{name: f"net.astype(np.{dtype})" for name, dtype in _DTYPES.items()},
     **dict.fromkeys(("cpu", "cuda", "device", "to"), _NET),
-    **dict.fromkeys(("freeze", "requires_grad_"), _FREEZE),
-    **dict.fromkeys(("layers", "modules"), _ALL_MODULES),
+    "freeze": "net.requires_grad_(False)",
+    "layers": "net.modules()",
     **dict.fromkeys(("load", "load_weights"), "mg.io.load(net, path)"),
     **dict.fromkeys(("save", "save_pretrained", "save_weights"), "mg.io.save(net, path)"),
     **dict.fromkeys(
@@ -146,25 +141,19 @@ MODULE = {
     "add": "mg.nn.Sequential(net, mg.relu)",
     "add_module": "net.first = mg.nn.Linear(3, 1)",
     "append": "mg.nn.Sequential(net, mg.relu)",
-    "apply": "for _, m in net.named_modules(): init(m)",
-    "buffers": "net.state_dict()  # parameters and buffers",
-    "children": "[m for path, m in net.named_modules() if path]  # all below net",
     "compile": f"{_FIT}  # nothing is compiled",
     "count_params": "sum(p.size for p in net.parameters())",
     "evaluate": "mg.nn.mse_loss(net.eval()(x), y)",
     "fit": _FIT,
     "get_weights": "net.state_dict()",
     "init": "mg.nn.Linear(3, 1, rng=0)  # parameters are made with the module",
-    "named_buffers": "net.state_dict().items()  # parameters and buffers",
-    "named_children": "[(path, m) for path, m in net.named_modules() if path]  # all below net",
     "num_parameters": "sum(p.size for p in net.parameters())",
     "predict": "with mg.no_grad(): net.eval()(x)",
-    "register_buffer": "net.scale = mg.tensor(x)  # one that requires no gradient",
     "register_module": "net.first = mg.nn.Linear(3, 1)",
     "register_parameter": "net.scale = mg.tensor(x, requires_grad=True)",
     "set_weights": "net.load_state_dict(state)",
     "summary": "print(mg.viz.summary(net(x)))",
-    "unfreeze": "for p in frozen: p.requires_grad = True",
+    "unfreeze": "net.requires_grad_()",
 }
 OPTIMIZER = {
     "add_param_group": "mg.optim.SGD([t], lr=0.1)  # one optimiser for each group",
@@ -200,7 +189,7 @@ PACKAGE = {
     **dict.fromkeys(("Parameter", "Variable"), "mg.tensor(x, requires_grad=True)"),
     **dict.fromkeys(("cat", "concat"), "mg.concatenate([a, b])"),
     **dict.fromkeys(("bmm", "mm"), "a @ b"),
-    **dict.fromkeys(("enable_grad", "is_grad_enabled"), _RECORDED),
+    "is_grad_enabled": _RECORDED,
     **dict.fromkeys(("inference_mode", "set_grad_enabled"), "mg.no_grad()"),
     **dict.fromkeys(("jacfwd", "jacrev"), "mg.jacobian(f)"),
     **dict.fromkeys(("compile", "jit"), _AS_IT_IS),
@@ -224,7 +213,6 @@ PACKAGE = {
     "lax": "mg.scan, mg.conv2d, mg.where",
     "layers": "mg.nn.Sequential(net, mg.relu)",
     "load": "mg.io.load(net, path)",
-    "manual_seed": "rng = np.random.default_rng(0); mg.nn.Linear(1, 1, rng=rng)",
     "masked_fill": "mg.where(mask, 0.0, t)",
     "norm": "mg.linalg.norm(t)",
     "numpy": "np.sin(t)  # NumPy's own functions take tensors",
@@ -237,7 +225,6 @@ PACKAGE = {
     "save": "mg.io.save(net, path)",
     "scatter": "t.at[mask].set(0.0)",
     "set_default_tensor_type": "mg.set_default_dtype",
-    "stop_gradient": "t.detach()",
     "topk": "mg.sort(t, axis)[:, -parts:]  # the largest comes last",
     "unsqueeze": "mg.expand_dims(t, axis)",
     "view": "mg.reshape(t, shape)",
@@ -286,8 +273,6 @@ NN = {
     "MaxPooling2D": "mg.nn.MaxPool2d(2)  # channels come before places",
     "Mish": "t * mg.tanh(mg.softplus(t))",
     "Model": "mg.nn.Module",
-    "ModuleDict": '{"first": net}  # a dict is enough',
-    "ModuleList": "[net, net]  # a list is enough",
     "Parameter": "mg.tensor(x, requires_grad=True)",
     "ParameterList": "[t, t]  # a list is enough",
     "RMSNorm": "t / np.sqrt(mg.mean(t**2, axis=-1, keepdims=True) + 1e-6)",

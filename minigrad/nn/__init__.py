@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from .._lazy import found as _found
+from .containers import ModuleDict, ModuleList, Sequential
 from .conv import (
     AvgPool1d,
     AvgPool2d,
@@ -13,7 +14,7 @@ from .conv import (
     MaxPool1d,
     MaxPool2d,
 )
-from .layers import BatchNorm1d, BatchNorm2d, Dropout, Embedding, LayerNorm, Linear, Sequential
+from .layers import BatchNorm1d, BatchNorm2d, Dropout, Embedding, LayerNorm, Linear
 from .losses import cross_entropy, mse_loss
 from .module import Module
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
@@ -21,8 +22,8 @@ from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 __all__ = [
     "GRU", "LSTM", "RNN", "AvgPool1d", "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Conv1d",
     "Conv2d", "ConvTranspose1d", "ConvTranspose2d", "Dropout", "Embedding", "GRUCell", "LSTMCell",
-    "LayerNorm", "Linear", "MaxPool1d", "MaxPool2d", "Module", "RNNCell", "Sequential",
-    "cross_entropy", "mse_loss",
+    "LayerNorm", "Linear", "MaxPool1d", "MaxPool2d", "Module", "ModuleDict", "ModuleList",
+    "RNNCell", "Sequential", "cross_entropy", "mse_loss",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..core.dtypes import Array, DType, get_default_dtype
 from ..core.tensor import ArrayLike, Tensor, tensor
-from ..guard.errors import shown
 from ..ops.elementwise import sqrt
 from ..ops.embed import dropout, embedding
 from ..ops.linalg import matmul
@@ -23,7 +22,7 @@ from .inputs import called, check_features, taken
 from .module import Module
 
 __all__ = [
-    "BatchNorm1d", "BatchNorm2d", "Dropout", "Embedding", "LayerNorm", "Linear", "Sequential",
+    "BatchNorm1d", "BatchNorm2d", "Dropout", "Embedding", "LayerNorm", "Linear",
 ]  # fmt: skip
 
 
@@ -55,28 +54,6 @@ class Linear(Module):
         return y if self.bias is None else y + self.bias
 
 
-class Sequential(Module):
-    """Modules and functions applied one after the other.
-
-    TypeError for a step that cannot be called, or for a class in the place of a module.
-    """
-
-    def __init__(self, *steps: Callable[..., Any]) -> None:
-        for k, step in enumerate(steps):
-            if isinstance(step, type) or not callable(step):
-                write = f"{step.__name__}(...)" if isinstance(step, type) else "Sequential(*steps)"
-                raise TypeError(
-                    f"Sequential: step {k} must be a module or a function, not {shown(step)}; "
-                    f"write {write}"
-                )
-        self.steps = steps
-
-    def forward(self, x: Any) -> Any:
-        for step in self.steps:
-            x = step(x)
-        return x
-
-
 class Embedding(Module):
     """Rows of weight (num_embeddings, embedding_dim), drawn from N(0, 1), by integer indices."""
 
@@ -93,15 +70,18 @@ class Embedding(Module):
 
 
 class Dropout(Module):
-    """`dropout(x, p)` while training, x in evaluation; the masks come from the module's `rng`."""
+    """`dropout(x, p)` while training, x in evaluation; the masks come from the module's `rng`.
+
+    Without one they come from the generator that `mg.manual_seed` seeds.
+    """
 
     p = Number("[0, 1)")
 
     def __init__(self, p: float = 0.5, *, rng: init.Seed = None) -> None:
-        self.p, self.rng = p, init.generator(rng)
+        self.p, self.rng = p, None if rng is None else init.generator(rng)
 
     def forward(self, x: ArrayLike) -> Tensor:
-        return dropout(x, self.p, self.rng, self.training)
+        return dropout(x, self.p, init.generator(self.rng), self.training)
 
 
 class LayerNorm(Module):

@@ -8,20 +8,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set, ValuesVi
 from dataclasses import fields, is_dataclass
 from inspect import CO_VARARGS, CO_VARKEYWORDS
 from types import FrameType, SimpleNamespace
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, ParamSpec, Protocol, Self, TypeVar, cast
 
 import numpy as np
 
 from ..core.context import current, scope
-from ..core.dtypes import Array
-from ..core.tensor import ArrayLike, Tensor, was_given
+from ..core.dtypes import Array, DType, require_real
+from ..core.hooks import Handle
+from ..core.tensor import ArrayLike, Tensor, tensor, was_given, was_trained
 from ..guard import hints
 from ..guard.errors import GraphWarning, shown, warn
 from .arguments import flag
+from .description import described, of_all
+from .hooks import Hooks
 from .inputs import called
 from .state import fitted
 
-__all__ = ["Module"]
+__all__ = ["Loaded", "Module"]
 
 P = ParamSpec("P")
 Y = TypeVar("Y", covariant=True)
@@ -29,6 +32,13 @@ Y = TypeVar("Y", covariant=True)
 
 class _HasForward(Protocol[P, Y]):
     def forward(self, *args: P.args, **kwargs: P.kwargs) -> Y: ...
+
+
+class Loaded(NamedTuple):
+    """What did not belong together where `load_state_dict(strict=False)` took the rest."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
 
 
 class _Call:
@@ -47,9 +57,10 @@ class Module:
     """Base of all with parameters: assign tensors and modules to attributes, and write `forward`.
 
     A tensor that `tensor` made and that an attribute holds (or a list, tuple or dict that one
-    holds) is a parameter if it requires gradients and a buffer otherwise; both are the state. What
-    was computed, recorded or not, is neither. Attributes give the names: parameters theirs
-    ("layers[0].weight"), calls the scopes that pictures and reports cite.
+    holds) is a parameter if it requires gradients, or did before it was frozen, and a buffer
+    otherwise; both are the state. What was computed, recorded or not, is neither. Attributes give
+    the names: parameters theirs ("head.weight", "layers[0].weight" in a list, "layers.0.weight" in
+    a ModuleList), calls the scopes that pictures and reports cite.
 
     What would not be trained is not let in silently: a set or another container that gives its
     parts no names, and a computed value in a parameter's place, are refused with a TypeError; what
@@ -74,10 +85,18 @@ class Module:
             self._stays_trained(name, value, held)
         for path, part in held:
             if isinstance(part, Module) and part._label is None:
-                object.__setattr__(part, "_label", path)
+                part._labelled(path)
             elif isinstance(part, Tensor) and part.name is None:
                 part.name = path
         object.__setattr__(self, name, value)
+
+    def _labelled(self, path: str) -> None:
+        """Take a name: what the scopes of calls are called."""
+        object.__setattr__(self, "_label", path)
+
+    def _attributes(self) -> Iterable[tuple[str, Any]]:
+        """List what the module holds, by the names that stand before those of the parts."""
+        return vars(self).items()
 
     def _stays_trained(self, name: str, value: Any, held: list[tuple[str, Any]]) -> None:
         """See that an assignment takes no parameter away, and what looks like one is one."""
@@ -117,7 +136,10 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with scope(self._label or type(self).__name__.lower(), owner=self):
             try:
-                return self.forward(*args, **kwargs)
+                hooks: Hooks | None = vars(self).get("_hooks")
+                if hooks is None:
+                    return self.forward(*args, **kwargs)
+                return hooks.call(self, self.forward, args, kwargs)
             except Exception as error:  # the innermost module says where it is
                 if not hasattr(error, "__notes__") and str(current().scope) not in str(error):
                     error.add_note(f"in {called(self)}")
@@ -127,6 +149,8 @@ class Module:
         """Return the output: what a module defines, and `module(...)` calls in its own scope."""
         who = type(self).__name__
         raise NotImplementedError(f"{who} has no forward method; write def forward(self, x)")
+
+    # ---- what is in it --------------------------------------------------------------------------
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all below it, each once, by the path of attributes that leads to it."""
@@ -138,20 +162,37 @@ class Module:
                 continue
             seen.add(module)
             yield path, module
-            below = [
-                (f"{path}.{name}" if path else name, part)
-                for attribute, value in vars(module).items()
-                for name, part in _held(value, attribute)
-                if isinstance(part, Module)
-            ]
+            below = [(f"{path}.{name}" if path else name, part) for name, part in module._below()]
             stack += reversed(below)
+
+    def modules(self) -> list[Module]:
+        """Return this module and all below it, each once."""
+        return [module for _, module in self.named_modules()]
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules that this one holds itself, each once, by name."""
+        seen: set[Module] = set()
+        for name, module in self._below():
+            if module not in seen:
+                seen.add(module)
+                yield name, module
+
+    def children(self) -> list[Module]:
+        """Return the modules that this one holds itself, each once."""
+        return [module for _, module in self.named_children()]
+
+    def _below(self) -> Iterator[tuple[str, Module]]:
+        for attribute, value in self._attributes():
+            for name, part in _held(value, attribute):
+                if isinstance(part, Module):
+                    yield name, part
 
     def _named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every parameter and buffer once, by name; ValueError if two have one name."""
         names: dict[Tensor, str] = {}
         tensors: dict[str, Tensor] = {}
         for path, module in self.named_modules():
-            for attribute, value in vars(module).items():
+            for attribute, value in module._attributes():
                 for name, t in _held(value, attribute):
                     if isinstance(t, Tensor) and _is_state(t) and t not in names:
                         names[t] = full = f"{path}.{name}" if path else name
@@ -163,45 +204,123 @@ class Module:
                         yield full, t
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Every parameter once, by name; what optimisers and comparisons take."""
-        return ((name, t) for name, t in self._named_tensors() if t.requires_grad)
+        """Every parameter once, by name, frozen ones too; what comparisons take."""
+        return ((name, t) for name, t in self._named_tensors() if t.live or was_trained(t))
 
     def parameters(self) -> list[Tensor]:
-        """Every parameter once."""
-        return [t for _, t in self.named_parameters()]
+        """Return every parameter once, frozen ones too; what optimisers take.
+
+        Two of the same numbers are worth a warning: they get the same gradient, and never differ.
+        """
+        found = list(self.named_parameters())
+        _warn_of_equal(type(self).__name__, found)
+        return [t for _, t in found]
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """Every buffer once, by name: what is saved and not trained, as the means of BatchNorm."""
+        return ((name, t) for name, t in self._named_tensors() if not (t.live or was_trained(t)))
+
+    def buffers(self) -> list[Tensor]:
+        """Return every buffer once."""
+        return [t for _, t in self.named_buffers()]
+
+    def register_buffer(self, name: str, value: ArrayLike, persistent: bool = True) -> None:
+        """Make an attribute `name` that holds a copy of `value`, and is saved, but not trained.
+
+        `net.name = mg.tensor(value)` does the same. With `persistent=False` it is not saved.
+        ValueError for what is no name.
+        """
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ValueError(
+                f"{type(self).__name__}.register_buffer: the name must be one of an attribute, "
+                f"not {shown(name)}"
+            )
+        kept = flag(self, "persistent", persistent)
+        setattr(self, name, tensor(value))
+        left_out: frozenset[str] = vars(self).get("_not_saved", frozenset())
+        object.__setattr__(self, "_not_saved", left_out - {name} if kept else left_out | {name})
+
+    # ---- what is done to all of it --------------------------------------------------------------
+
+    def apply(self, f: Callable[[Module], object]) -> Self:
+        """Call `f` with every module, those below before those that hold them; return this one."""
+        self._applied(f, set())
+        return self
+
+    def _applied(self, f: Callable[[Module], object], done: set[Module]) -> None:
+        done.add(self)
+        for module in self.children():
+            if module not in done:
+                module._applied(f, done)
+        f(self)
+
+    def requires_grad_(self, wanted: bool = True) -> Self:
+        """Have every parameter trained; or, with False, frozen. Buffers stay what they are."""
+        wanted = flag(self, "wanted", wanted)
+        for _, p in self.named_parameters():
+            p.requires_grad = wanted
+        return self
+
+    def astype(self, dtype: DType) -> Self:
+        """Bring all floating parameters and buffers, in place, to another dtype; return the module.
+
+        Their gradients go with them. TypeError for what is no real floating dtype.
+        """
+        require_real(np.dtype(dtype))
+        for _, t in self._named_tensors():
+            if t.dtype.kind == "f":
+                t.value = t.value.astype(dtype)
+                t.grad = None if t.grad is None else t.grad.astype(dtype)
+        return self
 
     def zero_grad(self) -> None:
         """Forget all gradients, those of frozen parameters too."""
         for _, t in self._named_tensors():
             t.grad = None
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self, mode: bool = True) -> Self:
         """Switch this module and those below it to training (or, with False, to evaluation)."""
         mode = flag(self, "mode", mode)
         for _, module in self.named_modules():
             module.training = mode
         return self
 
-    def eval(self) -> Module:
+    def eval(self) -> Self:
         """Set evaluation mode, in which nothing is dropped out, here and in all modules inside."""
         return self.train(False)
 
+    # ---- its state ------------------------------------------------------------------------------
+
+    def _state(self) -> dict[str, Tensor]:
+        """Return every parameter and buffer that is saved, by name."""
+        left_out = {
+            f"{path}.{name}" if path else name
+            for path, module in self.named_modules()
+            for name in vars(module).get("_not_saved", ())
+        }
+        return {name: t for name, t in self._named_tensors() if name not in left_out}
+
     def state_dict(self) -> dict[str, Array]:
         """Return a copy of every parameter and buffer, by name."""
-        return {name: t.numpy() for name, t in self._named_tensors()}
+        return {name: t.numpy() for name, t in self._state().items()}
 
-    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
-        """Copy arrays of these names into the module.
+    def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> Loaded:
+        """Copy arrays of these names into the module, and return which were missing or surplus.
 
-        ValueError, with nothing changed, unless all of them fit: names, shapes, and real numbers
-        that the dtypes can hold (1e300 is none of float32).
+        ValueError that names all that does not fit, with nothing changed: names, shapes, and what
+        is no real number that the dtypes can hold (1e300 is none of float32). Without `strict`,
+        what is missing stays as it is, and what is unexpected is left alone.
         """
         if not isinstance(state, Mapping):
             raise TypeError(
                 f"load_state_dict: takes a dict of arrays, not {shown(state)}; write "
                 "minigrad.io.load(net, path) for a file, other.state_dict() for a module"
             )
-        own = dict(self._named_tensors())
+        own = self._state()
+        missing, unexpected = [k for k in own if k not in state], [k for k in state if k not in own]
+        if not flag(self, "strict", strict):
+            own = {k: t for k, t in own.items() if k in state}
+            state = {k: state[k] for k in own}
         try:
             new = fitted(own, state)
         except ValueError as error:
@@ -210,16 +329,62 @@ class Module:
             ) from None
         for name, t in own.items():
             t.data = new[name]
+        return Loaded(missing, unexpected)
+
+    # ---- hooks ----------------------------------------------------------------------------------
+
+    def register_forward_hook(self, hook: Callable[[Any, tuple[Any, ...], Any], Any]) -> Handle:
+        """Have `hook(module, args, output)` called after every call; return what removes it.
+
+        Unless the hook returns None, what it returns takes the place of the output.
+        """
+        return Handle(f"{called(self)}.register_forward_hook", self._own_hooks().after, hook)
+
+    def register_forward_pre_hook(self, hook: Callable[[Any, tuple[Any, ...]], Any]) -> Handle:
+        """Have `hook(module, args)` called before every call; return what removes it.
+
+        Unless the hook returns None, what it returns takes the place of the arguments by position:
+        a tuple of them, or one.
+        """
+        return Handle(f"{called(self)}.register_forward_pre_hook", self._own_hooks().before, hook)
+
+    def _own_hooks(self) -> Hooks:
+        if "_hooks" not in vars(self):
+            object.__setattr__(self, "_hooks", Hooks())
+        return vars(self)["_hooks"]  # type: ignore[no-any-return]
+
+    # ---- printing -------------------------------------------------------------------------------
+
+    def _shown(self) -> Iterator[tuple[str, Any]]:
+        """List what a description names: parts, state, and functions that are applied."""
+        for attribute, value in self._attributes():
+            for name, part in _held(value, attribute):
+                if isinstance(part, Module) or _is_state(part):
+                    yield name, part
 
     def __repr__(self) -> str:
-        lines = [f"{type(self).__name__}("]
-        for name, value in vars(self).items():
-            for path, part in _held(value, name):
-                if isinstance(part, Module):
-                    lines.append(f"  {path}: " + repr(part).replace("\n", "\n  "))
-                elif isinstance(part, Tensor) and _is_state(part):
-                    lines.append(f"  {path}: {part.shape} {part.dtype}")
-        return "\n".join([*lines, ")"])
+        """Return a line for each module, with its arguments, and its tensors with their shapes."""
+        return described(self, of_all(self))
+
+
+def _warn_of_equal(who: str, named: Iterable[tuple[str, Tensor]]) -> None:
+    """Warn of two parameters that were drawn alike, as by one seed given twice."""
+    drawn: dict[Any, tuple[str, Tensor]] = {}
+    for name, t in named:
+        if not t.requires_grad or t.size < 2:
+            continue
+        first, last = t.value.flat[0], t.value.flat[-1]
+        if first == last:  # not drawn, as the ones and zeros that norms and biases begin with
+            continue
+        other, same = drawn.setdefault((t.shape, t.dtype, first, last), (name, t))
+        if same is not t and np.array_equal(same.value, t.value):
+            warn(
+                f"{who}: {other} and {name} hold the same numbers, as of two layers made with one "
+                "seed, and so they may stay the same for ever; give all layers one generator, "
+                "rng = np.random.default_rng(0), or write mg.manual_seed(0) before they are made",
+                GraphWarning,
+            )
+            return
 
 
 def _is_parameter(part: Any) -> bool:

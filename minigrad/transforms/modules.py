@@ -15,7 +15,9 @@ from ..core import tree
 from ..core.tensor import Tensor
 from ..core.tree import Tree, is_module
 
-__all__ = ["opened"]
+__all__ = ["opened", "with_tensors"]
+
+_OF_TWINS = ("named_parameters", "_exchanged")
 
 
 def opened(container: Tree) -> tuple[list[Any], tree.Structure, Callable[..., Tree]]:
@@ -31,7 +33,7 @@ def opened(container: Tree) -> tuple[list[Any], tree.Structure, Callable[..., Tr
         return tree.unflatten(
             outer,
             [
-                _with_parameters(x, dict(zip(inside, supply, strict=False)))
+                with_tensors(x, dict(x.named_parameters()), dict(zip(inside, supply, strict=False)))
                 if is_module(x)
                 else next(supply)
                 for x, inside in zip(parts, opened, strict=True)
@@ -42,20 +44,20 @@ def opened(container: Tree) -> tuple[list[Any], tree.Structure, Callable[..., Tr
 
 
 def _parameters(module: Any) -> dict[str, Any]:
-    """Return a module's parameters by name: of a twin the tensors it holds, else constants."""
-    is_twin = "named_parameters" in vars(module)
-    return {name: p if is_twin else p.detach() for name, p in module.named_parameters()}
+    """Return by name what a module trains: of a twin the tensors it holds, else constants."""
+    if held := vars(module).get("_exchanged"):
+        return held()  # type: ignore[no-any-return]
+    return {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
 
 
-def _with_parameters(module: Any, new: Mapping[str, Any]) -> Any:
-    """Return a twin of a module, which holds these by name in the place of its parameters.
+def with_tensors(module: Any, own: Mapping[str, Tensor], new: Mapping[str, Any]) -> Any:
+    """Return a twin of a module, which holds `new` in the place of `own`, by name.
 
     The modules in it, and the containers and functions that hold something exchanged, are copied
     (a bound method, or a closure that `self` is in, would go on with the module itself); all else,
     such as buffers and random generators, is shared.
     """
-    exchanged = {id(p): new[name] for name, p in module.named_parameters()}
-    return _twin(module, exchanged, {})
+    return _twin(module, {id(own[name]): t for name, t in new.items()}, {})
 
 
 def _twin(part: Any, exchanged: dict[int, Any], twins: dict[int, Any]) -> Any:
@@ -75,11 +77,14 @@ def _twin(part: Any, exchanged: dict[int, Any], twins: dict[int, Any]) -> Any:
             twins[id(part)] = _rebound(part, lambda held: _twin(held, exchanged, twins))
     if is_module(part) and twins[id(part)] is part:
         copy = twins[id(part)] = object.__new__(type(part))
-        own = {k: v for k, v in vars(part).items() if k != "named_parameters"}
+        own = {k: v for k, v in vars(part).items() if k not in _OF_TWINS}
         vars(copy).update(_twin(own, exchanged, twins))
         vars(copy)["named_parameters"] = lambda *args: (
-            (name, exchanged[id(p)]) for name, p in part.named_parameters(*args)
+            (name, exchanged.get(id(p), p)) for name, p in part.named_parameters(*args)
         )
+        vars(copy)["_exchanged"] = lambda: {
+            name: exchanged[id(p)] for name, p in part.named_parameters() if id(p) in exchanged
+        }
     return twins[id(part)]
 
 

@@ -393,3 +393,25 @@ def test_a_fork_while_other_threads_are_inside(name):
         check=False,
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_recorded_again_inside_no_grad():
+    x = mg.tensor([1.0], requires_grad=True)
+    with mg.no_grad():
+        assert not (x * 2).live
+        with mg.enable_grad():
+            assert (x * 2).live
+        assert not (x * 2).live
+        assert mg.enable_grad()(lambda: x * 2)().live
+        assert mg.grad(lambda x: x * x)(3.0) == 6
+    with mg.enable_grad():
+        assert not (mg.tensor([1.0]) * 2).live
+
+    def f(x):
+        with mg.no_grad():
+            with mg.enable_grad():
+                y = x * x
+            constant = x * 5
+        return y * constant
+
+    assert mg.grad(f)(3.0) == 15 * 6

@@ -91,8 +91,8 @@ def test_parameters_are_named_by_the_outermost_module():
     assert names == {name for name, _ in net.named_parameters()}
     assert clusters(graph) == [
         ("sequential", 1),
-        ("sequential/steps[0]", 1),
-        ("sequential/steps[2]", 1),
+        ("sequential/0", 1),
+        ("sequential/2", 1),
     ]
 
 

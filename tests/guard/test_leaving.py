@@ -304,7 +304,7 @@ def held():
         lambda x: mg.tensor(x),
         lambda x: mg.tensor(x, requires_grad=True),
         lambda x: setattr(t := mg.tensor(X), "data", x) or t,
-        lambda x: (m := held()).load_state_dict({"w": x}) or m.w,
+        lambda x: (m := held()).load_state_dict({"w": x}) and m.w,
     ],
 )
 def test_what_is_made_anew_from_a_tensor_in_a_transform(leave):

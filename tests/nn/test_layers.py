@@ -175,7 +175,7 @@ class Block(nn.Module):
 @pytest.mark.parametrize(
     ("what", "shape", "message"),
     [
-        (lambda m, x: m.inner(x), (1, 2), r"Linear in block/inner/steps\[1\].*\(1, 3\).*length 4"),
+        (lambda m, x: m.inner(x), (1, 2), r"Linear in block/inner/1.*\(1, 3\).*length 4"),
         (lambda m, x: m.lstm(x), (2, 3), r"LSTM in block/lstm: the input must be .*got shape \(2,"),
         (lambda m, x: m.lstm(x), (2, 2, 5), r"LSTM in block/lstm.*\(2, 2, 5\).*length 3"),
         (lambda m, x: m.conv(x), (2, 5, 2), r"conv1d in block/conv: .*\(2, 5, 2\) has 5 channels"),

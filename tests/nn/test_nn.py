@@ -150,7 +150,8 @@ def test_parameters_and_state_by_name():
     net(np.ones((1, 2), np.float32))  # an activation held as an attribute is no part of the state
     assert sorted(net.state_dict()) == sorted([*names, "mean"])
     net.layers[0].weight.requires_grad = False
-    assert "layers[0].weight" not in dict(net.named_parameters())
+    assert sorted(n for n, _ in net.named_parameters()) == sorted(names)  # frozen is no buffer
+    assert [n for n, _ in net.named_buffers()] == ["mean"]
     assert "layers[0].weight" in net.state_dict()
     assert "layers[1]: Linear(" in repr(net)
 

@@ -55,7 +55,9 @@ def test_what_was_given_is_state_however_it_came_there():
     names = {"scaled", "buffer", "frozen", "start", "copied"}
     for same in (m, copy.deepcopy(m), pickle.loads(pickle.dumps(m))):
         assert set(same.state_dict()) == names
-        assert [name for name, _ in same.named_parameters()] == ["scaled"]
+        assert [name for name, _ in same.named_parameters()] == ["scaled", "frozen"]
+        assert [name for name, _ in same.named_buffers()] == ["buffer", "start", "copied"]
+        assert mg.grad(lambda m: (m.scaled * m.frozen).sum())(same).keys() == {"scaled"}
 
 
 class Statistics(nn.Module):

@@ -349,15 +349,15 @@ def test_a_module_is_drawn_before_it_is_run():
     source = viz.model(net).source
     assert "<b>Sequential</b>" in source
     assert "174 parameters" in source
-    assert "<b>steps[0]: Linear(2→3)</b>" in source
-    assert "<b>steps[4]: LSTM(3→4)</b>" in source
+    assert "<b>0: Linear(2→3)</b>" in source
+    assert "<b>4: LSTM(3→4)</b>" in source
     assert re.search(r"weight_hh_l0</font></i> <font[^>]*>\(16, 4\) 64</font>", source)
     assert ">tanh</font>" in source
     assert ">function</font>" in source
     shown = [line for line in source.splitlines() if "->" in line and "invis" not in line]
     assert shown == ["\tm1 -> m0_1", "\tm0_3 -> m5"]
     assert viz.model(net).source == source
-    assert "  steps[2]: Block  21 parameters" in viz.model(net).instead["text/plain"]
+    assert "  2: Block  21 parameters" in viz.model(net).instead["text/plain"]
 
 
 def test_parameters_and_modules_that_are_held_twice_are_shown_once():
