@@ -66,6 +66,7 @@ SECTIONS = {
         "nn/recurrent": "Recurrent layers",
         "nn/conv": "Convolutional layers",
         "nn/losses": "Losses",
+        "nn/loss_modules": "Losses as modules",
     },
     "Training": {
         "optim": "Optimisers",

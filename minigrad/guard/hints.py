@@ -240,19 +240,12 @@ _CROSS_ENTROPY = "mg.nn.cross_entropy(logits, labels)"
 _ATTENTION = "mg.softmax(t @ t.mT / t.shape[-1] ** 0.5) @ t  # of itself, with one head"
 _CLIP = "mg.optim.clip_grad_norm_([t], 1.0)"
 _DROPOUT = "mg.nn.Dropout(0.5)  # single elements"
-_DIFFERENCE = "mg.mean(mg.abs(t - other))"
-_HUBER = "mg.mean(np.where(abs(t - other) < 1, (t - other) ** 2 / 2, abs(t - other) - 0.5))"
-_LOGISTIC = "mg.mean(mg.softplus(t) - y * t)  # of logits, not of probabilities"
 _POOL = "mg.mean(t, axis=(-2, -1))"
 
 NN = {
     **{name: f"mg.{function}" for name, function in _ACTIVATIONS.items()},
-    **dict.fromkeys(("CrossEntropyLoss", "softmax_cross_entropy"), _CROSS_ENTROPY),
-    **dict.fromkeys(("NLLLoss", "nll_loss"), f"{_CROSS_ENTROPY}  # of logits, not of log_softmax"),
-    **dict.fromkeys(("BCELoss", "BCEWithLogitsLoss", "binary_cross_entropy"), _LOGISTIC),
-    "binary_cross_entropy_with_logits": _LOGISTIC,
-    **dict.fromkeys(("HuberLoss", "SmoothL1Loss"), _HUBER),
-    **dict.fromkeys(("L1Loss", "l1_loss"), _DIFFERENCE),
+    "softmax_cross_entropy": _CROSS_ENTROPY,
+    "sigmoid_binary_cross_entropy": "mg.nn.binary_cross_entropy_with_logits(t, mask)",
     **dict.fromkeys(("Dropout1d", "Dropout2d", "Dropout3d"), _DROPOUT),
     **dict.fromkeys(("MultiheadAttention", "scaled_dot_product_attention"), _ATTENTION),
     **dict.fromkeys(("AdaptiveAvgPool2d", "GlobalAveragePooling2D"), _POOL),
@@ -269,7 +262,6 @@ NN = {
     "Identity": "lambda x: x",
     "LayerNormalization": "mg.nn.LayerNorm(3)",
     "LazyLinear": "mg.nn.Linear(3, 1)",
-    "MSELoss": "mg.nn.mse_loss(t, other)",
     "MaxPooling2D": "mg.nn.MaxPool2d(2)  # channels come before places",
     "Mish": "t * mg.tanh(mg.softplus(t))",
     "Model": "mg.nn.Module",
