@@ -64,6 +64,7 @@ SECTIONS = {
         "nn/containers": "Modules of modules",
         "nn/layers": "Layers",
         "nn/recurrent": "Recurrent layers",
+        "nn/cells": "Recurrent cells",
         "nn/conv": "Convolutional layers",
         "nn/losses": "Losses",
         "nn/loss_modules": "Losses as modules",

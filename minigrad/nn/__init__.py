@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from .._lazy import found as _found
+from .cells import GRUCell, LSTMCell, RNNCell
 from .containers import ModuleDict, ModuleList, Sequential
 from .conv import (
     AvgPool1d,
@@ -42,13 +43,13 @@ from .losses import (
     smooth_l1_loss,
 )
 from .module import Module
-from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from .recurrent import GRU, LSTM, RNN, Recurrent
 
 __all__ = [
     "GRU", "LSTM", "RNN", "AvgPool1d", "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Conv1d",
     "Conv2d", "ConvTranspose1d", "ConvTranspose2d", "Dropout", "Embedding", "GRUCell", "LSTMCell",
     "LayerNorm", "Linear", "MaxPool1d", "MaxPool2d", "Module", "ModuleDict", "ModuleList",
-    "RNNCell", "Sequential",
+    "RNNCell", "Recurrent", "Sequential",
     "BCELoss", "BCEWithLogitsLoss", "CosineEmbeddingLoss", "CosineSimilarity", "CrossEntropyLoss",
     "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "NLLLoss", "SmoothL1Loss",
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss",

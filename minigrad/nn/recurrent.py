@@ -1,267 +1,373 @@
-"""Recurrent cells and layers, composed from primitives; no backward pass is written here.
+"""Recurrent layers: cells over a sequence, in layers and both directions.
 
-Parameters have PyTorch's names, shapes and gate order, so weights move both ways. A layer takes x
-of shape (T, B, I), time first, and is unrolled on the tape, each step in a scope `step[t]`. The
-product of the inputs with their weights is taken for all time steps at once.
+A layer is unrolled on the tape, each step in a scope `step[t]`; in scopes `layer[k]` if there are
+several, and `forward` and `reverse` if there are both directions.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+import operator
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Generic
 
 import numpy as np
 
+from ..core import tree
 from ..core.context import scope
-from ..core.dtypes import DType
-from ..core.tensor import ArrayLike, Tensor, label, tensor
-from ..ops.elementwise import sigmoid, tanh
-from ..ops.shape import split, stack, swapaxes
+from ..core.dtypes import DType, get_default_dtype
+from ..core.tensor import ArrayLike, Tensor, as_tensor, tensor
+from ..core.tree import Tree
+from ..guard.errors import shown, warn
+from ..ops.embed import dropout as dropped
+from ..ops.shape import broadcast_to, concatenate, stack, swapaxes
 from . import init
-from .arguments import flag, whole
-from .inputs import called, check_features, taken
+from .arguments import Number, flag, whole
+from .cells import Cell, GRUCell, LSTMCell, RNNCell, StateIn, StateOut, begun
+from .inputs import called
 from .module import Module
+from .through_time import padded, through_time, valid_steps
 
-__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
-
-State: TypeAlias = tuple[Any, ...]
-"""The states of a step: (h,), or (h, c)."""
-
-Recur: TypeAlias = Callable[[Any], Tensor]
-"""From h to its product with the weights."""
-
-StateIn = TypeVar("StateIn")  # h, or (h, c), as it is given, and as it is returned
-StateOut = TypeVar("StateOut")
+__all__ = ["GRU", "LSTM", "RNN", "Recurrent"]
 
 
-def rnn_step(x: Tensor, state: State, recur: Recur) -> State:
-    """h = tanh(x + recur(h)); x and recur(h) hold the products with the weights, and the biases."""
-    (h,) = state
-    h = tanh(x + recur(h))
-    label(h=h)
-    return (h,)
+class _Layers(Module, Generic[StateIn, StateOut]):
+    """Cells over a sequence, in layers and directions, and the parameters of all of them."""
 
+    _kind: type[Cell[StateIn, StateOut]]
+    dropout = Number("[0, 1)")
+    recurrent_dropout = Number("[0, 1)")
 
-def gru_step(x: Tensor, state: State, recur: Recur) -> State:
-    """r, z = sigmoid, sigmoid; n = tanh(x_n + r * h_n); h = (1 - z) * n + z * h."""
-    (h,) = state
-    x_r, x_z, x_n = split(x, 3, axis=-1)
-    h_r, h_z, h_n = split(recur(h), 3, axis=-1)
-    r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
-    n = tanh(x_n + r * h_n)
-    h = (1 - z) * n + z * h
-    label(r=r, z=z, n=n, h=h)
-    return (h,)
-
-
-def lstm_step(x: Tensor, state: State, recur: Recur) -> State:
-    """i, f, g, o = sigmoid, sigmoid, tanh, sigmoid; c = f * c + i * g; h = o * tanh(c)."""
-    h, c = state
-    i, f, g, o = split(x + recur(h), 4, axis=-1)
-    i, f, g, o = sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
-    c = f * c + i * g
-    h = o * tanh(c)
-    label(i=i, f=f, g=g, o=o, c=c, h=h)
-    return h, c
-
-
-class _Recurrent(Module, Generic[StateIn, StateOut]):
-    """What cells and layers share: parameters for each layer, and the checks of their inputs."""
-
-    gates: int
-    states: tuple[str, ...] = ("h",)
-    step: Any
-    recurrent_bias = False  # whether b_hh must be added step by step, and not with b_ih beforehand
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        suffixes: list[str],
-        rng: init.Seed,
-        dtype: DType,
-    ) -> None:
-        self.input_size = input_size = whole(self, "input_size", input_size)
-        self.hidden_size = hidden_size = whole(self, "hidden_size", hidden_size)
-        self.suffixes = suffixes
-        rng, bound, rows = init.generator(rng), 1 / math.sqrt(hidden_size), self.gates * hidden_size
-        for k, suffix in enumerate(suffixes):
-            width = hidden_size if k else input_size
-            for name, shape in (
-                ("weight_ih", (rows, width)),
-                ("weight_hh", (rows, hidden_size)),
-                ("bias_ih", (rows,)),
-                ("bias_hh", (rows,)),
-            ):
-                setattr(self, name + suffix, init.uniform(rng, bound, shape, dtype))
-
-    def _begun(self, x: Any, state: Any, shape: tuple[int, ...], suffix: str) -> tuple[Any, State]:
-        """Return x and the initial state, zeros if None, with their shapes and dtypes checked."""
-        weight, names = getattr(self, "weight_ih" + suffix), [f"{s}0" for s in self.states]
-        check_features(self, x, weight)
-        if state is None:
-            x = taken(self, x, weight)
-            zeros = np.zeros(shape, np.result_type(x.dtype, weight.dtype))
-            return x, tuple([tensor(zeros, name=name) for name in names])
-        given: State = tuple(state) if len(names) > 1 else (state,)
-        if len(given) != len(names):
-            raise ValueError(
-                f"{called(self)}: the state is ({', '.join(self.states)}), got {len(given)} parts"
-            )
-        for name, s in zip(names, given, strict=True):
-            if np.shape(s) != shape:
-                raise ValueError(
-                    f"{called(self)}: {name} must have shape {shape}, got {np.shape(s)}"
-                )
-        parts = zip(["the input", *names], [x, *given], strict=True)
-        x, *first = [taken(self, part, weight, name) for name, part in parts]
-        return x, tuple(first)
-
-    def _products(self, x: Any, suffix: str) -> tuple[Tensor, Recur]:
-        """Return the product of x, for all time steps at once, and the function to multiply h."""
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        w, u, b_ih, b_hh = [getattr(self, name + suffix) for name in names]
-        u = u.T
-        if self.recurrent_bias:
-            return x @ w.T + b_ih, lambda h: h @ u + b_hh
-        return x @ w.T + (b_ih + b_hh), lambda h: h @ u
-
-    def _final(self, state: State) -> StateOut:
-        return cast(StateOut, state if len(self.states) > 1 else state[0])
-
-
-class _Cell(_Recurrent[StateIn, StateOut]):
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        rng: init.Seed = None,
-        dtype: DType = None,
-    ) -> None:
-        super().__init__(input_size, hidden_size, [""], rng, dtype)
-
-    def forward(self, x: ArrayLike, state: StateIn | None = None) -> StateOut:
-        x, initial = self._begun(x, state, (*np.shape(x)[:-1], self.hidden_size), "")
-        xw, recur = self._products(x, "")
-        return self._final(type(self).step(xw, initial, recur))
-
-
-class _Layers(_Recurrent[StateIn, StateOut]):
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
         *,
+        bias: bool = True,
         batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        layer_norm: bool = False,
+        recurrent_dropout: float = 0.0,
+        learn_state: bool = False,
         rng: init.Seed = None,
         dtype: DType = None,
     ) -> None:
-        self.num_layers = num_layers = whole(self, "num_layers", num_layers)
-        self.batch_first = flag(self, "batch_first", batch_first)
-        suffixes = [f"_l{k}" for k in range(num_layers)]
-        super().__init__(input_size, hidden_size, suffixes, rng, dtype)
+        self._build(
+            input_size, hidden_size, num_layers, batch_first, dropout, bidirectional,
+            recurrent_dropout, learn_state, rng, dtype, bias=bias, layer_norm=layer_norm,
+        )  # fmt: skip
 
-    def forward(self, x: ArrayLike, state: StateIn | None = None) -> tuple[Tensor, StateOut]:
-        shape = np.shape(x)
-        if len(shape) != 3:
+    def _build(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        recurrent_dropout: float,
+        learn_state: bool,
+        rng: init.Seed,
+        dtype: DType,
+        **options: Any,
+    ) -> None:
+        self.num_layers = whole(self, "num_layers", num_layers)
+        self.batch_first = flag(self, "batch_first", batch_first)
+        self.bidirectional = flag(self, "bidirectional", bidirectional)
+        self.dropout, self.recurrent_dropout = dropout, recurrent_dropout
+        self.rng = None if rng is None else init.generator(rng)
+        self.input_size = width = whole(self, "input_size", input_size)
+        for k in range(self.num_layers):
+            for end in self._ends(k):
+                cell = object.__new__(self._kind)
+                cell._build(self, width, hidden_size, self.rng, dtype, **options)
+                self._names = [name for name, p in vars(cell).items() if isinstance(p, Tensor)]
+                for name in self._names:
+                    p = vars(cell)[name]
+                    p.name = name + end
+                    setattr(self, p.name, p)
+            width = cell.sizes["h"] * len(self._ends(k))
+        self._options = [k for k in vars(cell) if k not in [*self._names, "input_size"]]
+        vars(self).update({name: vars(cell)[name] for name in self._options})
+        self.sizes = cell.sizes
+        self.learn_state = flag(self, "learn_state", learn_state)
+        for letter, n in self.sizes.items() if learn_state else ():
+            values = np.zeros((self._count, 1, n), dtype or get_default_dtype())
+            setattr(self, f"{letter}0", tensor(values, requires_grad=True))
+        if dropout and num_layers == 1:
+            warn(
+                f"{type(self).__name__}: dropout={dropout} is between layers, and num_layers is 1; "
+                "recurrent_dropout is inside a layer"
+            )
+
+    def _ends(self, k: int) -> list[str]:
+        """Return how the names of the parameters of a layer end, for each direction."""
+        return [f"_l{k}", f"_l{k}_reverse"][: 1 + self.bidirectional]
+
+    @property
+    def _count(self) -> int:
+        return self.num_layers * (1 + self.bidirectional)
+
+    def cell(self, layer: int = 0, reverse: bool = False) -> Cell[StateIn, StateOut]:
+        """Return the cell of a layer and direction, which has the same parameters.
+
+        It goes on step by step, as to draw a text letter by letter: `h = gru.cell()(x, h)`.
+        """
+        if not 0 <= layer < self.num_layers or reverse > self.bidirectional:
+            raise IndexError(
+                f"{type(self).__name__}: there is no cell of layer {layer}, reverse={reverse}, "
+                f"with num_layers={self.num_layers}, bidirectional={self.bidirectional}"
+            )
+        end = self._ends(layer)[reverse]
+        own = {name: getattr(self, name + end) for name in self._names}
+        cell = object.__new__(self._kind)
+        vars(cell).update({name: vars(self)[name] for name in self._options}, **own)
+        cell.training, cell.input_size = self.training, own["weight_ih"].shape[1]
+        return cell
+
+    def forward(
+        self,
+        x: ArrayLike,
+        state: StateIn | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+    ) -> tuple[Tensor, StateOut]:
+        swap, shape = self.batch_first and np.ndim(x) != 2, np.shape(x)
+        if len(shape) not in (2, 3):
             axes = "batch, time" if self.batch_first else "time, batch"
             raise ValueError(
-                f"{called(self)}: the input must be ({axes}, features), got shape {shape}"
+                f"{called(self)}: the input must be ({axes}, features), or (time, features), got "
+                f"shape {shape}"
             )
-        time, batch = shape[1::-1] if self.batch_first else shape[:2]
+        time, *batch = shape[1::-1] if swap else shape[:-1]
         if time == 0:
             raise ValueError(f"{called(self)}: the sequence is empty: the input has shape {shape}")
-        full = (self.num_layers, batch, self.hidden_size)
-        x, initial = self._begun(x, state, full, "_l0")
-        y: Any = swapaxes(x, 0, 1) if self.batch_first else x
-        finals = []
+        if state is None and self.learn_state:
+            state = self._learned(batch)
+        full = (self._count, *batch)
+        y, first = begun(self, self.sizes, full, x, state, self.cell().weight_ih)
+        y = swapaxes(y, 0, 1) if swap else y
+        valid = valid_steps(self, lengths, time, batch)
+        y = y if valid is None else y[valid]
+        finals: list[Any] = []
         for k in range(self.num_layers):
-            first = tuple([s[k] for s in initial])
-            if self.num_layers == 1:
-                y, last = self._layer(y, first, "_l0")
-            else:
-                with scope("layer", k):
-                    y, last = self._layer(y, first, f"_l{k}")
+            with _part("layer", k, self.num_layers > 1):
+                if k:
+                    y = dropped(y, self.dropout, init.generator(self.rng), self.training)
+                y, last = self._layer(k, y, first, valid)
+            finals += last
+        y = y if valid is None else padded(y, valid)
+        final = tree.map(lambda *parts: stack(parts), *finals)
+        return (swapaxes(y, 0, 1) if swap else y), final
+
+    def _learned(self, batch: Sequence[int]) -> Any:
+        """Return the learned state, the same for all of the batch."""
+        parts = [getattr(self, f"{letter}0") for letter in self.sizes]
+        all_of = [
+            broadcast_to(p, (len(p), *batch, p.shape[-1])) if batch else p[:, 0] for p in parts
+        ]
+        return tuple(all_of) if len(all_of) > 1 else all_of[0]
+
+    def _layer(self, k: int, x: Any, given: Any, valid: Any) -> tuple[Tensor, list[Any]]:
+        """Return the outputs of a layer, and its last state in each direction."""
+        ys, finals = [], []
+        for reverse in (False, True)[: 1 + self.bidirectional]:
+            n = k * (1 + self.bidirectional) + reverse
+            with _part("reverse" if reverse else "forward", None, self.bidirectional):
+                first = tree.map(operator.itemgetter(n), given)
+                y, last = self._run(self.cell(k, reverse), x, first, valid, reverse)
+            ys.append(y)
             finals.append(last)
-        y = swapaxes(y, 0, 1) if self.batch_first else y
-        return y, self._final(tuple([stack(s) for s in zip(*finals, strict=True)]))
+        return concatenate(ys, axis=-1) if self.bidirectional else ys[0], finals
 
-    def _layer(self, x: Any, state: State, suffix: str) -> tuple[Tensor, State]:
-        (xw, recur), step, hs = self._products(x, suffix), type(self).step, []
-        for t in range(len(xw)):
-            with scope("step", t):
-                state = step(xw[t], state, recur)
-            hs.append(state[0])
-        return stack(hs), state
-
-
-class RNNCell(_Cell[ArrayLike, Tensor]):
-    """One step of the tanh network of Elman (1990): (x, h) -> h.
-
-        h = tanh(x W_ih^T + b_ih + h W_hh^T + b_hh)
-
-    x is (B, I) or (I,), h (B, H) or (H,); weight_ih (H, I), weight_hh (H, H), biases (H,).
-    """
-
-    gates, step = 1, rnn_step
+    def _run(
+        self, cell: Cell[StateIn, StateOut], x: Any, first: Any, valid: Any, reverse: bool
+    ) -> tuple[Tensor, Any]:
+        a, step = cell._over(x)
+        if not (self.recurrent_dropout and self.training):
+            return through_time(step, a, first, valid, reverse)
+        h = tree.flatten(first)[0][0]
+        ones, rng = np.ones(h.shape, h.dtype), init.generator(self.rng)
+        keep = dropped(ones, self.recurrent_dropout, rng)
+        y, (last, _) = through_time(  # the mask goes along with the state, and is the same for ever
+            lambda a, s: (step(a, *s), s[1]), a, (first, keep), valid, reverse
+        )
+        return y, last
 
 
-class GRUCell(_Cell[ArrayLike, Tensor]):
-    """One step of the gated recurrent unit of Cho et al. (2014): (x, h) -> h.
-
-        r = sigmoid(x W_ir^T + b_ir + h W_hr^T + b_hr)
-        z = sigmoid(x W_iz^T + b_iz + h W_hz^T + b_hz)
-        n = tanh(x W_in^T + b_in + r * (h W_hn^T + b_hn))
-        h = (1 - z) * n + z * h
-
-    The rows of the weights are the gates r, z, n, as in PyTorch: weight_ih (3H, I).
-    """
-
-    gates, step, recurrent_bias = 3, gru_step, True
-
-
-class LSTMCell(_Cell[tuple[ArrayLike, ArrayLike], tuple[Tensor, Tensor]]):
-    """One step of the LSTM of Hochreiter & Schmidhuber (1997), forget gate by Gers et al. (2000).
-
-        i = sigmoid(x W_ii^T + b_ii + h W_hi^T + b_hi)
-        f = sigmoid(x W_if^T + b_if + h W_hf^T + b_hf)
-        g = tanh(x W_ig^T + b_ig + h W_hg^T + b_hg)
-        o = sigmoid(x W_io^T + b_io + h W_ho^T + b_ho)
-        c = f * c + i * g
-        h = o * tanh(c)
-
-    (x, (h, c)) -> (h, c). The rows of the weights are the gates i, f, g, o: weight_ih (4H, I).
-    """
-
-    gates, states, step = 4, ("h", "c"), lstm_step
+def _part(label: str, index: int | None, named: bool) -> AbstractContextManager[None]:
+    return scope(label, index) if named else nullcontext()
 
 
 class RNN(_Layers[ArrayLike, Tensor]):
     """Layers of `RNNCell` over a sequence: x (T, B, I), h0 (L, B, H) -> hs (T, B, H), h (L, B, H).
 
-    Parameters are named weight_ih_l0 and so on, l0 the first layer; the initial state is zero
-    unless given. With `batch_first`, x and hs are (B, T, ..), the states as before. ValueError for
-    an input or a state of another shape, or an empty sequence.
+    hs are the states of the last layer at all steps, h the last states of all layers. Without a
+    batch x is (T, I), hs (T, H), h (L, H). The state begins at zero unless it is given; or, with
+    `learn_state`, as a parameter h0 (L, 1, H). Parameters are named as in PyTorch, weight_ih_l0 and
+    so on.
+
+    - `lengths`: the number of steps of each sequence, (B,) integers, in any order; x beyond them is
+      not looked at, hs is zero there, and h is that of the last steps there are.
+    - `bidirectional`: also from the last step to the first, with parameters of its own; hs is
+      (T, B, 2H), both directions side by side, and states are (2L, B, H): forward and reverse of
+      the first layer, then of the second.
+    - `batch_first`: x and hs are (B, T, ..); states are as before.
+    - `dropout`: of what goes from layer to layer. `recurrent_dropout`: of h before its product with
+      weight_hh, by one mask for all steps (Gal & Ghahramani, 2016). Both in training only.
+    - `nonlinearity`, `bias`, `layer_norm`: as in `RNNCell`.
+
+    ValueError for an input, a state or lengths of another shape, for an empty sequence, and for
+    lengths that are less than 1 or more than T.
     """
 
-    gates, step = 1, rnn_step
+    _kind = RNNCell
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        nonlinearity: str = "tanh",
+        layer_norm: bool = False,
+        recurrent_dropout: float = 0.0,
+        learn_state: bool = False,
+        rng: init.Seed = None,
+        dtype: DType = None,
+    ) -> None:
+        self._build(
+            input_size, hidden_size, num_layers, batch_first, dropout, bidirectional,
+            recurrent_dropout, learn_state, rng, dtype,
+            bias=bias, layer_norm=layer_norm, nonlinearity=nonlinearity,
+        )  # fmt: skip
 
 
 class GRU(_Layers[ArrayLike, Tensor]):
     """Layers of `GRUCell` over a sequence, as `RNN`."""
 
-    gates, step, recurrent_bias = 3, gru_step, True
+    _kind = GRUCell
 
 
 class LSTM(_Layers[tuple[ArrayLike, ArrayLike], tuple[Tensor, Tensor]]):
     """Layers of `LSTMCell` over a sequence: x, (h0, c0) -> hs, (h, c), shaped as in `RNN`.
 
+    With `proj_size` P, hs and h have P features in the place of H. For `forget_bias`, `proj_size`,
+    `peephole` and `layer_norm` see `LSTMCell`, for the others `RNN`.
+
     >>> hs, (h, c) = LSTM(1, 8)(np.zeros((5, 2, 1), np.float32))
     >>> hs.shape, h.shape, c.shape
     ((5, 2, 8), (1, 2, 8), (1, 2, 8))
+    >>> hs, (h, c) = LSTM(1, 8, bidirectional=True)(np.ones((5, 2, 1), np.float32), lengths=[3, 5])
+    >>> hs.shape, h.shape, hs[3:, 0].sum().item()
+    ((5, 2, 16), (2, 2, 8), 0.0)
     """
 
-    gates, states, step = 4, ("h", "c"), lstm_step
+    _kind = LSTMCell
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        forget_bias: float | None = None,
+        peephole: bool = False,
+        layer_norm: bool = False,
+        recurrent_dropout: float = 0.0,
+        learn_state: bool = False,
+        rng: init.Seed = None,
+        dtype: DType = None,
+    ) -> None:
+        self._build(
+            input_size, hidden_size, num_layers, batch_first, dropout, bidirectional,
+            recurrent_dropout, learn_state, rng, dtype, bias=bias, layer_norm=layer_norm,
+            forget_bias=forget_bias, proj_size=proj_size, peephole=peephole,
+        )  # fmt: skip
+
+
+class Recurrent(Module):
+    """A cell of your own over a sequence: x (T, B, ..), state -> hs (T, B, ..), last state.
+
+    The cell is a module or a function, (x, state) -> state, where the state is a tensor or a
+    container of tensors, the first of which is the output. It runs in the loop of `LSTM`: with
+    `lengths`, whose last state is that of the last valid step, and in `reverse` from the last step
+    to the first. With lengths x and all parts of the state have the batch as their first axis, and
+    step by step fewer of them come.
+
+    A cell may have more: `initial(batch)`, the state to begin with where none is given; and
+    `over(xs)`, which takes the xs of all steps, in rows, and returns what has a row for each, and
+    the function to call with one and the state in the place of the cell. `LSTMCell` has both.
+
+    >>> def leaky(x, h):
+    ...     return 0.9 * h + 0.1 * x
+    >>> hs, h = Recurrent(leaky)(np.ones((3, 2, 1)), np.zeros((2, 1)), lengths=[3, 1])
+    >>> hs.data[:, :, 0].round(3).tolist(), h.data[:, 0].round(3).tolist()
+    ([[0.1, 0.1], [0.19, 0.0], [0.271, 0.0]], [0.271, 0.1])
+    """
+
+    def __init__(
+        self, cell: Callable[..., Any], *, reverse: bool = False, batch_first: bool = False
+    ) -> None:
+        if isinstance(cell, type) or not callable(cell):
+            raise TypeError(
+                f"Recurrent: the cell must be a module or a function of (x, state), not "
+                f"{shown(cell)}"
+            )
+        self.cell = cell
+        self.reverse = flag(self, "reverse", reverse)
+        self.batch_first = flag(self, "batch_first", batch_first)
+
+    def forward(
+        self, x: ArrayLike, state: Tree = None, *, lengths: ArrayLike | None = None
+    ) -> tuple[Tensor, Tree]:
+        xs: Any = as_tensor(x)
+        if xs.ndim < 2 or 0 in xs.shape[:2]:
+            axes = "batch, time" if self.batch_first else "time, batch"
+            raise ValueError(
+                f"{called(self)}: the input must be ({axes}, ...), of at least one step, got shape "
+                f"{xs.shape}"
+            )
+        xs = swapaxes(xs, 0, 1) if self.batch_first else xs
+        time, batch = xs.shape[:2]
+        if state is None:
+            if not hasattr(self.cell, "initial"):
+                raise ValueError(
+                    f"{called(self)}: give the state to begin with, or the cell a method "
+                    "initial(batch) that returns it"
+                )
+            state = self.cell.initial(batch)
+        valid = valid_steps(self, lengths, time, [batch])
+        xs = xs if valid is None else xs[valid]
+        over = getattr(self.cell, "over", lambda xs: (xs, self.cell))
+        xs, step = over(xs)
+
+        def checked(x: Any, state: Any) -> Any:
+            new = step(x, state)
+            if (now := _described(new)) != (was := _described(state)):
+                raise ValueError(
+                    f"{called(self)}: the cell must return a state like the one it got, {was}, not "
+                    f"{now}"
+                )
+            return new
+
+        y, last = through_time(checked, xs, state, valid, self.reverse)
+        y = y if valid is None else padded(y, valid)
+        return (swapaxes(y, 0, 1) if self.batch_first else y), last
+
+
+def _described(state: Tree) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the parts of a state, by name."""
+    leaves, structure = tree.flatten(state)
+    return dict(zip(tree.names(structure), map(np.shape, leaves), strict=True))

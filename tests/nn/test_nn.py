@@ -26,7 +26,7 @@ def test_gradients_agree_with_analytic_bptt(kind, layers, size):
     layer, _, forward, backward = LAYERS[kind]
     (t, b, i, h), rng = size, np.random.default_rng(0)
     module = layer(i, h, layers, rng=rng, dtype=np.float64)
-    states = ["h0", "c0"][: len(module.states)]
+    states = ["h0", "c0"][: len(module.sizes)]
     x = mg.tensor(rng.normal(size=(t, b, i)), requires_grad=True)
     first = [mg.tensor(rng.normal(size=(layers, b, h)), requires_grad=True) for _ in states]
     hs, last = module(x, tuple(first) if len(first) > 1 else first[0])
@@ -72,7 +72,7 @@ def test_a_layer_is_its_cell_repeated(kind):
 @pytest.mark.parametrize("kind", LAYERS)
 def test_second_derivatives_of_cells(kind):
     cell = LAYERS[kind][1](2, 3, rng=0, dtype=np.float64)
-    state = (np.full((1, 3), 0.3),) * len(cell.states)
+    state = (np.full((1, 3), 0.3),) * len(cell.sizes)
     check_grads(
         lambda x, *s: cell(x, s if len(s) > 1 else s[0]),
         (np.array([[0.5, -0.2]]), *state),
@@ -101,7 +101,7 @@ def test_weights_move_to_pytorch_and_give_the_same(kind):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m: m(np.ones((5, 2))), r"\(time, batch, features\), got shape \(5, 2\)"),
+        (lambda m: m(np.ones(5)), r"\(time, batch, features\), or .*got shape \(5,\)"),
         (lambda m: m(np.ones((0, 2, 3))), "sequence is empty"),
         (lambda m: m(np.ones((5, 2, 7))), r"\(5, 2, 7\).*length 3.*weight_ih_l0.*\(16, 3\)"),
         (lambda m: m(np.ones((5, 2, 3)), (np.ones((1, 2, 4)),)), "state is .h, c., got 1"),
