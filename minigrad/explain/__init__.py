@@ -11,6 +11,13 @@ chains      functions of several operations calls    every call of one
 spans       some time steps only
 trial       mistakes held to the numbers    fitted   those that the numbers ask for
 search      all of them tried, and what fits
+
+These take their place:
+
+kinds       the table of kinds of mistakes  term     where one is made: a term of a gradient
+others      what may be taken for another   spots    terms at all steps, or at some
+changes     walks of what changes           recognised   the row that gives a wrong value
+single      the row that gives wrong gradients   explanation   what is said
 case        a loss and the gradients derived by hand for it
 """
 

@@ -1,0 +1,58 @@
+"""What is said of a mistake: place, statement, kind, a sentence, and what would be right."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["Explanation", "Explanations"]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A mistake, where it was made. Printed, it begins with the place: "lstm.py:54".
+
+    `file`, `line` and `statement` are those of the backward pass where there is code to run, else
+    of the line of the forward pass whose derivative is wrong ("" and 0 where lines are unknown).
+    `kind` is one of those in docs/mistakes.md; two of them with a "+" for two mistakes; "nearest"
+    for one that does not give the manual numbers. `expected` says what would be right, in the
+    user's own names. `repaired` are the gradients that become right with it, if that was tried.
+    """
+
+    file: str
+    line: int
+    statement: str
+    kind: str
+    sentence: str
+    expected: str = ""
+    repaired: tuple[str, ...] = ()
+    errors: Mapping[int, float] = field(default_factory=dict, repr=False, compare=False)
+    """The relative error of the gradient of every node that it leads to, where that is known."""
+
+    @property
+    def place(self) -> str:
+        """The file and the line, as editors write it; "" if they are not known."""
+        return f"{os.path.basename(self.file)}:{self.line}" if self.line else ""
+
+    def __str__(self) -> str:
+        return " ".join([part for part in (self.place, self._statement(), self.sentence) if part])
+
+    def _statement(self) -> str:
+        """Return the statement on one line, up to 72 characters of it."""
+        text = " ".join(self.statement.split())
+        return f"{text[:71]}…:" if len(text) > 72 else f"{text}:" if text else ""
+
+
+class Explanations(list[Explanation]):
+    """Explanations, the best first. Printed, one to a line."""
+
+    SHOWN = 5
+
+    def __str__(self) -> str:
+        if not self:
+            return "nothing to explain: all gradients agree"
+        lines = [str(e) for e in self[: self.SHOWN + 1]]
+        if len(self) > len(lines):
+            lines.append(f"and {len(self) - len(lines)} more")
+        return "\n".join(lines)

@@ -1,0 +1,277 @@
+"""What may be taken for what a term is made of: another value for an operand, another gradient.
+
+Each is given with words for it, as a function of the term: what belongs to the term's own step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.tape import Outputs
+from .term import Term, fit
+
+__all__ = [
+    "at_other_steps", "near_factors", "of_other_nodes", "operands", "other_gradients",
+    "other_values", "slopes", "terms_of_it",
+]  # fmt: skip
+
+SHIFTS = (
+    (1, "the next step"), (-1, "the step before"), (2, "two steps later"), (-2, "two steps before"),
+)  # fmt: skip
+Of = Callable[[Term], Any]
+Option = tuple[Any, str]
+
+
+def operands(t: Term) -> list[int]:
+    """List the inputs that the derivative is written with; -1 is the output."""
+    if t.family not in ("elementwise", "multilinear") or t.several or t.top != t.k:
+        return []
+    chosen = [-1, t.j] if t.unary else [i for i in range(len(t.xs)) if i != t.j]
+    return [i for i in chosen if np.ndim(_operand(t, t.k, i))]
+
+
+def at_other_steps(t: Term) -> Iterator[Option]:
+    """Give an operand of another step: by an index that wraps, held at the ends, or zero there."""
+    ks = t.walk.site_of[t.k].members
+    for i in operands(t) if len(ks) > 1 else ():
+        states, start = _states(t, ks, i)
+        n, seen = len(states), [[_operand(t, k, i) for k in ks]]
+        for by, text in SHIFTS:
+            at = [r + start + by for r in range(len(ks))]
+            for values in (
+                [states[a % n] for a in at],
+                [states[min(max(a, 0), n - 1)] for a in at],
+                [states[a] if 0 <= a < n else 0 * states[0] for a in at],
+            ):
+                if _new(values, seen):
+                    yield _at(ks, i, values), f"its value of {text} where `{_name(t, i)}`"
+        for values, text in (
+            ([states[-1]] * len(ks), "its value of the last step, at every step,"),
+            ([0 * states[0], *seen[0][1:]], "zeros at the first step"),
+            (seen[0][::-1], "its values in reverse order"),
+        ):
+            if _new(values, seen):
+                yield _at(ks, i, values), f"{text} where `{_name(t, i)}`"
+
+
+def other_values(t: Term) -> Iterator[Option]:
+    """Give another quantity of the forward pass for an operand, the nearest first."""
+    walk, ks = t.walk, t.walk.site_of[t.k].members
+    for i in operands(t):
+        seen = [[_operand(t, k, i) for k in ks]]
+        around = {t.top, *walk.edges[t.top].values(), *walk.uses[t.top], *walk.uses[t.source]}
+        around |= {*walk.edges[t.source].values()}
+        series = list(_series(t))
+        series.sort(key=lambda one: one[1] not in around)
+        for values, m, a in series:
+            some = [values[0]] * len(ks) if len(values) == 1 else values[-len(ks) :]
+            if len(some) == len(ks) and _new(some, seen):
+                said = t.words.value(m) if a < 0 else t.words.marked(m, a)
+                yield _at(ks, i, some), f"{said} where `{_name(t, i)}`"
+
+
+def _new(values: Sequence[Any], seen: list[Any]) -> bool:
+    """Whether values have the right shapes, and are not among those seen before."""
+    if any(np.shape(v) != np.shape(x) for v, x in zip(values, seen[0], strict=True)):
+        return False
+    if any(all(map(_same, values, other)) for other in seen):
+        return False
+    seen.append(values)
+    return True
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a is b or np.array_equal(a, b)
+
+
+def _at(ks: Sequence[int], i: int, values: Sequence[Any]) -> Of:
+    by = dict(zip(ks, values, strict=True))
+    return lambda t: t.pulled(None, i, by[t.k])
+
+
+def _operand(t: Term, k: int, i: int) -> Any:
+    return t.walk.z[k] if i < 0 else t.walk.xs[k][i]
+
+
+def _name(t: Term, i: int) -> str:
+    return t.words.short(t.k) if i < 0 else t.words.input(t.k, i)
+
+
+def _states(t: Term, ks: Sequence[int], i: int) -> tuple[list[Any], int]:
+    """Return an operand at all steps, with what it is before the first or after the last.
+
+    The second is the place of the first step in it. What is computed from a state, tanh(c), is
+    computed from these as well.
+    """
+    walk, now = t.walk, [_operand(t, k, i) for k in ks]
+    number = {id(z): k for k, z in enumerate(walk.z)}
+    made = [number.get(id(v)) for v in now]
+    s = made[-1]
+    site = walk.site_of.get(-1 if s is None else s)
+    if site is not None and made == site.members:  # what was it before the first step?
+        for m in {*walk.uses[site.members[0]]}:
+            first = walk.site_of[m].members[0]
+            for j, n in walk.edges[m].items():
+                if n in made and walk.carries(m, j):
+                    return [walk.xs[first][j], *now], 1
+        if made != [*ks] and len(walk.xs[site.members[0]]) == len(walk.edges[site.members[0]]) == 1:
+            node = walk.nodes[site.members[0]]
+            inner, start = _states(t, site.members, 0)
+            return [node.primitive.forward(v, **node.params) for v in inner], start
+    site = walk.site_of.get(made[1] if len(ks) > 2 and made[1] is not None else -1)
+    if site is not None and len(site) == len(ks) and made[1:] == site.members[:-1]:
+        return [*now, walk.z[site.members[-1]]], 0
+    return now, 0
+
+
+def _series(t: Term) -> Iterator[tuple[list[Any], int, int]]:
+    """List what a forward pass computes and takes: values in time, the last node, the input."""
+    walk = t.walk
+    for k in sorted(walk.leaves):
+        yield [walk.z[k]], k, -1
+    for site in walk.sites:
+        last = site.members[-1]
+        yield [walk.z[k] for k in site.members], last, -1
+        for a in range(len(walk.xs[last])):
+            yield [walk.xs[k][a] for k in site.members], last, a
+
+
+# ---- gradients -----------------------------------------------------------------------------------
+
+
+def of_other_nodes(t: Term) -> Iterator[Option]:
+    """Give the gradient of a node that all goes through: a derivative on the way is left out."""
+    for m, said in _above(t):
+        if _leads_to(t, m):
+            yield _from(t, m, None), f"{said} is used where that of {t.here} belongs"
+
+
+def other_gradients(t: Term) -> Iterator[Option]:
+    """Give the gradient of another node, or what one passes to another of its inputs."""
+    for m, said in _above(t):
+        if not _leads_to(t, m):
+            yield _from(t, m, None), said
+        for b in t.walk.edges[m]:
+            c = t.walk.contributions.get((m, b), ())
+            if (m, b) != (t.k, t.j) and np.shape(c) == np.shape(t.g):
+                yield _from(t, m, b), f"{said}, as passed to {t.words.marked(m, b)},"
+
+
+def _above(t: Term) -> Iterator[tuple[int, str]]:
+    """List what has its gradient earlier, of one shape with g: the last node at each site."""
+    walk, seen = t.walk, [t.g]
+    n = len(walk.site_of[t.k])
+    for site in walk.sites if not t.several and np.ndim(t.g) else ():
+        m = _beside(t, site.members[-1], n)
+        if m in walk.cots and m >= min(walk.uses[t.top], default=m) and len(site) in (1, n):
+            g = walk.cots[m]
+            new = m != t.top and np.shape(g) == np.shape(t.g)
+            if new and not any(_same(g, other) for other in seen):
+                seen.append(g)
+                yield m, f"the gradient of {t.words.value(m)}"
+
+
+def _beside(t: Term, last: int, n: int) -> int:
+    """Give the node of a site that is of the term's own step."""
+    site = t.walk.site_of[last]
+    return site.members[t.walk.rank[t.k]] if len(site) == n else last
+
+
+def _from(t: Term, m: int, b: int | None) -> Of:
+    k0 = t.k
+
+    def of(t: Term) -> Any:
+        its = t.walk.beside(k0, m, t.k)
+        assert its is not None
+        g = t.now(its) if b is None else t.walk.pulled(its, t.now(its), b)[b]
+        return t.pulled(np.reshape(g, np.shape(t.g)))
+
+    return of
+
+
+def _leads_to(t: Term, m: int) -> bool:
+    """Whether all that becomes of the output goes through node m, a few operations on."""
+    walk, seen, stack = t.walk, {t.top}, [t.top]
+    while stack:
+        for n in walk.uses[stack.pop()]:
+            if n > m or n == walk.end or len(seen) > 12:
+                return False
+            if n not in seen and n != m:
+                seen.add(n)
+                stack.append(n)
+    return m > t.top
+
+
+def terms_of_it(t: Term) -> Iterator[Option]:
+    """Give the terms of the gradient g, of which one may be missing, or be there twice."""
+    walk = t.walk
+    top = _sum_of(t, t.top)
+    into = {(walk.site_of[m], j): m for m, j in walk.into(top) if m in walk.cots}
+    for (site, j), m in into.items() if len(into) > 1 and not t.several else ():
+
+        def of(t: Term, site: Any = site, j: int = j) -> Any:
+            total = 0 * t.g
+            for n, b in t.walk.into(_sum_of(t, t.top)):
+                if t.walk.site_of[n] is site and b == j and n in t.walk.cots:
+                    total = total + fit(t.walk.pulled(n, t.now(n), b)[b], t.g)
+            return t.pulled(total)
+
+        yield of, t.words.value(m)
+
+
+def _sum_of(t: Term, k: int) -> int:
+    """Go up from a node through the additions that it is a term of, and nothing else."""
+    walk = t.walk
+    while len(walk.uses[k]) == 1 and walk.site_of[(m := walk.uses[k][0])].op == "add":
+        if np.shape(walk.z[m]) != np.shape(walk.z[k]):
+            break
+        k = m
+    return k
+
+
+# ---- factors -------------------------------------------------------------------------------------
+
+
+def near_factors(t: Term) -> Iterator[Option]:
+    """Give the quantities near a term that it may be multiplied by."""
+    for m in _near(t):
+        yield _beside_value(t, m, False), t.words.value(m)
+
+
+def slopes(t: Term) -> Iterator[Option]:
+    """Give the derivatives of functions of one variable near a term."""
+    for m in _near(t):
+        if len(t.walk.edges[m]) == 1 and t.walk.family(m) == "elementwise" and m != t.k:
+            yield _beside_value(t, m, True), f"the derivative of {t.words.value(m)}"
+
+
+def _near(t: Term) -> list[int]:
+    walk, shape = t.walk, np.shape(t.c)
+    near = {t.source, t.k, *walk.edges[t.k].values(), *walk.uses[t.source], *walk.uses[t.k]}
+    near |= {m for k in list(near) for m in (*walk.edges[k].values(), *walk.uses[k])}
+    found = []
+    for m in sorted(near) if shape and not t.several and t.top == t.k else ():
+        its = () if isinstance(walk.z[m], Outputs) else np.shape(walk.z[m])
+        if its and len(its) <= len(shape) and all(map(_goes, its[::-1], shape[::-1])):
+            found.append(m)
+    return found
+
+
+def _goes(a: int, b: int) -> bool:
+    return a in (1, b)
+
+
+def _beside_value(t: Term, m: int, derived: bool) -> Of:
+    k0 = t.k
+
+    def of(t: Term) -> Any:
+        its = t.walk.beside(k0, m, t.k)
+        if its is None:
+            return 1.0
+        v = t.walk.z[its]
+        return next(iter(t.walk.pulled(its, np.ones(np.shape(v))).values())) if derived else v
+
+    return of

@@ -1,0 +1,153 @@
+"""What stands in the place of a right value: the row of the table that gives it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+
+from ..core.tape import Outputs
+from .backward import Backward, Edge
+from .changes import CLOSE, Changes, size
+from .kinds import KINDS, WHOLE
+from .spots import Spot
+from .term import chains, fit
+from .words import Words
+
+__all__ = ["misshapen", "recognised", "recognised_derivative", "recognised_value", "whole"]
+
+NEAR = 4
+"""How many operations above a place a mistake is looked for: as many as a line may have."""
+
+
+def recognised(
+    walk: Backward, words: Words, place: int | Edge, wrong: Any
+) -> tuple[str, str] | None:
+    """Return the kind of a mistake, and what is said of it, at a place with right inputs.
+
+    `wrong` stands in the place of the gradient of a node, or of what an edge contributes to it.
+    None if no row of the table gives it.
+    """
+    wrong = np.asarray(wrong, np.float64)
+    s, edge = (place, None) if isinstance(place, int) else (walk.edges[place[0]][place[1]], place)
+    right = walk.cots[s] if edge is None else walk.contributions[edge]
+    if isinstance(right, Outputs) or not np.isfinite(wrong).all():
+        return None
+    if np.shape(right) != np.shape(wrong):
+        return misshapen(right, wrong, words.value(s))
+    error, limit = wrong - right, CLOSE * max(size(wrong), size(right))
+    around, near = _around(walk, words, s, edge, error)
+    changes = Changes(walk, [s], near)
+    for number, rows in enumerate(KINDS):
+        found = [m for spot in around for m in spot.mistakes(walk, words, rows)]
+        found.sort(key=lambda m: m.rank)
+        if number == 0:
+            found += [m for spot in around for m in spot.at_some_steps(walk, words)]
+        for mistake, change in zip(found, changes.of(s, [m.edits for m in found]), strict=True):
+            if size(change - error) <= limit:
+                return mistake.kind, mistake.says()
+        if number == 1 and edge is None and (said := whole(walk, words, s, wrong)):
+            return said
+    return None
+
+
+def recognised_derivative(
+    walk: Backward, words: Words, edge: Edge, wrong: Any, top: int | None = None
+) -> tuple[str, str] | None:
+    """Return the same for what stands in the place of the derivative of an elementwise operation.
+
+    Of functions of one variable that are one thought, `top` is the last.
+    """
+    g = walk.cots[edge[0] if top is None else top]
+    if np.shape(wrong) != np.shape(g):
+        return misshapen(np.ones(np.shape(g)), np.asarray(wrong), words.value(edge[0]))
+    return recognised(walk, words, edge, fit(g * wrong, walk.contributions[edge]))
+
+
+def recognised_value(walk: Backward, words: Words, k: int, wrong: Any) -> tuple[str, str] | None:
+    """Return the same for what stands in the place of the value of node k."""
+    right, wrong, name = np.asarray(walk.z[k]), np.asarray(wrong), words.value(k)
+    if right.shape != wrong.shape:
+        return misshapen(right, wrong, name)
+    site = walk.site_of.get(k)
+    for m, z in enumerate(walk.z):
+        if m != k and np.shape(z) == wrong.shape and np.array_equal(z, wrong):
+            if site is not None and walk.site_of.get(m) is site:
+                when = f"of step {walk.step(m)} stands where that of step {walk.step(k)} belongs"
+                return "wrong step", f"{name} {when}"
+            return "swapped operand", f"{words.value(m)} stands where {name} belongs"
+    if right.ndim > 1 and right.shape == right.shape[::-1] and np.array_equal(right.T, wrong):
+        return "transpose", f"{name} is transposed"
+    if np.array_equal(-right, wrong):
+        return "sign", f"{name} has the wrong sign"
+    if not np.any(wrong):
+        return "overwritten", f"{name} is zero here"
+    return None
+
+
+def misshapen(right: Any, wrong: Any, name: str) -> tuple[str, str]:
+    """Return the kind of a mistake, and what is said of it, where a shape is wrong."""
+    kind, text = "broadcast", f"the gradient of {name} has shape {wrong.shape}, not {right.shape}"
+    extra = wrong.ndim - right.ndim
+
+    def same(x: Any) -> bool:
+        return size(x - right) <= 1e-4 * size(right)
+
+    if wrong.shape == right.shape[::-1] and same(wrong.T):
+        kind, text = "transpose", f"the gradient of {name} is transposed"
+    elif extra > 0 and wrong.shape[extra:] == right.shape and same(wrong.sum((*range(extra),))):
+        axes = ", ".join(map(str, range(extra)))
+        text += f": sum it over axis {axes}, along which {name} is broadcast"
+    elif wrong.size == right.size and same(wrong.reshape(right.shape)):
+        text += ": the numbers are right, reshape it"
+    elif wrong.shape == right.shape[::-1]:
+        text += ": transposed?"
+    elif wrong.size < right.size and np.allclose(wrong, right.sum(), rtol=1e-4):
+        text += ": it is summed over too many axes"
+    elif wrong.size < right.size:
+        text += ": it is summed over axes that it should keep"
+    return kind, text
+
+
+def whole(walk: Backward, words: Words, s: int, wrong: Any) -> tuple[str, str] | None:
+    """Return the kind of a mistake in the gradient of node s as a whole, and what is said of it."""
+    right, name = walk.cots[s], words.value(s)
+    limit = CLOSE * max(size(wrong), size(right))
+    for row in WHOLE:
+        for option, it in row.options(right, wrong):
+            if size(row.written(right, option) - wrong) <= limit:
+                return row.kind, row.says.format(what=name, it=it)
+    for k in sorted(walk.cots, reverse=True):
+        same = k != s and np.shape(walk.cots[k]) == np.shape(wrong)
+        if same and size(walk.cots[k] - wrong) <= limit:
+            kind = "permuted" if k in walk.leaves else "swapped operand"
+            kind = "initial state" if walk.initial(s) and k not in walk.leaves else kind
+            other = words.value(k)
+            return kind, f"the gradient of {other} stands in the place of that of {name}"
+    return None
+
+
+def _around(
+    walk: Backward, words: Words, s: int, edge: Edge | None, error: Any
+) -> tuple[list[Spot], set[int]]:
+    """List the terms around the gradient of node s, the nearest first, and their nodes."""
+    tops: dict[Edge, list[int]] = defaultdict(list)
+    for chain in chains(walk, words):
+        for e, top in chain.items():
+            tops[e].append(top)
+    found, near, level = list[Spot](), set[int](), {s}
+    for distance in range(NEAR):
+        edges = [e for m in level for e in walk.into(m) if e in walk.contributions]
+        edges = [edge] if edge and not distance else edges
+        for e in edges:
+            wrong = None if distance else walk.contributions[e] + error
+            found += [Spot({e: top}, distance, wrong) for top in (e[0], *tops[e])]
+        if not distance and not edge:
+            sites: dict[Any, dict[Edge, int]] = defaultdict(dict)
+            for k, j in edges:
+                sites[walk.site_of[k], j][k, j] = k
+            found += [Spot(several) for several in sites.values() if len(several) > 1]
+        level = {k for k, _ in edges}
+        near |= level | {top for e in edges for top in tops[e]}
+    return found, near
