@@ -18,6 +18,14 @@ kinds       the table of kinds of mistakes  term     where one is made: a term o
 others      what may be taken for another   spots    terms at all steps, or at some
 changes     walks of what changes           recognised   the row that gives a wrong value
 single      the row that gives wrong gradients   explanation   what is said
+
+And these run the user's own code:
+
+truth       the true quantities of the tape, and which of them an array is
+blame       the user's own code: where wrong values come of right ones
+repair      runs of it with one expression replaced
+traced      the wrong statements of it
+
 case        a loss and the gradients derived by hand for it
 """
 

@@ -1,0 +1,316 @@
+"""Where a hand-written backward pass goes wrong: from its wrong results back to what is right.
+
+Every value that was recorded is held against the true quantities of the tape. It is
+
+right      a gradient, a derivative, a value, what is sent to a leaf
+part       some of the contributions to a node: a gradient that still lacks others
+so far     a sum over time that is under way
+scaled     a multiple of something right
+neutral    zero, or the same number everywhere: nobody can tell
+unknown    nothing of that
+
+An unknown value is innocent if something right is computed from it: it was *served*.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..instrument.expressions import Site, Statement
+from ..instrument.recording import Event, Recorded
+from .truth import Truth
+
+__all__ = ["Labels", "Suspect", "suspects"]
+
+SUMS = ("sum", "mean", "max", "min")
+MOVES = {"pad", "reshape", "transpose", "copy", "ravel", "squeeze", "swapaxes", "astype"}
+"""What puts numbers elsewhere and changes none."""
+
+OF_GRADIENTS = ("gradient", "contribution", "unsummed")
+
+
+class Labels:
+    """What every event is, by its number."""
+
+    def __init__(self, recorded: Recorded, truth: Truth, wrong: Iterable[str]) -> None:
+        self.recorded, self.truth, self.wrong = recorded, truth, {*wrong}
+        self.events = recorded.recording.events
+        self.users: list[list[int]] = [[] for _ in self.events]
+        self.of_site: dict[Site, list[int]] = defaultdict(list)
+        self.of_frame: dict[int, list[int]] = defaultdict(list)
+        for e in self.events:
+            self.of_site[e.site].append(e.number)
+            self.of_frame[e.frame].append(e.number)
+            for d in e.deps:
+                self.users[d].append(e.number)
+        self.matches = [truth.matches(e.value) for e in self.events]
+        self.status = [self._status(e) for e in self.events]
+        self.outputs = self._outputs()
+        self.bad = {i for name, i in self.outputs.items() if name in self.wrong}
+        self.served = self._served()
+        self._scaled: dict[int, bool] = {}
+
+    def _outputs(self) -> dict[str, int]:
+        """Find the events of what was returned, by the object or else by the numbers."""
+        found = {}
+        for name, value in self.recorded.result.items():
+            i = self.recorded.recording.lookup(value)
+            if i is None:
+                v = np.asarray(value)
+                same = [e.number for e in self.events if np.array_equal(e.value, v)]
+                i = same[-1] if same else None
+            if i is not None:
+                found[name] = i
+        return found
+
+    # ---- labels ----------------------------------------------------------------------------------
+
+    def _status(self, e: Event) -> str:
+        v, found = e.value, self.matches[e.number]
+        if v.dtype.kind not in "fiub" or not v.size or not v.any():
+            return "neutral"
+        if v.size > 1 and np.all(v == v.flat[0]):
+            return "neutral"
+        exact = [m.quantity for m in found if m.factor == 1]
+        leaves = self.truth.walk.leaves
+        whole = [
+            q for q in exact
+            if q.kind not in ("so far", "part") and (q.kind != "contribution" or q.k in leaves)
+        ]  # fmt: skip
+        parts = [q for q in exact if q.kind in ("contribution", "part") and q.k not in leaves]
+        if parts and self.adds(e) and all(q.kind in ("value", "derivative") for q in whole):
+            whole = []  # a sum that is a part of a gradient is meant as that
+        if whole:
+            return "right"
+        if any(q.kind == "contribution" for q in exact):
+            return "part"
+        if any(q.kind == "so far" for q in exact):
+            return "so far"
+        if any(m.quantity.kind not in ("so far", "part") for m in found):
+            return "scaled"
+        if found:
+            return "part"
+        return "unknown" if e.deps else "right"  # data, constants
+
+    def adds(self, e: Event) -> bool:
+        """Whether a value is a sum of others."""
+        return (e.written or e.site.kind == "BinOp") and e.site.op in ("Add", "Sub")
+
+    def moves(self, e: Event) -> bool:
+        """Whether a value is others in other places."""
+        kinds = ("Subscript", "Attribute", "Name", "old")
+        return not e.written and (e.site.kind in kinds or e.site.op in MOVES)
+
+    def _served(self) -> list[bool]:
+        """Find the events that something right is computed from."""
+        good = {i for name, i in self.outputs.items() if name not in self.wrong}
+        served = [False] * len(self.events)
+        for i in reversed(range(len(self.events))):
+            served[i] = i in good or any(self._serves(i, u, served[u]) for u in self.users[i])
+        return served
+
+    def _serves(self, i: int, u: int, served: bool) -> bool:
+        """Whether event i is innocent as u is computed from it.
+
+        A sum may be right although what is summed is not, for errors cancel: that says nothing.
+        """
+        user, status = self.events[u], self.status[u]
+        smaller = user.value.size < self.events[i].value.size
+        lossy = user.site.op in SUMS or user.site.kind in ("Subscript", "Name", "old")
+        if smaller and lossy and self.status[i] == "unknown":
+            return False
+        if status in ("right", "so far", "part") and u not in self.bad:
+            return user.site.kind != "Compare"
+        return served and status != "neutral"
+
+    def ok(self, i: int) -> bool:
+        """Whether an event is what it should be, as far as numbers tell."""
+        if i in self.bad:
+            return False
+        if self.status[i] == "scaled":
+            if i not in self._scaled:
+                self._scaled[i] = False
+                mine = self._factors(i)
+                self._scaled[i] = any(
+                    mine & self._factors(d) and (self.served[d] or self.ok(d))
+                    for d in self.events[i].deps
+                    if self.status[d] == "scaled"
+                )
+            return self._scaled[i]
+        return self.status[i] in ("right", "neutral", "so far")
+
+    def _factors(self, i: int) -> set[float]:
+        return {round(m.factor, 9) for m in self.matches[i] if m.quantity.kind in OF_GRADIENTS}
+
+    def good(self, i: int, depth: int = 0) -> bool:
+        """Whether an event can be no reason that something computed from it is wrong."""
+        deps = self.events[i].deps
+        if self.status[i] == "neutral" and deps and depth < 6:  # zeros out of what is wrong
+            return all(self.good(d, depth + 1) for d in deps)
+        return self.ok(i) or (self.served[i] and i not in self.bad)
+
+
+class Suspect:
+    """A statement that may be wrong: events in it, and the wrong results that depend on them."""
+
+    def __init__(self, statement: Statement) -> None:
+        self.statement = statement
+        self.events: list[int] = []
+        self.results: set[str] = set()
+        self.second = self.weak = False
+
+    def __repr__(self) -> str:
+        return repr(self.statement)
+
+
+def suspects(labels: Labels) -> list[Suspect]:
+    """Return the statements where wrong values come of right ones, the likeliest first."""
+    return _Frontier(labels).found()
+
+
+class _Frontier:
+    def __init__(self, labels: Labels) -> None:
+        self.labels, self.events = labels, labels.events
+        self.suspects: dict[tuple[str, int, str], Suspect] = {}
+
+    def found(self) -> list[Suspect]:
+        labels, later = self.labels, list[tuple[int, str]]()
+        for name in sorted(labels.wrong & labels.outputs.keys()):
+            for i in self._first_wrong(labels.outputs[name]):
+                at = self._completed(i)
+                if at is None:
+                    continue
+                if labels.status[at] == "part" and labels.adds(self.events[at]):
+                    empty = [
+                        d for d in self.events[at].deps
+                        if labels.status[d] == "neutral" and self.events[d].n > 0
+                    ]  # fmt: skip
+                    at = empty[0] if empty else at  # zeros made anew in the loop
+                statement = self.statement(at)
+                self._note(statement, at, name)
+                if labels.status[at] == "part":
+                    later += [
+                        (u, name) for u in labels.users[at]
+                        if not labels.served[u] and self.events[u].site.statement is not statement
+                    ]  # fmt: skip
+        for u, name in later:
+            statement = self.statement(u)
+            if _key(statement) not in self.suspects:
+                self._note(statement, u, name)
+                self.suspects[_key(statement)].second = True
+        for s in self.suspects.values():
+            s.events.sort()
+            s.weak = all(map(self._weak, s.events))
+        order = lambda s: (s.second, s.weak, -len(s.results), s.events[0])
+        return sorted(self.suspects.values(), key=order)
+
+    def _note(self, statement: Statement, i: int, name: str) -> None:
+        suspect = self.suspects.setdefault(_key(statement), Suspect(statement))
+        suspect.results.add(name)
+        if i not in suspect.events:
+            suspect.events.append(i)
+
+    def _first_wrong(self, result: int) -> list[int]:
+        """List the events behind a wrong result that are wrong, and computed from good ones."""
+        seen, stack, found = {result}, [result], []
+        while stack:
+            i = stack.pop()
+            wrong = [d for d in self.events[i].deps if not self.labels.good(d)]
+            stack += [d for d in wrong if d not in seen]
+            seen.update(wrong)
+            if not wrong:
+                found.append(i)
+        return found
+
+    def _completed(self, i: int) -> int | None:
+        """Follow a part of a gradient to the last place where the others could have been added.
+
+        None if another term of that sum is wrong itself: then the part is innocent.
+        """
+        labels = self.labels
+        for _ in range(30):
+            if labels.status[i] != "part":
+                break
+            nodes = {m.quantity.k for m in labels.matches[i]}
+            after = None
+            for u in labels.users[i]:
+                if labels.served[u]:
+                    continue
+                if labels.adds(self.events[u]):
+                    others = [d for d in self.events[u].deps if d != i]
+                    if any(
+                        labels.status[d] in ("unknown", "scaled") and not labels.good(d)
+                        for d in others
+                    ):
+                        return None
+                    after = u
+                elif labels.status[u] == "part":
+                    if nodes & {m.quantity.k for m in labels.matches[u]}:
+                        after = u
+                elif labels.moves(self.events[u]):
+                    after = u
+            if after is None:
+                break
+            i = after
+        return i
+
+    def statement(self, i: int) -> Statement:
+        """Return the statement to blame for an event: perhaps the call of the helper it is in."""
+        labels, e = self.labels, self.events[i]
+        elsewhere_right = labels.status[i] in ("right", "so far") and labels.served[i]
+        if i in labels.bad and elsewhere_right and e.uses:  # returned under a wrong name
+            return e.uses[-1].site.statement
+        elsewhere = [
+            j for j in labels.of_site[e.site]
+            if self.events[j].frame != e.frame and (labels.served[j] or labels.status[j] == "right")
+        ]  # fmt: skip
+        if e.calls and elsewhere:
+            inside = [j for j in labels.of_frame[e.frame] if self.events[j].deps]
+            helpless = not any(labels.served[j] or labels.status[j] == "right" for j in inside)
+            given = bool(e.deps) and all(labels.status[d] == "right" for d in e.deps)
+            outside = any(self.events[d].frame != e.frame and self.events[d].deps for d in e.deps)
+            if helpless or (given and outside):
+                return self._at(*e.calls[0]) or e.site.statement
+        return e.site.statement
+
+    def _at(self, file: str, line: int) -> Statement | None:
+        """Find the statement at a line."""
+        above = [
+            s.statement for s in self.labels.recorded.recording.counts
+            if s.statement.file == file and s.statement.line <= line
+        ]  # fmt: skip
+        return max(above, key=lambda s: s.line, default=None)
+
+    def _weak(self, i: int) -> bool:
+        """Whether an event is seldom the reason: numbers moved, or innocent at other steps."""
+        labels, e = self.labels, self.events[i]
+        if labels.moves(e):
+            return True
+        return (
+            labels.status[i] == "unknown"
+            and all(labels.status[d] in ("right", "neutral") for d in e.deps)
+            and any(
+                labels.served[j] and labels.status[j] == "unknown" for j in labels.of_site[e.site]
+            )
+        )
+
+
+def _key(statement: Statement) -> tuple[str, int, str]:
+    return statement.file, statement.line, statement.text
+
+
+def differing(
+    result: Mapping[str, Any], true: Mapping[str, Any], tolerance: float = 1e-8
+) -> set[str]:
+    """Name the results that are not the true ones."""
+    wrong = set()
+    for name, t in true.items():
+        r = np.asarray(result.get(name, np.nan))
+        large = max(np.abs(t).max(initial=0), 1e-300)
+        if r.shape != t.shape or not np.all(np.abs(r - t) <= tolerance * large):
+            wrong.add(name)
+    return wrong

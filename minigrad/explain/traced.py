@@ -1,0 +1,290 @@
+"""The user's backward pass, run with every value held against the truth: what is wrong, and where.
+
+instrument.recording has the values, `truth` what there is on the tape, `blame` the frontier between
+right and wrong, `repair` the proof. Here they are put together.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..instrument.expressions import Site, Statement
+from ..instrument.recording import record
+from .backward import Backward
+from .blame import Labels, Suspect, differing, suspects
+from .repair import Repair, Repairs
+from .truth import Match, Quantity, Truth
+from .words import Words
+
+__all__ = ["Annotation", "Finding", "Traced"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A place in the backward pass that gives something wrong.
+
+    `expression` gives `actual`, bound to `name`, the `times`-th time it is evaluated, and `step` is
+    the time step on the tape; both are None where there is one only. `status` is what `actual` is:
+    "unknown", "part", "scaled", "right" (but not for its use) or "neutral". What it should be is
+    `expected`, in words `words`, in numbers `wanted`; None where that is not known. `repaired` are
+    the gradients that became right, and none wrong, when that was put in its place; with a
+    `factor`, when it was divided by that. `results` are the wrong gradients that depend on it.
+    """
+
+    file: str
+    line: int
+    last: int
+    statement: str
+    expression: str
+    name: str
+    step: int | None
+    status: str
+    actual: Array = field(repr=False)
+    is_now: str
+    inputs: tuple[str, ...]
+    expected: Quantity | None
+    words: str
+    wanted: Array | None = field(repr=False)
+    factor: float
+    repaired: tuple[str, ...]
+    results: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """A statement of the backward pass, how often it ran, and what it gives."""
+
+    file: str
+    line: int
+    statement: str
+    times: int
+    status: str
+    gives: str
+
+    def __str__(self) -> str:
+        return f"{self.line:5} {self.statement}    # {self.gives}"
+
+
+class Traced:
+    """What is wrong in the code that `rerun` calls, and gives `wrong` gradients.
+
+    `case` has `walk`, `words` and `keys`: by the names of gradients, the nodes of the tape.
+    `findings` are best first, those of independent mistakes in order of execution. Where the code
+    cannot be followed they are empty, and `reason` says why. Nothing is raised.
+    """
+
+    def __init__(
+        self,
+        case: Any,
+        rerun: Callable[[], Mapping[str, Any]],
+        wrong: Iterable[str],
+        seconds: float = 1.5,
+    ) -> None:
+        self.findings: list[Finding] = []
+        self.annotations: list[Annotation] = []
+        self.reason = ""
+        self.seconds: dict[str, float] = {}
+        try:
+            self._trace(case, rerun, {*wrong}, seconds)
+        except Exception as error:
+            self.reason = f"{type(error).__name__}: {error}"
+
+    def _trace(self, case: Any, rerun: Any, wrong: set[str], seconds: float) -> None:
+        walk: Backward = case.walk
+        start = time.perf_counter()
+        recorded = record(rerun)
+        if recorded.recording.failure:
+            self.reason = recorded.recording.failure
+            return
+        if not _same(rerun(), recorded.result):
+            self.reason = "the backward pass gives other numbers when it runs again"
+            return
+        true = {
+            name: np.asarray(walk.cots.get(k, np.zeros(np.shape(walk.z[k]))))
+            for name, k in case.keys.items()
+        }
+        now = differing(recorded.result, true) & wrong
+        self.seconds["record"] = time.perf_counter() - start
+        truth = Truth(walk)
+        self.seconds["truth"] = time.perf_counter() - start
+        self.labels = Labels(recorded, truth, now)
+        if not self.labels.outputs:
+            names = ", ".join(f"`{code.co_name}`" for code in recorded.missing)
+            self.reason = f"the source of {names or 'the backward pass'} is not known"
+            return
+        self.phrases = Phrases(walk, case.words)
+        self.seconds["labels"] = time.perf_counter() - start
+        self.annotations = self._annotated()
+        if now:
+            some = suspects(self.labels)
+            repairs = Repairs(self.labels, truth, true, seconds)
+            self.found = repairs.found(some)
+            self.tried = repairs.tried
+            self.findings = self._findings(some, self.found)
+        self.seconds["all"] = time.perf_counter() - start
+
+    # ---- findings --------------------------------------------------------------------------------
+
+    def _findings(self, some: list[Suspect], repairs: list[Repair]) -> list[Finding]:
+        """Order suspects by what their repair cures; without a complete one, as blame has them."""
+        chosen, left = self._chosen(some, repairs)
+        best = dict[int, Repair]()
+        order: list[Suspect] = []
+        for repair in chosen:
+            statement = repair.place.statement
+            suspect = next((s for s in some if s.statement is statement), None)
+            if suspect is None:
+                suspect = next((s for s in order if s.statement is statement), None)
+            if suspect is None:
+                suspect = Suspect(statement)
+                suspect.events.append(repair.place.event)
+                suspect.results |= repair.cured
+            if suspect not in order:
+                order.append(suspect)
+                best[id(suspect)] = repair
+        rest = [s for s in some if s not in order]
+        if left:
+            order = [*some, *[s for s in order if s not in some]]
+        else:
+            order += rest
+        return [self._finding(s, best.get(id(s))) for s in order]
+
+    def _chosen(self, some: list[Suspect], repairs: list[Repair]) -> tuple[list[Repair], set[str]]:
+        """Choose repairs until all wrong results are cured; return what is left, too."""
+        left, chosen, repairs = {*self.labels.wrong}, list[Repair](), [*repairs]
+        rank = {id(s.statement): r for r, s in enumerate(some)}
+        doubtful = {id(s.statement) for s in some if s.second or s.weak}
+
+        def score(r: Repair) -> tuple[float, ...]:
+            at = id(r.place.statement)
+            own = r.place.kind == "own" and at not in doubtful
+            kind = 2 if own else r.place.kind == "later"
+            near = -rank.get(at, 99) if own else r.place.event * (1 if kind == 0 else -1)
+            return len(r.cured & left), kind, near, r.series is not None
+
+        while left and repairs:
+            best = max(repairs, key=score)
+            if not best.cured & left:
+                break
+            everything = best.cured == self.labels.wrong
+            only_one = best.place.kind != "own" and len(best.cured) < 2
+            if not everything and (only_one or id(best.place.statement) in doubtful):
+                repairs.remove(best)
+                continue
+            chosen.append(best)
+            left -= best.cured
+            repairs = [r for r in repairs if r.cured & left]
+        return chosen, left
+
+    def _finding(self, s: Suspect, repair: Repair | None) -> Finding:
+        labels = self.labels
+        i = repair.place.event if repair else s.events[0]
+        e = labels.events[i]
+        site = repair.place.site if repair else e.site
+        expected = wanted = None
+        if repair and repair.series:
+            n = next((use.n for use in e.uses if use.site is site), e.n)
+            expected = repair.series.at(n)
+            wanted = expected.value if expected else None
+        elif repair:
+            wanted = e.value / repair.factor
+        statement = s.statement
+        return Finding(
+            statement.file, statement.line, statement.last, statement.text, site.text,
+            ", ".join(statement.targets), expected.step if expected else None, labels.status[i],
+            e.value, self.phrases.event(labels, i),
+            tuple(
+                f"`{labels.events[d].site.text}` is {self.phrases.event(labels, d)}"
+                for d in e.deps[:4]
+            ),
+            expected, self.phrases.quantity(expected) if expected else "", wanted,
+            repair.factor if repair else 1.0, tuple(sorted(repair.cured)) if repair else (),
+            tuple(sorted(s.results)),
+        )  # fmt: skip
+
+    # ---- the pass as a whole ---------------------------------------------------------------------
+
+    def _annotated(self) -> list[Annotation]:
+        """Say of every statement that ran what it gives."""
+        last: dict[Statement, tuple[Site, int]] = {}
+        times: dict[Statement, int] = {}
+        worst: dict[Statement, str] = {}
+        for e in self.labels.events:
+            for site, n in [(use.site, use.n) for use in e.uses] or [(e.site, e.n)]:
+                if not (site.whole or e.written):
+                    continue
+                statement = site.statement
+                times[statement] = max(times.get(statement, 0), n + 1)
+                last[statement] = site, e.number
+                status = self.labels.status[e.number]
+                if BAD.index(status) >= BAD.index(worst.get(statement, "neutral")):
+                    worst[statement] = status
+        found = [
+            Annotation(
+                s.file, s.line, s.text, times[s], worst[s],
+                ", ".join([*s.targets, *[""] * (not s.targets)])
+                + (": " if s.targets else "") + self.phrases.event(self.labels, i),
+            )
+            for s, (_, i) in last.items()
+        ]  # fmt: skip
+        return sorted(found, key=lambda a: (a.file, a.line))
+
+
+BAD = ["neutral", "right", "so far", "part", "scaled", "unknown"]
+
+
+class Phrases:
+    """What true quantities are called."""
+
+    def __init__(self, walk: Backward, words: Words) -> None:
+        self.walk, self.words = walk, words
+
+    def node(self, k: int) -> str:
+        """Name a node."""
+        return f"`{self.words.short(k)}`"
+
+    def quantity(self, q: Quantity) -> str:
+        """Name a quantity, and its step."""
+        node, when = self.node(q.k), ""
+        if q.every:
+            when = " at all steps"
+        elif q.step is not None:
+            when = f" at step {q.step}"
+        sender = self.node(q.edges[0][0]) if q.edges else ""
+        return {
+            "gradient": f"the gradient of {node}",
+            "contribution": f"what {sender} sends to {node}",
+            "unsummed": f"what {sender} sends to {node}, before it is summed",
+            "derivative": f"the derivative of {node}",
+            "value": node,
+            "so far": f"the gradient of {node} so far",
+            "part": f"only a part of the gradient of {node}",
+        }[q.kind] + when
+
+    def match(self, m: Match) -> str:
+        """Say what an array is."""
+        factor = "" if m.factor == 1 else f"{m.factor:.4g} times "
+        turned = ", transposed" if m.how == "transposed" else ""
+        return f"{factor}{self.quantity(m.quantity)}{turned}"
+
+    def event(self, labels: Labels, i: int) -> str:
+        """Say what an event gives."""
+        status, found = labels.status[i], labels.matches[i]
+        if status == "neutral":
+            return "zero" if not labels.events[i].value.any() else "one number"
+        if not found:
+            return "matches nothing" if labels.events[i].deps else "given"
+        return self.match(found[0])
+
+
+def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    return a.keys() == b.keys() and all(
+        np.array_equal(np.asarray(a[name]), np.asarray(b[name]), equal_nan=True) for name in a
+    )

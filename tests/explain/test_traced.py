@@ -1,0 +1,126 @@
+"""The wrong statement of the user's backward code."""
+
+import linecache
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.explain.traced import Traced
+from tests.mistakes import lstm, mlp, rnn
+
+
+def traced(forward, backward, p):
+    report = mg.compare_backward(forward, backward, p)
+    wrong = [row.name for row in report.rows if not row.ok]
+    return Traced(report.case, report.case.rerun, wrong)
+
+
+def planted(page, edit):
+    mistake = next(m for m in page.MISTAKES if m.edit == edit)
+    p = page.draw(np.random.default_rng(0), kind="square" if mistake.square else "usual")
+    return traced(page.forward, mistake.planted(page.backward), p)
+
+
+@pytest.mark.parametrize(
+    ("page", "edit", "statement", "words"),
+    [
+        (lstm, "do = dh * u -> do = dh * cs[t + 1]", "do = dh * cs[t + 1]", "the gradient of `o`"),
+        (
+            lstm, "dc_next = dc * f -> dc_next = dc * i", "dc_next = dc * i",
+            "what `f * c` sends to `c`",
+        ),
+        (
+            lstm, "dWh += hs[t].T @ da -> dWh += hs[t + 1].T @ da", "dWh += hs[t + 1].T @ da",
+            "what `h @ p[\"Wh\"]` sends to `Wh`",
+        ),
+    ],
+)  # fmt: skip
+def test_the_wrong_statement_and_what_it_should_give(page, edit, statement, words):
+    found = planted(page, edit)
+    best = found.findings[0]
+    assert best.statement == statement
+    assert best.words.startswith(words)
+    assert best.repaired == best.results
+    assert np.array_equal(best.wanted.ravel(), best.expected.value.ravel())
+    assert linecache.getline(best.file, best.line).strip() == statement
+
+
+def test_two_mistakes_come_out_as_two():
+    source = "dWx += x[t].T @ da", "dx[t] = da @ Wx.T"
+    mistakes = [m for m in lstm.MISTAKES if m.find in source and not m.square]
+    both = type(mistakes[0])(
+        source[0], "dWx += 2 * x[t].T @ da", ("factor",), ("",)
+    ).planted(lstm.backward)  # fmt: skip
+    wrong = lambda p: both(p) | {"c0": 3 * both(p)["c0"]}
+    found = traced(lstm.forward, wrong, lstm.draw(np.random.default_rng(0)))
+    statements = [f.statement for f in found.findings[:2]]
+    assert any("dWx" in s for s in statements)
+    assert any('"c0"' in s for s in statements)
+
+
+@pytest.mark.parametrize("page", [mlp, rnn, lstm])
+def test_right_passes_are_annotated_and_not_accused(page):
+    found = traced(page.forward, page.backward, page.draw(np.random.default_rng(0)))
+    assert (found.findings, found.reason) == ([], "")
+    assert found.annotations
+    assert not any(a.status == "part" and "return" in a.statement for a in found.annotations)
+
+
+def test_annotations_say_what_a_statement_gives_and_how_often():
+    found = traced(lstm.forward, lstm.backward, lstm.draw(np.random.default_rng(0)))
+    lines = {a.statement: a for a in found.annotations}
+    assert lines["dh = de + dh_next"].gives == "dh: the gradient of `h` at step 0"
+    assert lines["dh = de + dh_next"].times == 5
+    assert lines["dh = de + dh_next"].status == "right"
+
+
+def forward(p):
+    return np.sum(np.tanh(p["x"] @ p["w"]))
+
+
+def good(p):
+    y = np.tanh(p["x"] @ p["w"])
+    dz = 1 - y**2
+    return {"x": dz @ p["w"].T, "w": p["x"].T @ dz}
+
+
+rng = np.random.default_rng(0)
+inputs = {"x": rng.normal(size=(4, 3)), "w": rng.normal(size=(3, 2))}
+
+
+def test_code_without_source_is_said():
+    scope = {"np": np}
+    exec(
+        "def backward(p):\n"
+        "    y = np.tanh(p['x'] @ p['w'])\n"
+        "    return {'x': (1 - y) @ p['w'].T, 'w': p['x'].T @ (1 - y)}\n",
+        scope,
+    )
+    found = traced(forward, scope["backward"], inputs)
+    assert found.findings == []
+    assert "the source of `backward`" in found.reason
+
+
+def test_a_backward_pass_that_is_not_deterministic_is_said():
+    noise = np.random.default_rng(1)
+
+    def backward(p):
+        return {name: g + noise.normal() for name, g in good(p).items()}
+
+    found = traced(forward, backward, inputs)
+    assert found.findings == []
+    assert "other numbers when it runs again" in found.reason
+
+
+def test_what_the_users_code_raises_comes_not_out():
+    calls = []
+
+    def backward(p):
+        calls.append(0)
+        if len(calls) > 1:
+            raise KeyError("state")
+        return {name: 2 * g for name, g in good(p).items()}
+
+    found = traced(forward, backward, inputs)
+    assert (found.findings, found.reason) == ([], "KeyError: 'state'")
