@@ -19,6 +19,7 @@ bench: .venv
 	$(PYTHON) benchmarks/bench_checkpoint.py
 	$(PYTHON) benchmarks/bench_conv.py
 	$(PYTHON) benchmarks/bench_viz.py
+	$(PYTHON) benchmarks/bench_optim.py
 
 mutants: .venv
 	$(PYTHON) -m tests.ops.mutants

@@ -12,7 +12,8 @@ from .core.tensor import Tensor
 from .guard.errors import shown
 from .nn.arguments import number, whole
 from .nn.module import Module
-from .optim import Optimizer, clip_grad_norm_
+from .optim.clipping import clip_grad_norm_
+from .optim.optimizer import Optimizer
 
 __all__ = ["History", "fit"]
 

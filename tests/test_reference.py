@@ -70,7 +70,9 @@ SECTIONS = {
         "nn/loss_modules": "Losses as modules",
     },
     "Training": {
-        "optim": "Optimisers",
+        "optim/methods": "Optimisers",
+        "optim/optimizer": "What optimisers have in common",
+        "optim/clipping": "Clipping",
         "data": "Data",
         "train": "The loop",
         "io": "Files",

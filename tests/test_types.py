@@ -29,7 +29,7 @@ WRONG = {
     "mg.grad(mg.sin, argnums='x')": "arg-type",
     "mg.io.save('file', mg.nn.Linear(1, 1))": "arg-type",
     "mg.viz.summary(x, folded=True)": "call-arg",
-    "mg.optim.SGD([x], momentum=0.9)": "call-arg",
+    "mg.optim.SGD([x], 0.1, rho=0.9)": "call-arg",
     "mg.compare_backward(np.sum, {}, {}).summary()": "arg-type",
     "x.at[0].put(1.0)": "attr-defined",
     "x.backward(retain=True)": "call-arg",

@@ -156,15 +156,11 @@ MODULE = {
     "unfreeze": "net.requires_grad_()",
 }
 OPTIMIZER = {
-    "add_param_group": "mg.optim.SGD([t], lr=0.1)  # one optimiser for each group",
     "apply_gradients": "loss(x).backward(); opt.step()",
     "compute_gradients": "loss(x).backward()",
     "learning_rate": "opt.lr",
-    "load_state_dict": "opt.memory = memory",
     "minimize": "opt.zero_grad(); loss(x).backward(); opt.step()",
-    "param_groups": "opt.lr = 0.1  # there is one group: an optimiser for each",
     "state": "opt.memory  # a dict for each parameter",
-    "state_dict": "opt.memory  # a dict for each parameter",
     "update": "loss(x).backward(); opt.step()",
     "zero_gradients": "opt.zero_grad()",
 }
@@ -174,7 +170,7 @@ OPTIMIZER = {
 _MADE = ("arange", "empty", "eye", "full", "ones", "zeros")
 _RANDOM = {"rand": "random(shape)", "randn": "normal(size=shape)", "randint": "integers(5)"}
 _SEEDED = "rng = np.random.default_rng(0); mg.tensor(rng.{})"
-_OPTIMISERS = ("Adam", "AdamW", "SGD")
+_OPTIMISERS = ("Adadelta", "Adagrad", "Adam", "AdamW", "Lion", "NAdam", "RMSprop", "SGD")
 _AS_IT_IS = "f  # there is no compiler: f runs as it is"
 _RECORDED = "f(t)  # recorded wherever no mg.no_grad() is around it"
 _TREE = "{name: 2.0 * p for name, p in params.items()}  # grad takes dicts, lists and tuples"
@@ -294,20 +290,20 @@ INIT = {
     "uniform_": "t.data = rng.uniform(-0.1, 0.1, t.shape)",
     "zeros_": "t.data[...] = 0",
 }
-_OTHER_OPTIMISERS = ("Adadelta", "Adagrad", "Adamax", "NAdam", "Nadam", "RAdam", "Lion", "adam")
-_RMSPROP = "mg.optim.Adam([t], lr=0.001, betas=(0.0, 0.99))  # RMSprop, with its bias corrected"
+_LIKE_ADAM = "mg.optim.Adam([t], lr=0.001)  # or NAdam, AdamW"
+_LOWER = {name.lower(): f"mg.optim.{name}([t], lr=0.001)" for name in _OPTIMISERS}
 _SCIPY = "scipy.optimize.minimize(mg.value_and_grad(f), x.ravel(), jac=True)"
 _SCHEDULE = "opt.lr *= 0.1  # where the loop says so"
 
 OPTIM = {
-    **dict.fromkeys(_OTHER_OPTIMISERS, "mg.optim.Adam([t], lr=0.001)  # or AdamW, SGD"),
-    **dict.fromkeys(("RMSProp", "RMSprop", "rmsprop"), _RMSPROP),
+    **_LOWER,
+    **dict.fromkeys(("Adamax", "RAdam", "adamax", "radam"), _LIKE_ADAM),
+    "Nadam": _LOWER["nadam"],
+    "RMSProp": _LOWER["rmsprop"],
     **dict.fromkeys(("ExponentialLR", "StepLR", "lr_scheduler", "schedules"), _SCHEDULE),
     **dict.fromkeys(("LBFGS", "lbfgs"), _SCIPY),
     **dict.fromkeys(("clip_by_global_norm", "clip_grad_norm"), _CLIP),
-    "adamw": "mg.optim.AdamW([t], lr=0.001)",
     "apply_updates": "opt.step()",
-    "clip_grad_value_": "t.grad = np.clip(t.grad, -1, 1)  # after backward()",
     "sgd": "mg.optim.SGD([t], lr=0.1)",
 }
 DATA = dict.fromkeys(("DataLoader", "Dataset", "TensorDataset", "random_split"), _BATCHES)

@@ -40,14 +40,18 @@ class Number:
         return self if instance is None else vars(instance)[self.name]
 
     def __set__(self, instance: object, value: Any) -> None:
+        vars(instance)[self.name] = self.checked(instance, value)
+
+    def checked(self, who: object, value: Any) -> Any:
+        """Return the value as Python's numbers; TypeError or ValueError for one that is refused."""
         if self.length is not None:
             if not isinstance(value, (tuple, list)) or len(value) != self.length:
-                raise _refused(TypeError, instance, self.name, f"{self.length} numbers", value)
+                raise _refused(TypeError, who, self.name, f"{self.length} numbers", value)
             parts = [(f"{self.name}[{k}]", v) for k, v in enumerate(value)]
-            value = tuple([number(instance, name, v, self.within) for name, v in parts])
-        elif not (value is None and self.optional):
-            value = number(instance, self.name, value, self.within)
-        vars(instance)[self.name] = value
+            return tuple([number(who, name, v, self.within) for name, v in parts])
+        if value is None and self.optional:
+            return None
+        return number(who, self.name, value, self.within)
 
 
 def number(who: object, name: str, value: Any, within: str) -> float:

@@ -31,7 +31,7 @@ def misfits(own: Mapping[str, Tensor | Array], given: Mapping[str, Described]) -
     return found
 
 
-def fitted(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> dict[str, Array]:
+def fitted(own: Mapping[str, Tensor | Array], state: Mapping[str, Any]) -> dict[str, Array]:
     """Return copies of the arrays of `state`, as the tensors of `own` can hold them.
 
     ValueError that lists all that does not fit.
