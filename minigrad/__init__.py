@@ -59,6 +59,7 @@ _ROOMS = {  # a name and the room that states it; "" where the name is the room'
     "compare_backward": "check.passes",
     "custom_vjp": "check.custom",
     "manual_seed": "core.random",
+    "numpy_code": "instrument.numpy_code",
 }
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from .check.passes import compare_backward as compare_backward
     from .core.random import manual_seed as manual_seed
     from .graph.graph import Graph as Graph
+    from .instrument.numpy_code import numpy_code as numpy_code
 else:  # where a type checker must not look: it would believe that there is every name
     __all__ = [name for name, what in globals().items() if callable(what) and name[0] != "_"]
     __all__ += _ROOMS

@@ -24,8 +24,8 @@ import numpy as np
 from .errors import NUMPY, GraphWarning, instruction_at, users_call, warn
 
 __all__ = [
-    "INSTEAD", "described", "may_be_rebound", "must_stay", "new_leaf", "no_array", "no_derivative",
-    "no_writing", "as_number",
+    "INSTEAD", "as_number", "described", "instruction", "may_be_rebound", "must_stay", "new_leaf",
+    "no_array", "no_derivative", "no_writing",
 ]  # fmt: skip
 
 INSTEAD = {
@@ -127,7 +127,7 @@ def as_number(t: Any, context: Any) -> Any:
     """Return the one number of a tensor, for Python: see above for what a live one may become."""
     if t.live:
         frame = sys._getframe(2)
-        how = _instruction(frame)
+        how = instruction(frame)
         if how == "STORE_SUBSCR" or frame.f_code.co_filename.startswith(NUMPY):
             raise no_array(t)
         if context.recording and how != "BINARY_OP":  # that is "%.3f" % t
@@ -168,7 +168,7 @@ def may_be_rebound(t: Any, sign: str, context: Any) -> None:
         )
 
 
-def _instruction(frame: FrameType) -> str:
+def instruction(frame: FrameType) -> str:
     """Name the instruction that a frame is at."""
     code = frame.f_code
     return dis.opname[code.co_code[instruction_at(code, frame.f_lasti)]]

@@ -1,0 +1,573 @@
+"""What is called in NumPy code instead of what is written there, while it is recorded.
+
+`f(x)` is rewritten to `callee(f)(x)`. That is f itself, unless f would make a plain array or a
+plain number of what gradients flow through: makers of arrays give assignable ones, `np.array` and
+NumPy's functions take lists of tensors, methods of plain arrays take tensors, `float`, `math` and
+`scipy.special` are followed, `isinstance` and `type` answer as for NumPy's arrays.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import math
+import sys
+from collections.abc import Iterable
+from contextvars import ContextVar
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from ..core.tensor import OPS, Tensor, op
+from ..guard.errors import NUMPY, users_file
+from ..ops import special
+from .assignable import (
+    Assignable,
+    holds_tensor,
+    into_plain,
+    is_live,
+    joined,
+    now,
+    plain,
+    recorded,
+    refused,
+    wrapped,
+)
+from .functions import SCIPYS, function_result, of_values, strided, ufunc_result
+from .rewrite import Instrumented, Rewriter, original, rewritten
+
+__all__ = ["Calls", "Run", "callee", "running"]
+
+
+class Run:
+    """One run of NumPy code on tensors: the functions with hooks in them, and what they cache."""
+
+    def __init__(self, instrumented: Instrumented) -> None:
+        self.instrumented = instrumented
+        self.functions: dict[int, tuple[Any, Any]] = {}
+        self.cached: dict[Any, Any] = {}
+
+    def hooked(self, f: Any) -> Any:
+        """Return a function of the user's with hooks in it: itself, or one with its own code."""
+        if id(f) not in self.functions:
+            made = rewritten(Calls, f.__code__) if original(f.__code__) is f.__code__ else None
+            g = f
+            if made is not None:
+                g = FunctionType(made, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
+                g.__kwdefaults__, g.__qualname__ = f.__kwdefaults__, f.__qualname__
+                g.__dict__ = f.__dict__
+            self.functions[id(f)] = f, g
+        return self.functions[id(f)][1]
+
+    def hook_class(self, kind: type) -> None:
+        """Put hooks into what Python itself calls of a class of the user's."""
+        if id(kind) not in self.functions:
+            self.functions[id(kind)] = kind, kind
+            found = [f for c in kind.__mro__ for f in vars(c).values()]
+            found += [part for f in found if isinstance(f, property) for part in (f.fget, f.fset)]
+            codes = [f.__code__ for f in found if isinstance(f, FunctionType)]
+            self.instrumented.add([code for code in codes if users_file(code.co_filename)])
+
+
+running: ContextVar[Run | None] = ContextVar("the run of NumPy code", default=None)
+
+
+class Calls(Rewriter):
+    """Puts `callee` around what is called, and around np.c_ and np.r_; in functions only."""
+
+    depth = 0
+
+    def _function(self, node: Any) -> Any:
+        node.decorator_list = [self.visit(x) for x in getattr(node, "decorator_list", ())]
+        node.args = self.visit(node.args)
+        self.depth += 1
+        body = node.body
+        node.body = [self.visit(x) for x in body] if isinstance(body, list) else self.visit(body)
+        self.depth -= 1
+        return node
+
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_Lambda = _function  # noqa: N815 (ast's)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+        depth, self.depth = self.depth, 0
+        self.generic_visit(node)
+        self.depth = depth
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        self.generic_visit(node)
+        is_super = isinstance(node.func, ast.Name) and node.func.id == "super"
+        if self.depth and not is_super:
+            node.func = self.call(callee, node.func, node.func)
+        return node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        self.generic_visit(node)
+        joins = node.attr in ("c_", "r_") and isinstance(node.ctx, ast.Load)
+        return self.call(callee, node, node) if self.depth and joins else node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.BinOp:
+        left = node.left
+        is_text = isinstance(left, ast.Constant) and isinstance(left.value, str)
+        self.generic_visit(node)
+        if self.depth and is_text and isinstance(node.op, ast.Mod):
+            node.right = self.call(_shown, node.right, node.right)
+        return node
+
+
+def _shown(x: Any) -> Any:
+    """What stands on the right of `"%.3f" % x`."""
+    return x if running.get() is None else plain(x)
+
+
+# ---- makers of arrays --------------------------------------------------------------------------
+
+
+def _maker(f: Any) -> Any:
+    return lambda *args, **kwargs: wrapped(f(*plain(args), **plain(kwargs)))
+
+
+def _array(x: Any, dtype: Any = None, *, copy: Any = True, ndmin: int = 0, **options: Any) -> Any:
+    if not holds_tensor(x) or dtype in (object, "object", "O"):
+        if dtype in (object, "object", "O") and holds_tensor(x):
+            return _objects(x)
+        return wrapped(np.array(x, dtype, copy=copy, ndmin=ndmin, **options))
+    if isinstance(x, Tensor) and not copy:
+        return _asarray(x, dtype)
+    t = op(np.copy)(now(x)) if isinstance(x, Tensor) else joined(x)
+    if dtype is not None:
+        t = op(np.astype)(t, np.dtype(dtype))
+    return wrapped(t.reshape((1,) * (ndmin - t.ndim) + t.shape) if t.ndim < ndmin else t)
+
+
+def _objects(x: Any) -> Any:
+    a = np.empty(len(x), object)
+    for k, part in enumerate(x):
+        a[k] = part
+    return a
+
+
+def _asarray(x: Any, dtype: Any = None, *rest: Any, **options: Any) -> Any:
+    if isinstance(x, Tensor):
+        x = wrapped(x)
+        return x if dtype is None or np.dtype(dtype) == x.dtype else x.astype(dtype)
+    if holds_tensor(x):
+        return _array(x, dtype)
+    a = np.asarray(x, dtype, *rest, **options)
+    return a if a is x else wrapped(a)
+
+
+def _full(shape: Any, x: Any, dtype: Any = None, **_: Any) -> Any:
+    if not holds_tensor(x):
+        return wrapped(np.full(shape, x, dtype))
+    t = op(np.broadcast_to)(joined(x), shape=shape)
+    return wrapped(op(np.copy)(t if dtype is None else op(np.astype)(t, np.dtype(dtype))))
+
+
+def _full_like(a: Any, x: Any, dtype: Any = None, shape: Any = None, **_: Any) -> Any:
+    return _full(np.shape(a) if shape is None else shape, x, dtype or plain(a).dtype)
+
+
+def _fromiter(xs: Iterable[Any], dtype: Any, *_: Any, **__: Any) -> Any:
+    return _array([*xs], dtype)
+
+
+# ---- numbers, and what is asked of types -------------------------------------------------------
+
+
+def _float(*args: Any) -> Any:
+    if args and isinstance(args[0], Tensor):
+        x = wrapped(args[0])
+        return x.item() if x.size == 1 and is_live(x) else float(x.value)
+    return float(*args)
+
+
+def _number(kind: Any) -> Any:
+    def convert(*args: Any) -> Any:
+        if args and holds_tensor(args[0]):
+            return wrapped(op(np.astype)(joined(args[0]), np.dtype(kind)))
+        return kind(*args)
+
+    return convert
+
+
+def _isinstance(x: Any, kinds: Any) -> bool:
+    if not isinstance(x, Tensor):
+        return isinstance(x, kinds)
+    return isinstance(plain(x), kinds) or (not isinstance(x, Assignable) and isinstance(x, kinds))
+
+
+def _type(*args: Any) -> Any:
+    return type(*(plain(args) if len(args) == 1 else args))
+
+
+def _asked(f: Any) -> Any:
+    """A function that gives no real number: on the values."""
+    return lambda *args, **kwargs: f(*plain(args), **plain(kwargs))
+
+
+# ---- functions that call others ----------------------------------------------------------------
+
+
+def _calling(f: Any) -> Any:
+    """A function that is given functions, as `map` is."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return f(*map(_hooked, args), **{key: _hooked(x) for key, x in kwargs.items()})
+
+    return call
+
+
+def _hooked(x: Any) -> Any:
+    return callee(x) if callable(x) and not isinstance(x, Tensor) else x
+
+
+def _vectorized(f: Any) -> Any:
+    """What np.vectorize makes of a function of numbers."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not holds_tensor(args) or kwargs or f.signature:
+            return f(*args, **kwargs)
+        xs = [wrapped(x) for x in np.broadcast_arrays(*map(joined, args))]
+        shape = np.shape(xs[0])
+        of_numbers = callee(f.pyfunc)
+        found = [of_numbers(*[x[i] for x in xs]) for i in np.ndindex(*shape)]
+        if not holds_tensor(found):
+            return np.array(found).reshape(shape)
+        return wrapped(joined(found).reshape(shape))
+
+    return call
+
+
+def _apply_along_axis(f: Any, axis: int, a: Any, *args: Any, **kwargs: Any) -> Any:
+    f, rows = callee(f), np.moveaxis(wrapped(a) if isinstance(a, Tensor) else a, axis, -1)
+    lead = rows.shape[:-1]
+    found = [f(rows[i], *args, **kwargs) for i in np.ndindex(*lead)]
+    t = _array(found).reshape(lead + np.shape(found[0]))
+    return np.moveaxis(t, -1, axis) if np.ndim(found[0]) else t
+
+
+def _ndenumerate(a: Any) -> Any:
+    if not isinstance(a, Tensor):
+        return np.ndenumerate(a)
+    return ((i, wrapped(a)[i]) for i in np.ndindex(*a.shape))
+
+
+def _nditer(a: Any, *args: Any, **kwargs: Any) -> Any:
+    if not holds_tensor(a):
+        return np.nditer(a, *args, **kwargs)
+    raise refused("np.nditer reads what gradients flow through", "loop over np.ndindex(x.shape)")
+
+
+def _piecewise(x: Any, conditions: Any, functions: Any, *args: Any, **kwargs: Any) -> Any:
+    functions, y = [*functions], wrapped(joined(x) * 0.0)
+    conditions = [np.asarray(plain(c), bool) for c in conditions]
+    if len(functions) == len(conditions) + 1:
+        conditions.append(~np.any(conditions, axis=0))
+    for c, f in zip(conditions, functions, strict=True):
+        y[c] = callee(f)(wrapped(joined(x)[c]), *args, **kwargs) if callable(f) else f
+    return y
+
+
+class _Joins:
+    """np.c_ or np.r_ of tensors."""
+
+    def __init__(self, of: Any) -> None:
+        self.of = of
+
+    def __getitem__(self, key: Any) -> Any:
+        parts = key if isinstance(key, tuple) else (key,)
+        if not holds_tensor(parts):
+            return wrapped(self.of[key])
+        if any(isinstance(part, str) for part in parts):
+            raise refused("np.r_ with a text", "write np.concatenate or np.stack")
+        arrays = [self.of[part] if isinstance(part, slice) else joined(part) for part in parts]
+        if self.of is np.r_:
+            return wrapped(np.concatenate([np.atleast_1d(a) for a in arrays]))
+        return wrapped(np.column_stack([np.atleast_1d(a) for a in arrays]))
+
+
+# ---- math and scipy.special --------------------------------------------------------------------
+
+_NUMPYS = {
+    "pow": np.power, "fabs": np.abs, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan,
+    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "atan2": np.arctan2,
+    "erf": special.erf, "erfc": special.erfc, "fsum": sum, "prod": lambda xs: np.prod(joined(xs)),
+    "dist": lambda p, q: np.sqrt(sum((a - b) ** 2 for a, b in zip(p, q, strict=True))),
+    "hypot": lambda *xs: np.sqrt(sum(x * x for x in xs)),
+    "log": lambda x, base=None: np.log(x) if base is None else np.log(x) / np.log(base),
+}  # fmt: skip
+_OF_VALUES = {
+    "floor", "ceil", "trunc", "isnan", "isinf", "isfinite", "isclose", "comb", "perm", "factorial",
+    "gcd", "lcm", "isqrt", "frexp", "ulp",
+}  # fmt: skip
+
+
+def _math(f: Any) -> Any:
+    name = f.__name__
+    on_tensors: Any = _NUMPYS.get(name) or getattr(np, name, None)
+    if name in _OF_VALUES:
+        return _asked(f)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if name in ("fsum", "prod"):
+            args = ([*args[0]], *args[1:])
+        if not is_live(args):
+            return f(*plain(args), **kwargs)
+        if on_tensors is None:
+            raise refused(f"math.{name} has no derivative in minigrad", "write it in NumPy")
+        numbers = [x.reshape(()) if isinstance(x, Tensor) else x for x in map(now, args)]
+        return wrapped(on_tensors(*numbers))
+
+    return call
+
+
+def _scipys(f: Any, known: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not is_live([*args, *kwargs.values()]):
+            return f(*plain(args), **plain(kwargs))
+        return wrapped(known(*map(joined, args), **recorded(kwargs)))
+
+    return call
+
+
+# ---- what else takes tensors -------------------------------------------------------------------
+
+
+def _numpys(f: Any) -> Any:
+    """A function of NumPy's, which may be given lists of tensors, and tensors from elsewhere."""
+    in_sequence = f in _SEQUENCES
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if in_sequence:
+            args = tuple([_sequence(x) for x in args])
+        elif any(type(x) in (list, tuple) and holds_tensor(x) for x in args):
+            args = tuple(map(joined, args))
+        if holds_tensor([*args, *kwargs.values()]):
+            return function_result(f, args, kwargs)
+        return f(*args, **kwargs)
+
+    return call
+
+
+def _sequence(x: Any) -> Any:
+    """A sequence of arrays, some of which may be lists of tensors."""
+    if type(x) not in (list, tuple):
+        return x
+    return [joined(part) if isinstance(part, (list, tuple)) else part for part in x]
+
+
+_SEQUENCES: Any = {
+    np.stack, np.concatenate, np.vstack, np.hstack, np.dstack, np.column_stack, np.block,
+    np.broadcast_arrays, np.einsum, np.select, np.choose, np.meshgrid,
+}  # fmt: skip
+
+
+def _of_ufunc(f: Any) -> Any:
+    name = f.__name__
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not kwargs and len(args) == 1 and type(args[0]) is Assignable:
+            operation = OPS.get(f)
+            if operation is not None:
+                return wrapped(operation(args[0].now()))
+        if not holds_tensor(args) and not kwargs:
+            return f(*args)
+        if holds_tensor([*args, *kwargs.values()]):
+            return ufunc_result(f, "__call__", args, kwargs)
+        return f(*args, **kwargs)
+
+    call.__name__ = name
+    return call
+
+
+def _of_ufuncs_method(f: Any) -> Any:
+    """What np.add.reduce and the like are, which may be given lists."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if holds_tensor([*args, *kwargs.values()]):
+            if f.__name__ in ("reduce", "accumulate") and len(args) > 1:
+                kwargs, args = {"axis": args[1], **kwargs}, args[:1]
+            first = args if f.__name__ == "at" else [joined(x) for x in args]
+            return ufunc_result(f.__self__, f.__name__, first, kwargs)
+        return f(*args, **kwargs)
+
+    return call
+
+
+def _minigrads(f: Any) -> Any:
+    """A function of minigrad's: it takes plain tensors, from functions of the user's as well."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        args = tuple(map(_giving_tensors, args))
+        return wrapped(f(*recorded(args), **recorded(kwargs)))
+
+    return call
+
+
+def _giving_tensors(f: Any) -> Any:
+    if type(f) not in (FunctionType, MethodType):
+        return f
+    return functools.wraps(f)(lambda *args, **kwargs: recorded(callee(f)(*args, **kwargs)))
+
+
+def _librarys(f: Any) -> Any:
+    """A function of another library: on the values, if it computes no floats from them."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not is_live([*args, *kwargs.values()]):
+            return f(*plain(list(args)), **plain(kwargs))
+        why = (
+            f"{f.__module__}.{f.__name__} computes from what gradients flow through, and minigrad "
+            "does not know its derivative; write it in NumPy, or define it as a primitive (see "
+            "mg.define)"
+        )
+        return of_values(f, args, kwargs, why)
+
+    return call
+
+
+def _of_chance(f: Any) -> Any:
+    """A method of a generator of random numbers, which makes arrays."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if is_live([*args, *kwargs.values()]):
+            raise refused(
+                f"random numbers are drawn by {f.__name__} with a distribution that gradients flow "
+                "through",
+                "write mean + std * rng.normal(size=mean.shape), and an index for a choice",
+            )
+        return wrapped(f(*plain(list(args)), **plain(kwargs)))
+
+    return call
+
+
+def _method_of_array(f: Any, a: Any) -> Any:
+    """A method of a plain array, which may be given tensors."""
+    name = f.__name__
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if name == "copy":
+            return wrapped(f(*args, **kwargs))
+        if not holds_tensor([*args, *kwargs.values()]):
+            return f(*args, **kwargs)
+        if not is_live([*args, *kwargs.values()]) and kwargs.get("out") is None:
+            return f(*plain(args), **plain(kwargs))
+        if name in ("fill", "put", "itemset", "setfield"):
+            raise into_plain(f"by .{name}")
+        return function_result(getattr(np, name), (a, *args), kwargs)
+
+    return call
+
+
+def _cached(f: Any, run: Run) -> Any:
+    """A function with a cache, which must not keep what this run gives it."""
+    if f not in run.cached:
+        options = f.cache_parameters()
+        inner = callee(f.__wrapped__)
+        run.cached[f] = functools.lru_cache(options["maxsize"], options["typed"])(inner)
+    return run.cached[f]
+
+
+_TABLE: dict[Any, Any] = {
+    float: _float, int: _asked(int), complex: _asked(complex), isinstance: _isinstance,
+    type: _type, issubclass: issubclass,
+    np.array: _array, np.asarray: _asarray, np.asanyarray: _asarray,
+    np.ascontiguousarray: _asarray, np.asfortranarray: _asarray, np.copy: _array, np.full: _full,
+    np.full_like: _full_like, np.fromiter: _fromiter, np.c_: _Joins(np.c_), np.r_: _Joins(np.r_),
+    as_strided: strided, np.ndenumerate: _ndenumerate, np.nditer: _nditer,
+    map: _calling(map), filter: _calling(filter), sorted: _calling(sorted),
+    functools.reduce: _calling(functools.reduce), functools.partial: _calling(functools.partial),
+    max: _calling(max), min: _calling(min), np.apply_along_axis: _apply_along_axis,
+    np.piecewise: _piecewise,
+    **{kind: _number(kind) for kind in (np.float16, np.float32, np.float64, np.longdouble)},
+    **{kind: _asked(kind) for kind in (np.int8, np.int16, np.int32, np.int64, np.bool)},
+    **{f: _maker(f) for f in (
+        np.zeros, np.empty, np.ones, np.eye, np.identity, np.zeros_like, np.empty_like,
+        np.ones_like, np.tri, np.fromfunction)},
+    **{f: _math(f) for name, f in vars(math).items() if callable(f) and name[0] != "_"},
+}  # fmt: skip
+"""By what is called, what is called instead. What is not here `_found` decides by its kind."""
+
+_CHANCE = np.random.Generator, np.random.RandomState
+_Dispatched: Any = type(np.sum)
+
+
+def callee(f: Any) -> Any:
+    """Return f, or what is called instead of it while NumPy code is recorded in this context."""
+    run = running.get()
+    if run is None:
+        return f
+    kind = type(f)
+    if kind is FunctionType:
+        found = run.functions.get(id(f))
+        return _function(f, run) if found is None else found[1]
+    if kind is MethodType:
+        return _method(f, run)
+    if kind is BuiltinFunctionType:
+        owner = f.__self__
+        if type(owner) is np.ndarray:
+            return _method_of_array(f, owner)
+        if type(owner) is np.ufunc:
+            return _of_ufuncs_method(f)
+        if isinstance(owner, _CHANCE):
+            return _of_chance(f)
+        return _TABLE.get(f, f) if owner is None or type(owner) is ModuleType else f
+    if kind is np.ufunc or kind is _Dispatched:
+        found = _TABLE.get(f)
+        if found is None:
+            found = _TABLE[f] = _of_ufunc(f) if kind is np.ufunc else _numpys(f)
+        return found
+    if isinstance(f, type):
+        if f in _TABLE:
+            return _TABLE[f]
+        run.hook_class(f)
+        return f
+    if kind is np.vectorize:
+        return _vectorized(f)
+    if kind is functools._lru_cache_wrapper:
+        return _cached(f, run)
+    if f is np.c_ or f is np.r_:
+        return _TABLE[f]
+    if kind.__module__.startswith("minigrad."):
+        return _minigrads(f)
+    run.hook_class(kind)
+    return f
+
+
+def _function(f: Any, run: Run) -> Any:
+    """The same for a function written in Python."""
+    if (found := _TABLE.get(f)) is not None:
+        return found
+    if hasattr(f, "records_numpy_code"):
+        return f
+    file, module = f.__code__.co_filename, f.__module__ or ""
+    if users_file(file):
+        return run.hooked(f)
+    if module.startswith("minigrad."):
+        return _minigrads(f)
+    if module.startswith("scipy.special") and f.__name__ in SCIPYS:
+        return _scipys(f, SCIPYS[f.__name__])
+    if file.startswith(NUMPY):
+        return _numpys(f)
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        return f
+    return _librarys(f)
+
+
+def _method(f: Any, run: Run) -> Any:
+    owner, function = f.__self__, f.__func__
+    if type(owner) is Assignable:
+        return f
+    if isinstance(owner, Tensor):
+        return getattr(wrapped(owner), f.__name__)
+    if isinstance(owner, _CHANCE):
+        return _of_chance(f)
+    if type(function) is not FunctionType:
+        return f
+    if isinstance(owner, type):
+        run.hook_class(owner)
+    g = callee(function)
+    return f if g is function else MethodType(g, owner)

@@ -1,0 +1,197 @@
+"""What functions are given and keep: containers, objects of the user's, what names stand for."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import sys
+from collections.abc import Callable, Hashable, Iterator
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from ..core.tensor import Tensor
+from ..guard.errors import users_file
+from .assignable import Assignable
+from .rewrite import Instrumented
+
+__all__ = ["carried_over", "copied", "generators", "kept_by", "settled", "tensors"]
+
+
+def _attributes(x: Any) -> dict[str, Any] | None:
+    """Return the attributes of an object of a class of the user's, None for anything else."""
+    kind: Any = type(x)
+    if kind.__module__ in ("builtins", "numpy") or not _is_users(kind):
+        return None
+    found = dict(getattr(x, "__dict__", {}))
+    for c in kind.__mro__:
+        slots = vars(c).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(x, name) and name not in ("__dict__", "__weakref__"):
+                found[name] = getattr(x, name)
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_users(kind: Hashable) -> bool:
+    if not isinstance(kind, type) or issubclass(kind, (type, Tensor, np.ndarray, np.generic)):
+        return False
+    module = sys.modules.get(kind.__module__)
+    return users_file(getattr(module, "__file__", None) or "<notebook>")
+
+
+def _parts(x: Any) -> list[Any]:
+    if isinstance(x, dict):
+        return [*x.values()]
+    if isinstance(x, (list, tuple)):
+        return [*x]
+    return [*(_attributes(x) or {}).values()]
+
+
+def tensors(x: Any) -> Iterator[Tensor]:
+    """Walk through the tensors in containers, and in objects of the user's."""
+    seen, stack = {}, [x]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Tensor):
+            yield part
+        elif type(part) not in _SIMPLE and id(part) not in seen:
+            seen[id(part)] = part
+            stack += _parts(part)
+
+
+_SIMPLE = {int, float, bool, str, bytes, type(None), np.ndarray, np.float64, FunctionType}
+
+
+def copied(
+    x: Any, leaf: Callable[[Any], Any], copies: dict[int, Any], everything: bool = False
+) -> Any:
+    """Copy containers and objects that hold tensors, or everything; `leaf` gives the tensors.
+
+    `copies` gets what was copied, with the copy, and that as it was made.
+    """
+    if isinstance(x, Tensor) or (everything and type(x) is np.ndarray):
+        return leaf(x)
+    if type(x) in _SIMPLE:
+        return x
+    if id(x) in copies:
+        return copies[id(x)][1]
+    if everything and isinstance(x, (np.random.Generator, np.random.RandomState)):
+        return copy.deepcopy(x)
+    if not everything and next(tensors(x), None) is None:
+        return x
+    if isinstance(x, tuple):
+        parts = [copied(part, leaf, copies, everything) for part in x]
+        return x._make(parts) if hasattr(x, "_make") else type(x)(parts)
+    attributes = None if isinstance(x, (dict, list)) else _attributes(x)
+    if attributes is None and not isinstance(x, (dict, list)):
+        return x
+    made = copy.copy(x)
+    copies[id(x)] = x, made, None
+    items: Any = attributes
+    if attributes is None:
+        items = x if isinstance(x, dict) else dict(enumerate(x))
+    for key, part in [*items.items()]:
+        _put(made, key, copied(part, leaf, copies, everything))
+    copies[id(x)] = x, made, _items(made)
+    return made
+
+
+def _items(x: Any) -> dict[Any, Any]:
+    if isinstance(x, dict):
+        return dict(x)
+    return dict(enumerate(x)) if isinstance(x, list) else _attributes(x) or {}
+
+
+def _put(x: Any, key: Any, part: Any) -> None:
+    if isinstance(x, (dict, list)):
+        x[key] = part
+    else:
+        object.__setattr__(x, key, part)
+
+
+def carried_over(given: Any, made: Any, before: Any) -> None:
+    """Do to what was given what f has done to the copy of it."""
+    after = _items(made)
+    if isinstance(given, list):
+        if len(after) != len(before) or any(after[k] is not before[k] for k in after):
+            given[:] = [given[k] if after[k] is before.get(k) else x for k, x in after.items()]
+        return
+    for key in before.keys() - after.keys():
+        if isinstance(given, dict):
+            del given[key]
+        else:
+            object.__delattr__(given, key)
+    for key, part in after.items():
+        if key not in before or part is not before[key]:
+            _put(given, key, part)
+
+
+def settled(x: Any, leaf: Callable[[Any], Any], seen: dict[int, Any]) -> Any:
+    """Return x with `leaf` of the assignable arrays in it; what can be changed is changed."""
+    kind: Any = type(x)
+    if kind is Assignable:
+        return leaf(x)
+    if (
+        kind in _SIMPLE
+        and kind is not FunctionType
+        and not (kind is np.ndarray and x.dtype == object)
+    ):
+        return x
+    if id(x) in seen:
+        return seen[id(x)][1]
+    seen[id(x)] = x, x
+    if isinstance(x, tuple):
+        parts = [settled(part, leaf, seen) for part in x]
+        if any(a is not b for a, b in zip(parts, x, strict=True)):
+            made = x._make(parts) if hasattr(x, "_make") else type(x)(parts)
+            seen[id(x)] = x, made
+            return made
+    elif kind is np.ndarray:
+        for k, part in enumerate(x.flat):
+            x.flat[k] = settled(part, leaf, seen)
+    elif kind is FunctionType:
+        for cell in x.__closure__ or ():
+            if _is_filled(cell):
+                cell.cell_contents = settled(cell.cell_contents, leaf, seen)
+    else:
+        for key, part in [*_items(x).items()]:
+            now = settled(part, leaf, seen)
+            if now is not part:
+                _put(x, key, now)
+    return x
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
+
+
+def _names(f: Any) -> dict[str, Any]:
+    """Return what the global and enclosing names in a function stand for."""
+    if not isinstance(f, FunctionType):
+        return {}
+    found = {k: f.__globals__[k] for k in f.__code__.co_names if k in f.__globals__}
+    for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+        if _is_filled(cell):
+            found[name] = cell.cell_contents
+    return found
+
+
+def generators(f: Any) -> list[Any]:
+    return [x for x in _names(f).values() if isinstance(x, np.random.Generator)]
+
+
+def kept_by(f: Any, instrumented: Instrumented) -> list[Any]:
+    """List the containers and objects that functions of the user's know by name."""
+    found = []
+    for g in [f, *[g for g, _ in instrumented.swaps]]:
+        found += [x for x in _names(g).values() if _is_container(x)]
+    return found
+
+
+def _is_container(x: Any) -> bool:
+    return isinstance(x, (dict, list)) or (type(x) not in _SIMPLE and _attributes(x) is not None)

@@ -1,0 +1,190 @@
+"""The memory behind an array that was written to: which tensors its elements came from.
+
+A `Memory` holds the values, and for every element which write gave it, and the place in what was
+written. Reading gives back the very tensor that was written, if it was written whole, and else puts
+one together from operations that exist: `stack`, `concatenate`, `where`, a gather. So derivatives
+of every order are those of the operations, nothing is copied for a write, and what the tape
+recorded never changes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from typing import Any
+
+import numpy as np
+
+from ..core.dtypes import Array
+from ..core.tensor import OPS, Tensor, op
+
+__all__ = ["Memory", "shaped"]
+
+_read: Any = OPS[operator.getitem]
+CONSTANT = -1
+"""The number of the write that gave an element, where that was no tensor."""
+
+
+class Memory:
+    """The values of an array that was written to, and where they came from.
+
+    `node` is the tensor of the whole as it was at `node_version`. By number of the element,
+    `owner` says which of the `writes` gave it, and `place` where in that it stands; both are None
+    as long as all of it is `node`.
+    """
+
+    __slots__ = (
+        "array", "is_live", "node", "node_version", "numbers", "owner", "place", "version",
+        "writes",
+    )  # fmt: skip
+
+    def __init__(self, node: Tensor) -> None:
+        self.array = node.value.copy(order="K")
+        self.numbers = np.empty_like(self.array, dtype=np.int64)
+        self.numbers[...] = np.arange(self.array.size).reshape(self.array.shape)
+        self.is_live = node.live
+        self.version = 0
+        self._be(node)
+
+    def _be(self, node: Tensor) -> None:
+        self.node, self.node_version = node, self.version
+        self.owner: Any = None
+        self.place: Any = None
+        self.writes: list[Tensor] = []
+
+    def replace(self, t: Tensor) -> None:
+        """Let a tensor of this shape be all of it."""
+        self.array[...] = t.value
+        self.version += 1
+        self.is_live = self.is_live or t.live
+        self._be(t)
+
+    def write(self, numbers: Any, x: Any) -> None:
+        """Note that elements were given by x, a tensor or a constant, of a shape that fits."""
+        live = isinstance(x, Tensor) and x.live
+        self.version += 1
+        if not live and not self.is_live:
+            return
+        if self.owner is None:
+            n = self.array.size
+            first = 0 if self.node.live else CONSTANT
+            self.owner, self.place = np.full(n, first, np.int32), np.arange(n)
+            self.writes = [self.node]
+        if not live:
+            self.owner[numbers] = CONSTANT
+            return
+        self.is_live = True
+        self.owner[numbers] = len(self.writes)
+        places = np.arange(x.size).reshape(x.shape)
+        while places.ndim > np.ndim(numbers):
+            places = places[0]
+        self.place[numbers] = places
+        self.writes.append(x)
+
+    def whole(self) -> Tensor:
+        """Return the tensor of all of it."""
+        if self.node_version != self.version:
+            self.node = self.read(self.numbers, self.array)
+            self.node_version = self.version
+        return self.node
+
+    def read(self, numbers: Array, values: Array) -> Any:
+        """Return the tensor of the elements with these numbers, whose values are at hand."""
+        if self.owner is None or not numbers.size:
+            return Tensor(np.array(values))
+        owner, place = self.owner[numbers], self.place[numbers]
+        first = int(owner.flat[0])
+        if (owner == first).all():
+            return (
+                Tensor(np.array(values)) if first == CONSTANT else _piece(self.writes[first], place)
+            )
+        if self.node_version == self.version and self.node.live:
+            return _read(op(np.ravel)(self.node), index=numbers)
+        used = [int(k) for k in np.unique(owner)]
+        for way in (self._masked, self._singly, self._in_slices):
+            t = way(owner, place, values, used)
+            if t is not None:
+                return t
+        return self._gathered(owner, place, values, used)
+
+    def _masked(self, owner: Array, place: Array, values: Array, used: list[int]) -> Any:
+        """As `x[mask] = 0` leaves it: one tensor, and constants here and there."""
+        if len(used) != 2 or used[0] != CONSTANT:
+            return None
+        t, constant = self.writes[used[1]], owner == CONSTANT
+        if t.size != owner.size:
+            return None
+        if not (constant | (place == np.arange(owner.size).reshape(owner.shape))).all():
+            return None
+        return op(np.where)(constant, np.array(values), shaped(t, owner.shape))
+
+    def _singly(self, owner: Array, place: Array, values: Array, used: list[int]) -> Any:
+        """As `x[i, j] = v` leaves it: every element was written alone."""
+        if any(self.writes[k].size != 1 for k in used if k != CONSTANT):
+            return None
+        flat = values.ravel()
+        parts = [
+            flat[i] if k == CONSTANT else shaped(self.writes[k], ())
+            for i, k in enumerate(owner.ravel().tolist())
+        ]
+        return shaped(op(np.stack)(parts), owner.shape)
+
+    def _in_slices(self, owner: Array, place: Array, values: Array, used: list[int]) -> Any:
+        """As `x[t] = v` and `x[:, a:b] = v` leave it: along one axis, whole tensors follow."""
+        for axis in range(owner.ndim):
+            rows = np.moveaxis(owner, axis, 0)
+            row = rows.reshape(len(rows), -1)[:, 0]
+            if not (rows == row.reshape(-1, *[1] * (rows.ndim - 1))).all():
+                continue
+            cuts = [0, *(np.flatnonzero(np.diff(row)) + 1).tolist(), len(row)]
+            parts: list[Any] = []
+            for a, b in itertools.pairwise(cuts):
+                at = (slice(None),) * axis + (slice(a, b),)
+                k, wanted = int(row[a]), place[at]
+                if k == CONSTANT:
+                    parts.append(np.array(values[at]))
+                elif _is_all(self.writes[k], wanted):
+                    parts.append(self.writes[k])
+                else:
+                    break
+            else:
+                rest = owner.shape[:axis] + owner.shape[axis + 1 :]
+                if len(cuts) == len(row) + 1:
+                    return op(np.stack)([shaped(part, rest) for part in parts], axis=axis)
+                lengths = np.diff(cuts).tolist()
+                whole = [
+                    shaped(part, (*owner.shape[:axis], n, *owner.shape[axis + 1 :]))
+                    for part, n in zip(parts, lengths, strict=True)
+                ]
+                return op(np.concatenate)(whole, axis=axis)
+        return None
+
+    def _gathered(self, owner: Array, place: Array, values: Array, used: list[int]) -> Any:
+        """Whatever else: all that was written in a row, and the elements picked from it."""
+        starts, parts, n = np.zeros(used[-1] + 2, int), list[Any](), 0
+        for k in used:
+            part = values.ravel().copy() if k == CONSTANT else shaped(self.writes[k], (-1,))
+            starts[k + 1] = n
+            parts.append(part)
+            n += part.size
+        inside = np.where(owner == CONSTANT, np.arange(owner.size).reshape(owner.shape), place)
+        return _read(op(np.concatenate)(parts), index=starts[owner + 1] + inside)
+
+
+def _is_all(t: Tensor, places: Array) -> bool:
+    return t.size == places.size and bool((places.ravel() == np.arange(t.size)).all())
+
+
+def _piece(t: Tensor, places: Array) -> Any:
+    """Return the elements of a tensor at places in its flat memory."""
+    if _is_all(t, places):
+        return shaped(t, places.shape)
+    if t.size == 1:
+        return op(np.broadcast_to)(shaped(t, ()), shape=places.shape)
+    return _read(shaped(t, (-1,)), index=places)
+
+
+def shaped(t: Any, shape: tuple[int, ...]) -> Any:
+    if t.shape == shape or (shape == (-1,) and t.ndim == 1):
+        return t
+    return t.reshape(shape)
