@@ -44,12 +44,16 @@ class Report:
     """What `compare` found: rows, worst first. As text it is a table, and its truth is `ok`.
 
     So `assert compare(manual, automatic)` fails where gradients differ, and pytest shows the table.
-    `remarks` say what the verdicts rest on, where that is not what was recorded.
+    `remarks` say what the verdicts rest on, where that is not what was recorded. Of a backward
+    pass, `not_compared` are the floating inputs that it gives no gradient of, and `not_known` the
+    entries of its result that are no gradients of inputs or of named intermediates.
     """
 
     rows: tuple[Row, ...]
     case: Case | None = field(default=None, compare=False)
     remarks: tuple[str, ...] = ()
+    not_compared: tuple[str, ...] = ()
+    not_known: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -127,7 +131,10 @@ class Report:
             limits = " or ".join(f"{rtol:.2g}" for rtol in sorted({row.rtol for row in good}))
             within = max(row.max_rel for row in good)
             text += f" within {within:.2g} of their largest element (tolerance {limits})"
-        return "; ".join([text, *[f"{kind}: {bad.count(kind)}" for kind in sorted({*bad})]])
+        text = "; ".join([text, *[f"{kind}: {bad.count(kind)}" for kind in sorted({*bad})]])
+        for what, names in (("compared", self.not_compared), ("known", self.not_known)):
+            text += f"; not {what}: {', '.join(map(repr, names))}" if names else ""
+        return text
 
     def __str__(self) -> str:
         table = [[*HEAD], *[row.cells() for row in self.rows]]

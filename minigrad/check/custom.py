@@ -29,6 +29,7 @@ from ..core.tensor import Tensor, apply, value_of
 from ..transforms.arguments import Function
 from ..transforms.autodiff import jvp, vjp
 from .compare import Report, compare
+from .inputs import Inputs
 from .passes import Passes
 from .rows import rank
 
@@ -90,8 +91,8 @@ class custom_vjp:
 
             return dict(zip(real, vjp(of_reals, *given.values())[1](us), strict=True))
 
-        who, flat = f"{_title(self.f)}.check", tree.flatten(real)[1]
-        report = Passes(who, forward, backward, real, flat).report(rtol)
+        who = f"{_title(self.f)}.check"
+        report = Passes(who, forward, backward, Inputs(who, real, forward)).report(rtol)
         if self._forward is None:
             return report
         by_hand = {name: np.asarray(value_of(y)) for name, y in outputs(self, {}).items()}

@@ -2,48 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..core import tree
 from ..core.context import recording
-from ..core.dtypes import Array, plain
+from ..core.dtypes import Array
 from ..core.tape import between
-from ..core.tensor import ArrayLike, Tensor, value_of
+from ..core.tensor import Tensor, value_of
 from ..core.tree import Tree
 from ..explain import Case
+from .calling import Call, calls, drawn, loss_of, parts, shape_text
 from .compare import Report, compare, compared, entries, replayed, report_of
 from .debug import located
-from .rows import Row
-from .witness import Witness, departures, held, lost, said
+from .inputs import Inputs, is_numbers
+from .returned import Returned, fits, returned
+from .rows import Row, rank
+from .witness import CLOSE, Witness, departures, held, lost, said
 
 __all__ = ["Passes", "assert_same_gradients", "compare_backward"]
 
 AGAINST = "so gradients are held against central differences, and no mistake is explained"
+DRAWN = (
+    "{} drawn at random, with np.random.default_rng(0): gradients are those of np.sum(dout * out)"
+)
+T = TypeVar("T")
 
 
 def compare_backward(
-    forward: Callable[[dict[str, Any]], ArrayLike],
-    backward: Callable[[dict[str, Any]], Mapping[str, Any]],
-    inputs: Mapping[str, Any],
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    inputs: Tree,
     *,
+    wrt: str | Iterable[str] | None = None,
     rtol: float | None = None,
 ) -> Report:
     """Compare a hand-written backward pass with the gradients of the forward pass beside it.
 
-    `inputs` is a dict of arrays, which may be nested: {"Ws": [W0, W1]}. `forward(inputs)` gives the
-    scalar loss, in plain NumPy; `backward(inputs)` a dict of gradients under the same names.
-    Integer arrays are constants.
+    Both are plain NumPy, as they stand. `inputs` is what forward takes: one container of arrays,
+    as in {"Ws": [W0, W1], "b": b} or a dataclass, or a tuple of its arguments, (x, w, b), which are
+    named as its parameters. Integers, texts and options are constants.
 
-    The forward pass is recorded on Tensors, through NumPy's own protocols, and run on plain arrays
-    for central differences: a few directions for each input, and the worst elements. Where the
-    recording is not what forward computes, or forward cannot be recorded (it fills arrays, say),
-    gradients are held against differences alone; the report's `remarks` say why and where, and
-    mistakes cannot be explained. They are searched for in float64, with the user's expressions.
+        forward returns        backward takes
+        loss                   (inputs), or nothing
+        loss, cache            (inputs, cache) or (cache)
+        out, cache             (dout, cache) or (dout)
+        out1, out2, cache      (dout1, dout2, cache) or ((dout1, dout2), cache)
 
-    ValueError if forward does not return one number, and the same for the same inputs.
+    Inputs may also stand between dout and cache, or anywhere under the names that they have in
+    forward. Gradients of outputs are drawn at random, the same ones each time.
+
+    What backward returns are gradients under the names of the inputs, or dW, grad_W, W_grad for W;
+    or in their order: a tuple, which may leave out what is constant. None is no gradient. A dict
+    may also hold gradients of intermediates, by the names that `compare` takes. Only what is
+    returned is compared; the first line of the report says which floating inputs are not. Those in
+    `wrt`, a name or several, must be there, and then nothing else is compared.
+
+    The forward pass is recorded on Tensors, and run on plain arrays for central differences: a few
+    directions for each input, and the worst elements. Where the recording is not what forward
+    computes, or forward cannot be recorded, gradients are held against differences alone; the
+    report's `remarks` say why and where, and mistakes cannot be explained. They are searched for in
+    float64, with the user's expressions.
+
+    ValueError if forward does not give the same for the same inputs (`np.random` starts from one
+    state each time), if backward takes something else, if it cannot be told whose gradients it
+    returns, or if it returns none.
 
     >>> def forward(p):
     ...     return np.sum(np.tanh(p["x"] @ p["w"]))
@@ -56,101 +82,144 @@ def compare_backward(
     >>> report = compare_backward(forward, backward, p)
     >>> report.ok, report.explain()[0].kind
     (False, 'wrong derivative')
+
+    >>> def layer_forward(x, w):
+    ...     return np.tanh(x @ w), (x, w)
+    >>> def layer_backward(dout, cache):
+    ...     x, w = cache
+    ...     dz = dout * (1 - np.tanh(x @ w) ** 2)
+    ...     return dz @ w.T, x.T @ dz
+    >>> compare_backward(layer_forward, layer_backward, (p["x"], p["w"])).ok
+    True
     """
     who = "compare_backward"
-    if not isinstance(inputs, Mapping):
-        raise TypeError(
-            f"{who}: inputs is a dict of arrays by name, as in {{'x': x}}, not "
-            f"{type(inputs).__name__}"
-        )
-    leaves, structure = tree.flatten(_nested(inputs))
-    arrays = dict[str, Array]()
-    for name, x in zip(tree.names(structure), leaves, strict=True):
-        if name in arrays:
-            raise ValueError(f"{who}: two inputs are named {name!r}; give them different names")
-        arrays[name] = plain(value_of(x), f"{who}: input {name!r}", "takes")
-        if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
-            raise ValueError(f"{who}: input {name!r} holds nan or infinity")
-    if not arrays:
-        raise ValueError(f"{who}: inputs is empty; there is nothing to differentiate")
-    return Passes(who, forward, backward, arrays, structure).report(rtol)
+    return Passes(who, forward, backward, Inputs(who, inputs, forward)).report(rtol, wrt)
 
 
 class Passes:
-    """A forward pass, a backward pass, and the inputs of both by name, in their containers.
-
-    `who` begins the texts of errors.
-    """
+    """A forward pass, a backward pass, and the inputs of both. `who` begins the texts of errors."""
 
     def __init__(
-        self,
-        who: str,
-        forward: Callable[[dict[str, Any]], Any],
-        backward: Callable[[dict[str, Any]], Mapping[str, Any]],
-        arrays: Mapping[str, Array],
-        structure: tree.Structure,
+        self, who: str, forward: Callable[..., Any], backward: Callable[..., Any], inputs: Inputs
     ) -> None:
-        self.who, self.forward, self.backward = who, forward, backward
-        self.on_tensors = False
-        self.arrays, self.structure = arrays, structure
-        self.real = [name for name, x in arrays.items() if x.dtype.kind == "f"]
+        self.who, self.forward, self.backward, self.inputs = who, forward, backward, inputs
+        self.real, self.on_tensors = inputs.real, False
+        self.chance = np.random.get_state()
+        values = self._values()
+        ways = calls(who, inputs, forward, backward, values)
+        self.call = ways[0] if len(ways) == 1 else self._chosen(ways, values)
+        self.douts = drawn(values, self.call)
+        self.value = np.asarray(value_of(self._number(values)))
 
-    def report(self, rtol: float | None) -> Report:
+    def report(self, rtol: float | None, wrt: str | Iterable[str] | None = None) -> Report:
         """Return the comparison, and who is right where they differ."""
-        witness = Witness(self._loss, self.arrays, f"{self.who}: forward")
-        self.on_tensors = witness.on_tensors
-        manual = self._manual()
-        if not manual:
-            raise ValueError("compare: manual is empty; there are no gradients to compare")
-        if whole := [name for name in manual if name in self.arrays and name not in self.real]:
+        witness = Witness(
+            lambda given: self._number(self._run(self.forward, given)),
+            self.inputs.arrays,
+            f"{self.who}: forward",
+        )
+        manual = self._manual(None)
+        missing = self._narrowed(manual, wrt)
+        if not (manual.gradients or manual.others or missing):
             raise ValueError(
-                f"{self.who}: {whole[0]!r} is an array of integers, which are constants; leave "
-                "its gradient out, or give the input as floats"
+                f"{self.who}: backward returned no gradients; it must return them by the names of "
+                f"the inputs, {', '.join(map(repr, self.real))}, or in their order"
             )
+        report = self._compared(witness, manual, rtol)
+        known = {row.name for row in report.rows}
+        rows = [*report.rows, *[row for row in missing if row.name not in known]]
+        rest = [] if wrt is not None else [n for n in self.real if n not in manual.gradients]
+        said = [DRAWN.format(", ".join(self.call.gradients))] if self.call.is_layer else []
+        return replace(
+            report,
+            rows=tuple(sorted(rows, key=rank)),
+            not_compared=tuple(rest),
+            not_known=tuple([name for name in manual.others if name not in known]),
+            remarks=(*said, *report.remarks),
+        )
+
+    def _narrowed(self, manual: Returned, wrt: str | Iterable[str] | None) -> list[Row]:
+        """Take out of `manual` what is not in `wrt`; return rows for what it lacks."""
+        if wrt is None:
+            return []
+        names = list[str]()
+        for one in [wrt] if isinstance(wrt, str) else wrt:
+            inside = [n for n in self.real if n == one or n.startswith((f"{one}.", f"{one}["))]
+            if not inside and one not in manual.others:
+                known = ", ".join(map(repr, self.real))
+                what = "is an integer" if one in self.inputs.arrays else "is none of the inputs"
+                raise ValueError(f"{self.who}: wrt: {one!r} {what}; the floating ones are {known}")
+            names += inside or [one]
+        if not names:
+            raise ValueError(f"{self.who}: wrt is empty; leave it out to compare all gradients")
+        for part in (manual.gradients, manual.others):
+            for name in [name for name in part if name not in names]:
+                del part[name]
+        return [
+            Row(name, self.inputs.arrays[name].shape, "missing", note=(
+                "backward returns None for it" if name in manual.none else
+                "backward does not return it"
+            ))
+            for name in names if name in self.real and name not in manual.gradients
+        ]  # fmt: skip
+
+    def _compared(self, witness: Witness, manual: Returned, rtol: float | None) -> Report:
+        """Return the comparison with what is recorded, or else with central differences."""
+        gradients, why = manual.gradients, ""
+        if not (gradients or manual.others):
+            return report_of({}, witness, None)
+        for forward in (self.forward,):
+            report, why = self._attempt(forward, witness, manual, rtol)
+            if not why:
+                return report
+        if not gradients:
+            raise ValueError(
+                f"{self.who}: {next(iter(manual.others))!r} is none of the inputs, which are "
+                f"{', '.join(map(repr, self.real))}; nobody can tell whether its gradient is "
+                f"right, for {why}"
+            )
+        known = {row.name: row for row in report.rows}
+        rows = {n: known.get(n) or witness.row(n, m, rtol) for n, m in gradients.items()}
+        return report_of(rows, witness, None, f"{why}\n{AGAINST}")
+
+    def _attempt(
+        self, forward: Callable[..., Any], witness: Witness, manual: Returned, rtol: float | None
+    ) -> tuple[Report, str]:
+        """Return the comparison with what is recorded of `forward`, and why it is not to be used.
+
+        Then it has those rows for which it is.
+        """
+        nothing = report_of({}, witness, None)
         try:
-            loss, leaves = self._recorded()
+            loss, leaves = self._recorded(forward)
         except Exception as error:
-            why = f"forward cannot be recorded: {said(error)}"
-            return self._by_differences(witness, manual, rtol, why)
+            return nothing, f"forward cannot be recorded: {said(error)}"
         if not isinstance(loss, Tensor) or not loss.live:
-            zeros = {name: np.zeros(self.arrays[name].shape) for name in self.real}
+            zeros = {name: np.zeros(self.inputs.arrays[name].shape) for name in self.real}
             if all(witness.mismatch(name, g) is None for name, g in zeros.items()):
                 raise ValueError(
                     f"{self.who}: the loss has no graph: forward must compute it from inputs with "
                     f"NumPy functions; it gave {type(loss).__name__}"
                 )
-            why = lost(self.real, departures(self._recorded))
-            return self._by_differences(witness, manual, rtol, why)
+            return nothing, lost(self.real, departures(lambda: self._recorded(forward)))
+        if not _is_close(loss.value, self.value):
+            values = f"{loss.value.item():.8g}, and forward {self.value.item():.8g}"
+            return nothing, f"what was recorded gives {values}"
         case, automatic, noise = self._case(loss, leaves, manual)
-        rows = compared(manual, automatic, noise, rtol)
-        inner = [name for name in manual if name not in self.arrays]
-        also = self.real if inner else ()  # what they rest on
+        rows = compared(manual.gradients | case.manual, automatic, noise, rtol)
+        rows = {name: row for name, row in rows.items() if row.verdict != "missing"}
+        is_inner = len(case.manual.keys() - manual.gradients.keys()) > 0
+        also = self.real if is_inner else ()  # what they rest on
+        held_of = {name: a for name, a in automatic.items() if name in rows or name in also}
         again = lambda: replayed(case)
-        wrong = held(witness, rows, manual, automatic, noise, rtol, again, also)
-        if not wrong:
-            return report_of(rows, witness, self._explainable(case, rows))
-        why = self._why(case, witness, wrong)
-        if inner:
-            raise ValueError(
-                f"{self.who}: nobody can tell whether the gradient of {inner[0]!r} is right, for "
-                f"what was recorded is not what forward computes; {why}"
-            )
-        return report_of(rows, witness, None, f"{why}\n{AGAINST}")
+        wrong = held(witness, rows, manual.gradients, held_of, noise, rtol, again, also)
+        if wrong:
+            return report_of(rows, witness, None), self._why(case, witness, wrong, forward)
+        return report_of(rows, witness, self._explainable(case, rows, manual, forward)), ""
 
-    def _by_differences(
-        self, witness: Witness, manual: dict[str, Array], rtol: float | None, why: str
-    ) -> Report:
-        """Return a comparison without a recording."""
-        if inner := [name for name in manual if name not in self.arrays]:
-            raise ValueError(
-                f"{self.who}: {inner[0]!r} is none of the inputs, which are "
-                f"{', '.join(map(repr, self.arrays))}; others are not known, for {why}"
-            )
-        rows = {name: Row(name, self.arrays[name].shape, "missing") for name in self.real}
-        rows |= {name: witness.row(name, m, rtol) for name, m in manual.items()}
-        return report_of(rows, witness, None, f"{why}\n{AGAINST}")
-
-    def _why(self, case: Case, witness: Witness, wrong: list[str]) -> str:
+    def _why(
+        self, case: Case, witness: Witness, wrong: list[str], forward: Callable[..., Any]
+    ) -> str:
         """Return why the automatic gradients of some inputs are not those of forward."""
         recording, automatic = replayed(case), case.automatic()
         known = {name: recording.mismatch(name, automatic[name]) for name in recording.arrays}
@@ -164,108 +233,181 @@ class Passes:
                 "MINIGRAD is wrong, please report it: these are not the gradients of the "
                 f"operations that it recorded: {', '.join(map(repr, ours))}"
             )
-        return lost(wrong, departures(self._recorded))
+        return lost(wrong, departures(lambda: self._recorded(forward)))
 
-    def _explainable(self, case: Case, rows: Mapping[str, Row]) -> Case:
+    def _explainable(
+        self, case: Case, rows: Mapping[str, Row], manual: Returned, forward: Callable[..., Any]
+    ) -> Case:
         """Return the case to search for mistakes in: in float64, with the user's names."""
-        narrow = any(self.arrays[name].itemsize < 8 for name in self.real)
+        narrow = any(self.inputs.arrays[name].itemsize < 8 for name in self.real)
         if narrow and not all(row.ok for row in rows.values()):
-            case, *_ = self._case(*self._recorded(np.float64), self._manual(np.float64))
+            exact = self._manual(np.float64)
+            for ours, theirs in zip(exact[:2], manual[:2], strict=True):
+                for name in ours.keys() - theirs.keys():
+                    del ours[name]
+            case, *_ = self._case(*self._recorded(forward, np.float64), exact)
         case.name_nodes()
         return case
 
     # ---- runs ------------------------------------------------------------------------------------
 
-    def _loss(self, given: Mapping[str, Any]) -> Any:
-        """Return the one number that forward gives."""
-        outputs = tree.flatten(self.forward(self._nested(given)))[0]
-        shapes = [np.shape(value_of(y)) for y in outputs]
-        if len(shapes) != 1 or np.prod(shapes[0]) != 1:
-            shown = ", ".join(map(str, shapes)) or "nothing"
-            raise ValueError(f"{self.who}: forward must give a scalar, not {shown}")
-        return outputs[0]
+    def _run(self, forward: Callable[..., Any], given: Mapping[str, Any]) -> list[Any]:
+        """Return what forward gives, from the same state of `np.random` each time."""
+        return self._by_chance(lambda: parts(forward(*self.inputs.built(given))))
 
-    def _recorded(self, dtype: Any = None) -> tuple[Any, dict[str, Tensor]]:
+    def _by_chance(self, run: Callable[[], T]) -> T:
+        before = np.random.get_state()
+        np.random.set_state(self.chance)
+        try:
+            return run()
+        finally:
+            np.random.set_state(before)
+
+    def _values(self) -> list[Any]:
+        """Return what forward gives on arrays, or on Tensors if it needs these."""
+        try:
+            return self._run(self.forward, self.inputs.copies())
+        except Exception as error:
+            self.on_tensors = True
+            try:
+                return self._run(self.forward, self._given(None))
+            except Exception:
+                raise error from None
+
+    def _given(self, dtype: Any) -> dict[str, Any]:
+        given = self.inputs.copies(dtype)
+        return {name: Tensor(x) for name, x in given.items()} if self.on_tensors else given
+
+    def _number(self, values: list[Any]) -> Any:
+        """Return the loss."""
+        loss = loss_of(values, self.call, self.douts)
+        if np.size(value_of(loss)) != 1:
+            raise ValueError(f"{self.who}: forward must give a scalar, not {shape_text([loss])}")
+        return loss if isinstance(loss, Tensor) else np.asarray(loss)
+
+    def _recorded(
+        self, forward: Callable[..., Any], dtype: Any = None
+    ) -> tuple[Any, dict[str, Tensor]]:
         """Return the loss that forward gives on Tensors, and the inputs that gradients flow to."""
-        given = self._copies(dtype)
-        leaves = {name: Tensor(given[name], True, name) for name in self.real}
-        with located(), recording():
-            return self.forward(self._nested({**given, **leaves})), leaves
+        given = self.inputs.copies(dtype)
+        leaves = {name: Tensor(x, True, name) for name, x in given.items()}
+        with recording():
+            with located():
+                values = self._run(forward, leaves)
+            return self._number(values), leaves
 
-    def _manual(self, dtype: Any = None) -> dict[str, Array]:
-        """Return the gradients that backward gives, by name."""
-        return entries("manual", self._returned(dtype))
-
-    def _returned(self, dtype: Any) -> dict[str, Any]:
+    def _returned(self, dtype: Any, call: Call, douts: list[Array]) -> Returned:
         """Return what backward gives, by name: the very objects.
 
-        The forward pass runs before it, for what is kept on `self` and the like.
+        The forward pass runs before it, for the cache, and for what it keeps on `self`; with the
+        same arrays, unless it changes them.
         """
-        given = self._copies(dtype)
-        if self.on_tensors:  # forward is written for them
-            given |= {name: Tensor(given[name]) for name in self.real}
-        self.forward(self._nested(given))
-        manual = self.backward(self._nested(self._copies(dtype)))
-        if not isinstance(manual, Mapping):
-            raise TypeError(f"{self.who}: backward must return a dict of gradients by name")
-        leaves, structure = tree.flatten(_nested(manual))
-        named = dict(zip(tree.names(structure), leaves, strict=True))
-        if len(named) < len(leaves):
-            entries("manual", _nested(manual))  # says which one is there twice
-        return named
+        given = self._given(dtype)
+        arguments = self.inputs.built(given)
+        values = self._by_chance(lambda: parts(self.forward(*arguments)))
+        before = self.inputs.copies(dtype)
+        if self.on_tensors:
+            values = tree.map(value_of, values)
+        if self.on_tensors or any(not np.array_equal(x, before[n]) for n, x in given.items()):
+            arguments = self.inputs.built(before)
+        ordered, by_name = call.given(values, arguments, [np.array(u, dtype) for u in douts])
+        found = self._by_chance(lambda: self.backward(*ordered, **by_name))
+        return returned(self.who, found, self.inputs, self.backward)
+
+    def _again(self) -> dict[str, Any]:
+        found = self._returned(np.float64, self.call, self.douts)
+        return found.gradients | found.others
+
+    def _manual(self, dtype: Any) -> Returned:
+        """Return the gradients that backward gives, as arrays."""
+        found = self._returned(dtype, self.call, self.douts)
+        others = {name: x for name, x in found.others.items() if x is not None}
+        return found._replace(
+            gradients=entries("manual", {n: _floating(x) for n, x in found.gradients.items()}),
+            others={name: np.asarray(value_of(x)) for name, x in others.items() if is_numbers(x)},
+        )
+
+    def _chosen(self, calls: list[Call], values: list[Any]) -> Call:
+        """Return the way to call backward that gives gradients in the shapes of the inputs."""
+        errors, run = list[Exception](), list[tuple[bool, Call, Returned]]()
+        for call in calls:
+            try:
+                found = self._returned(None, call, drawn(values, call))
+            except Exception as error:
+                errors.append(error)
+            else:
+                run.append((fits(found, self.inputs), call, found))
+        if not run:
+            ways = "\n".join([f"    {call}" for call in calls])
+            errors[0].add_note(f"{self.who}: backward was called with\n{ways}")
+            raise errors[0]
+        best = [(call, found) for good, call, found in run if good == any(r[0] for r in run)]
+        if len(best) > 1 and not all(_is_same(best[0][1], found) for _, found in best):
+            ways = "\n".join([f"    {call}" for call, _ in best])
+            raise ValueError(
+                f"{self.who}: backward can be called in {len(best)} ways, and it cannot be told "
+                "which is meant; name the gradients of outputs dout, inputs as in forward, and the "
+                f"rest cache\n{ways}"
+            )
+        return best[0][0]
 
     def _case(
-        self, loss: Tensor, leaves: dict[str, Tensor], manual: dict[str, Array]
+        self, loss: Tensor, leaves: dict[str, Tensor], manual: Returned
     ) -> tuple[Case, dict[str, Array], dict[str, float]]:
         """Return the case, and the automatic gradients: zero for inputs that nothing flows to."""
         nodes = {*between(None, [loss])[0]}
-        apart = [name for name in manual if name in leaves and leaves[name] not in nodes]
-        case = Case(
-            loss,
-            {name: m for name, m in manual.items() if name not in apart},
-            lambda: self._returned(np.float64),
-        )
+        apart = [name for name in manual.gradients if leaves[name] not in nodes]
+        ours = {name: m for name, m in manual.gradients.items() if name not in apart}
+        case, error = Case(loss, ours, self._again), None
+        for name, m in manual.others.items():
+            try:
+                case.add(name, m)
+            except ValueError as unknown:
+                error = error or unknown
+        if error and not (case.manual or apart):
+            raise error
         zeros = {name: np.zeros_like(leaves[name].value) for name in apart}
         return case, case.automatic() | zeros, case.noise() | dict.fromkeys(apart, 0.0)
 
-    def _copies(self, dtype: Any) -> dict[str, Any]:
-        return {
-            name: np.array(x, dtype if dtype and name in self.real else x.dtype)
-            for name, x in self.arrays.items()
-        }
 
-    def _nested(self, values: Mapping[str, Any]) -> Any:
-        return tree.unflatten(self.structure, [values[name] for name in self.arrays])
+def _floating(x: Any) -> Any:
+    """Return a gradient as an array, one of integers, such as counts, as floats."""
+    array = np.asarray(value_of(x))
+    return array.astype(np.float64) if array.dtype.kind in "iub" else array
 
 
-def _nested(x: Any) -> Any:
-    """Return a container with arrays for the lists that hold nothing but numbers."""
-    if isinstance(x, Mapping):
-        return {key: _nested(part) for key, part in x.items()}
-    if not isinstance(x, (list, tuple)):
-        return x
-    if all(np.isscalar(y) for y in tree.flatten(x)[0]):
-        return np.asarray(x)
-    parts = [_nested(part) for part in x]
-    return x._make(parts) if hasattr(x, "_make") else type(x)(parts)
+def _is_close(a: Array, b: Array) -> bool:
+    """Whether two losses are the same but for rounding."""
+    wide = CLOSE[min(a.itemsize, b.itemsize, 8)]
+    return bool(np.allclose(a.item(), b.item(), rtol=wide, atol=0, equal_nan=True))
+
+
+def _is_same(a: Returned, b: Returned) -> bool:
+    return a.gradients.keys() == b.gradients.keys() and all(
+        np.array_equal(value_of(g), value_of(b.gradients[name])) for name, g in a.gradients.items()
+    )
 
 
 def assert_same_gradients(
     manual: Tree | Callable[..., Any],
     automatic: Tree | Callable[..., Any],
-    inputs: Mapping[str, Any] | None = None,
+    inputs: Tree | None = None,
+    *,
+    wrt: str | Iterable[str] | None = None,
 ) -> None:
     """Assert that gradients derived by hand are right: one line in somebody's tests.
 
-    Give what `compare` takes (gradients and a loss, or two containers); or `forward`, `backward`
-    and `inputs`, as `compare_backward` takes them. GradientMismatch, an AssertionError, has the
-    table and the best explanation in its message.
+    Give what `compare` takes (gradients and a loss, or two containers); or `forward`, `backward`,
+    `inputs` and `wrt`, as `compare_backward` takes them. GradientMismatch, an AssertionError, has
+    the table and the best explanation in its message.
 
     >>> def forward(p):
     ...     return np.sum(np.sin(p["x"]))
     >>> assert_same_gradients(forward, lambda p: {"x": np.cos(p["x"])}, {"x": np.arange(3.0)})
     """
     if inputs is None:
+        if wrt is not None:
+            raise TypeError("assert_same_gradients: wrt goes with forward, backward and inputs")
         compare(manual, automatic).raise_if_different()
     else:
-        compare_backward(manual, automatic, inputs).raise_if_different()
+        compare_backward(manual, automatic, inputs, wrt=wrt).raise_if_different()

@@ -266,7 +266,7 @@ def held(
     wrong = list[str]()
     largest = max(size(a) for a in automatic.values())
     for name, a in automatic.items():
-        row = rows[name]
+        row = rows.get(name, Row(name, a.shape, "missing"))
         if name not in witness.arrays:
             continue
         if row.verdict == "non-finite" and np.isfinite(manual[name]).all():

@@ -56,10 +56,17 @@ class Case:
         rerun: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         self.rerun = rerun
-        self.loss, self.walk, self.manual = loss, Backward(loss), manual
+        self.loss, self.walk = loss, Backward(loss)
         self.words = Words(self.walk)
         self.named = _named(self.walk, self.words, loss)
-        self.keys = {name: self._key(name) for name in manual}
+        self.manual: dict[str, Array] = {}
+        self.keys: dict[str, int] = {}
+        for name, gradient in manual.items():
+            self.add(name, gradient)
+
+    def add(self, name: str, gradient: Array) -> None:
+        """Take one more manual gradient; ValueError for a name that nothing has, or several."""
+        self.keys[name], self.manual[name] = self._key(name), gradient
 
     def _key(self, name: str) -> int:
         """Find the node of a name: a leaf's, the whole name, or the end of one path."""

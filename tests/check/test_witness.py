@@ -174,7 +174,7 @@ def test_gradients_inside_of_an_incomplete_recording_are_not_judged():
         square = p["v"] ** 2
         return np.sum(square * kept(p["v"]))
 
-    with pytest.raises(ValueError, match=r"nobody can tell whether the gradient of 'square'"):
+    with pytest.raises(ValueError, match=r"'square' is none of .*nobody can tell"):
         compare_backward(forward, lambda p: {"square": p["v"]}, {"v": V})
 
 
@@ -356,10 +356,10 @@ def test_errors_of_forward_are_its_own():
         compare_backward(lambda p: p["absent"], lambda p: {"v": V}, {"v": V})
     with pytest.raises(ZeroDivisionError):
         compare_backward(lambda p: 1 / 0, lambda p: {"v": V}, {"v": V})
-    with pytest.raises(TypeError, match="real numbers, not complex128"):
+    with pytest.raises(ValueError, match="real numbers, not complex ones"):
         compare_backward(lambda p: np.sum(p["v"]) + 1j, lambda p: {"v": V}, {"v": V})
-    with pytest.raises(ValueError, match=r"must give a scalar, not \(3,\), \(\)"):
-        compare_backward(lambda p: (p["v"], 1.0), lambda p: {"v": V}, {"v": V})
+    with pytest.raises(ValueError, match=r"must give a scalar.*gives \(3,\), \(\), \(\)"):
+        compare_backward(lambda p: (p["v"], 1.0, 2.0), lambda p: {"v": V}, {"v": V})
 
 
 def test_no_profiler_of_the_users_is_disturbed():
@@ -420,7 +420,7 @@ def test_nested_inputs():
     assert [row.name for row in report.rows if not row.ok] == ["Ws[1]"]
     assert "`Ws[1]`" in str(report.explain())
     report = compare_backward(layers, lambda p: {"Ws": [W, None]}, inputs)
-    assert verdicts(report)["Ws[1]"] == "missing"
+    assert report.not_compared == ("x", "Ws[1]", "b.s[0]", "b.s[1]")
 
 
 class Remembering:

@@ -1,0 +1,277 @@
+"""Whose gradients a hand-written backward pass has returned.
+
+In a dict or an object they have the names of the inputs, or names made from these: `dW`, `grad_W`,
+`W_grad` for `W`. In a tuple or list they are in the order of the inputs; if it is shorter, in the
+order of those that are floating, of those that are arrays, or under the names of the variables that
+are returned.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from ..core.tensor import value_of
+from .inputs import Inputs, Place, fields, is_numbers, leaves, named
+
+__all__ = ["Returned", "fits", "returned"]
+
+Pair: TypeAlias = tuple[Place, Any, str | None]
+"""Where a gradient is in the result, the gradient, and the input that it is of, if it is of one."""
+
+MADE_FROM = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"d_?(?P<of>.+)",
+        r"(?:grad|gradient|delta|nabla|partial|g)s?_?(?:of_|wrt_)?(?P<of>.+)",
+        r"d_?(?:[a-z]|loss|cost|err|error)_?d_?(?P<of>.+)",
+        r"(?P<of>.+?)_?(?:grad|gradient|delta|bar|_d|_g)s?",
+    )
+]
+"""How the name of a gradient is made from the name of that which it is the gradient of."""
+
+
+class Returned(NamedTuple):
+    """Gradients by the names of inputs, the very objects; and others by the names they came with.
+
+    `none` are the names of inputs that None was returned for.
+    """
+
+    gradients: dict[str, Any]
+    others: dict[str, Any]
+    none: list[str]
+
+
+def returned(who: str, given: Any, inputs: Inputs, backward: Callable[..., Any]) -> Returned:
+    """Match what backward has returned with the inputs.
+
+    TypeError if it is nothing that gradients are returned in; ValueError if two are of one input,
+    if one is of a constant, or if it cannot be told whose they are.
+    """
+    if given is None:
+        raise TypeError(
+            f"{who}: backward must return gradients, a dict by the names of the inputs or a tuple "
+            "in their order; it returned None"
+        )
+    if isinstance(given, Mapping) or hasattr(given, "_fields"):
+        pairs = [(path, x, _input_of(path, inputs)) for path, x in leaves(given)]
+    elif fields(given) is not None and not isinstance(given, (list, tuple)):
+        pairs = _of_object(given, inputs)
+    else:
+        pairs = _in_order(who, given, inputs, backward)
+    gradients, others, none = dict[str, Any](), dict[str, Any](), list[str]()
+    for path, x, name in pairs:
+        if x is None:
+            none += [name] if name else []
+        elif name is None:
+            others[named(path) or "gradient"] = x
+        elif name in gradients:
+            raise ValueError(
+                f"{who}: backward returns two gradients of {name!r}, one of them as "
+                f"{named(path)!r}; name them as the inputs"
+            )
+        elif name not in inputs.real:
+            raise ValueError(
+                f"{who}: {name!r} is an array of integers, which are constants; leave its "
+                "gradient out, or give the input as floats"
+            )
+        else:
+            gradients[name] = x
+    return Returned(gradients, others, none)
+
+
+def fits(found: Returned, inputs: Inputs) -> bool:
+    """Whether there are gradients, and all have the shapes of their inputs."""
+    return bool(found.gradients) and all(
+        is_numbers(g) and np.shape(value_of(g)) == inputs.arrays[name].shape
+        for name, g in found.gradients.items()
+    )
+
+
+# ---- by name -------------------------------------------------------------------------------------
+
+
+def _input_of(path: Place, inputs: Inputs) -> str | None:
+    """Return the input that a path in the result means: the most alike, None if there is not one.
+
+    The same name comes first; then names made from it; then the end of a path; all of these in
+    small or large letters. What is ambiguous is nothing's.
+    """
+    if named(path) in inputs.paths:
+        return named(path)
+    for case in (str, str.lower):
+        for is_end in (False, True):
+            for forms in (_same, _forms):
+                alike = [
+                    name
+                    for name, its in inputs.paths.items()
+                    if _is_alike(path, its, is_end, forms, case)
+                ]
+                if len(alike) == 1:
+                    return alike[0]
+                if alike:
+                    return None
+    return None
+
+
+def _is_alike(path: Place, its: Place, is_end: bool, forms: Any, case: Any) -> bool:
+    """Whether a path names an input, or, if `is_end`, the end of the longer one of the two."""
+    if is_end:
+        n = min(len(path), len(its))
+        path, its = path[len(path) - n :], its[len(its) - n :]
+        if not n or all(isinstance(key, int) for key in its):
+            return False
+    return len(path) == len(its) and all(
+        a == b if isinstance(a, int) or isinstance(b, int) else case(b) in map(case, forms(a))
+        for a, b in zip(path, its, strict=True)
+    )
+
+
+def _same(name: str) -> set[str]:
+    return {name}
+
+
+def _forms(name: str) -> set[str]:
+    """Return a name, and all that it may be the name of the gradient of."""
+    matches = [pattern.fullmatch(name) for pattern in MADE_FROM]
+    return {name, *[match["of"] for match in matches if match]}
+
+
+def _of_object(given: Any, inputs: Inputs) -> list[Pair]:
+    """Return the gradients in an object, which may hold W, what is cached, and dW: then dW."""
+    pairs: list[Pair] = [(path, x, _input_of(path, inputs)) for path, x in leaves(given)]
+    pairs = [pair for pair in pairs if pair[2] is not None]
+    made = [(path, x, name) for path, x, name in pairs if path != inputs.paths.get(str(name))]
+    return made or pairs
+
+
+# ---- in order ------------------------------------------------------------------------------------
+
+
+def _in_order(who: str, given: Any, inputs: Inputs, backward: Callable[..., Any]) -> list[Pair]:
+    """Return the gradients in a tuple or list, or a lone one, each with its path and its input."""
+    several = isinstance(given, (list, tuple))
+    parts = list(given) if several else [given]
+    paths = [(key,) for key in range(len(parts))] if several else [()]
+    options = [
+        _matched(paths, parts, tops, inputs) for tops in _orders(inputs) if len(tops) == len(parts)
+    ]
+    only = inputs.real[0] if len(inputs.real) == 1 else None
+    if only and several and is_numbers(given):  # numbers that are one array
+        options.append([((), given, only)])
+    options += [_named(paths, parts, inputs, backward)]
+    known = [option for option in options if option is not None]
+    for option in known:
+        if all(_has_shape(x, name, inputs) for _, x, name in option if x is not None):
+            return option
+    if known:
+        return known[0]
+    dicts = [part for part in parts if fields(part) and not isinstance(part, (list, tuple))]
+    if several and len(dicts) == 1:
+        pairs = [(path, x, _input_of(path, inputs)) for path, x in leaves(dicts[0])]
+        if any(name for *_, name in pairs):
+            return pairs
+    by_shape = _by_shape(paths, parts, inputs)
+    if by_shape is not None:
+        return by_shape
+    shapes = ", ".join([str(np.shape(value_of(x))) if is_numbers(x) else type(x).__name__
+                        for x in parts])  # fmt: skip
+    raise ValueError(
+        f"{who}: it cannot be told whose gradients backward returns: {len(parts)} of shapes "
+        f"{shapes} for the inputs {', '.join(map(repr, inputs.real))}; return a dict "
+        f"by their names, or a tuple in their order with None for those that are left out"
+    )
+
+
+def _orders(inputs: Inputs) -> list[list[Place]]:
+    """Return what a tuple may be in the order of: inputs, and those that have gradients."""
+    tops = inputs.top
+    real = [top for top in tops if inputs.under(top)]
+    arrays = [top for top in real if inputs.paths.get(named(top)) == top]
+    return [tops, real, arrays, [inputs.paths[name] for name in inputs.real]]
+
+
+def _matched(
+    paths: Sequence[Place], parts: Sequence[Any], tops: Sequence[Place], inputs: Inputs
+) -> list[Pair] | None:
+    """Return gradients under the inputs at these paths; None if one of them is a constant."""
+    found: list[Pair] = []
+    for path, part, top in zip(paths, parts, tops, strict=True):
+        if part is not None and not inputs.under(top):
+            return None
+        for its, x in leaves(part, top):
+            name = named(its) if named(its) in inputs.paths else _input_of(its, inputs)
+            found.append(((*path, *its[len(top) :]), x, name))
+    return found
+
+
+def _named(
+    paths: Sequence[Place], parts: Sequence[Any], inputs: Inputs, backward: Callable[..., Any]
+) -> list[Pair] | None:
+    """Return gradients under the names of the variables that are returned, if all are known."""
+    names = _variables(backward)
+    if names is None or len(names) != len(parts):
+        return None
+    tops = []
+    for name in names:
+        alike = [top for top in inputs.top if str(top[0]) in _forms(name)]
+        alike = [top for top in alike if str(top[0]) == name] or alike
+        if len(alike) != 1 or alike[0] in tops:
+            return None
+        tops += alike
+    return _matched(paths, parts, tops, inputs)
+
+
+def _variables(f: Callable[..., Any]) -> list[str] | None:
+    """Return the names of the variables that a function returns, as `return dx, dw`."""
+    try:
+        module = ast.parse(textwrap.dedent(inspect.getsource(f)))
+    except (OSError, TypeError, SyntaxError):
+        return None
+    (body, *_) = module.body
+    if not isinstance(body, ast.FunctionDef):
+        return None
+    found = list[list[str] | None]()
+    stack: list[ast.AST] = [*body.body]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, (ast.FunctionDef, ast.Lambda, ast.ClassDef)):
+            continue
+        stack += ast.iter_child_nodes(node)
+        if isinstance(node, ast.Return):
+            value = node.value
+            items = value.elts if isinstance(value, (ast.Tuple, ast.List)) else [value]
+            names = [item.id for item in items if isinstance(item, ast.Name)]
+            found.append(names if len(names) == len(items) else None)
+    return found[0] if found and all(names == found[0] for names in found) else None
+
+
+def _by_shape(paths: Sequence[Place], parts: Sequence[Any], inputs: Inputs) -> list[Pair] | None:
+    """Return gradients under the inputs of their shapes in order, if there is one way only."""
+    ways: list[list[str]] = [[]]
+    for part in parts:
+        if part is None or not is_numbers(part):
+            return None
+        ways = [
+            [*way, name]
+            for way in ways
+            for k, name in enumerate(inputs.real)
+            if (not way or k > inputs.real.index(way[-1])) and _has_shape(part, name, inputs)
+        ][:1000]
+    if len(ways) != 1:
+        return None
+    return [(path, x, name) for path, x, name in zip(paths, parts, ways[0], strict=True)]
+
+
+def _has_shape(x: Any, name: str | None, inputs: Inputs) -> bool:
+    return (
+        name in inputs.arrays
+        and is_numbers(x)
+        and np.shape(value_of(x)) == inputs.arrays[name].shape
+    )
