@@ -288,7 +288,11 @@ def compared(
 def entries(side: str, given: Tree) -> dict[str, Array]:
     """Return the arrays of a side by name."""
     if tree.is_module(given):
-        pairs = [(name, p.grad) for name, p in given.named_parameters() if p.requires_grad]
+        pairs = [
+            (name, p.grad)
+            for name, p in given.named_parameters()
+            if getattr(p, "requires_grad", True)
+        ]
     else:
         leaves, structure = tree.flatten(given)
         pairs = list(zip(tree.names(structure), leaves, strict=True))
