@@ -35,7 +35,7 @@ T = TypeVar("T")
 def compare_backward(
     forward: Callable[..., Any],
     backward: Callable[..., Any],
-    inputs: Tree,
+    inputs: Mapping[str, Any] | tuple[Any, ...] | object,
     *,
     wrt: str | Iterable[str] | None = None,
     rtol: float | None = None,
@@ -391,7 +391,7 @@ def _is_same(a: Returned, b: Returned) -> bool:
 def assert_same_gradients(
     manual: Tree | Callable[..., Any],
     automatic: Tree | Callable[..., Any],
-    inputs: Tree | None = None,
+    inputs: Mapping[str, Any] | tuple[Any, ...] | object | None = None,
     *,
     wrt: str | Iterable[str] | None = None,
 ) -> None:
