@@ -21,7 +21,7 @@ import numpy as np
 
 from ..core.dtypes import Array
 from ..core.tensor import Tensor, value_of
-from .inputs import Inputs, parameters
+from .inputs import Inputs, is_numbers, parameters
 
 __all__ = ["Call", "calls", "drawn", "loss_of", "parts", "shape_text"]
 
@@ -100,7 +100,8 @@ def parts(result: Any) -> list[Any]:
 
 def scalar_of(values: Sequence[Any]) -> int | None:
     """Return the place of the loss: of the first value, or of the only number there is."""
-    numbers = [k for k, x in enumerate(values) if is_floating(x) and np.size(value_of(x)) == 1]
+    fits = is_floating if len(values) > 1 else is_numbers  # a count is a loss, if a strange one
+    numbers = [k for k, x in enumerate(values) if fits(x) and np.size(value_of(x)) == 1]
     return numbers[0] if numbers and (numbers[0] == 0 or len(numbers) == 1) else None
 
 
