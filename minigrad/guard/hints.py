@@ -226,25 +226,18 @@ PACKAGE = {
     "view": "mg.reshape(t, shape)",
     "vmap": "np.stack([f(row) for row in x])  # operations broadcast: f(x) may do",
 }
-_ACTIVATIONS = {
-    "ELU": "elu", "GELU": "gelu", "LeakyReLU": "leaky_relu", "LogSigmoid": "log_sigmoid",
-    "LogSoftmax": "log_softmax", "ReLU": "relu", "SiLU": "silu", "Sigmoid": "sigmoid",
-    "Softmax": "softmax", "Softplus": "softplus", "Swish": "silu", "Tanh": "tanh", "swish": "silu",
-}  # fmt: skip
-_ACTIVATIONS |= {name: name for name in _ACTIVATIONS.values()}
+_ACTIVATIONS = (
+    "elu", "gelu", "leaky_relu", "log_sigmoid", "log_softmax", "relu", "sigmoid", "silu", "softmax",
+    "softplus", "tanh",
+)  # fmt: skip
 _CROSS_ENTROPY = "mg.nn.cross_entropy(logits, labels)"
-_ATTENTION = "mg.softmax(t @ t.mT / t.shape[-1] ** 0.5) @ t  # of itself, with one head"
 _CLIP = "mg.optim.clip_grad_norm_([t], 1.0)"
-_DROPOUT = "mg.nn.Dropout(0.5)  # single elements"
-_POOL = "mg.mean(t, axis=(-2, -1))"
 
 NN = {
-    **{name: f"mg.{function}" for name, function in _ACTIVATIONS.items()},
+    **{name: f"mg.{name}" for name in _ACTIVATIONS},
+    **dict.fromkeys(("Swish", "swish"), "mg.nn.SiLU()  # or mg.silu"),
     "softmax_cross_entropy": _CROSS_ENTROPY,
     "sigmoid_binary_cross_entropy": "mg.nn.binary_cross_entropy_with_logits(t, mask)",
-    **dict.fromkeys(("Dropout1d", "Dropout2d", "Dropout3d"), _DROPOUT),
-    **dict.fromkeys(("MultiheadAttention", "scaled_dot_product_attention"), _ATTENTION),
-    **dict.fromkeys(("AdaptiveAvgPool2d", "GlobalAveragePooling2D"), _POOL),
     **dict.fromkeys(("DataParallel", "to_device"), _NET),
     **dict.fromkeys(("clip_grad_norm_", "utils"), _CLIP),
     "BatchNormalization": "mg.nn.BatchNorm1d(3)",
@@ -253,42 +246,33 @@ NN = {
     "Conv2D": "mg.nn.Conv2d(3, 8, 5)  # channels come before places",
     "Dense": "mg.nn.Linear(3, 1)",
     "Embed": "mg.nn.Embedding(10, 3)",
-    "Flatten": "mg.reshape(t, (len(t), -1))",
-    "Hardtanh": "mg.clip(t, -1, 1)",
-    "Identity": "lambda x: x",
+    "Dropout3d": "mg.nn.Dropout2d(0.5)  # of x (N, C, H, W)",
+    "GlobalAveragePooling2D": "mg.nn.AdaptiveAvgPool2d(1)",
     "LayerNormalization": "mg.nn.LayerNorm(3)",
     "LazyLinear": "mg.nn.Linear(3, 1)",
+    "AdaptiveMaxPool2d": "mg.max(t, axis=(-2, -1))",
     "MaxPooling2D": "mg.nn.MaxPool2d(2)  # channels come before places",
-    "Mish": "t * mg.tanh(mg.softplus(t))",
     "Model": "mg.nn.Module",
     "Parameter": "mg.tensor(x, requires_grad=True)",
     "ParameterList": "[t, t]  # a list is enough",
-    "RMSNorm": "t / np.sqrt(mg.mean(t**2, axis=-1, keepdims=True) + 1e-6)",
-    "ReLU6": "mg.clip(t, 0, 6)",
-    "Softsign": "t / (1 + abs(t))",
-    "Unflatten": "t.reshape(shape)",
     "dropout": "mg.dropout(t, 0.5, rng)",
     "functional": "mg.relu(t), mg.softmax(t)",
     "one_hot": "mg.one_hot(labels, 3)",
 }
-_FAN_IN = "t[0].size"
-_FANS = "(t[0].size + t[:, 0].size)"
-_BOUND = "bound = (6 / {}) ** 0.5; t.data = rng.uniform(-bound, bound, t.shape)"
-_WIDTH = "t.data = rng.normal(0, (2 / {}) ** 0.5, t.shape)"
+_INIT = (
+    "constant", "eye", "kaiming_normal", "kaiming_uniform", "normal", "ones", "orthogonal",
+    "trunc_normal", "xavier_normal", "xavier_uniform", "zeros",
+)  # fmt: skip
+_OF_NAMES = {"constant": ", 0.5"}
 
 INIT = {
-    **dict.fromkeys(("xavier_uniform_", "glorot_uniform"), _BOUND.format(_FANS)),
-    **dict.fromkeys(("xavier_normal_", "glorot_normal"), _WIDTH.format(_FANS)),
-    **dict.fromkeys(("kaiming_uniform_", "he_uniform"), _BOUND.format(_FAN_IN)),
-    **dict.fromkeys(("kaiming_normal_", "he_normal"), _WIDTH.format(_FAN_IN)),
-    "constant_": "t.data[...] = 0.5",
-    "eye_": "t.data = np.eye(*t.shape)",
-    "normal_": "t.data = rng.normal(0, 0.02, t.shape)",
-    "ones_": "t.data[...] = 1",
-    "orthogonal_": "t.data = np.linalg.qr(rng.normal(size=t.shape))[0]",
-    "trunc_normal_": "t.data = rng.normal(0, 0.02, t.shape)  # not truncated",
-    "uniform_": "t.data = rng.uniform(-0.1, 0.1, t.shape)",
-    "zeros_": "t.data[...] = 0",
+    **{name: f"mg.nn.init.{name}_(t{_OF_NAMES.get(name, '')})" for name in _INIT},
+    **{f"glorot_{kind}": f"mg.nn.init.xavier_{kind}_(t)" for kind in ("normal", "uniform")},
+    **{
+        f"he_{kind}": f'mg.nn.init.kaiming_{kind}_(t, nonlinearity="relu")'
+        for kind in ("normal", "uniform")
+    },
+    "lecun_normal": 'mg.nn.init.kaiming_normal_(t, nonlinearity="linear")',
 }
 _LIKE_ADAM = "mg.optim.Adam([t], lr=0.001)  # or NAdam, AdamW"
 _LOWER = {name.lower(): f"mg.optim.{name}([t], lr=0.001)" for name in _OPTIMISERS}

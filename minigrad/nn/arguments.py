@@ -67,12 +67,15 @@ def number(who: object, name: str, value: Any, within: str) -> float:
     return plain
 
 
-def whole(who: object, name: str, value: Any, least: int = 1) -> int:
-    """Return `value`, Python's integer or NumPy's, as an int; TypeError, or ValueError if less."""
-    wanted = f"an integer, at least {least}"
+def whole(who: object, name: str, value: Any, least: int | None = 1) -> int:
+    """Return `value`, Python's integer or NumPy's, as an int; TypeError, or ValueError if less.
+
+    With `least` None any integer will do, as for an axis, which may be counted from the end.
+    """
+    wanted = "an integer" if least is None else f"an integer, at least {least}"
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise _refused(TypeError, who, name, wanted, value)
-    if (n := int(value)) < least:
+    if (n := int(value)) < (n if least is None else least):
         raise _refused(ValueError, who, name, wanted, value)
     return n
 
@@ -88,6 +91,8 @@ def _worded(within: str) -> str:
     low, high = within[1:-1].split(", ")
     if math.isfinite(float(high)):
         return f"in {within}"
+    if low == "-inf":
+        return "finite"
     least = "positive" if within[0] == "(" and low == "0" else f"at least {low}"
     return least if within[-1] == "]" else f"{least} and finite"
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Self, overload
+from typing import Any, Self, TypeAlias, overload
 
 from ..guard.errors import shown
 from .module import Module
 
 __all__ = ["ModuleDict", "ModuleList", "Sequential"]
+
+Part: TypeAlias = Callable[..., Any]
+"""A module, or where a container says so any function."""
 
 
 class _Parts(Module):
@@ -80,17 +83,17 @@ class _Row(_Parts):
         del parts[k]
         self._renumbered(parts)
 
-    def append(self, part: Any) -> Self:
+    def append(self, part: Part) -> Self:
         """Put a part at the end; return the container."""
         return self.extend([part])
 
-    def extend(self, parts: Iterable[Any]) -> Self:
+    def extend(self, parts: Iterable[Part]) -> Self:
         """Put parts at the end; return the container."""
         number = len(self)
         self._put(self._parts | {str(number + k): part for k, part in enumerate(parts)})
         return self
 
-    def insert(self, k: int, part: Any) -> None:
+    def insert(self, k: int, part: Part) -> None:
         """Put a part before the one at k; all are numbered anew."""
         parts = list(self._parts.values())
         parts.insert(k, part)
@@ -113,7 +116,7 @@ class Sequential(_Row):
 
     _in_scope = True
 
-    def __init__(self, *steps: Callable[..., Any] | Mapping[str, Callable[..., Any]]) -> None:
+    def __init__(self, *steps: Part | Mapping[str, Part]) -> None:
         if len(steps) == 1 and isinstance(steps[0], Mapping):
             self._put(steps[0])
         else:
@@ -128,7 +131,7 @@ class Sequential(_Row):
             )
 
     @property
-    def steps(self) -> tuple[Callable[..., Any], ...]:
+    def steps(self) -> tuple[Part, ...]:
         """What is applied, in order."""
         return tuple(self._parts.values())
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..core.dtypes import DType
-from ..core.tensor import ArrayLike, Tensor
+import numpy as np
+
+from ..core.dtypes import Array, DType
+from ..core.tensor import ArrayLike, Tensor, as_tensor, op
 from ..ops import conv
 from ..ops.conv import Size, sizes
+from ..ops.linalg import matmul
 from . import init
 from .arguments import flag, whole
-from .inputs import taken
+from .inputs import called, taken
 from .module import Module
 
 __all__ = [
-    "AvgPool1d", "AvgPool2d", "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d", "MaxPool1d",
-    "MaxPool2d",
+    "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "Conv1d", "Conv2d",
+    "ConvTranspose1d", "ConvTranspose2d", "MaxPool1d", "MaxPool2d",
 ]  # fmt: skip
+
+_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 class _Conv(Module):
@@ -32,43 +37,90 @@ class _Conv(Module):
         padding: Size = 0, dilation: Size = 1, groups: int = 1, bias: bool = True, *,
         rng: init.Seed = None, dtype: DType = None,
     ) -> None:  # fmt: skip
-        in_channels = whole(self, "in_channels", in_channels)
-        out_channels = whole(self, "out_channels", out_channels)
-        groups, who, axes = whole(self, "groups", groups), type(self), self.axes
-        kernel = sizes(who, axes, "kernel_size", kernel_size, 1)
-        if in_channels % groups or out_channels % groups:
+        self.in_channels = in_channels = whole(self, "in_channels", in_channels)
+        self.out_channels = out_channels = whole(self, "out_channels", out_channels)
+        self.groups, who, axes = whole(self, "groups", groups), type(self), self.axes
+        self.kernel_size = sizes(who, axes, "kernel_size", kernel_size, 1)
+        self.stride = sizes(who, axes, "stride", stride, 1)
+        self.padding = sizes(who, axes, "padding", padding, 0)
+        self.dilation = sizes(who, axes, "dilation", dilation, 1)
+        if in_channels % self.groups or out_channels % self.groups:
             raise ValueError(
-                f"{type(self).__name__}: groups={groups} must divide in_channels={in_channels} and "
+                f"{who.__name__}: groups={groups} must divide in_channels={in_channels} and "
                 f"out_channels={out_channels}"
             )
-        shape = (*self._channels(in_channels, out_channels, groups), *kernel)
+        shape = (*self._channels(in_channels, out_channels, self.groups), *self.kernel_size)
         rng, bound = init.generator(rng), 1 / math.sqrt(math.prod(shape[1:]))
         self.weight = init.uniform(rng, bound, shape, dtype)
         has_bias = flag(self, "bias", bias)
         self.bias = init.uniform(rng, bound, (out_channels,), dtype) if has_bias else None
-        self.options: dict[str, Any] = {
-            "stride": sizes(who, axes, "stride", stride, 1),
-            "padding": sizes(who, axes, "padding", padding, 0),
-            "dilation": sizes(who, axes, "dilation", dilation, 1),
-            "groups": groups,
-        }
 
     def _channels(self, inside: int, outside: int, groups: int) -> tuple[int, int]:
         return outside, inside // groups
 
+    def _options(self) -> dict[str, Any]:
+        return {
+            "stride": self.stride, "padding": self.padding, "dilation": self.dilation,
+            "groups": self.groups,
+        }  # fmt: skip
+
     def forward(self, x: ArrayLike) -> Tensor:
         x = taken(self, x, self.weight)
-        return type(self).function(x, self.weight, self.bias, **self.options)
+        return type(self).function(x, self.weight, self.bias, **self._options())
 
 
-class Conv1d(_Conv):
-    """`conv1d` of x (N, in, L) with weight (out, in / groups, k) and bias (out,)."""
+class _ConvForward(_Conv):
+    """A convolution, whose padding may be one that keeps the size, and of other numbers than 0."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Size, stride: Size = 1,
+        padding: Size | str = 0, dilation: Size = 1, groups: int = 1, bias: bool = True,
+        padding_mode: str = "zeros", *, rng: init.Seed = None, dtype: DType = None,
+    ) -> None:  # fmt: skip
+        who = type(self).__name__
+        if isinstance(padding, str) and padding not in ("same", "valid"):
+            raise ValueError(f'{who}: padding must be numbers, "same" or "valid", not {padding!r}')
+        if padding_mode not in _MODES:
+            modes = ", ".join(_MODES)
+            raise ValueError(f"{who}: padding_mode must be one of {modes}, not {padding_mode!r}")
+        around = 0 if isinstance(padding, str) else padding
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, around, dilation, groups, bias,
+            rng=rng, dtype=dtype,
+        )  # fmt: skip
+        self.padding_mode = padding_mode
+        self.around = [(n, n) for n in self.padding]
+        if padding == "same":
+            if any(s > 1 for s in self.stride):
+                raise ValueError(f'{who}: padding="same" needs stride=1, not {self.stride}')
+            spans = [d * (k - 1) for k, d in zip(self.kernel_size, self.dilation, strict=True)]
+            self.around = [(n // 2, n - n // 2) for n in spans]
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        x, options = taken(self, x, self.weight), self._options()
+        if self.padding_mode == "zeros" and all(before == after for before, after in self.around):
+            options["padding"] = tuple([before for before, _ in self.around])
+        elif np.ndim(x) == self.axes + 2:  # else the convolution says what is wrong
+            x = op(np.pad)(x, [(0, 0), (0, 0), *self.around], mode=_MODES[self.padding_mode])
+            options["padding"] = 0
+        return type(self).function(x, self.weight, self.bias, **options)
+
+
+class Conv1d(_ConvForward):
+    """`conv1d` of x (N, in, L) with weight (out, in / groups, k) and bias (out,).
+
+    `padding` is a number of elements, or "same" for the size of x; what is padded are zeros, or
+    as `padding_mode` says: "reflect", "replicate" or "circular".
+    """
 
     function, axes = conv.conv1d, 1
 
 
-class Conv2d(_Conv):
-    """`conv2d` of x (N, in, H, W) with weight (out, in / groups, kh, kw) and bias (out,)."""
+class Conv2d(_ConvForward):
+    """`conv2d` of x (N, in, H, W) with weight (out, in / groups, kh, kw) and bias (out,).
+
+    The padding is as in `Conv1d`, one number for both axes or one for each.
+    """
 
     function, axes = conv.conv2d, 2
 
@@ -83,11 +135,13 @@ class _ConvTranspose(_Conv):
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
             rng=rng, dtype=dtype,
         )  # fmt: skip
-        extra = sizes(type(self), self.axes, "output_padding", output_padding, 0)
-        self.options["output_padding"] = extra
+        self.output_padding = sizes(type(self), self.axes, "output_padding", output_padding, 0)
 
     def _channels(self, inside: int, outside: int, groups: int) -> tuple[int, int]:
         return inside, outside // groups
+
+    def _options(self) -> dict[str, Any]:
+        return super()._options() | {"output_padding": self.output_padding}
 
 
 class ConvTranspose1d(_ConvTranspose):
@@ -102,18 +156,21 @@ class ConvTranspose2d(_ConvTranspose):
     function, axes = conv.conv_transpose2d, 2
 
 
+# ---- pooling -------------------------------------------------------------------------------------
+
+
 class _Pool(Module):
     function: Callable[..., Tensor]
     axes: int
 
     def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> None:
-        kernel = sizes(type(self), self.axes, "kernel_size", kernel_size, 1)
-        step = kernel if stride is None else sizes(type(self), self.axes, "stride", stride, 1)
-        pad = sizes(type(self), self.axes, "padding", padding, 0)
-        self.options: dict[str, Any] = {"kernel_size": kernel, "stride": step, "padding": pad}
+        who, axes = type(self), self.axes
+        self.kernel_size = sizes(who, axes, "kernel_size", kernel_size, 1)
+        self.stride = self.kernel_size if stride is None else sizes(who, axes, "stride", stride, 1)
+        self.padding = sizes(who, axes, "padding", padding, 0)
 
     def forward(self, x: ArrayLike) -> Tensor:
-        return type(self).function(x, **self.options)
+        return type(self).function(x, self.kernel_size, self.stride, self.padding)
 
 
 class _MaxPool(_Pool):
@@ -121,7 +178,10 @@ class _MaxPool(_Pool):
         self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1
     ) -> None:
         super().__init__(kernel_size, stride, padding)
-        self.options["dilation"] = sizes(type(self), self.axes, "dilation", dilation, 1)
+        self.dilation = sizes(type(self), self.axes, "dilation", dilation, 1)
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return type(self).function(x, self.kernel_size, self.stride, self.padding, self.dilation)
 
 
 class MaxPool1d(_MaxPool):
@@ -136,13 +196,80 @@ class MaxPool2d(_MaxPool):
     function, axes = conv.max_pool2d, 2
 
 
-class AvgPool1d(_Pool):
-    """`avg_pool1d` of x (N, C, L)."""
+class _AvgPool(_Pool):
+    def __init__(
+        self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, *,
+        count_include_pad: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__(kernel_size, stride, padding)
+        self.count_include_pad = flag(self, "count_include_pad", count_include_pad)
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        y = super().forward(x)
+        if self.count_include_pad or not any(self.padding):
+            return y
+        inside = super().forward(np.ones((1, 1, *np.shape(x)[2:]), y.dtype))
+        return y / inside
+
+
+class AvgPool1d(_AvgPool):
+    """`avg_pool1d` of x (N, C, L); padding counts as zeros, or not, as `count_include_pad` says."""
 
     function, axes = conv.avg_pool1d, 1
 
 
-class AvgPool2d(_Pool):
-    """`avg_pool2d` of x (N, C, H, W)."""
+class AvgPool2d(_AvgPool):
+    """`avg_pool2d` of x (N, C, H, W); padding counts as in `AvgPool1d`."""
 
     function, axes = conv.avg_pool2d, 2
+
+
+class _AdaptiveAvgPool(Module):
+    """Means over windows that part the axes of x evenly into as many as `output_size` says."""
+
+    axes: int
+
+    def __init__(self, output_size: int | Sequence[int | None] | None) -> None:
+        given: Any = output_size
+        several = tuple(given) if isinstance(given, (tuple, list)) else (given,) * self.axes
+        if len(several) != self.axes:
+            raise ValueError(
+                f"{type(self).__name__}: output_size must be one number or {self.axes}, not {given}"
+            )
+        self.output_size = tuple(
+            [None if n is None else whole(self, "output_size", n) for n in several]
+        )
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        t = as_tensor(x)
+        if t.ndim != self.axes + 2 or 0 in t.shape[2:]:
+            raise ValueError(
+                f"{called(self)}: the input must have {self.axes + 2} axes, (N, C, ...), with "
+                f"something in them, and has shape {t.shape}"
+            )
+        for axis, n in enumerate(self.output_size, 2):
+            if n is not None and n != t.shape[axis]:
+                t = op(np.moveaxis)(t, axis, -1)
+                t = op(np.moveaxis)(matmul(t, _means(t.shape[-1], n, t.dtype)), -1, axis)
+        return t
+
+
+class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+    """Means of x (N, C, L) in `output_size` windows: from floor(i L / n) to ceil((i + 1) L / n)."""
+
+    axes = 1
+
+
+class AdaptiveAvgPool2d(_AdaptiveAvgPool):
+    """Means of x (N, C, H, W) in windows as of `AdaptiveAvgPool1d`; None keeps an axis as it is."""
+
+    axes = 2
+
+
+def _means(length: int, windows: int, dtype: Any) -> Array:
+    """Return the matrix (length, windows) by which windows of a vector have their mean."""
+    start = np.arange(windows) * length // windows
+    end = -(-np.arange(1, windows + 1) * length // windows)
+    place = np.arange(length)[:, None]
+    means: Array = ((place >= start) & (place < end)) / (end - start)
+    return means.astype(dtype)

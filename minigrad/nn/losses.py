@@ -23,7 +23,7 @@ from ..ops.reduce import sum as total
 from .arguments import flag, number
 
 __all__ = [
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "check_options",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits",
     "cosine_embedding_loss", "cosine_similarity", "cross_entropy", "huber_loss", "kl_div",
     "l1_loss", "mse_loss", "nll_loss", "smooth_l1_loss",
 ]  # fmt: skip

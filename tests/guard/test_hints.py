@@ -59,7 +59,7 @@ def test_what_a_hint_says_can_be_written(place, name, tmp_path):
         (lambda t: mg.Tensor.cuda, "no attribute 'cuda'; write t .*no devices"),
         (lambda t: mg.zeros, r"'minigrad' has no attribute 'zeros'; write mg\.tensor\(np\.zeros"),
         (lambda t: mg.float32, r"NumPy has it, write np\.float32"),
-        (lambda t: mg.nn.ReLU, r"'minigrad\.nn' has no attribute 'ReLU'; write mg\.relu"),
+        (lambda t: mg.nn.relu, r"'minigrad\.nn' has no attribute 'relu'; write mg\.relu"),
         (lambda t: t.viewed, r"no attribute 'viewed'$"),
         (lambda t: mg.zeroes, r"no attribute 'zeroes'$"),
         (
@@ -70,7 +70,7 @@ def test_what_a_hint_says_can_be_written(place, name, tmp_path):
             lambda t: mg.nn.Sequential.fit,
             r"Sequential has no attribute 'fit'; write mg\.train\.fit",
         ),
-        (lambda t: mg.nn.init.xavier_uniform_, r"write bound = .*rng\.uniform"),
+        (lambda t: mg.nn.init.he_uniform, r"write mg\.nn\.init\.kaiming_uniform_"),
         (lambda t: at("Optimizer").state, r"Adam has no .*'state'; write opt\.memory"),
         (
             lambda t: mg.optim.RMSProp,

@@ -16,6 +16,18 @@ SIZES = {  # a way to make each module of one size, by the name of that size
     (nn.Embedding, "num_embeddings"): lambda n: nn.Embedding(n, 2),
     (nn.Embedding, "embedding_dim"): lambda n: nn.Embedding(2, n),
     (nn.LayerNorm, "normalized_shape"): lambda n: nn.LayerNorm((2, n)),
+    (nn.RMSNorm, "normalized_shape"): nn.RMSNorm,
+    (nn.GroupNorm, "num_groups"): lambda n: nn.GroupNorm(n, 4),
+    (nn.GroupNorm, "num_channels"): lambda n: nn.GroupNorm(1, n),
+    (nn.InstanceNorm1d, "num_features"): nn.InstanceNorm1d,
+    (nn.Bilinear, "in1_features"): lambda n: nn.Bilinear(n, 2, 2),
+    (nn.Bilinear, "in2_features"): lambda n: nn.Bilinear(2, n, 2),
+    (nn.Bilinear, "out_features"): lambda n: nn.Bilinear(2, 2, n),
+    (nn.PReLU, "num_parameters"): nn.PReLU,
+    (nn.MultiheadAttention, "embed_dim"): lambda n: nn.MultiheadAttention(n, 1),
+    (nn.MultiheadAttention, "num_heads"): lambda n: nn.MultiheadAttention(4, n),
+    (nn.MultiheadAttention, "kdim"): lambda n: nn.MultiheadAttention(4, 2, kdim=n),
+    (nn.AdaptiveAvgPool1d, "output_size"): nn.AdaptiveAvgPool1d,
     (nn.BatchNorm1d, "num_features"): nn.BatchNorm1d,
     (nn.BatchNorm2d, "num_features"): nn.BatchNorm2d,
     (nn.Conv1d, "in_channels"): lambda n: nn.Conv1d(n, 2, 1),
@@ -40,8 +52,8 @@ def test_sizes_are_positive_integers(which):
     for n in (1, np.int64(2), np.uint8(1)):
         make(n)
     for n in (0, -1, 1.0, True, "2", None, 1.5, np.ones(2)):
-        if n is None and name == "stride":
-            continue  # that of the window
+        if n is None and name in ("stride", "kdim", "output_size"):
+            continue  # that of the window, of the queries, of the input
         with pytest.raises(
             (TypeError, ValueError), match=f"^{kind.__name__}: {name.strip()} must be"
         ):
@@ -67,7 +79,27 @@ def test_sizes_are_positive_integers(which):
         (lambda: nn.Linear(784, 128, 10), "bias must be True or False, not 10"),
         (lambda: nn.Conv1d(1, 1, 1, bias=None), "bias must be True or False, not None"),
         (lambda: nn.Conv1d(1, 1, 1, padding=-1), "padding must be an integer, at least 0"),
-        (lambda: nn.Conv2d(1, 1, 1, padding="same"), "padding must be an integer or.*'same'"),
+        (lambda: nn.Conv2d(1, 1, 1, padding="full"), 'numbers, "same" or "valid", not .full'),
+        (lambda: nn.Conv2d(1, 1, 1, 2, padding="same"), r"same.* needs stride=1, not \(2, 2\)"),
+        (lambda: nn.Conv1d(1, 1, 1, padding_mode="wrap"), "must be one of zeros, .*circular, not"),
+        (lambda: nn.ConvTranspose2d(1, 1, 1, padding="same"), "padding must be an integer or"),
+        (lambda: nn.AdaptiveAvgPool2d((1, 2, 3)), "output_size must be one number or 2, not"),
+        (lambda: nn.AvgPool1d(2, count_include_pad=1), "count_include_pad must be True or False"),
+        (lambda: nn.GroupNorm(3, 4), "num_groups=3 must divide num_channels=4"),
+        (lambda: nn.RMSNorm(3, 1), r"eps must be in \[0, 1\), not 1"),
+        (lambda: nn.Embedding(3, 2, 3), "padding_idx must be one of the 3 rows, not 3"),
+        (lambda: nn.Embedding(3, 2, 1.0), "padding_idx must be an integer, not 1.0"),
+        (lambda: nn.Embedding.from_pretrained([1.0]), r"rows, .* not of shape \(1,\)"),
+        (lambda: nn.MultiheadAttention(6, 4), "num_heads=4 must divide embed_dim=6"),
+        (lambda: nn.MultiheadAttention(4, 2, 1.0), r"dropout must be in \[0, 1\), not 1"),
+        (lambda: nn.GELU("yes"), 'approximate must be "none" or "tanh", not .yes'),
+        (lambda: nn.ELU(np.nan), "alpha must be finite, not nan"),
+        (lambda: nn.CELU(0), "alpha must be positive and finite, not 0"),
+        (lambda: nn.Softplus(-1), "beta must be positive and finite, not -1"),
+        (lambda: nn.LeakyReLU("0.1"), "negative_slope must be a number, not '0.1'"),
+        (lambda: nn.Hardtanh(1, 1), "min_val must be less than max_val, not 1 and 1"),
+        (lambda: nn.Softmax(None), "dim must be an integer, not None"),
+        (lambda: nn.Flatten(1.0), "start_dim must be an integer, not 1.0"),
         (lambda: nn.ConvTranspose1d(1, 1, 1, output_padding=0.5), "output_padding must be"),
         (lambda: nn.LSTM(2, 2, batch_first=1), "batch_first must be True or False, not 1"),
         (lambda: nn.Linear(1, 1, dtype=int), "only real floating tensors"),
@@ -99,6 +131,9 @@ TAKE = {  # modules, and the shape of what they take
     "Conv1d": (lambda **k: nn.Conv1d(3, 2, 1, **k), (4, 3, 2)),
     "Conv2d": (lambda **k: nn.Conv2d(3, 2, 1, **k), (4, 3, 2, 2)),
     "ConvTranspose1d": (lambda **k: nn.ConvTranspose1d(3, 2, 1, **k), (4, 3, 2)),
+    "RMSNorm": (lambda **k: nn.RMSNorm(3, **k), (4, 3)),
+    "GroupNorm": (lambda **k: nn.GroupNorm(1, 3, **k), (4, 3)),
+    "PReLU": (nn.PReLU, (4, 3)),
     "LSTM": (lambda **k: nn.LSTM(3, 2, 2, **k), (4, 1, 3)),
     "GRUCell": (lambda **k: nn.GRUCell(3, 2, **k), (4, 3)),
 }
@@ -166,6 +201,11 @@ class Block(nn.Module):
     def __init__(self):
         self.inner = nn.Sequential(nn.Linear(2, 3), nn.Linear(4, 5))
         self.lstm, self.conv, self.rows = nn.LSTM(3, 2), nn.Conv1d(3, 2, 1), nn.Embedding(3, 2)
+        self.norms = {"layer": nn.LayerNorm((2, 3)), "group": nn.GroupNorm(2, 4)}
+        self.norms |= {"batch": nn.BatchNorm1d(3), "instance": nn.InstanceNorm2d(3)}
+        self.pair, self.look = nn.Bilinear(2, 3, 1), nn.MultiheadAttention(4, 2)
+        self.slope, self.pool, self.drop = nn.PReLU(3), nn.AdaptiveAvgPool1d(2), nn.Dropout2d()
+        self.same, self.flat, self.half = nn.Conv1d(2, 2, 2, padding="same"), nn.Flatten(), nn.GLU()
         self.w = mg.tensor(np.ones((3, 2)), requires_grad=True)
 
     def forward(self, what, x):
@@ -181,6 +221,28 @@ class Block(nn.Module):
         (lambda m, x: m.conv(x), (2, 5, 2), r"conv1d in block/conv: .*\(2, 5, 2\) has 5 channels"),
         (lambda m, x: x @ m.w, (1, 4), r"matmul in block on shapes \(1, 4\), \(3, 2\)"),
         (lambda m, x: m.rows([3]), (1,), r"(?s)must lie in 0 .. 2.*in Embedding in block/rows"),
+        (lambda m, x: m.norms["layer"](x), (4, 3), r"LayerNorm in block/norms.layer: .*\(4, 3\)"),
+        (lambda m, x: m.norms["group"](x), (2, 3), r"GroupNorm in block/norms.group: .*4 channels"),
+        (lambda m, x: m.norms["group"](x), (2, 4, 0), "has 0 value in each group"),
+        (lambda m, x: nn.GroupNorm(4, 4)(x), (2, 4), "has 1 value in each group, and"),
+        (lambda m, x: m.norms["batch"](x), (2, 3, 4, 5), "in its second of 2 or 3 axes"),
+        (lambda m, x: m.norms["instance"](x), (2, 3, 4), "in its second of 4 axes"),
+        (lambda m, x: m.pair(x, x), (2, 2), r"Bilinear in block/pair: .*lengths 2 and 3"),
+        (lambda m, x: m.pair(x, x[:1]), (2, 2), "must differ in the last axis alone"),
+        (lambda m, x: m.look(x, x, x), (2, 3, 5), r"query \(L, N, 4\), key .*\(2, 3, 5\)"),
+        (lambda m, x: m.look(x, x, x[1:]), (2, 3, 4), "as many values as keys"),
+        (lambda m, x: m.look(x[:, :2], x, x), (2, 3, 4), "of one batch"),
+        (lambda m, x: m.look(x, x, x, attn_mask=np.eye(3)), (2, 3, 4), "attn_mask must have shape"),
+        (lambda m, x: m.look(x, x, x, np.ones((3, 2), bool)), (2, 3, 4),
+         r"MultiheadAttention in block/look: the mask leaves no key for 3 of 3 queries"),
+        (lambda m, x: m.slope(x), (2, 4), "PReLU in block/slope: .*3 channels"),
+        (lambda m, x: m.pool(x), (2, 4), r"AdaptiveAvgPool1d in block/pool: .*3 axes"),
+        (lambda m, x: m.drop(x), (2, 4), r"Dropout2d in block/drop: .*4 axes"),
+        (lambda m, x: m.same(x), (2, 4), r"conv1d in block/same: x must be \(N, C, L\)"),
+        (lambda m, x: m.flat(x), (2,), "Flatten in block/flat: the input has 1 axes"),
+        (lambda m, x: m.half(x), (2, 3), "GLU in block/half: .*an even number"),
+        (lambda m, x: nn.scaled_dot_product_attention(x, x, x[:1]), (2, 3), "do not fit"),
+        (lambda m, x: nn.scaled_dot_product_attention(x, x, x, x, 0, True), (2, 2), "not both"),
         (lambda m, x: {}["a"], (1,), "(?s)a.*in Block"),
     ],
 )  # fmt: skip
@@ -189,6 +251,49 @@ def test_errors_inside_a_model_say_where(what, shape, message):
         Block()(what, np.ones(shape, np.float32))
     notes = getattr(error.value, "__notes__", [])
     assert len(notes) == (0 if " in block" in str(error.value) else 1)
+
+
+@pytest.mark.parametrize("kind", [nn.Dropout1d, nn.Dropout2d])
+def test_whole_channels_are_dropped(kind):
+    x, drop = np.ones((40, 50, *(3,) * kind.axes)), kind(0.3, rng=0)
+    y = drop(x).data
+    dropped = (y == 0).reshape(40, 50, -1)
+    assert (dropped.all(-1) == dropped.any(-1)).all()
+    assert dropped.all(-1).mean() == pytest.approx(0.3, abs=0.05)
+    assert set(np.unique(y)) == {0, 1 / 0.7}
+    assert drop.eval()(x).data is not None
+    np.testing.assert_array_equal(drop(x).data, x)
+
+
+def test_dropped_attention_keeps_its_mean():
+    look = nn.MultiheadAttention(4, 2, dropout=0.5, rng=0)
+    x = np.random.default_rng(0).normal(size=(3, 2, 4)).astype(np.float32)
+    mg.manual_seed(0)
+    outs = [look(x, x, x, need_weights=False)[0].data for _ in range(600)]
+    assert (outs[0] != outs[1]).all()
+    expected = look.eval()(x, x, x)[0].data
+    np.testing.assert_allclose(np.mean(outs, axis=0), expected, atol=0.1)
+
+
+def test_later_keys_are_left_out():
+    look = nn.MultiheadAttention(4, 2, rng=0, dtype=float)
+    x = np.random.default_rng(0).normal(size=(3, 2, 4))
+    y, weights = look(x, x, x, is_causal=True)
+    assert (weights.data == np.tril(weights.data)).all()
+    np.testing.assert_allclose(y.data[:1], look(x[:1], x[:1], x[:1])[0].data)
+    later = look(x, x, x, attn_mask=np.triu(np.ones((3, 3), bool), 1))[0].data
+    np.testing.assert_array_equal(y.data, later)
+
+
+def test_rows_that_were_trained_elsewhere():
+    rows = np.arange(6.0).reshape(3, 2)
+    frozen = nn.Embedding.from_pretrained(rows)
+    assert not frozen.weight.requires_grad
+    assert frozen([2]).tolist() == [[4, 5]]
+    trained = nn.Embedding.from_pretrained(rows, freeze=False, padding_idx=0)
+    trained([0, 1]).sum().backward()
+    assert trained.weight.grad.tolist() == [[0, 0], [1, 1], [0, 0]]
+    assert trained.weight.dtype == float
 
 
 # ---- options -------------------------------------------------------------------------------------
