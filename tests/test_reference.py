@@ -76,6 +76,8 @@ SECTIONS = {
     "Training": {
         "optim/methods": "Optimisers",
         "optim/optimizer": "What optimisers have in common",
+        "optim/lr_scheduler": "Schedules",
+        "optim/schedule": "What schedules have in common",
         "optim/clipping": "Clipping",
         "data": "Data",
         "train": "The loop",

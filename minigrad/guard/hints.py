@@ -277,14 +277,22 @@ INIT = {
 _LIKE_ADAM = "mg.optim.Adam([t], lr=0.001)  # or NAdam, AdamW"
 _LOWER = {name.lower(): f"mg.optim.{name}([t], lr=0.001)" for name in _OPTIMISERS}
 _SCIPY = "scipy.optimize.minimize(mg.value_and_grad(f), x.ravel(), jac=True)"
-_SCHEDULE = "opt.lr *= 0.1  # where the loop says so"
+_LAMBDA = "mg.optim.LambdaLR(opt, lambda t: 0.9**t)"
+_WARM = "mg.optim.LinearWarmup(opt, 100)"
+_COSINE = "mg.optim.CosineAnnealingLR(opt, 100)"
 
 OPTIM = {
     **_LOWER,
     **dict.fromkeys(("Adamax", "RAdam", "adamax", "radam"), _LIKE_ADAM),
     "Nadam": _LOWER["nadam"],
     "RMSProp": _LOWER["rmsprop"],
-    **dict.fromkeys(("ExponentialLR", "StepLR", "lr_scheduler", "schedules"), _SCHEDULE),
+    **dict.fromkeys(("ConstantLR", "LinearSchedule", "PolynomialLR", "schedules"), _LAMBDA),
+    **dict.fromkeys(
+        ("CosineAnnealingWarmRestarts", "CosineDecay", "cosine_decay_schedule"), _COSINE
+    ),
+    **dict.fromkeys(("CyclicLR", "cosine_onecycle_schedule"), "mg.optim.OneCycleLR(opt, 0.1, 100)"),
+    **dict.fromkeys(("get_linear_schedule_with_warmup", "linear_schedule"), _WARM),
+    "MultiplicativeLR": _LAMBDA,
     **dict.fromkeys(("LBFGS", "lbfgs"), _SCIPY),
     **dict.fromkeys(("clip_by_global_norm", "clip_grad_norm"), _CLIP),
     "apply_updates": "opt.step()",

@@ -4,11 +4,27 @@ from typing import TYPE_CHECKING
 
 from .._lazy import found as _found
 from .clipping import clip_grad_norm_, clip_grad_value_
+from .lr_scheduler import (
+    ChainedScheduler,
+    CosineAnnealingLR,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    LinearWarmup,
+    LRScheduler,
+    MultiStepLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+    StepLR,
+)
 from .methods import SGD, Adadelta, Adagrad, Adam, AdamW, Lion, NAdam, RMSprop
 from .optimizer import Optimizer
 
 __all__ = [
-    "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Lion", "NAdam", "Optimizer", "RMSprop",
+    "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "ChainedScheduler", "CosineAnnealingLR",
+    "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "LinearWarmup", "Lion", "MultiStepLR",
+    "NAdam", "OneCycleLR", "Optimizer", "RMSprop", "ReduceLROnPlateau", "SequentialLR", "StepLR",
     "clip_grad_norm_", "clip_grad_value_",
 ]  # fmt: skip
 

@@ -49,9 +49,14 @@ class Optimizer:
         return super().__new__(cls)
 
     def __init__(
-        self, params: Params, lr: float, *, maximize: bool = False, **options: Any
+        self,
+        params: Params,
+        lr: float,
+        *,
+        maximize: bool = False,
+        **options: float | tuple[float, float],
     ) -> None:
-        given = {"lr": lr, "maximize": maximize, **options}
+        given: dict[str, Any] = {"lr": lr, "maximize": maximize, **options}
         self.param_groups: list[Group] = []
         self.memory: list[dict[str, Any]] = []
         number(self, "lr", lr, "(0, inf)")  # a schedule may bring it down to 0

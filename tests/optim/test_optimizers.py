@@ -157,6 +157,37 @@ def test_clipping():
         mg.optim.clip_grad_norm_([p], -1.0)
 
 
+@pytest.mark.oracle
+@pytest.mark.parametrize("norm_type", [1, 1.5, 2, 3, np.inf])
+def test_norms_are_pytorchs(torch, norm_type):
+    ours, rng = started(), np.random.default_rng(0)
+    theirs = [torch.tensor(p.numpy(), requires_grad=True) for p in ours]
+    for p, q in zip(ours, theirs, strict=True):
+        p.grad = np.array(rng.normal(size=p.shape))
+        q.grad = torch.tensor(p.grad)
+    norm = mg.optim.clip_grad_norm_(ours, 0.5, norm_type)
+    expected = torch.nn.utils.clip_grad_norm_(theirs, 0.5, norm_type)
+    assert norm == pytest.approx(float(expected), rel=1e-12)
+    for p, q in zip(ours, theirs, strict=True):  # PyTorch's are smaller by 1e-6 / norm
+        np.testing.assert_allclose(p.grad, q.grad.numpy(), rtol=2e-6)
+
+
+def test_clipping_by_value():
+    p, q = _leaf(0.0, 0.0, name="p"), _leaf(0.0, name="q")
+    p.grad, q.grad = before = np.array([3.0, -0.1]), np.array([-2.0])
+    mg.optim.clip_grad_value_([p, q], 0.5)
+    assert (p.grad.tolist(), q.grad.tolist()) == ([0.5, -0.1], [-0.5])
+    assert before[0].tolist() == [3.0, -0.1]
+    q.grad = np.array([np.inf])
+    with pytest.raises(ValueError, match="clip_grad_value_: the gradient of q is not finite"):
+        mg.optim.clip_grad_value_([p, q], 0.1)
+    assert p.grad.tolist() == [0.5, -0.1]
+    with pytest.raises(ValueError, match="clip_value must be positive, not 0"):
+        mg.optim.clip_grad_value_([p], 0)
+    with pytest.raises(ValueError, match="norm_type must be at least 1"):
+        mg.optim.clip_grad_norm_([p], 1.0, 0.5)
+
+
 def test_clipping_of_gradients_whose_squares_are_no_numbers():
     """1e200 squared is infinite, 1e-200 squared is zero; the norms are neither."""
     for size in (1e200, 1e-200):
