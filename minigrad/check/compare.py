@@ -77,14 +77,23 @@ class Report:
     def explain(self, seconds: float = 20.0) -> Explanations:
         """Return the mistakes that would give the manual numbers, the likeliest first.
 
-        The search ends after some `seconds`. An empty list if everything agrees; ValueError for a
-        report that knows no graph, because two containers of numbers were compared.
+        The search ends after some `seconds`. A gradient that is all zero may be a placeholder: if
+        none explains it together with the others, these are explained without it. An empty list if
+        everything agrees; ValueError for a report that knows no graph, because two containers of
+        numbers were compared.
         """
         if self.ok:
             return Explanations()
         case, wrong = self._case("explain"), [row for row in self.rows if not row.ok]
-        found = case.explained([row.name for row in wrong if row.verdict == "shape"], seconds)
+        shapes = [row.name for row in wrong if row.verdict == "shape"]
+        found = case.explained(shapes, seconds)
+        zero = [row.name for row in wrong if row.name in case.manual and self._is_zero(row.name)]
+        if zero and len(zero) < len(wrong) and not (found and found[0].kind != "nearest"):
+            found = case.without(zero).explained(shapes, seconds) or found
         return found or case.unexplained([f"{row.name!r} {row.cells()[-1]}" for row in wrong])
+
+    def _is_zero(self, name: str) -> bool:
+        return not np.any(self._case("explain").manual[name])
 
     @property
     def first_divergence(self) -> Divergence | None:

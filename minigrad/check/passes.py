@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -15,6 +17,7 @@ from ..core.tape import between
 from ..core.tensor import Tensor, value_of
 from ..core.tree import Tree
 from ..explain import Case
+from ..instrument import numpy_code
 from .calling import Call, calls, drawn, loss_of, parts, shape_text
 from .compare import Report, compare, compared, entries, replayed, report_of
 from .debug import located
@@ -61,11 +64,11 @@ def compare_backward(
     returned is compared; the first line of the report says which floating inputs are not. Those in
     `wrt`, a name or several, must be there, and then nothing else is compared.
 
-    The forward pass is recorded on Tensors, and run on plain arrays for central differences: a few
-    directions for each input, and the worst elements. Where the recording is not what forward
-    computes, or forward cannot be recorded, gradients are held against differences alone; the
-    report's `remarks` say why and where, and mistakes cannot be explained. They are searched for in
-    float64, with the user's expressions.
+    The forward pass is recorded on Tensors, if need be as `numpy_code` does, and run on plain
+    arrays for central differences: a few directions for each input, and the worst elements. Where
+    the recording is not what forward computes, or forward cannot be recorded, gradients are held
+    against differences alone; the report's `remarks` say why and where, and mistakes cannot be
+    explained. They are searched for in float64, with the user's expressions.
 
     ValueError if forward does not give the same for the same inputs (`np.random` starts from one
     state each time), if backward takes something else, if it cannot be told whose gradients it
@@ -104,6 +107,7 @@ class Passes:
     ) -> None:
         self.who, self.forward, self.backward, self.inputs = who, forward, backward, inputs
         self.real, self.on_tensors = inputs.real, False
+        self.recordable = (forward, numpy_code(forward))  # the first is faster
         self.chance = np.random.get_state()
         values = self._values()
         ways = calls(who, inputs, forward, backward, values)
@@ -165,13 +169,14 @@ class Passes:
 
     def _compared(self, witness: Witness, manual: Returned, rtol: float | None) -> Report:
         """Return the comparison with what is recorded, or else with central differences."""
-        gradients, why = manual.gradients, ""
+        gradients = manual.gradients
         if not (gradients or manual.others):
             return report_of({}, witness, None)
-        for forward in (self.forward,):
-            report, why = self._attempt(forward, witness, manual, rtol)
-            if not why:
+        for forward in self.recordable:
+            report, reason = self._attempt(forward, witness, manual, rtol)
+            if reason is None:
                 return report
+        why = reason() if reason else ""
         if not gradients:
             raise ValueError(
                 f"{self.who}: {next(iter(manual.others))!r} is none of the inputs, which are "
@@ -184,16 +189,18 @@ class Passes:
 
     def _attempt(
         self, forward: Callable[..., Any], witness: Witness, manual: Returned, rtol: float | None
-    ) -> tuple[Report, str]:
-        """Return the comparison with what is recorded of `forward`, and why it is not to be used.
+    ) -> tuple[Report, Callable[[], str] | None]:
+        """Return the comparison with what is recorded of `forward`.
 
-        Then it has those rows for which it is.
+        And what says why it is not all that forward computes; then there are those rows for which
+        it is.
         """
         nothing = report_of({}, witness, None)
         try:
             loss, leaves = self._recorded(forward)
         except Exception as error:
-            return nothing, f"forward cannot be recorded: {said(error)}"
+            text = f"forward cannot be recorded: {said(error)}"
+            return nothing, lambda: text
         if not isinstance(loss, Tensor) or not loss.live:
             zeros = {name: np.zeros(self.inputs.arrays[name].shape) for name in self.real}
             if all(witness.mismatch(name, g) is None for name, g in zeros.items()):
@@ -201,10 +208,10 @@ class Passes:
                     f"{self.who}: the loss has no graph: forward must compute it from inputs with "
                     f"NumPy functions; it gave {type(loss).__name__}"
                 )
-            return nothing, lost(self.real, departures(lambda: self._recorded(forward)))
+            return nothing, lambda: lost(self.real, self._departures())
         if not _is_close(loss.value, self.value):
             values = f"{loss.value.item():.8g}, and forward {self.value.item():.8g}"
-            return nothing, f"what was recorded gives {values}"
+            return nothing, lambda: f"what was recorded gives {values}"
         case, automatic, noise = self._case(loss, leaves, manual)
         rows = compared(manual.gradients | case.manual, automatic, noise, rtol)
         rows = {name: row for name, row in rows.items() if row.verdict != "missing"}
@@ -214,12 +221,10 @@ class Passes:
         again = lambda: replayed(case)
         wrong = held(witness, rows, manual.gradients, held_of, noise, rtol, again, also)
         if wrong:
-            return report_of(rows, witness, None), self._why(case, witness, wrong, forward)
-        return report_of(rows, witness, self._explainable(case, rows, manual, forward)), ""
+            return report_of(rows, witness, None), lambda: self._why(case, witness, wrong)
+        return report_of(rows, witness, self._explainable(case, rows, manual, forward)), None
 
-    def _why(
-        self, case: Case, witness: Witness, wrong: list[str], forward: Callable[..., Any]
-    ) -> str:
+    def _why(self, case: Case, witness: Witness, wrong: list[str]) -> str:
         """Return why the automatic gradients of some inputs are not those of forward."""
         recording, automatic = replayed(case), case.automatic()
         known = {name: recording.mismatch(name, automatic[name]) for name in recording.arrays}
@@ -233,7 +238,15 @@ class Passes:
                 "MINIGRAD is wrong, please report it: these are not the gradients of the "
                 f"operations that it recorded: {', '.join(map(repr, ours))}"
             )
-        return lost(wrong, departures(lambda: self._recorded(forward)))
+        return lost(wrong, self._departures())
+
+    def _departures(self) -> list[str]:
+        """Return the lines at which forward takes tensors out of the graph, if any are seen."""
+        found = list[str]()
+        for forward in self.recordable:
+            with contextlib.suppress(Exception):
+                found = found or departures(functools.partial(self._recorded, forward))
+        return found
 
     def _explainable(
         self, case: Case, rows: Mapping[str, Row], manual: Returned, forward: Callable[..., Any]

@@ -68,6 +68,11 @@ class Case:
         """Take one more manual gradient; ValueError for a name that nothing has, or several."""
         self.keys[name], self.manual[name] = self._key(name), gradient
 
+    def without(self, names: Iterable[str]) -> Case:
+        """Return the case without some of the manual gradients."""
+        kept = {name: m for name, m in self.manual.items() if name not in names}
+        return Case(self.loss, kept, self.rerun)
+
     def _key(self, name: str) -> int:
         """Find the node of a name: a leaf's, the whole name, or the end of one path."""
         exact = self.named.get(name, [])

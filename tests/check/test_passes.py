@@ -559,3 +559,31 @@ def test_a_cast_to_float32_within():
 
     assert compare_backward(forward, backward, {"W": W}).ok
     assert not compare_backward(forward, lambda p: {"W": 1.01 * backward(p)["W"]}, {"W": W}).ok
+
+
+# ---- placeholders --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zero", [0.0, None])
+def test_a_placeholder_does_not_spoil_the_explanation_of_the_others(zero):
+    def forward(p):
+        h = np.tanh(p["x"] @ p["w"] + p["b"])
+        return np.sum((h @ p["v"]) ** 2)
+
+    def backward(p):
+        h = np.tanh(p["x"] @ p["w"] + p["b"])
+        d = 2 * (h @ p["v"])
+        dh = (d @ p["v"].T) * (1 - h)  # a square is missing
+        later = None if zero is None else np.zeros_like(p["v"])
+        return {"x": dh @ p["w"].T, "w": p["x"].T @ dh, "b": dh.sum(axis=0), "v": later}
+
+    inputs = {"x": X, "w": W, "b": B, "v": RNG.normal(size=(4, 2))}
+    report = compare_backward(forward, backward, inputs)
+    found = report.explain()
+    assert found[0].kind == "wrong derivative"
+    assert "taken as `1 - h`" in str(found[0])
+    if zero is None:
+        assert report.not_compared == ("v",)
+    else:
+        (row,) = [row for row in report.rows if row.name == "v"]
+        assert (row.verdict, "all zero" in row.note) == ("differs", True)

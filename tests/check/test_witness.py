@@ -1,6 +1,7 @@
 """Verdicts on backward passes rest on the user's own forward pass, not on the tape alone."""
 
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -50,11 +51,20 @@ def through_math(p):
 
 def kept(t):
     """The numbers of an array, or of a tensor: a path that no tape sees."""
-    return np.array(t.data) if isinstance(t, mg.Tensor) else t
+    with mg.no_grad():
+        return t * 1.0
 
 
 def through_data(p):
     return np.sum(kept(p["v"]) * p["v"] ** 2)
+
+
+def through_bytes(p):
+    return np.sum(np.frombuffer(p["v"].tobytes(), p["v"].dtype) * p["v"])
+
+
+def through_a_library(p):
+    return np.sum(p["v"] ** 2) * statistics.fmean(p["v"])
 
 
 def through_item(p):
@@ -78,21 +88,43 @@ def first(v):
     return np.arange(3) == 0
 
 
-LOSING = {
-    "buffer": (in_a_buffer, in_a_buffer_backward, {"x": X, "w": W}, "rows[k] ="),
-    "array.dot": (
-        with_array_dot, lambda p: {"w": 2 * X.T @ (X @ p["w"]) + 1}, {"w": W}, "row.dot(p"
-    ),
-    "list": (of_a_list, lambda p: {"v": p["v"] + 0.5 + 3 * p["v"] ** 2}, {"v": V}, "np.mean(["),
+FOLLOWED = {
+    "buffer": (in_a_buffer, in_a_buffer_backward, {"x": X, "w": W}),
+    "array.dot": (with_array_dot, lambda p: {"w": 2 * X.T @ (X @ p["w"]) + 1}, {"w": W}),
+    "list": (of_a_list, lambda p: {"v": p["v"] + 0.5 + 3 * p["v"] ** 2}, {"v": V}),
     "math": (
         through_math,
-        lambda p: {"v": np.exp(p["v"][0]) * (1 + np.sum(p["v"]) * first(p["v"]))},
-        {"v": V}, "math.exp(p",
+        lambda p: {"v": np.exp(p["v"][0]) * (1 + np.sum(p["v"]) * first(p["v"]))}, {"v": V},
     ),
-    ".data": (through_data, lambda p: {"v": 3 * p["v"] ** 2}, {"v": V}, ".data in "),
     ".item()": (
-        through_item, lambda p: {"v": p["v"][0] + np.sum(p["v"]) * first(p["v"])}, {"v": V},
-        ".item() in ",
+        through_item, lambda p: {"v": p["v"][0] + np.sum(p["v"]) * first(p["v"])}, {"v": V}
+    ),
+}  # fmt: skip
+"""What plain Tensors cannot do, or lose, and code with hooks in it follows."""
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_numpy_code_is_recorded_as_it_stands(name, dtype):
+    forward, backward, inputs = FOLLOWED[name]
+    inputs = {k: x.astype(dtype) for k, x in inputs.items()}
+    report = compare_backward(forward, backward, inputs)
+    assert (report.ok, report.remarks) == (True, ())
+    assert report.case is not None
+    report = compare_backward(forward, lambda p: {k: 2 * g for k, g in backward(p).items()}, inputs)
+    assert not any(row.ok for row in report.rows)
+    assert report.case is not None
+    assert report.explain()
+
+
+LOSING = {
+    "bytes": (
+        through_bytes, lambda p: {"v": 2 * p["v"]}, {"v": V}, "np.frombuffer(p"
+    ),
+    "library": (
+        through_a_library,
+        lambda p: {"v": 2 * p["v"] * statistics.fmean(p["v"]) + np.sum(p["v"] ** 2) / 3},
+        {"v": V}, "statistics.fmean(p",
     ),
     "no_grad": (
         without_recording, lambda p: {"v": np.sum(p["v"] ** 2) + 2 * p["v"] * np.sum(p["v"])},
@@ -102,6 +134,7 @@ LOSING = {
         with_a_constant, lambda p: {"v": np.tanh(p["v"]) + p["v"] / np.cosh(p["v"]) ** 2},
         {"v": V}, ".detach() in ",
     ),
+    "helper": (through_data, lambda p: {"v": 3 * p["v"] ** 2}, {"v": V}, "mg.no_grad() in "),
 }  # fmt: skip
 
 
@@ -160,13 +193,13 @@ def test_only_the_inputs_that_lost_a_path_are_held_against_differences():
 
 
 def test_mistakes_are_not_explained_from_an_incomplete_recording():
-    report = compare_backward(in_a_buffer, lambda p: {"w": 0 * p["w"]}, {"x": X, "w": W})
-    with pytest.raises(ValueError, match=r"explain: this report knows no graph: (.|\n)*rows\[k\]"):
+    report = compare_backward(through_bytes, lambda p: {"v": 0 * p["v"]}, {"v": V})
+    with pytest.raises(ValueError, match=r"explain: this report knows no graph: (.|\n)*frombuffer"):
         report.explain()
     with pytest.raises(mg.testing.GradientMismatch, match="cannot be recorded"):
         report.raise_if_different()
-    with pytest.raises(ValueError, match=r"'rows' is none of the inputs, which are 'x', 'w'"):
-        compare_backward(in_a_buffer, lambda p: {"rows": np.ones(4)}, {"x": X, "w": W})
+    with pytest.raises(ValueError, match=r"'rows' is none of the inputs, which are 'v'"):
+        compare_backward(through_bytes, lambda p: {"rows": np.ones(4)}, {"v": V})
 
 
 def test_gradients_inside_of_an_incomplete_recording_are_not_judged():
@@ -372,14 +405,14 @@ def test_no_profiler_of_the_users_is_disturbed():
 
     sys.setprofile(mine)
     try:
-        report = compare_backward(through_item, LOSING[".item()"][1], {"v": V})
+        report = compare_backward(without_recording, LOSING["no_grad"][1], {"v": V})
         assert sys.getprofile() is mine
     finally:
         sys.setprofile(None)
     assert report.ok
     assert "no line was seen" in told(report)
     assert seen
-    compare_backward(through_item, LOSING[".item()"][1], {"v": V})
+    compare_backward(without_recording, LOSING["no_grad"][1], {"v": V})
     assert sys.getprofile() is None
 
 
@@ -478,7 +511,7 @@ def test_custom_vjp_is_held_against_its_own_function():
     by_hand = mg.custom_vjp(filled, filled_backward)
     report = by_hand.check(V, W.T)
     assert report.ok, report
-    assert "out[k] =" in told(report)
+    assert report.case is not None
     spoilt = mg.custom_vjp(filled, lambda g, z, x, w: (np.cos(x) * (g @ w), 1.1 * np.outer(g, x)))
     report = spoilt.check(V, W.T)
     assert verdicts(report) == {"x": "ok", "w": "differs"}
@@ -493,7 +526,7 @@ def test_custom_vjp_is_held_against_its_own_function():
 
     report = mg.custom_vjp(scaled, scaled_backward).check(V)
     assert report.ok, report
-    assert ".item() in " in told(report)
+    assert report.case is not None
     rng = np.random.default_rng(0)
 
     def noisy(x):
