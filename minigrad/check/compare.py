@@ -78,7 +78,7 @@ class Report:
         """Return the mistakes that would give the manual numbers, the likeliest first.
 
         The search ends after some `seconds`. A gradient that is all zero may be a placeholder: if
-        none explains it together with the others, these are explained without it. An empty list if
+        no one mistake explains it with the others, these are explained without it. An empty list if
         everything agrees; ValueError for a report that knows no graph, because two containers of
         numbers were compared.
         """
@@ -88,8 +88,9 @@ class Report:
         shapes = [row.name for row in wrong if row.verdict == "shape"]
         found = case.explained(shapes, seconds)
         zero = [row.name for row in wrong if row.name in case.manual and self._is_zero(row.name)]
-        if zero and len(zero) < len(wrong) and not (found and found[0].kind != "nearest"):
-            found = case.without(zero).explained(shapes, seconds) or found
+        if zero and len(zero) < len(wrong) and not _is_one_mistake(found):
+            others = case.without(zero).explained(shapes, seconds)
+            found = others if _is_one_mistake(others) else found
         return found or case.unexplained([f"{row.name!r} {row.cells()[-1]}" for row in wrong])
 
     def _is_zero(self, name: str) -> bool:
@@ -169,6 +170,10 @@ class Report:
             f"<table><caption>{html.escape(caption)}</caption>"
             f"<thead>{line(HEAD, 'th')}</thead><tbody>{''.join(body)}</tbody></table>"
         )
+
+
+def _is_one_mistake(found: Explanations) -> bool:
+    return bool(found) and found[0].kind != "nearest" and "+" not in found[0].kind
 
 
 def compare(manual: Tree, automatic: Tree, *, rtol: float | None = None) -> Report:
