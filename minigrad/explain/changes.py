@@ -118,6 +118,8 @@ def _step(walk: Backward, k: int, j: int) -> Step:
     if name == "matmul" and np.ndim(xs[0]) == np.ndim(xs[1]) == 2:
         other = np.swapaxes(xs[1 - j], 0, 1)
         return (lambda d: d @ other) if j == 0 else (lambda d: other @ d)
+    if name == "matmul" and (np.ndim(xs[0]), np.ndim(xs[1])) == (2, 1):
+        return (lambda d: d[..., None] * xs[1]) if j == 0 else (lambda d: d @ xs[0])
 
     def each(d: Any) -> Any:
         n = len(d[0] if isinstance(d, Outputs) else d)

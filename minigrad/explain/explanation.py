@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = ["Explanation", "Explanations"]
 
@@ -27,8 +28,8 @@ class Explanation:
     sentence: str
     expected: str = ""
     repaired: tuple[str, ...] = ()
-    errors: Mapping[int, float] = field(default_factory=dict, repr=False, compare=False)
-    """The relative error of the gradient of every node that it leads to, where that is known."""
+    edits: Mapping[Any, Any] | None = field(default=None, repr=False, compare=False)
+    """The terms of the backward pass on the tape that are others, where a search has found them."""
 
     @property
     def place(self) -> str:

@@ -22,13 +22,13 @@ import numpy as np
 from . import others
 from .backward import times
 from .forms import FORMS, QUOTIENTS
+from .others import PRODUCTS
 from .term import Term, fit
 from .words import factor
 
 __all__ = ["KINDS", "WHOLE", "Row", "Whole", "sentence"]
 
 Option = tuple[Any, str]
-PRODUCTS = ("matmul", "einsum", "tensordot", "dot")
 SWITCHES = ("maximum", "minimum", "relu", "leaky_relu", "abs", "clip")
 
 
@@ -96,7 +96,7 @@ def _function(t: Term) -> bool:
     if t.op in ("add", "subtract", "multiply", "divide") and t.numbers:
         return False
     same = np.shape(t.z) == np.shape(t.x) and t.unary
-    return _has_derivative(t) and same and t.family == "elementwise" and not t.inside
+    return _has_derivative(t) and same and t.family == "elementwise"
 
 
 def _forms(t: Term) -> Iterator[Option]:
@@ -127,6 +127,12 @@ def _of_siblings(t: Term) -> Iterator[Option]:
                 yield (form, by), text.format(z=factor(t.words.short(m)))
 
 
+def _powers(t: Term) -> Iterator[Option]:
+    for name, text in t.names.items() if _function(t) else ():
+        yield (lambda t, name=name: 1 / getattr(t, name)), f"lacks the factor `{text}`"
+        yield (lambda t, name=name: getattr(t, name)), f"has the factor `{text}` too many"
+
+
 def _quotients(t: Term) -> Iterator[Option]:
     if t.op == "divide" and not t.numbers:
         yield from [(form, text) for text, form in QUOTIENTS[t.j]]
@@ -140,10 +146,7 @@ def _own_numbers(t: Term) -> Iterator[Option]:
     x, z, c, g = np.shape(t.x), np.shape(t.z), np.size(t.c), np.size(t.g)
     n = math.prod(x) // max(math.prod(z), 1)
     if op in ("mean", "average"):
-        whole = f"n = {n}, the number of elements of the mean"
-        yield n, f"is not divided by {whole}"
-        near = [m for m in (*x, *_sizes(t), n - 1, n + 1, n + 2) if m > 1]
-        yield from [(n / m, f"is divided by {m} instead of {whole}") for m in near]
+        yield n, f"is not divided by n = {n}, the number of elements of the mean"
     elif math.prod(z) < math.prod(x) and t.family != "multilinear":
         yield 1 / n, f"is divided by {n}, as if {op} were a mean"
     if 0 < c < g and t.family != "multilinear":
@@ -158,8 +161,6 @@ def _own_numbers(t: Term) -> Iterator[Option]:
         yield 1 / a, f"is not {right} by {name}"
         yield 1 / a**2, f"is {wrong} by {name} instead of {right}"
         yield a, f"is {right} by {name} twice"
-        for m in _sizes(t):
-            yield (m if op == "multiply" else 1 / m) / a, f"is {right} by {m} instead of {name}"
 
 
 def _sizes(t: Term) -> dict[int, str]:
@@ -180,6 +181,14 @@ def _factors(t: Term) -> Iterator[Option]:
     if t.op in ("square", "sqrt"):
         f = 2 if t.op == "square" else 0.5
         yield f, f"has the factor {f:g} twice"
+    sizes, divisor = _sizes(t), 0.0
+    if t.op == "mean":
+        divisor = math.prod(np.shape(t.x)) // max(math.prod(np.shape(t.z)), 1)
+        sizes |= {n: str(n) for n in (divisor - 1, divisor + 1, divisor + 2) if n > 1}
+    elif t.op in ("multiply", "divide") and t.numbers:
+        divisor = t.numbers[0] ** (1 if t.op == "divide" else -1)
+    for n, text in sizes.items() if divisor else ():
+        yield divisor / n, f"is divided by {text}, instead of {divisor:g}"
     for n, text in _sizes(t).items():
         yield 1 / n, f"is divided by {text}"
         yield n, f"is multiplied by {text}"
@@ -490,6 +499,9 @@ KINDS: list[list[Row]] = [
         Row("let through elsewhere", "swapped operand",
             "the gradient of {here} is let through to {what} where {it} is positive; {right}",
             lambda t, by: fit(t.g * (t.walk.z[by[t.k]] > 0), t.c), _signs),
+        Row("the derivative has another power", "wrong derivative",
+            "the derivative of {here} {it}; {right}", lambda t, power: t.c * power(t), _powers,
+            True),
         Row("a factor is left out", "derivative left out", "{passes} lacks the factor {it}",
             lambda t, of: t.c / of(t), others.near_factors),
         Row("a derivative near by is left out", "derivative left out",

@@ -14,13 +14,14 @@ from ..core.tape import Outputs
 from .term import Term, fit
 
 __all__ = [
-    "at_other_steps", "near_factors", "of_other_nodes", "operands", "other_gradients",
+    "PRODUCTS", "at_other_steps", "near_factors", "of_other_nodes", "operands", "other_gradients",
     "other_values", "slopes", "terms_of_it",
 ]  # fmt: skip
 
 SHIFTS = (
     (1, "the next step"), (-1, "the step before"), (2, "two steps later"), (-2, "two steps before"),
 )  # fmt: skip
+PRODUCTS = ("matmul", "einsum", "tensordot", "dot")
 Of = Callable[[Term], Any]
 Option = tuple[Any, str]
 
@@ -38,7 +39,8 @@ def at_other_steps(t: Term) -> Iterator[Option]:
     ks = t.walk.site_of[t.k].members
     for i in operands(t) if len(ks) > 1 else ():
         states, start = _states(t, ks, i)
-        n, seen = len(states), [[_operand(t, k, i) for k in ks]]
+        n, now = len(states), [_operand(t, k, i) for k in ks]
+        seen = {_mark(now)}
         for by, text in SHIFTS:
             at = [r + start + by for r in range(len(ks))]
             for values in (
@@ -46,14 +48,14 @@ def at_other_steps(t: Term) -> Iterator[Option]:
                 [states[min(max(a, 0), n - 1)] for a in at],
                 [states[a] if 0 <= a < n else 0 * states[0] for a in at],
             ):
-                if _new(values, seen):
+                if _new(values, now, seen):
                     yield _at(ks, i, values), f"its value of {text} where `{_name(t, i)}`"
         for values, text in (
             ([states[-1]] * len(ks), "its value of the last step, at every step,"),
-            ([0 * states[0], *seen[0][1:]], "zeros at the first step"),
-            (seen[0][::-1], "its values in reverse order"),
+            ([0 * states[0], *now[1:]], "zeros at the first step"),
+            (now[::-1], "its values in reverse order"),
         ):
-            if _new(values, seen):
+            if _new(values, now, seen):
                 yield _at(ks, i, values), f"{text} where `{_name(t, i)}`"
 
 
@@ -61,30 +63,34 @@ def other_values(t: Term) -> Iterator[Option]:
     """Give another quantity of the forward pass for an operand, the nearest first."""
     walk, ks = t.walk, t.walk.site_of[t.k].members
     for i in operands(t):
-        seen = [[_operand(t, k, i) for k in ks]]
+        now = [_operand(t, k, i) for k in ks]
+        seen = {_mark(now)}
         around = {t.top, *walk.edges[t.top].values(), *walk.uses[t.top], *walk.uses[t.source]}
         around |= {*walk.edges[t.source].values()}
         series = list(_series(t))
         series.sort(key=lambda one: one[1] not in around)
         for values, m, a in series:
             some = [values[0]] * len(ks) if len(values) == 1 else values[-len(ks) :]
-            if len(some) == len(ks) and _new(some, seen):
-                said = t.words.value(m) if a < 0 else t.words.marked(m, a)
-                yield _at(ks, i, some), f"{said} where `{_name(t, i)}`"
+            said = t.words.value(m) if a < 0 else t.words.marked(m, a)
+            for turned in (False, True) if t.op in PRODUCTS and np.ndim(some[0]) > 1 else (False,):
+                new = [np.swapaxes(v, -1, -2) for v in some] if turned else some
+                if len(new) == len(ks) and _new(new, now, seen):
+                    yield _at(ks, i, new), f"{said}{', transposed,' * turned} where `{_name(t, i)}`"
 
 
-def _new(values: Sequence[Any], seen: list[Any]) -> bool:
+def _new(values: Sequence[Any], now: Sequence[Any], seen: set[int]) -> bool:
     """Whether values have the right shapes, and are not among those seen before."""
-    if any(np.shape(v) != np.shape(x) for v, x in zip(values, seen[0], strict=True)):
+    if any(np.shape(v) != np.shape(x) for v, x in zip(values, now, strict=True)):
         return False
-    if any(all(map(_same, values, other)) for other in seen):
-        return False
-    seen.append(values)
-    return True
+    mark = _mark(values)
+    new = mark not in seen
+    seen.add(mark)
+    return new
 
 
-def _same(a: Any, b: Any) -> bool:
-    return a is b or np.array_equal(a, b)
+def _mark(values: Sequence[Any]) -> int:
+    """Number values by their contents."""
+    return hash(tuple([np.asarray(v, np.float64).tobytes() for v in values]))
 
 
 def _at(ks: Sequence[int], i: int, values: Sequence[Any]) -> Of:
@@ -120,7 +126,8 @@ def _states(t: Term, ks: Sequence[int], i: int) -> tuple[list[Any], int]:
         if made != [*ks] and len(walk.xs[site.members[0]]) == len(walk.edges[site.members[0]]) == 1:
             node = walk.nodes[site.members[0]]
             inner, start = _states(t, site.members, 0)
-            return [node.primitive.forward(v, **node.params) for v in inner], start
+            if len(inner) > len(ks):
+                return [node.primitive.forward(v, **node.params) for v in inner], start
     site = walk.site_of.get(made[1] if len(ks) > 2 and made[1] is not None else -1)
     if site is not None and len(site) == len(ks) and made[1:] == site.members[:-1]:
         return [*now, walk.z[site.members[-1]]], 0
@@ -162,15 +169,13 @@ def other_gradients(t: Term) -> Iterator[Option]:
 
 def _above(t: Term) -> Iterator[tuple[int, str]]:
     """List what has its gradient earlier, of one shape with g: the last node at each site."""
-    walk, seen = t.walk, [t.g]
+    walk, seen = t.walk, {_mark([t.g])} if not t.several else set()
     n = len(walk.site_of[t.k])
     for site in walk.sites if not t.several and np.ndim(t.g) else ():
         m = _beside(t, site.members[-1], n)
         if m in walk.cots and m >= min(walk.uses[t.top], default=m) and len(site) in (1, n):
             g = walk.cots[m]
-            new = m != t.top and np.shape(g) == np.shape(t.g)
-            if new and not any(_same(g, other) for other in seen):
-                seen.append(g)
+            if m != t.top and not isinstance(g, Outputs) and _new([g], [t.g], seen):
                 yield m, f"the gradient of {t.words.value(m)}"
 
 

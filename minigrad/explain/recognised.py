@@ -3,22 +3,69 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..core.tape import Outputs
 from .backward import Backward, Edge
 from .changes import CLOSE, Changes, size
-from .kinds import KINDS, WHOLE
-from .spots import Spot
+from .kinds import WHOLE
+from .spots import Spot, parts
 from .term import chains, fit
 from .words import Words
 
-__all__ = ["misshapen", "recognised", "recognised_derivative", "recognised_value", "whole"]
+__all__ = ["misshapen", "recognised", "recognised_derivative", "recognised_value", "said", "whole"]
 
 NEAR = 4
 """How many operations above a place a mistake is looked for: as many as a line may have."""
+
+
+class Expected(Protocol):
+    """A true quantity: of node k, or of edges that lead to it; of `every` step, stacked."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def k(self) -> int: ...
+    @property
+    def edges(self) -> tuple[Edge, ...]: ...
+    @property
+    def value(self) -> Any: ...
+    @property
+    def every(self) -> bool: ...
+
+
+def said(walk: Backward, words: Words, expected: Expected, wrong: Any) -> tuple[str, str] | None:
+    """Return the kind of a mistake, and what is said of it, where a true quantity was expected.
+
+    Whatever `wrong` is (it may be transposed, or not yet summed), the inputs of it are right.
+    """
+    kind, k, edges, value = expected.kind, expected.k, expected.edges, np.asarray(expected.value)
+    wrong = np.asarray(wrong, np.float64)
+    if expected.every and wrong.shape == value.shape:
+        ks, many = walk.site_of[k].members, range(len(value) - 1, -1, -1)
+        apart = [n for n in many if size(wrong[n] - value[n]) > CLOSE * size(value)]
+        if len(ks) != len(value) or not apart or kind not in ("gradient", "value"):
+            return None
+        k, value, wrong, edges = ks[apart[0]], value[apart[0]], wrong[apart[0]], ()
+    if kind == "value":
+        return recognised_value(walk, words, k, wrong)
+    if kind == "derivative":
+        return recognised_derivative(walk, words, edges[0], wrong, k)
+    if wrong.shape != value.shape and wrong.size == value.size:
+        turned = wrong.shape == value.shape[::-1]
+        other = wrong.T if turned else wrong.reshape(value.shape)
+        if size(other - value) <= CLOSE * size(value):
+            return misshapen(value, wrong, words.value(k))
+        wrong = other
+    if len(edges) == 1:
+        c = walk.contributions[edges[0]]
+        fits = np.shape(wrong) == np.shape(value) and kind == "unsummed"
+        return recognised(walk, words, edges[0], fit(wrong, c) if fits else wrong)
+    if wrong.shape != value.shape:
+        return misshapen(value, wrong, words.value(k))
+    return recognised(walk, words, k, walk.cots[k] + (wrong - value))  # of some of its terms
 
 
 def recognised(
@@ -37,18 +84,18 @@ def recognised(
     if np.shape(right) != np.shape(wrong):
         return misshapen(right, wrong, words.value(s))
     error, limit = wrong - right, CLOSE * max(size(wrong), size(right))
+    if size(error) <= limit:
+        return None
     around, near = _around(walk, words, s, edge, error)
     changes = Changes(walk, [s], near)
-    for number, rows in enumerate(KINDS):
-        found = [m for spot in around for m in spot.mistakes(walk, words, rows)]
-        found.sort(key=lambda m: m.rank)
-        if number == 0:
-            found += [m for spot in around for m in spot.at_some_steps(walk, words)]
-        for mistake, change in zip(found, changes.of(s, [m.edits for m in found]), strict=True):
+    for number, mistakes in enumerate(parts(walk, words, around)):
+        mistakes.sort(key=lambda m: m.rank)
+        edits = [m.edits for m in mistakes]
+        for mistake, change in zip(mistakes, changes.of(s, edits), strict=True):
             if size(change - error) <= limit:
                 return mistake.kind, mistake.says()
-        if number == 1 and edge is None and (said := whole(walk, words, s, wrong)):
-            return said
+        if number == 2 and edge is None and (found := whole(walk, words, s, wrong)):
+            return found
     return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,53 @@ import numpy as np
 from ..core.tape import Outputs
 from .backward import Backward, Edge, times
 from .changes import CLOSE, Changes, Edit, size
-from .kinds import KINDS
-from .spots import Mistake, groups, spots
+from .explanation import Explanation, Explanations
+from .recognised import recognised
+from .spots import Mistake, groups, parts, spots
 from .words import Words
 
-__all__ = ["Search"]
+__all__ = ["Search", "explained"]
+
+
+def explained(
+    walk: Backward, words: Words, given: Mapping[int, Any], rtol: float, seconds: float
+) -> Explanations:
+    """Return what is wrong with the gradients given by node, the most ordinary first.
+
+    Where no single mistake gives all of them, each is explained for itself, if it can be.
+    """
+    search = Search(walk, words, given, rtol)
+    if not search.wrong:
+        return Explanations()
+    if found := search.found(seconds):
+        different: dict[Any, Mistake] = {}
+        for mistake in found:
+            different.setdefault((mistake.kind, frozenset(mistake.edits)), mistake)
+        return Explanations([_explanation(walk, words, m) for m in different.values()])
+    alone = Explanations()
+    for k in search.wrong:
+        if said := recognised(walk, words, k, given[k]):
+            alone.append(_at(words, max(walk.uses[k], default=k), *said))
+    if alone:
+        return alone
+    text, near = "no single mistake that is known here gives these numbers", search.nearest
+    if near is None:
+        return Explanations([Explanation("", 0, "", "nearest", text[0].upper() + text[1:] + ".")])
+    text = f"{text}; the nearest: {near.says()}"
+    return Explanations([_at(words, near.term.top, "nearest", text)])
+
+
+def _explanation(walk: Backward, words: Words, m: Mistake) -> Explanation:
+    """Return the explanation that is a mistake: with the errors that it leads to everywhere."""
+    called = not words.in_every_call([k for k, _ in m.edits])
+    said = _at(words, m.term.top, m.kind, m.says(), called)
+    return replace(said, expected=m.term.right.removeprefix("it should be "), edits=m.edits)
+
+
+def _at(words: Words, k: int, kind: str, text: str, called: bool = True) -> Explanation:
+    place = words.place(k, called)
+    at = (place.file, place.line, place.statement) if place else ("", 0, "")
+    return Explanation(*at, kind, text[0].upper() + text[1:] + ".")
 
 
 class Search:
@@ -38,7 +81,18 @@ class Search:
         self.wrong = [k for k, e in self.errors.items() if size(e) > rtol * self.sizes[k]]
         self.reach = walk.behind(given)
         self.bits = sum(1 << b for b, k in enumerate(given) if k in self.wrong)
+        self.ratio = self._ratio()
         self.idle = self._idle()
+        self.nearest: Mistake | None = None
+
+    def _ratio(self) -> float:
+        """Return the factor that all wrong gradients have, or 1."""
+        if not self.wrong:
+            return 1.0
+        right = np.concatenate([np.ravel(self.given[k] - self.errors[k]) for k in self.wrong])
+        wrong = np.concatenate([np.ravel(self.given[k]) for k in self.wrong])
+        ratio = float(np.vdot(right, wrong) / (np.vdot(right, right) or 1.0))
+        return ratio if size(wrong - ratio * right) <= self.rtol * size(wrong) else 1.0
 
     def _idle(self) -> dict[Edge, Edit]:
         """Collect the edges where what flows cancels out: a maximum taken off before exp, say.
@@ -59,12 +113,15 @@ class Search:
         until = time.monotonic() + seconds
         key = min(self.wrong, key=lambda k: len(self.walk.into(k)))
         short, whole = Changes(self.walk, [key]), Changes(self.walk, self.given)
+        error, least = self.errors[key], float(np.linalg.norm(self.errors[key]))
         for idle in (self.idle, {}) if self.idle else ({},):  # perhaps they were derived, too
             for mistakes in self._parts():
                 found, edits = list[Mistake](), [{**idle, **m.edits} for m in mistakes]
-                for n, change in enumerate(short.of(key, edits)):
-                    if self._fits(key, change) and self._explains(whole, edits[n]):
-                        found.append(mistakes[n])
+                for mistake, one, change in zip(mistakes, edits, short.of(key, edits), strict=True):
+                    if self._fits(key, change) and self._explains(whole, one):
+                        found.append(mistake)
+                    elif (left := float(np.linalg.norm(error - change))) < least:
+                        self.nearest, least = mistake, left
                     if time.monotonic() > until:
                         return found
                 if found:
@@ -73,19 +130,15 @@ class Search:
 
     def _parts(self) -> Iterator[list[Mistake]]:
         """List the mistakes that touch all that is wrong, the ordinary first, by parts."""
-        walk, words = self.walk, self.words
-        every = [spot for spot in spots(walk, words) if not self.bits & ~self._touched(spot.tops)]
-        touching = [*every, *groups(walk, every)]
-        for number, rows in enumerate(KINDS):
-            found = [m for spot in touching for m in spot.mistakes(walk, words, rows)]
-            yield sorted(found, key=self._rank)
-            if number == 0:
-                some = [m for spot in touching for m in spot.at_some_steps(walk, words)]
-                yield sorted(filter(self._may_be, some), key=self._rank)
-
-    def _may_be(self, mistake: Mistake) -> bool:
-        """Whether a mistake touches all that is wrong."""
-        return not self.bits & ~self._touched(mistake.edits)
+        every = list(spots(self.walk, self.words))
+        some = [
+            spot._replace(wrong=times(self.walk.contributions[max(spot.tops)], self.ratio))
+            for spot in [*every, *groups(self.walk, every)]
+            if not self.bits & ~self._touched(spot.tops)
+        ]
+        for mistakes in parts(self.walk, self.words, some):
+            fitting = [m for m in mistakes if not self.bits & ~self._touched(m.edits)]
+            yield sorted(fitting, key=self._rank)
 
     def _touched(self, edges: Collection[Edge]) -> int:
         """Say which of the given gradients lie behind some edges, as bits."""

@@ -15,17 +15,17 @@ from .kinds import KINDS, Row, sentence
 from .term import Term, chains
 from .words import Words
 
-__all__ = ["Mistake", "Spot", "groups", "spots"]
+__all__ = ["Mistake", "Spot", "groups", "parts", "spots"]
 
 
 class Mistake(NamedTuple):
-    """Some edits of a backward pass, the kind, and what is said of them; `at` is a node."""
+    """Some edits of a backward pass, the kind, what is said of them, and one of the terms."""
 
     kind: str
     edits: Mapping[Edge, Edit]
     says: Callable[[], str]
-    at: int
-    rank: tuple[int, int, int] = (0, 0, 0)
+    term: Term
+    rank: tuple[int, int] = (0, 0)
 
 
 class Spot(NamedTuple):
@@ -34,6 +34,11 @@ class Spot(NamedTuple):
     tops: Mapping[Edge, int]
     distance: int = 0
     wrong: Any = None
+
+    def inside(self, words: Words) -> bool:
+        """Whether these are parts of what is one thought, where people make fewer mistakes."""
+        edge = max(self.tops)
+        return self.tops[edge] == edge[0] and edge[0] in words.interior
 
     def mistakes(self, walk: Backward, words: Words, rows: Sequence[Row]) -> Iterator[Mistake]:
         """List the mistakes of some rows, made at all of these terms."""
@@ -50,7 +55,7 @@ class Spot(NamedTuple):
                 yield Mistake(
                     row.kind, dict.fromkeys(self.tops, edit),
                     lambda row=row, it=it: sentence(row, t, it),  # type: ignore[misc]
-                    t.top, (t.inside, self.distance, number),
+                    t, (self.distance, number),
                 )  # fmt: skip
 
     def at_some_steps(self, walk: Backward, words: Words) -> Iterator[Mistake]:
@@ -166,6 +171,16 @@ def groups(walk: Backward, some: Sequence[Spot]) -> Iterator[Spot]:
     for these in sets.values():
         if 1 < len(these) <= 12:
             yield Spot({e: k for spot in these for e, k in spot.tops.items()})
+
+
+def parts(walk: Backward, words: Words, some: Sequence[Spot]) -> Iterator[list[Mistake]]:
+    """List the mistakes at some terms, the ordinary first, and last those inside of one thought."""
+    for inside in (False, True):
+        these = [spot for spot in some if spot.inside(words) == inside]
+        for number, rows in enumerate(KINDS):
+            yield [m for spot in these for m in spot.mistakes(walk, words, rows)]
+            if number == 0:
+                yield [m for spot in these for m in spot.at_some_steps(walk, words)]
 
 
 def _flows(c: Any) -> bool:

@@ -83,11 +83,6 @@ class Term:
     def carried(self) -> bool:
         return self.walk.carries(self.k, self.j)
 
-    @property
-    def inside(self) -> bool:
-        """Whether it is a part of what is one thought, where people make fewer mistakes."""
-        return self.top == self.k and self.k in self.words.interior
-
     def pulled(self, g: Any = None, i: int | None = None, value: Any = None) -> Any:
         """Apply the rule to another gradient, or to another value of input i; -1 is the output.
 

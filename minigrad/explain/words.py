@@ -214,10 +214,14 @@ class Words:
                 calls[place.line_of_code].add(self.expressions[k][0].site)
         return all(len(some) > 1 for some in calls.values())
 
+    def place(self, k: int, called: bool = True) -> Place | None:
+        """Return the place of a node, in a function where that is called or in itself."""
+        return self.expressions[k][0] if called and k in self.expressions else self.walk.place(k)
+
     def where(self, k: int, called: bool = True) -> Where:
         """Describe the place of a node, in a function where that is called or in itself."""
         t = self.walk.nodes[k]
-        place = self.expressions[k][0] if called and k in self.expressions else self.walk.place(k)
+        place = self.place(k, called)
         line = f"{os.path.basename(place.file)}:{place.line}: {place.statement}" if place else ""
         op = t.primitive.name if t.primitive else "leaf"
         return Where(op, t.index, str(t.scope or ""), line, place.expression if place else "")

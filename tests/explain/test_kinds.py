@@ -1,20 +1,18 @@
 """The table of kinds of mistakes: every row, planted at a term, is known again on both roads."""
 
 import functools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.check.debug import located
-from minigrad.explain.backward import Backward
 from minigrad.explain.changes import Changes
 from minigrad.explain.kinds import KINDS, WHOLE, sentence
-from minigrad.explain.recognised import recognised, whole
-from minigrad.explain.single import Search
+from minigrad.explain.recognised import misshapen, recognised, said, whole
+from minigrad.explain.single import Search, explained
 from minigrad.explain.spots import spots
-from minigrad.explain.term import Term
-from minigrad.explain.words import Words
+from minigrad.explain.term import Term, chains
 
 FROM_ABOVE = ("a term of the gradient is missing", "a term of the gradient is twice there")
 """Where the right value of one term is known, these are mistakes of the terms above it."""
@@ -62,10 +60,10 @@ def draw(seed=0):
 
 @functools.cache
 def recorded(loss):
-    leaves = {name: mg.tensor(x, requires_grad=True, name=name) for name, x in draw().items()}
-    with located():
-        walk = Backward(loss(**leaves))
-    return walk, Words(walk)
+    """Record a loss as `compare_backward` does: with the user's expressions."""
+    zeros = lambda p: {name: np.zeros_like(x) for name, x in p.items()}
+    case = mg.compare_backward(lambda p: loss(**p), zeros, draw()).case
+    return case.walk, case.words
 
 
 def given(walk, edits):
@@ -137,3 +135,135 @@ def test_a_gradient_that_is_another_as_a_whole(row):
         wrong = row.written(right, option)
         found = whole(walk, words, k, wrong)
         assert found == (row.kind, row.says.format(what="`u`", it=it))
+
+
+# ---- where a true quantity was expected ----------------------------------------------------------
+
+
+def node(name, step=2):
+    walk, words = recorded(gated)
+    named = [
+        k for k, (place, result) in words.expressions.items() if result and place.target == name
+    ]
+    return walk, words, named[step]
+
+
+def known_again(expected, k, value, wrong, edges=(), every=False):
+    walk, words = recorded(gated)
+    quantity = SimpleNamespace(kind=expected, k=k, value=value, edges=edges, every=every)
+    return said(walk, words, quantity, wrong)
+
+
+def test_a_derivative_is_known_again():
+    walk, _, k = node("n")
+    n, (j,) = walk.z[k], walk.edges[k]
+    kind, text = known_again("derivative", k, 1 - n**2, 1 - n, [(k, j)])
+    assert kind == "wrong derivative"
+    assert "is taken as `1 - n`; it should be `g * (1 - n**2)`" in text
+
+
+def test_the_derivative_of_a_helper_is_known_again():
+    walk, words, k = node("z")
+    tops = next(tops for tops in chains(walk, words) if k in tops.values())
+    edge = next(e for e, top in tops.items() if top == k)
+    z = walk.z[k]
+    kind, text = known_again("derivative", k, z * (1 - z), z * (1 + z), [edge])
+    assert kind == "wrong derivative"
+    assert "`z = sigmoid(a)` is taken as `z * (1 + z)`; it should be `g * z * (1 - z)`" in text
+
+
+def test_a_value_is_known_again():
+    walk, _, k = node("z")
+    *_, other = node("r")
+    *_, before = node("z", 1)
+    z = walk.z[k]
+    assert known_again("value", k, z, walk.z[other]) == (
+        "swapped operand", "`r = sigmoid(a * v)` stands where `z = sigmoid(a)` belongs",
+    )  # fmt: skip
+    kind, text = known_again("value", k, z, walk.z[before])
+    assert kind == "wrong step"
+    assert "of step 1 stands where that of step 2 belongs" in text
+    assert known_again("value", k, z, z.T)[0] == "transpose"
+    assert known_again("value", k, z, -z)[0] == "sign"
+    assert known_again("value", k, z, 0 * z)[0] == "overwritten"
+    assert known_again("value", k, z, z**3) is None
+
+
+def test_a_part_of_the_terms_of_a_gradient_is_known_again():
+    walk, _, k = node("h", 1)
+    some = sorted(e for e in walk.into(k) if e in walk.contributions)[1:]
+    right = sum(walk.contributions[e] for e in some)
+    wrong = right - walk.contributions[some[0]]
+    kind, text = known_again("part", k, right, wrong, some)
+    assert kind == "missing term"
+    assert "does not flow from" in text
+
+
+def test_gradients_of_all_steps_are_known_again_at_the_first_that_is_wrong():
+    walk, _, k = node("n", 3)
+    ks = walk.site_of[k].members
+    right = np.stack([walk.cots[m] for m in ks])
+    kind, text = known_again("gradient", k, right, right * [[[1]], [[2]], [[2]], [[1]]], every=True)
+    assert (kind, "has a factor 2 too much" in text) == ("factor", True)
+
+
+def test_a_shape_is_known_again():
+    walk, _, _ = node("h")
+    b = next(k for k in walk.leaves if walk.nodes[k].name == "b")
+    right = walk.cots[b]
+    rows = np.vstack([right, 0 * right])
+    for wrong, kind, text in (
+        (rows, "broadcast", "sum it over axis 0, along which `b` is broadcast"),
+        (right[None], "broadcast", "sum it over axis 0"),
+        (right.sum(), "broadcast", "it is summed over too many axes"),
+        (right[:2], "broadcast", "it is summed over axes that it should keep"),
+    ):
+        assert known_again("gradient", b, right, wrong)[0] == kind
+        assert text in known_again("gradient", b, right, wrong)[1]
+    assert misshapen(np.ones((2, 3)), np.ones((3, 2)), "`w`")[0] == "transpose"
+    assert "reshape it" in misshapen(np.ones((2, 3)), np.ones(6), "`w`")[1]
+
+
+def test_what_is_known_by_no_row_is_not_named():
+    walk, _, k = node("n")
+    rng = np.random.default_rng(1)
+    assert known_again("gradient", k, walk.cots[k], rng.normal(size=(4, 4))) is None
+    assert known_again("gradient", k, walk.cots[k], walk.cots[k] * np.nan) is None
+
+
+# ---- the search ----------------------------------------------------------------------------------
+
+
+def test_gradients_that_are_wrong_for_different_reasons_are_explained_one_by_one():
+    walk, words = recorded(gated)
+    keys = {walk.nodes[k].name: k for k in walk.leaves}
+    manual = {k: walk.cots[k] for k in keys.values()}
+    manual[keys["w"]] = -manual[keys["w"]]
+    manual[keys["b"]] = 3 * manual[keys["b"]]
+    found = explained(walk, words, manual, 1e-8, 60.0)
+    assert {e.kind for e in found} == {"sign", "factor"}
+    assert all(str(e).startswith("test_kinds.py:") for e in found)
+
+
+def test_two_gradients_under_each_others_names():
+    walk, words = recorded(gated)
+    w, u = [k for k in walk.leaves if walk.nodes[k].name in "wu"]
+    found = explained(walk, words, {w: walk.cots[u], u: walk.cots[w]}, 1e-8, 60.0)
+    assert [e.kind for e in found] == ["permuted", "permuted"]
+    assert "stands in the place of that of" in found[0].sentence
+
+
+def test_nonsense_is_called_so():
+    walk, words = recorded(gated)
+    rng = np.random.default_rng(3)
+    manual = {k: rng.normal(size=np.shape(walk.z[k])) for k in walk.leaves}
+    (found,) = explained(walk, words, manual, 1e-8, 60.0)
+    assert found.kind == "nearest"
+    assert "No single mistake that is known here gives these numbers" in found.sentence
+
+
+def test_what_is_right_needs_no_explanation():
+    walk, words = recorded(gated)
+    found = explained(walk, words, {k: walk.cots[k] for k in walk.leaves}, 1e-8, 60.0)
+    assert found == []
+    assert str(found) == "nothing to explain: all gradients agree"
