@@ -13,6 +13,7 @@ from .guard.errors import shown
 from .nn.arguments import number, whole
 from .nn.module import Module
 from .optim.clipping import clip_grad_norm_
+from .optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from .optim.optimizer import Optimizer
 
 __all__ = ["History", "fit"]
@@ -39,14 +40,16 @@ def fit(
     epochs: int,
     patience: int | None = None,
     clip: float | None = None,
+    schedule: LRScheduler | None = None,
     watch: Callable[[], Mapping[str, float]] | None = None,
     out: TextIO | None = sys.stderr,
 ) -> History:
     """Return the history of training, until `validate` has not improved for `patience` epochs.
 
     There are `epochs` at most. Each calls `loss(batch)` for every batch of `batches()`, in training
-    mode, then `validate()` in evaluation mode and without recording. `watch` gives further numbers
-    to track. The parameters of the best epoch are restored at the end, also when training is
+    mode, then `validate()` in evaluation mode and without recording. `schedule` steps after each
+    epoch; one that waits for a plateau is given the validation. `watch` gives further numbers to
+    track. The parameters of the best epoch are restored at the end, also when training is
     interrupted (Ctrl-C ends it early, and keeps the best). The modes of the module and its parts
     are then as they were; a part in evaluation, of a module in training, stays so.
 
@@ -56,6 +59,8 @@ def fit(
     on a terminal, one line an epoch elsewhere, None for silence.
     """
     _check(module, optimizer, batches=batches, loss=loss, validate=validate)
+    if schedule is not None:
+        _check_schedule(schedule, optimizer)
     epochs = whole("fit", "epochs", epochs)
     patience = None if patience is None else whole("fit", "patience", patience)
     clip = None if clip is None else number("fit", "clip", clip, "(0, inf)")
@@ -98,6 +103,10 @@ def fit(
             _report(out, epoch, epochs, row, history.best)
             if patience is not None and epoch - history.best >= patience:
                 break
+            if isinstance(schedule, ReduceLROnPlateau):
+                schedule.step(validation)
+            elif schedule is not None:
+                schedule.step()
     except KeyboardInterrupt:
         if out:
             print("\ninterrupted: keeping the best epoch so far", file=out)
@@ -131,6 +140,16 @@ def _check(module: Any, optimizer: Any, **functions: Any) -> None:
                 f"of this {type(module).__name__}; give the optimiser net.parameters(), and put "
                 "further parameters into the module"
             )
+
+
+def _check_schedule(schedule: Any, optimizer: Optimizer) -> None:
+    if not isinstance(schedule, LRScheduler):
+        raise TypeError(
+            f"fit: schedule must be one of minigrad.optim, not {shown(schedule)}; write "
+            "StepLR(optimizer, 10)"
+        )
+    if schedule.optimizer is not optimizer:
+        raise ValueError("fit: the schedule is of another optimiser than the one given")
 
 
 def _finite(what: str, value: float, epoch: int) -> float:

@@ -79,6 +79,8 @@ SECTIONS = {
         "optim/lr_scheduler": "Schedules",
         "optim/schedule": "What schedules have in common",
         "optim/clipping": "Clipping",
+        "optim/averaging": "Averages of weights",
+        "optim/scipys": "SciPy's minimisers",
         "data": "Data",
         "train": "The loop",
         "io": "Files",

@@ -219,3 +219,31 @@ def test_wherever_an_interrupt_comes_all_is_as_before():
             moded.append(place)
     assert stuck == []
     assert len(moded) <= 2, moded
+
+
+@pytest.mark.parametrize("plateau", [False, True])
+def test_fit_steps_a_schedule(plateau):
+    net = mg.nn.Linear(1, 1, rng=0)
+    optimizer = mg.optim.SGD(net.parameters(), lr=0.1)
+    options = {"patience": 0, "factor": 0.5}
+    schedule = (
+        mg.optim.ReduceLROnPlateau(optimizer, **options)
+        if plateau
+        else mg.optim.StepLR(optimizer, 2)
+    )
+    rates, supply = [], iter([3.0, 2.0, 2.5, 1.0])
+
+    def validate():
+        rates.append(optimizer.lr)
+        return next(supply)
+
+    fit(net, optimizer, lambda: [1.0], lambda b: _square(net, b), validate, epochs=4,
+        schedule=schedule, out=None)  # fmt: skip
+    expected = [0.1, 0.1, 0.1, 0.05] if plateau else [0.1, 0.1, 0.01, 0.01]
+    np.testing.assert_allclose(rates, expected)
+    for wrong, kind, message in [
+        (mg.optim.StepLR, TypeError, "schedule must be one of minigrad.optim"),
+        (mg.optim.StepLR(mg.optim.SGD(net.parameters()), 2), ValueError, "another optimiser"),
+    ]:
+        with pytest.raises(kind, match=message):
+            fit(net, optimizer, list, abs, float, epochs=1, schedule=wrong, out=None)

@@ -276,7 +276,8 @@ INIT = {
 }
 _LIKE_ADAM = "mg.optim.Adam([t], lr=0.001)  # or NAdam, AdamW"
 _LOWER = {name.lower(): f"mg.optim.{name}([t], lr=0.001)" for name in _OPTIMISERS}
-_SCIPY = "scipy.optimize.minimize(mg.value_and_grad(f), x.ravel(), jac=True)"
+_AVERAGE = "mg.optim.AveragedModel(net, decay=0.999)  # without decay: SWA"
+_SCIPY = "mg.optim.minimize(lambda: loss(x), net.parameters())  # SciPy's L-BFGS-B"
 _LAMBDA = "mg.optim.LambdaLR(opt, lambda t: 0.9**t)"
 _WARM = "mg.optim.LinearWarmup(opt, 100)"
 _COSINE = "mg.optim.CosineAnnealingLR(opt, 100)"
@@ -294,6 +295,7 @@ OPTIM = {
     **dict.fromkeys(("get_linear_schedule_with_warmup", "linear_schedule"), _WARM),
     "MultiplicativeLR": _LAMBDA,
     **dict.fromkeys(("LBFGS", "lbfgs"), _SCIPY),
+    **dict.fromkeys(("EMA", "ExponentialMovingAverage", "swa_utils"), _AVERAGE),
     **dict.fromkeys(("clip_by_global_norm", "clip_grad_norm"), _CLIP),
     "apply_updates": "opt.step()",
     "sgd": "mg.optim.SGD([t], lr=0.1)",

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from .._lazy import found as _found
+from .averaging import AveragedModel
 from .clipping import clip_grad_norm_, clip_grad_value_
 from .lr_scheduler import (
     ChainedScheduler,
@@ -20,12 +21,13 @@ from .lr_scheduler import (
 )
 from .methods import SGD, Adadelta, Adagrad, Adam, AdamW, Lion, NAdam, RMSprop
 from .optimizer import Optimizer
+from .scipys import minimize
 
 __all__ = [
-    "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "ChainedScheduler", "CosineAnnealingLR",
-    "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "LinearWarmup", "Lion", "MultiStepLR",
-    "NAdam", "OneCycleLR", "Optimizer", "RMSprop", "ReduceLROnPlateau", "SequentialLR", "StepLR",
-    "clip_grad_norm_", "clip_grad_value_",
+    "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "AveragedModel", "ChainedScheduler",
+    "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "LinearWarmup",
+    "Lion", "MultiStepLR", "NAdam", "OneCycleLR", "Optimizer", "RMSprop", "ReduceLROnPlateau",
+    "SequentialLR", "StepLR", "clip_grad_norm_", "clip_grad_value_", "minimize",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:

@@ -46,9 +46,9 @@ def test_what_a_hint_says_can_be_written(place, name, tmp_path):
     }  # fmt: skip
     if "broadcast_to(t, shape)" in line:
         given["shape"] = (2, 2, 2)
-    if line.startswith("scipy."):
-        given["scipy"] = pytest.importorskip("scipy")
-        pytest.importorskip("scipy.optimize")
+    if "SciPy" in line:
+        pytest.importorskip("scipy.optimize", reason="SciPy is not installed")
+        given["loss"] = lambda x: (net(x) ** 2).sum()
     exec(line, given)
 
 
