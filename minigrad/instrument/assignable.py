@@ -10,6 +10,7 @@ array of the elements' numbers which elements those are; and the same function o
 
 from __future__ import annotations
 
+import functools
 import operator
 import sys
 from collections.abc import Callable, Iterator
@@ -18,14 +19,14 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..core.dtypes import Array
-from ..core.tensor import BASIC, OPS, Tensor, op, plain_index
+from ..core.tensor import BASIC, OPS, Tensor, apply, op, plain_index
 from ..guard import leaving
 from ..guard.errors import users_call
 from .memory import Memory, shaped
 
 __all__ = [
-    "Assignable", "NotFollowed", "holds_tensor", "into_plain", "is_live", "joined", "now", "plain",
-    "recorded", "refused", "wrapped", "written",
+    "PLAIN_OPTIONS", "Assignable", "NotFollowed", "holds_tensor", "into_plain", "is_live", "joined",
+    "now", "plain", "recorded", "refused", "wrapped", "written",
 ]  # fmt: skip
 
 _new = object.__new__
@@ -49,20 +50,24 @@ def refused(what: str, instead: str) -> NotFollowed:
 
 def wrapped(t: Any) -> Any:
     """Return what NumPy code is to see of a result: floating arrays can be assigned to."""
-    if isinstance(t, Tensor):
-        if type(t) is Assignable:
-            return t
+    if type(t) is Tensor:
         if t.value.dtype.kind != "f":
             return t.value if t.value.ndim else t.value[()]
-        a = _new(Assignable)
-        a.node, a.base, a.memory, a.version = t, None, None, 0
-        return a
+        return _around(t)
     if isinstance(t, (list, tuple)):
         parts = [wrapped(part) for part in t]
         return t._make(parts) if hasattr(t, "_make") else type(t)(parts)
     if type(t) is np.ndarray and t.dtype.kind == "f":
         return wrapped(Tensor(t))
+    if isinstance(t, Tensor) and type(t) is not Assignable:  # a subclass of the user's
+        return wrapped(op(np.positive)(t))
     return t
+
+
+def _around(t: Tensor) -> Assignable:
+    a: Assignable = _new(Assignable)
+    a.node, a.base, a.memory, a.version = t, None, None, 0
+    return a
 
 
 def now(x: Any) -> Any:
@@ -120,10 +125,12 @@ def _operators(name: str) -> tuple[Any, Any, Any]:
     left, right = getattr(Tensor, f"__{name}__"), getattr(Tensor, f"__r{name}__")
 
     def of_left(self: Assignable, other: Any) -> Any:
-        return wrapped(left(self.now(), now(other) if type(other) is not list else joined(other)))
+        if type(other) is Assignable:
+            return _around(left(self.now(), other.now()))
+        return _around(left(self.now(), joined(other) if type(other) is list else other))
 
     def of_right(self: Assignable, other: Any) -> Any:
-        return wrapped(right(self.now(), now(other) if type(other) is not list else joined(other)))
+        return _around(right(self.now(), joined(other) if type(other) is list else other))
 
     def in_place(self: Assignable, other: Any) -> Any:
         return self.become(left(self.now(), joined(other)))
@@ -135,7 +142,7 @@ def _method(name: str) -> Any:
     of_tensor = getattr(Tensor, name)
 
     def method(self: Assignable, *args: Any, **kwargs: Any) -> Any:
-        if not _PLAIN_OPTIONS.issuperset(kwargs):
+        if not PLAIN_OPTIONS.issuperset(kwargs):
             return getattr(np, name)(self, *args, **kwargs)
         return wrapped(of_tensor(self.now(), *map(joined, args), **recorded(kwargs)))
 
@@ -143,7 +150,7 @@ def _method(name: str) -> Any:
     return method
 
 
-_PLAIN_OPTIONS = {"axis", "keepdims", "ddof"}
+PLAIN_OPTIONS = {"axis", "keepdims", "ddof"}
 
 
 def _of_now(name: str) -> Any:
@@ -154,8 +161,12 @@ def _of_now(name: str) -> Any:
 def _view(name: str) -> Any:
     of_array, of_tensor = getattr(np.ndarray, name), getattr(Tensor, name)
 
-    def method(self: Assignable, *args: Any, **kwargs: Any) -> Any:
-        kwargs.pop("order", None) if kwargs.get("order") in ("C", "A", "K") else None
+    def method(self: Assignable, *args: Any, order: str = "C", **kwargs: Any) -> Any:
+        if name == "ravel":
+            args, order = (), args[0] if args else order
+        if order == "F":  # the axes of both in reverse order
+            shape = args[0] if len(args) == 1 and np.ndim(args[0]) else args
+            return self.T.reshape(*shape[::-1]).T if shape else self.T.ravel()
         return self.view_by(
             lambda a: of_array(a, *args, **kwargs), lambda t: of_tensor(t, *args, **kwargs)
         )
@@ -199,7 +210,7 @@ class Assignable(Tensor):
     """
 
     __slots__ = (
-        "array", "base", "memory", "node", "numbers_seen", "on_array", "on_tensor", "parent",
+        "array", "base", "memory", "node", "on_array", "on_tensor", "parent", "seen_sources",
         "version",
     )  # fmt: skip
 
@@ -211,7 +222,7 @@ class Assignable(Tensor):
     on_tensor: Callable[[Any], Any]
     version: int
     array: Array
-    numbers_seen: Array
+    seen_sources: tuple[Array, Array]
 
     # ---- what it is at this moment -----------------------------------------------------------
 
@@ -223,10 +234,10 @@ class Assignable(Tensor):
             return self.node
         if base is None:
             t = memory.whole()
-        elif memory.owner is None:
-            t = self.on_tensor(self.parent.now())
+        elif memory.is_split and memory.node_version != memory.version:
+            t = memory.read(*self._sources(memory), self.value)
         else:
-            t = memory.read(self.numbers, self.value)
+            t = self.on_tensor(self.parent.now())
         self.node, self.version = t, memory.version
         return t
 
@@ -244,16 +255,16 @@ class Assignable(Tensor):
             self.array = self.on_array(self.parent.value)
             return self.array
 
-    @property
-    def numbers(self) -> Array:
-        """The numbers, in the memory, of the elements."""
+    def _sources(self, memory: Memory) -> tuple[Array, Array]:
+        """Return the views of which write gave the elements, and of the places in that."""
         if self.base is None:
-            return self._writable().numbers
+            return memory.owner, memory.place
         try:
-            return self.numbers_seen
+            return self.seen_sources
         except AttributeError:
-            self.numbers_seen = self.on_array(self.parent.numbers)
-            return self.numbers_seen
+            owner, place = self.parent._sources(memory)
+            self.seen_sources = self.on_array(owner), self.on_array(place)
+            return self.seen_sources
 
     def _writable(self) -> Memory:
         top = self if self.base is None else self.base
@@ -308,40 +319,56 @@ class Assignable(Tensor):
             view = _new(Assignable)
             view.memory, view.version, view.array = None, -1, array
         view.base, view.parent, view.on_array, view.on_tensor = top, self, on_array, on_tensor
-        if memory is not None and memory.owner is None:
+        if memory is not None and not memory.is_split:
             view.now()
         return view
 
     def __getitem__(self, index: Any) -> Any:
         index = plain_index(index)
-        memory = self.memory if self.base is None else self.base.memory
         if not _is_basic(index):
             return wrapped(_read(self.now(), index=index))
-        if memory is not None and memory.owner is not None:
-            value = self.value[index]
-            if type(value) is not np.ndarray:  # an element: a number of its own
-                return wrapped(memory.read(np.asarray(self.numbers[index]), np.asarray(value)))
-        elif _is_element(index, self.ndim):
-            return wrapped(_read(self.now(), index=index))
-        return self.view_by(lambda a: a[index], lambda t: _read(t, index=index))
+        top = self if self.base is None else self.base
+        memory = top.memory
+        if memory is None:
+            view = _around(apply(_read, (self.node,), {"index": index}))
+            if not view.node.value.ndim and not _has_ellipsis(index):
+                return view  # a number of its own
+        else:
+            array = self.value[index]
+            if type(array) is not np.ndarray:
+                if not memory.is_split:
+                    return _around(_read(self.now(), index=index))
+                owner, place = self._sources(memory)
+                return _around(memory.element(int(owner[index]), int(place[index]), array))
+            view = _new(Assignable)
+            view.memory, view.version, view.array = None, -1, array
+        view.base, view.parent, view.on_array = top, self, operator.itemgetter(index)
+        view.on_tensor = functools.partial(_element, index)
+        if memory is not None and not memory.is_split:
+            view.now()
+        return view
 
     def __setitem__(self, index: Any, x: Any) -> None:  # type: ignore[override]
         index = plain_index(index)
         top = self if self.base is None else self.base
         is_view = type(x) is Assignable and x.base is top and _is_basic(index)
-        if is_view and np.array_equal(x.numbers, self.numbers[index]):
+        if is_view and _is_same_view(x.value, self.value[index]):
             return  # what `a[i] += v` ends with: the view a[i] is written to already
         x = joined(x)
         memory = self._writable()
         if isinstance(x, Tensor) and x.dtype != memory.array.dtype:
             x = x.astype(memory.array.dtype)
-        is_all = self.base is None and _is_all_of(index)
-        if is_all and isinstance(x, Tensor) and x.live and x.ndim <= memory.array.ndim:
+        live = isinstance(x, Tensor) and x.live
+        if live and self.base is None and x.ndim <= memory.array.ndim and _is_all_of(index):
             shape = memory.array.shape
             memory.replace(x if x.shape == shape else op(np.broadcast_to)(x, shape=shape))
             return
         self.value[index] = x.value if isinstance(x, Tensor) else x
-        memory.write(self.numbers[index], x)
+        if live or memory.is_live:
+            if not memory.is_split:
+                memory.split()
+            memory.write(*self._sources(memory), index, x)
+        memory.version += 1
 
     def become(self, t: Tensor) -> Assignable:
         """Return this array with its elements changed to those of t: what `a += b` does.
@@ -352,6 +379,19 @@ class Assignable(Tensor):
             return wrapped(t)  # type: ignore[no-any-return]
         self[...] = t
         return self
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of every axis."""
+        return self.value.shape  # type: ignore[no-any-return]
+
+    @shape.setter
+    def shape(self, shape: Any) -> None:
+        if self.base is not None or self.memory is not None:
+            raise refused(
+                "the shape of an array that was written to is set", "write a = a.reshape(shape)"
+            )
+        self.node = self.node.reshape(shape)
 
     @property
     def flat(self) -> Flat:
@@ -373,6 +413,19 @@ class Assignable(Tensor):
     def put(self, places: Any, values: Any, mode: str = "raise") -> None:
         """Write at places of the elements in a row."""
         Flat(self)[np.asarray(places)] = values
+
+    def compress(self, condition: Any, axis: int | None = None) -> Any:
+        """Return the slices where a condition holds."""
+        return np.compress(condition, self, axis)
+
+    def tobytes(self, order: Any = "C") -> bytes:
+        """Return the values, as they are in memory."""
+        return self.value.tobytes(order)  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name in Assignable.__slots__ or not hasattr(np.ndarray, name):
+            raise AttributeError(f"'numpy.ndarray' object has no attribute {name!r}")
+        raise refused(f".{name} of what gradients flow through", "write it with functions of NumPy")
 
     def item(self, *place: Any) -> Any:
         """Return an element, which gradients are still followed through."""
@@ -477,17 +530,26 @@ for _name in ("backward", "retain_grad", "numpy", "detach"):
     setattr(Assignable, _name, _of_now(_name))
 
 
+def _is_same_view(a: Any, b: Any) -> bool:
+    """Whether two arrays are the same part of the same memory."""
+    if a.shape != b.shape or a.strides != b.strides:
+        return False
+    where: bool = a.__array_interface__["data"] == b.__array_interface__["data"]
+    return where
+
+
 def _is_basic(index: Any) -> bool:
     if type(index) is tuple:
         return all(type(k) in BASIC or isinstance(k, np.integer) for k in index)
     return type(index) in BASIC or isinstance(index, np.integer)
 
 
-def _is_element(index: Any, ndim: int) -> bool:
-    """Whether a basic index is of integers only, one for each axis: that gives no view."""
-    if type(index) is tuple:
-        return len(index) == ndim and all(isinstance(k, (int, np.integer)) for k in index)
-    return ndim == 1 and isinstance(index, (int, np.integer))
+def _has_ellipsis(index: Any) -> bool:
+    return index is Ellipsis or (type(index) is tuple and any(k is Ellipsis for k in index))
+
+
+def _element(index: Any, t: Tensor) -> Tensor:
+    return _read(t, index=index)  # type: ignore[no-any-return]
 
 
 def _is_all_of(index: Any) -> bool:

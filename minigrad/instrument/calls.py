@@ -24,6 +24,7 @@ from ..core.tensor import OPS, Tensor, op
 from ..guard.errors import NUMPY, users_file
 from ..ops import special
 from .assignable import (
+    PLAIN_OPTIONS,
     Assignable,
     holds_tensor,
     into_plain,
@@ -35,7 +36,8 @@ from .assignable import (
     refused,
     wrapped,
 )
-from .functions import SCIPYS, function_result, of_values, strided, ufunc_result
+from .functions import SCIPYS, function_result, of_values, stands_apart, strided, ufunc_result
+from .held import is_users
 from .rewrite import Instrumented, Rewriter, original, rewritten
 
 __all__ = ["Calls", "Run", "callee", "running"]
@@ -63,7 +65,7 @@ class Run:
 
     def hook_class(self, kind: type) -> None:
         """Put hooks into what Python itself calls of a class of the user's."""
-        if id(kind) not in self.functions:
+        if id(kind) not in self.functions and is_users(kind):
             self.functions[id(kind)] = kind, kind
             found = [f for c in kind.__mro__ for f in vars(c).values()]
             found += [part for f in found if isinstance(f, property) for part in (f.fget, f.fset)]
@@ -256,8 +258,8 @@ def _ndenumerate(a: Any) -> Any:
 
 
 def _nditer(a: Any, *args: Any, **kwargs: Any) -> Any:
-    if not holds_tensor(a):
-        return np.nditer(a, *args, **kwargs)
+    if not is_live(a):
+        return np.nditer(plain(a), *args, **kwargs)
     raise refused("np.nditer reads what gradients flow through", "loop over np.ndindex(x.shape)")
 
 
@@ -297,17 +299,18 @@ _NUMPYS = {
     "erf": special.erf, "erfc": special.erfc, "fsum": sum, "prod": lambda xs: np.prod(joined(xs)),
     "dist": lambda p, q: np.sqrt(sum((a - b) ** 2 for a, b in zip(p, q, strict=True))),
     "hypot": lambda *xs: np.sqrt(sum(x * x for x in xs)),
+    "remainder": None,
     "log": lambda x, base=None: np.log(x) if base is None else np.log(x) / np.log(base),
 }  # fmt: skip
 _OF_VALUES = {
     "floor", "ceil", "trunc", "isnan", "isinf", "isfinite", "isclose", "comb", "perm", "factorial",
-    "gcd", "lcm", "isqrt", "frexp", "ulp",
+    "gcd", "lcm", "isqrt",
 }  # fmt: skip
 
 
 def _math(f: Any) -> Any:
     name = f.__name__
-    on_tensors: Any = _NUMPYS.get(name) or getattr(np, name, None)
+    on_tensors: Any = _NUMPYS[name] if name in _NUMPYS else getattr(np, name, None)
     if name in _OF_VALUES:
         return _asked(f)
 
@@ -339,13 +342,22 @@ def _scipys(f: Any, known: Any) -> Any:
 def _numpys(f: Any) -> Any:
     """A function of NumPy's, which may be given lists of tensors, and tensors from elsewhere."""
     in_sequence = f in _SEQUENCES
+    keeps = in_sequence or f is np.block
+    operation: Any = None if keeps or stands_apart(f) else OPS.get(f)
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        is_usual = len(args) == 1 and type(args[0]) is Assignable and operation is not None
+        if is_usual and PLAIN_OPTIONS.issuperset(kwargs):
+            return wrapped(operation(args[0].now(), **kwargs))
         if in_sequence:
             args = tuple([_sequence(x) for x in args])
-        elif any(type(x) in (list, tuple) and holds_tensor(x) for x in args):
-            args = tuple(map(joined, args))
-        if holds_tensor([*args, *kwargs.values()]):
+        found = False
+        for x in args:
+            if isinstance(x, Tensor):
+                found = True
+            elif (type(x) is list or type(x) is tuple) and holds_tensor(x):
+                args, found = args if keeps else tuple(map(joined, args)), True
+        if found or (kwargs and holds_tensor([*kwargs.values()])):
             return function_result(f, args, kwargs)
         return f(*args, **kwargs)
 
@@ -360,26 +372,23 @@ def _sequence(x: Any) -> Any:
 
 
 _SEQUENCES: Any = {
-    np.stack, np.concatenate, np.vstack, np.hstack, np.dstack, np.column_stack, np.block,
+    np.stack, np.concatenate, np.vstack, np.hstack, np.dstack, np.column_stack,
     np.broadcast_arrays, np.einsum, np.select, np.choose, np.meshgrid,
 }  # fmt: skip
 
 
 def _of_ufunc(f: Any) -> Any:
-    name = f.__name__
+    operation = OPS.get(f)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not kwargs and len(args) == 1 and type(args[0]) is Assignable:
-            operation = OPS.get(f)
-            if operation is not None:
-                return wrapped(operation(args[0].now()))
-        if not holds_tensor(args) and not kwargs:
-            return f(*args)
+        if not kwargs and len(args) == 1 and operation is not None:
+            x = args[0]
+            if type(x) is Assignable:
+                return wrapped(operation(x.now()))
         if holds_tensor([*args, *kwargs.values()]):
             return ufunc_result(f, "__call__", args, kwargs)
         return f(*args, **kwargs)
 
-    call.__name__ = name
     return call
 
 

@@ -25,7 +25,7 @@ from .assignable import (
     written,
 )
 
-__all__ = ["SCIPYS", "function_result", "of_values", "strided", "ufunc_result"]
+__all__ = ["SCIPYS", "function_result", "of_values", "stands_apart", "strided", "ufunc_result"]
 
 
 VIEWS: Any = {
@@ -35,7 +35,12 @@ VIEWS: Any = {
 }  # fmt: skip
 """Functions that give a view of their first argument, where NumPy can."""
 
+_OF_SEVERAL: Any = {np.atleast_1d, np.atleast_2d, np.atleast_3d}
+
 SPLITS: Any = {np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit}
+
+if hasattr(np, "unstack"):
+    SPLITS.add(np.unstack)
 
 LIKE: Any = {np.zeros_like, np.ones_like, np.empty_like, np.full_like}
 
@@ -64,6 +69,8 @@ def ufunc_result(ufunc: Any, method: str, inputs: Sequence[Any], options: dict[s
         operation = OPS.get(key) or (SCIPYS.get(name) if method == "__call__" else None)
         if operation is None and method != "__call__":
             operation = _folded(ufunc, method)
+        if operation is None and all("O" in kind for kind in ufunc.types):  # np.frompyfunc's
+            return ufunc(*map(_as_objects, inputs))
         if operation is None:
             result = of_values(key, inputs, options, str(leaving.no_derivative(key)))
             return result if out is None else written(out, result, name)
@@ -72,6 +79,15 @@ def ufunc_result(ufunc: Any, method: str, inputs: Sequence[Any], options: dict[s
         before = out[0] if isinstance(out, tuple) else out
         result = op(np.where)(where, now(result), 0.0 if before is None else now(before))
     return wrapped(result) if out is None else written(out, now(result), name)
+
+
+def _as_objects(x: Any) -> Any:
+    if not isinstance(x, Tensor):
+        return x
+    out = np.empty(x.shape, object)
+    for i in np.ndindex(*x.shape):
+        out[i] = wrapped(x)[i]
+    return out
 
 
 def _folded(ufunc: Any, method: str) -> Callable[..., Any] | None:
@@ -121,7 +137,7 @@ def _has_floats(x: Any) -> bool:
         return True
     if isinstance(x, (list, tuple)):
         return any(map(_has_floats, x))
-    return isinstance(x, (float, np.floating, np.ndarray)) and np.asarray(x).dtype.kind in "fc"
+    return isinstance(x, (float, np.floating, np.ndarray)) and np.asarray(x).dtype.kind in "fcO"
 
 
 _NEUTRAL: dict[Any, Any] = {
@@ -145,15 +161,31 @@ def _where(func: Any, a: Any, options: dict[str, Any]) -> tuple[Any, dict[str, A
     return np.where(mask, a, neutral), options
 
 
+def _is_by_columns(func: Any, args: Any, options: Any) -> bool:
+    """Whether a function takes elements in Fortran's order."""
+    given = [x for x in (*args, options.get("order")) if type(x) is str]
+    return func in (np.reshape, np.ravel) and given == ["F"]
+
+
+def stands_apart(func: Any) -> bool:
+    """Whether more is to be done for a function than an operation does."""
+    return func in VIEWS or func in SPLITS or func in LIKE or func in FUNCTIONS
+
+
 def function_result(func: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
     """Return what a function of NumPy's gives."""
     first = args[0] if args else None
     if type(first) is Assignable and options.get("out") is None:
         rest = [plain(x) for x in args[1:]]
-        if func in VIEWS:
+        if func in _OF_SEVERAL and len(args) > 1:
+            return [function_result(func, (x,), {}) for x in args]
+        if func in VIEWS and not _is_by_columns(func, args, options):
             return first.view_by(
                 lambda a: func(a, *rest, **options), lambda t: OPS[func](t, *rest, **options)
             )
+        if func in VIEWS:
+            shape = () if func is np.ravel else rest[:1] or (options["shape"],)
+            return getattr(first, func.__name__)(*shape, order="F")
         if func in SPLITS:
             count = len(func(first.value, *rest, **options))
             return [

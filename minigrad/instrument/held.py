@@ -16,13 +16,13 @@ from ..guard.errors import users_file
 from .assignable import Assignable
 from .rewrite import Instrumented
 
-__all__ = ["carried_over", "copied", "generators", "kept_by", "settled", "tensors"]
+__all__ = ["carried_over", "copied", "generators", "is_users", "kept_by", "settled", "tensors"]
 
 
 def _attributes(x: Any) -> dict[str, Any] | None:
     """Return the attributes of an object of a class of the user's, None for anything else."""
     kind: Any = type(x)
-    if kind.__module__ in ("builtins", "numpy") or not _is_users(kind):
+    if not is_users(kind):
         return None
     found = dict(getattr(x, "__dict__", {}))
     for c in kind.__mro__:
@@ -34,8 +34,11 @@ def _attributes(x: Any) -> dict[str, Any] | None:
 
 
 @functools.lru_cache(maxsize=1024)
-def _is_users(kind: Hashable) -> bool:
+def is_users(kind: Hashable) -> bool:
+    """Whether a class is the user's."""
     if not isinstance(kind, type) or issubclass(kind, (type, Tensor, np.ndarray, np.generic)):
+        return False
+    if kind.__module__ == "builtins":
         return False
     module = sys.modules.get(kind.__module__)
     return users_file(getattr(module, "__file__", None) or "<notebook>")

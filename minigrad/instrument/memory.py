@@ -28,79 +28,83 @@ CONSTANT = -1
 class Memory:
     """The values of an array that was written to, and where they came from.
 
-    `node` is the tensor of the whole as it was at `node_version`. By number of the element,
-    `owner` says which of the `writes` gave it, and `place` where in that it stands; both are None
-    as long as all of it is `node`.
+    `node` is the tensor of the whole as it was at `node_version`. While it `is_split`, `owner` says
+    of every element which of the `writes` gave it, and `place` where in that it stands; else all of
+    it is `node`. Both have the shape and the order in memory of `array`, so what makes a view of
+    one makes that of the others.
     """
 
     __slots__ = (
-        "array", "is_live", "node", "node_version", "numbers", "owner", "place", "version",
+        "array", "is_live", "is_split", "node", "node_version", "owner", "place", "version",
         "writes",
     )  # fmt: skip
 
     def __init__(self, node: Tensor) -> None:
         self.array = node.value.copy(order="K")
-        self.numbers = np.empty_like(self.array, dtype=np.int64)
-        self.numbers[...] = np.arange(self.array.size).reshape(self.array.shape)
-        self.is_live = node.live
-        self.version = 0
+        self.is_live, self.version = node.live, 0
+        self.owner: Any = None
+        self.place: Any = None
         self._be(node)
 
     def _be(self, node: Tensor) -> None:
         self.node, self.node_version = node, self.version
-        self.owner: Any = None
-        self.place: Any = None
         self.writes: list[Tensor] = []
+        self.is_split = False
 
     def replace(self, t: Tensor) -> None:
         """Let a tensor of this shape be all of it."""
         self.array[...] = t.value
         self.version += 1
-        self.is_live = self.is_live or t.live
+        self.is_live = True
         self._be(t)
 
-    def write(self, numbers: Any, x: Any) -> None:
-        """Note that elements were given by x, a tensor or a constant, of a shape that fits."""
-        live = isinstance(x, Tensor) and x.live
-        self.version += 1
-        if not live and not self.is_live:
-            return
+    def split(self) -> None:
+        """Tell the elements apart from now on."""
         if self.owner is None:
-            n = self.array.size
-            first = 0 if self.node.live else CONSTANT
-            self.owner, self.place = np.full(n, first, np.int32), np.arange(n)
-            self.writes = [self.node]
-        if not live:
-            self.owner[numbers] = CONSTANT
+            self.owner = np.empty_like(self.array, dtype=np.int32)
+            self.place = np.empty_like(self.array, dtype=np.int64)
+        self.owner[...] = 0 if self.node.live else CONSTANT
+        self.place[...] = np.arange(self.array.size).reshape(self.array.shape)
+        self.writes, self.is_split = [self.node], True
+
+    def write(self, owner: Array, place: Array, index: Any, x: Any) -> None:
+        """Note that x, a tensor or a constant, was written at an index of a view."""
+        if not isinstance(x, Tensor) or not x.live:
+            owner[index] = CONSTANT
             return
         self.is_live = True
-        self.owner[numbers] = len(self.writes)
-        places = np.arange(x.size).reshape(x.shape)
-        while places.ndim > np.ndim(numbers):
-            places = places[0]
-        self.place[numbers] = places
+        owner[index] = len(self.writes)
+        place[index] = np.arange(x.size).reshape(x.shape) if x.size > 1 else 0
         self.writes.append(x)
 
     def whole(self) -> Tensor:
         """Return the tensor of all of it."""
         if self.node_version != self.version:
-            self.node = self.read(self.numbers, self.array)
+            if self.is_split:
+                self.node = self.read(self.owner, self.place, self.array)
+            else:
+                self.node = Tensor(self.array.copy())
             self.node_version = self.version
         return self.node
 
-    def read(self, numbers: Array, values: Array) -> Any:
-        """Return the tensor of the elements with these numbers, whose values are at hand."""
-        if self.owner is None or not numbers.size:
+    def element(self, owner: int, place: int, value: Any) -> Tensor:
+        """Return the tensor of one element."""
+        if owner == CONSTANT:
+            return Tensor(np.array(value))
+        t: Tensor = self.writes[owner]
+        if t.size == 1:
+            return shaped(t, ())  # type: ignore[no-any-return]
+        return _read(t, index=tuple(map(int, np.unravel_index(place, t.shape))))  # type: ignore[no-any-return]
+
+    def read(self, owner: Array, place: Array, values: Array) -> Any:
+        """Return the tensor of the elements of a view."""
+        if not owner.size:
             return Tensor(np.array(values))
-        owner, place = self.owner[numbers], self.place[numbers]
-        first = int(owner.flat[0])
+        first = int(owner[(0,) * owner.ndim])
         if (owner == first).all():
-            return (
-                Tensor(np.array(values)) if first == CONSTANT else _piece(self.writes[first], place)
-            )
-        if self.node_version == self.version and self.node.live:
-            return _read(op(np.ravel)(self.node), index=numbers)
-        used = [int(k) for k in np.unique(owner)]
+            is_constant = first == CONSTANT
+            return Tensor(np.array(values)) if is_constant else _piece(self.writes[first], place)
+        used: list[int] = np.unique(owner).tolist()
         for way in (self._masked, self._singly, self._in_slices):
             t = way(owner, place, values, used)
             if t is not None:
@@ -172,16 +176,25 @@ class Memory:
 
 
 def _is_all(t: Tensor, places: Array) -> bool:
-    return t.size == places.size and bool((places.ravel() == np.arange(t.size)).all())
+    return t.size == places.size and _follow(places.ravel(), 0)
+
+
+def _follow(places: Array, start: int) -> bool:
+    return bool((places == np.arange(start, start + places.size)).all())
 
 
 def _piece(t: Tensor, places: Array) -> Any:
     """Return the elements of a tensor at places in its flat memory."""
-    if _is_all(t, places):
-        return shaped(t, places.shape)
     if t.size == 1:
-        return op(np.broadcast_to)(shaped(t, ()), shape=places.shape)
-    return _read(shaped(t, (-1,)), index=places)
+        one = shaped(t, ())
+        return op(np.broadcast_to)(one, shape=places.shape) if places.shape else one
+    flat = places.ravel()
+    start = int(flat[0])
+    if not _follow(flat, start):
+        return _read(shaped(t, (-1,)), index=places.copy())  # the memory's own will change
+    if flat.size == t.size:
+        return shaped(t, places.shape)
+    return shaped(_read(shaped(t, (-1,)), index=slice(start, start + flat.size)), places.shape)
 
 
 def shaped(t: Any, shape: tuple[int, ...]) -> Any:

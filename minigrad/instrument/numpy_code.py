@@ -13,7 +13,7 @@ from ..core.tensor import Tensor, value_of
 from ..guard.errors import users_file
 from .assignable import Assignable, NotFollowed, plain, wrapped
 from .calls import Calls, Run, callee, running
-from .held import carried_over, copied, generators, kept_by, settled, tensors
+from .held import carried_over, copied, generators, is_users, kept_by, settled, tensors
 from .rewrite import Instrumented, codes_run, original
 
 __all__ = ["numpy_code"]
@@ -46,6 +46,7 @@ def numpy_code(f: F) -> F:
     np.float64(0.5...)
     """
     known: list[Instrumented] = []
+    kind: Any = type(f)
 
     @functools.wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -55,13 +56,15 @@ def numpy_code(f: F) -> F:
         function: Any = f
         if isinstance(f, MethodType):
             function, args = f.__func__, (f.__self__, *args)
+        elif is_users(kind):
+            function, args = kind.__call__, (f, *args)
         expected: Any = _unknown
         if not known:
             expected, codes = _plain_run(function, args, kwargs)
             known.append(Instrumented(Calls, codes))
         instrumented = known[0]
         while True:
-            rewind = _chance(function)
+            rewind = _chance(function) if expected is not _unknown else None
             try:
                 result = _recorded_run(function, args, kwargs, instrumented)
                 break
@@ -71,7 +74,8 @@ def numpy_code(f: F) -> F:
                     raise
                 if not _more(error, instrumented):
                     raise refusal from None
-                rewind()
+                if rewind is not None:
+                    rewind()
         if expected is not _unknown:
             try:
                 _same(function, expected, result)
@@ -119,7 +123,7 @@ def _recorded_run(f: Any, args: Any, kwargs: Any, instrumented: Instrumented) ->
     token = running.set(Run(instrumented))
     try:
         with instrumented:
-            result = f(*args, **kwargs)
+            result = callee(f)(*args, **kwargs)
     finally:
         running.reset(token)
         for x, made, before in copies.values():

@@ -292,6 +292,11 @@ class Net:
         self.losses.append(value)
         return value
 
+    def __call__(self, x):
+        out = np.empty(1)
+        out[0] = self.plain_loss(x)
+        return out[0]
+
     def plain_loss(self, x):
         return np.sum(np.tanh(self.w @ x) ** 2)
 
@@ -303,6 +308,8 @@ def test_methods_and_what_they_keep():
     assert type(net.h) is mg.Tensor
     assert net.cache["h"] is net.h
     assert len(net.losses) == 1  # not that of the first, plain run
+    of_object = mg.grad(mg.numpy_code(Net(w)))(x)
+    np.testing.assert_allclose(of_object, mg.grad(net.plain_loss)(x))
     net = Net(mg.tensor(w, requires_grad=True))
     leaf = net.w
     net.loss(x).backward()
