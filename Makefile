@@ -33,7 +33,10 @@ public-names: .venv
 reference: .venv
 	$(PYTHON) -m tests.test_reference
 
-pages: public-names reference
+mistakes-page: .venv
+	$(PYTHON) -m tests.explain.test_kinds
+
+pages: public-names reference mistakes-page
 	$(PYTHON) -m tests.ops.numpy_coverage > COVERAGE.md
 
 quickstart: .venv
@@ -42,4 +45,4 @@ quickstart: .venv
 gallery: .venv
 	$(PYTHON) examples/gallery.py --pictures
 
-.PHONY: test lint format bench mutants mistakes public-names reference pages quickstart gallery
+.PHONY: test lint format bench mutants mistakes mistakes-page public-names reference pages quickstart gallery

@@ -26,7 +26,7 @@ from .others import PRODUCTS
 from .term import Term, fit
 from .words import factor
 
-__all__ = ["KINDS", "WHOLE", "Row", "Whole", "sentence"]
+__all__ = ["AT_SOME_STEPS", "KINDS", "WHOLE", "Row", "Span", "Whole", "sentence"]
 
 Option = tuple[Any, str]
 SWITCHES = ("maximum", "minimum", "relu", "leaky_relu", "abs", "clip")
@@ -55,12 +55,13 @@ def when(condition: Callable[[Term], bool]) -> Callable[[Term], Iterator[Option]
     return lambda t: iter([(None, "")] if condition(t) else [])
 
 
-def sentence(row: Row, t: Term, it: str = "") -> str:
+def sentence(says: str, t: Term, it: str = "", **more: str) -> str:
     """Return what is said of a mistake, in the user's own names, without a full stop."""
-    here, what, right = t.here, t.what, t.right
-    passes = f"the gradient that {here} passes to {what}"
-    before = " of the step before" * t.carried
-    text = row.says.format(here=here, what=what, before=before, passes=passes, it=it, right=right)
+    here, what = t.here, t.what
+    text = says.format(
+        here=here, what=what, before=" of the step before" * t.carried, it=it, right=t.right,
+        passes=f"the gradient that {here} passes to {what}", **more,
+    )  # fmt: skip
     return text.removesuffix("; ")
 
 
@@ -147,7 +148,7 @@ def _own_numbers(t: Term) -> Iterator[Option]:
     n = math.prod(x) // max(math.prod(z), 1)
     if op in ("mean", "average"):
         yield n, f"is not divided by n = {n}, the number of elements of the mean"
-    elif math.prod(z) < math.prod(x) and t.family != "multilinear":
+    elif t.family == "reduction" and math.prod(z) < math.prod(x):
         yield 1 / n, f"is divided by {n}, as if {op} were a mean"
     if 0 < c < g and t.family != "multilinear":
         yield c / g, f"is averaged over the {g // c} elements that share it, and not summed"
@@ -583,4 +584,51 @@ WHOLE: list[Whole] = [
               ((by, a), f"axis {a}") for a in range(np.ndim(right)) for by in (1, -1)]),
     Whole("it is clipped", "clipped", "the gradient of {what} is clipped to {it}",
           lambda right, limit: np.clip(right, -limit, limit), _limit),
+]  # fmt: skip
+
+
+class Span(NamedTuple):
+    """Some time steps that a mistake is made at: `counts` is the one that is right, if one is.
+
+    `first` is the first step, from an initial state; `same` that all steps have terms of one
+    gradient; `carried` that they are of a state.
+    """
+
+    kind: str
+    when: str
+    counts: str
+    first: bool
+    same: bool
+    carried: bool
+
+    @property
+    def missing(self) -> bool:
+        return self.kind == "missing term"
+
+
+class AtSomeSteps(NamedTuple):
+    """A row of the table over some time steps: a plain mistake there may be of another kind."""
+
+    name: str
+    kind: str
+    says: str
+    holds: Callable[[Span], bool]
+
+
+AT_SOME_STEPS: list[AtSomeSteps] = [
+    AtSomeSteps("only one step counts", "not accumulated",
+                "the gradient of {state} from {here} is not accumulated: only the {counts} step "
+                "counts (= where += belongs)",
+                lambda s: s.missing and s.same and s.counts != ""),
+    AtSomeSteps("nothing flows to the step before", "missing term", MISSING,
+                lambda s: s.missing and s.carried and s.counts == "first"),
+    AtSomeSteps("the initial state gets nothing", "initial state",
+                "the gradient of the initial state {state} lacks what {here} passes to it at the "
+                "first step", lambda s: s.missing and s.carried and s.first),
+    AtSomeSteps("cut in time", "truncated",
+                "the gradient is cut {when}: {here} does not pass it on to the step before",
+                lambda s: s.missing and s.carried and s.counts == ""),
+    AtSomeSteps("only in the initial state", "initial state", "{when}, {it}",
+                lambda s: s.carried and s.first and s.kind != "sign"),
+    AtSomeSteps("at some steps only", "", "{when}, {it}", lambda s: True),
 ]  # fmt: skip

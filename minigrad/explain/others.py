@@ -213,28 +213,18 @@ def _leads_to(t: Term, m: int) -> bool:
 def terms_of_it(t: Term) -> Iterator[Option]:
     """Give the terms of the gradient g, of which one may be missing, or be there twice."""
     walk = t.walk
-    top = _sum_of(t, t.top)
+    top = t.walk.sum_of(t.top)
     into = {(walk.site_of[m], j): m for m, j in walk.into(top) if m in walk.cots}
     for (site, j), m in into.items() if len(into) > 1 and not t.several else ():
 
         def of(t: Term, site: Any = site, j: int = j) -> Any:
             total = 0 * t.g
-            for n, b in t.walk.into(_sum_of(t, t.top)):
+            for n, b in t.walk.into(t.walk.sum_of(t.top)):
                 if t.walk.site_of[n] is site and b == j and n in t.walk.cots:
                     total = total + fit(t.walk.pulled(n, t.now(n), b)[b], t.g)
             return t.pulled(total)
 
         yield of, t.words.value(m)
-
-
-def _sum_of(t: Term, k: int) -> int:
-    """Go up from a node through the additions that it is a term of, and nothing else."""
-    walk = t.walk
-    while len(walk.uses[k]) == 1 and walk.site_of[(m := walk.uses[k][0])].op == "add":
-        if np.shape(walk.z[m]) != np.shape(walk.z[k]):
-            break
-        k = m
-    return k
 
 
 # ---- factors -------------------------------------------------------------------------------------

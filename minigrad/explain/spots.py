@@ -11,7 +11,7 @@ import numpy as np
 from ..core.tape import Outputs
 from .backward import Backward, Edge
 from .changes import Edit
-from .kinds import KINDS, Row, sentence
+from .kinds import AT_SOME_STEPS, KINDS, Row, Span, sentence
 from .term import Term, chains
 from .words import Words
 
@@ -19,12 +19,13 @@ __all__ = ["Mistake", "Spot", "groups", "parts", "spots"]
 
 
 class Mistake(NamedTuple):
-    """Some edits of a backward pass, the kind, what is said of them, and one of the terms."""
+    """Some edits of a backward pass, the kind, what is said of them, one of the terms, the row."""
 
     kind: str
     edits: Mapping[Edge, Edit]
     says: Callable[[], str]
     term: Term
+    row: Any
     rank: tuple[int, int] = (0, 0)
 
 
@@ -54,8 +55,8 @@ class Spot(NamedTuple):
 
                 yield Mistake(
                     row.kind, dict.fromkeys(self.tops, edit),
-                    lambda row=row, it=it: sentence(row, t, it),  # type: ignore[misc]
-                    t, (self.distance, number),
+                    lambda row=row, it=it: sentence(row.says, t, it),  # type: ignore[misc]
+                    t, row, (self.distance, number),
                 )  # fmt: skip
 
     def at_some_steps(self, walk: Backward, words: Words) -> Iterator[Mistake]:
@@ -63,79 +64,46 @@ class Spot(NamedTuple):
         one = len({k for k, _ in self.tops}) == 1  # whose inputs are the steps
         steps = {(k, j): j if one else walk.step(k) for k, j in self.tops}
         every = sorted(set(steps.values()))
-        if len(every) < 2:
-            return
-        for mistake in self.mistakes(walk, words, PLAIN):
-            missing = mistake.kind == "missing term"
-            for said, some in _spans(every, missing and any(walk.carries(*e) for e in self.tops)):
+        carried = any(walk.carries(*e) for e in self.tops)
+        start, end = (walk.edges[k][j] for k, j in (min(self.tops), max(self.tops)))
+        for mistake in self.mistakes(walk, words, PLAIN) if len(every) > 1 else ():
+            for when, counts, some in _spans(every, carried and mistake.kind == "missing term"):
+                first = some == every[:1] and walk.initial(start)
+                span = Span(mistake.kind, when, counts, first, start == end, carried)
+                row = next(row for row in AT_SOME_STEPS if row.holds(span))
+
+                def says(row: Any = row, span: Span = span, mistake: Mistake = mistake) -> str:
+                    return sentence(
+                        row.says, mistake.term, mistake.says(), when=span.when,
+                        counts=span.counts, state=words.value(start if span.first else end),
+                    )  # fmt: skip
+
                 edits = {e: edit for e, edit in mistake.edits.items() if steps[e] in some}
-                kind, says = self._said(walk, words, mistake, said, some == every[:1])
-                yield mistake._replace(kind=kind, says=says, edits=edits)
-
-    def _said(
-        self, walk: Backward, words: Words, mistake: Mistake, when: str, first: bool
-    ) -> tuple[str, Callable[[], str]]:
-        """Return the kind of a mistake that is made at some steps only, and what is said of it."""
-        edge, top = max(self.tops), max(self.tops.values())
-        start, end = (walk.edges[k][j] for k, j in (min(self.tops), edge))
-        here, carried = words.value(top), any(walk.carries(*e) for e in self.tops)
-        if mistake.kind != "missing term":
-            kind = "initial state" if first and carried and mistake.kind != "sign" else mistake.kind
-            return kind, lambda: f"{when}, {mistake.says()}"
-        if start == end and when in BUT_ONE:
-            return (
-                "not accumulated",
-                lambda: (
-                    f"the gradient of {words.value(end)} from {here} is not accumulated: only the "
-                    f"{BUT_ONE[when]} step counts (= where += belongs)"
-                ),
-            )
-        if carried and when == BUT_FIRST:
-            return (
-                "missing term",
-                lambda: (
-                    f"the gradient does not flow from {here} back to {words.marked(*edge)} of the "
-                    "step before: this term is missing"
-                ),
-            )
-        if carried and first and walk.initial(start):
-            return (
-                "initial state",
-                lambda: (
-                    f"the gradient of the initial state {words.value(start)} lacks what {here} "
-                    "passes to it at the first step"
-                ),
-            )
-        if carried and when not in BUT_ONE:
-            return (
-                "truncated",
-                lambda: (
-                    f"the gradient is cut {when}: {here} does not pass it on to the step before"
-                ),
-            )
-        return mistake.kind, lambda: f"{when}, {mistake.says()}"
+                kind = row.kind or mistake.kind
+                yield mistake._replace(kind=kind, says=says, edits=edits, row=row)
 
 
-BUT_FIRST = "at every step but the first"
-BUT_ONE = {"at every step but the last": "last", BUT_FIRST: "first"}
 PLAIN = [row for part in KINDS[:2] for row in part if row.plain]
 """The rows that may hold at some steps only."""
 
 
-def _spans(steps: list[int], cut: bool) -> Iterator[tuple[str, list[int]]]:
-    """List the steps that a mistake may be made at, with words for them; more for a `cut`."""
-    yield "at the first step only", steps[:1]
-    yield "at the last step only", steps[-1:]
+def _spans(steps: list[int], cut: bool) -> Iterator[tuple[str, str, list[int]]]:
+    """List the steps that a mistake may be made at, with words for them; more for a `cut`.
+
+    The second says which step alone is right.
+    """
+    yield "at the first step only", "", steps[:1]
+    yield "at the last step only", "", steps[-1:]
     if len(steps) > 2:
-        yield BUT_FIRST, steps[1:]
-        yield "at every step but the last", steps[:-1]
+        yield "at every step but the first", "first", steps[1:]
+        yield "at every step but the last", "last", steps[:-1]
     for t in steps[1:-1] if cut and len(steps) > 3 else ():
-        yield f"at step {t} only", [t]
-        yield f"at the steps up to {t}", [s for s in steps if s <= t]
-        yield f"at the steps from {t} on", [s for s in steps if s >= t]
+        yield f"at step {t} only", "", [t]
+        yield f"at the steps up to {t}", "", [s for s in steps if s <= t]
+        yield f"at the steps from {t} on", "", [s for s in steps if s >= t]
     for n in range(2, len(steps) // 2 + 2) if cut and len(steps) > 3 else ():
         for start in range(n):
-            yield f"at step {', '.join(map(str, steps[start::n]))}", steps[start::n]
+            yield f"at step {', '.join(map(str, steps[start::n]))}", "", steps[start::n]
 
 
 def spots(walk: Backward, words: Words) -> Iterator[Spot]:

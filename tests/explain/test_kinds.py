@@ -1,6 +1,7 @@
 """The table of kinds of mistakes: every row, planted at a term, is known again on both roads."""
 
 import functools
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 
 import minigrad as mg
 from minigrad.explain.changes import Changes
-from minigrad.explain.kinds import KINDS, WHOLE, sentence
+from minigrad.explain.kinds import AT_SOME_STEPS, KINDS, WHOLE, sentence
 from minigrad.explain.recognised import misshapen, recognised, said, whole
 from minigrad.explain.single import Search, explained
 from minigrad.explain.spots import spots
 from minigrad.explain.term import Term, chains
+from tests.helpers import assert_current
 
 FROM_ABOVE = ("a term of the gradient is missing", "a term of the gradient is twice there")
 """Where the right value of one term is known, these are mistakes of the terms above it."""
@@ -77,12 +79,14 @@ def given(walk, edits):
     return found if good and wrong else None
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
-def test_a_mistake_is_known_again_where_it_was_made(row):
-    """The right value of one term is known, and what stands in its place."""
-    said = set()
+@functools.cache
+def planted(row):
+    """Plant a row at one term: its sentence, where it is known again, and else what was said."""
+    others = set()
     for walk, words in map(recorded, (gated, normed, indexed)):
-        for spot in spots(walk, words):
+        every = [*spots(walk, words)]
+        every.sort(key=lambda spot: walk.site_of[max(spot.tops)[0]].op == "getitem")  # dull
+        for spot in every:
             edge = min(spot.tops)  # of the first step: there are others
             t = Term(walk, words, edge, spot.tops[edge])
             if t.top != t.k and not row.chains:
@@ -96,13 +100,20 @@ def test_a_mistake_is_known_again_where_it_was_made(row):
                     continue
                 if np.allclose(wrong, t.c, rtol=1e-6):
                     continue
+                text = sentence(row.says, t, it)
                 found = recognised(walk, words, edge, wrong)
-                assert found, f"{row.name} is not known again: {sentence(row, t, it)}"
-                text = found[1] if row.name in FROM_ABOVE else sentence(row, t, it)
-                if found == (row.kind, text):
-                    return
-                said.add(found)
-    pytest.fail(f"{row.name}: none is said to be that, but {said}")
+                assert found, f"{row.name} is not known again: {text}"
+                if found == (row.kind, found[1] if row.name in FROM_ABOVE else text):
+                    return text, None
+                others.add(found)
+    return None, others
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_a_mistake_is_known_again_where_it_was_made(row):
+    """The right value of one term is known, and what stands in its place."""
+    text, others = planted(row)
+    assert text, f"{row.name}: none is said to be that, but {others}"
 
 
 SEEN = [row for row in ROWS if row.name != "clipped"]  # which can only be seen at the term
@@ -126,15 +137,83 @@ def test_a_mistake_at_all_steps_is_found_from_the_gradients_alone(row):
     pytest.fail(f"{row.name}: none is found to be that, but {said}")
 
 
-@pytest.mark.parametrize("row", WHOLE, ids=[row.name for row in WHOLE])
-def test_a_gradient_that_is_another_as_a_whole(row):
+@functools.cache
+def planted_as_a_whole(row):
+    """Plant a row in the gradient of `u`: its sentences, and what was said."""
     walk, words = recorded(gated)
     k = next(k for k in sorted(walk.leaves) if walk.nodes[k].name == "u")
     right = walk.cots[k]
-    for option, it in row.options(right, np.clip(3 * right, -0.01, 0.01)):
-        wrong = row.written(right, option)
-        found = whole(walk, words, k, wrong)
-        assert found == (row.kind, row.says.format(what="`u`", it=it))
+    wrong = np.clip(right, -0.01, 0.01) if row.kind == "clipped" else right / 3
+    options = [*row.options(right, wrong)]
+    return [(row.kind, row.says.format(what="`u`", it=it)) for _, it in options], [
+        whole(walk, words, k, row.written(right, option)) for option, _ in options
+    ]
+
+
+@pytest.mark.parametrize("row", WHOLE, ids=[row.name for row in WHOLE])
+def test_a_gradient_that_is_another_as_a_whole(row):
+    texts, found = planted_as_a_whole(row)
+    assert texts == found
+
+
+@functools.cache
+def planted_at_some_steps(row):
+    """Plant a row at some of the steps: its sentence, where it is found from the gradients."""
+    walk, words = recorded(gated)
+    others = set()
+    for spot in spots(walk, words):
+        for mistake in spot.at_some_steps(walk, words):
+            if mistake.row is row and (manual := given(walk, mistake.edits)):
+                found = Search(walk, words, manual, 1e-8).found(60.0)
+                texts = [(m.kind, m.says()) for m in found]
+                if (mistake.kind, mistake.says()) in texts:
+                    return mistake.says(), None
+                others.add(texts[0] if texts else None)
+    return None, others
+
+
+@pytest.mark.parametrize("row", AT_SOME_STEPS, ids=[row.name for row in AT_SOME_STEPS])
+def test_a_mistake_at_some_steps_is_found_from_the_gradients_alone(row):
+    text, others = planted_at_some_steps(row)
+    assert text, f"{row.name}: none is found to be that, but {others}"
+
+
+# ---- the table, printed --------------------------------------------------------------------------
+
+
+FILE = Path(__file__).parents[2] / "docs" / "mistakes.md"
+HEAD = """# Mistakes
+
+What people write in the place of a term of a backward pass, and what is said of it: the rows of the
+table in `minigrad/explain/kinds.py`, each with an example. A *term* is what one operation passes to
+one of its inputs; `g` is the gradient of what the operation gives. Every row is tried where
+`compare_backward` has found the wrong statement, and by the search for a single mistake where only
+gradients are given (`compare(numbers, loss)`). Written by `make mistakes-page`.
+"""
+PARTS = ("What everybody does", "What is common", "What is rarer")
+
+
+def page():
+    """Print the table, with an example of every row."""
+    lines = [HEAD]
+
+    def table(title, rows):
+        lines.extend([f"## {title}", "", "| mistake | kind | for example |", "|---|---|---|"])
+        for row, text in rows:
+            text = text[0].upper() + text[1:].replace("|", "\\|")
+            lines.append(f"| {row.name} | {row.kind or 'that kind'} | {text} |")
+        lines.append("")
+
+    for title, part in zip(PARTS, KINDS, strict=True):
+        table(title, [(row, planted(row)[0]) for row in part])
+    table("At some time steps", [(row, planted_at_some_steps(row)[0]) for row in AT_SOME_STEPS])
+    whole_rows = [(row, planted_as_a_whole(row)[0][0][1]) for row in WHOLE]
+    table("A gradient as a whole", whole_rows)
+    return "\n".join(lines)
+
+
+def test_the_page_is_current():
+    assert_current(FILE, page())
 
 
 # ---- where a true quantity was expected ----------------------------------------------------------
@@ -267,3 +346,7 @@ def test_what_is_right_needs_no_explanation():
     found = explained(walk, words, {k: walk.cots[k] for k in walk.leaves}, 1e-8, 60.0)
     assert found == []
     assert str(found) == "nothing to explain: all gradients agree"
+
+
+if __name__ == "__main__":
+    FILE.write_text(page(), encoding="utf-8")
