@@ -62,6 +62,7 @@ SECTIONS = {
     },
     "Neural networks": {
         "nn/module": "Module",
+        "nn/state": "Module",
         "nn/containers": "Modules of modules",
         "nn/layers": "Layers",
         "nn/norms": "Normalisation",

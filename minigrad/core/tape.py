@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from . import hooks
 from .context import Observer, current, replays
 
 __all__ = [
@@ -75,6 +76,10 @@ class Node:
 
     def opened(self) -> Any:
         """Return what a rule gets as `z`: this node, or the nodes of its several outputs."""
+        raise NotImplementedError
+
+    def hooked(self, g: Any) -> Any:
+        """Return what a hook of this node gave, as its cotangent."""
         raise NotImplementedError
 
 
@@ -195,9 +200,10 @@ def plain_pull(
     on_tensors: bool = False,
     keep: Collection[Node] = (),
     watch: Observer = Observer(),  # noqa: B008 (it has no state)
+    silent: Collection[Node] = (),
 ) -> dict[Node, Any]:
     """Walk as `pull` does, in the plainest way, and show an observer every step."""
-    reach, ends, kept = {*path}, {*wrt}, {*keep}
+    reach, ends, kept, hooked = {*path}, {*wrt}, {*keep}, hooks.among(path, silent)
     cots, result = dict[Node, Any](), dict[Node, Any]()
 
     def add(node: Node, g: Any) -> None:
@@ -213,6 +219,7 @@ def plain_pull(
         if node not in cots:
             continue
         g = dense(cots.pop(node))
+        g = hooks.changed(node, g) if node in hooked else g
         with watch.at(node, g):
             if node.primitive is None or node in ends or node in kept:
                 result[node] = g
@@ -238,18 +245,21 @@ def pull(
     on_tensors: bool = False,
     keep: Collection[Node] = (),
     watch: Observer | None = None,
+    silent: Collection[Node] = (),
 ) -> dict[Node, Any]:
     """Reverse mode: walk `path` backward, and return the cotangents of `wrt` and of the leaves.
 
-    The walk ends at `wrt`. It goes on through `keep`, whose cotangents are returned, too. An
-    observer, the one in the context unless `watch` is given, is shown every step by `plain_pull`:
-    read that first. This walk does the same, and counts nanoseconds, for small arrays are all
-    overhead: it sums in place, defers sums, and calls the rules of one or two inputs directly.
+    The walk ends at `wrt`. It goes on through `keep`, whose cotangents are returned, too. Hooks
+    are called, but those of `silent`: a walk that this one is part of calls them. An observer, the
+    one in the context unless `watch` is given, is shown every step by `plain_pull`: read that
+    first. This walk does the same, and counts nanoseconds, for small arrays are all overhead: it
+    sums in place, defers sums, and calls the rules of one or two inputs directly.
     """
     watch = watch or current().observer
     if watch is not None:
-        return plain_pull(path, outputs, cotangents, wrt, on_tensors, keep, watch)
-    reach, ends, kept = set(path), set(wrt), set(keep) if keep else ()
+        return plain_pull(path, outputs, cotangents, wrt, on_tensors, keep, watch, silent)
+    reach, ends, kept = set(path), set(wrt), set(keep)
+    marked = hooks.among(path, silent) | kept
     cots: dict[Node, Any] = {}
     owned: set[Node] = set()  # whose cotangent is a buffer of our own, added to in place
     result: dict[Node, Any] = {}
@@ -262,8 +272,10 @@ def pull(
             continue
         if type(g) is Deferred:
             g = g.total()
-        if kept and node in kept:
-            result[node] = g
+        if marked and node in marked:
+            g = g if node in silent else hooks.changed(node, g)
+            if node in kept:
+                result[node] = g
         primitive = node.primitive
         if primitive is None or node in ends:
             result[node] = g

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from ..guard import hints, leaving, repeated_backward
 from ..guard.errors import explained
 from ..guard.leaving import described
-from . import tape
+from . import hooks, tape
 from .context import current, placed, watching
 from .dtypes import Array, DType, get_default_dtype, plain, real, require_plain, require_real
 from .tape import Node, Outputs
@@ -163,7 +163,7 @@ class Tensor(Node):
     `float(t)` in a transform; elsewhere, but in `no_grad`, `float(t)` gives a `GraphWarning`.
     """
 
-    __slots__ = ("__weakref__", "_given", "grad", "name")
+    __slots__ = ("__weakref__", "_given", "_hooks", "grad", "name")
     __hash__ = object.__hash__
     __array_priority__ = 1000.0
     value: Array  # of the node behind several outputs: an `Outputs` of arrays
@@ -324,6 +324,29 @@ class Tensor(Node):
         if not self.live:
             raise RuntimeError(f"retain_grad() on {described(self)}: no gradient flows there")
         _retained[self.index] = self
+
+    def register_hook(self, hook: Callable[[Any], Any]) -> hooks.Handle:
+        """Have `hook(g)` called with the gradient by this tensor, and return what removes it.
+
+        It is called whenever reverse mode has summed that gradient, be it `backward` or a
+        transform, and before `.grad` is filled. g is an array, read-only, or a Tensor where the
+        derivative is differentiated again. Unless the hook returns None, what it returns takes the
+        place of g: the gradients behind follow from that. Forward mode calls no hooks.
+
+        >>> x = tensor(3.0, requires_grad=True)
+        >>> y = x * 2
+        >>> with y.register_hook(lambda g: 10 * g):
+        ...     (y * y).backward()
+        >>> x.grad
+        array(240., dtype=float32)
+        """
+        if not self.live:
+            raise RuntimeError(f"register_hook() on {described(self)}: no gradient flows there")
+        return hooks.of_tensor(self, hook)
+
+    def hooked(self, g: Any) -> Any:
+        """Return what a hook gave, as a cotangent of this tensor; ValueError if it is none."""
+        return cotangent_for(self, g, "register_hook: the hook returned a gradient")
 
     # ---- Python's protocols ------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from .losses import *
 from .module import Module as Module
 from .norms import *
 from .recurrent import *
+from .state import functional_call as functional_call
 
 if not TYPE_CHECKING:
     __all__ = [name for name, what in globals().items() if callable(what) and name[0] != "_"]

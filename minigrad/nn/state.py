@@ -1,16 +1,19 @@
-"""What a saved state must be to fit a module: its names, its shapes, numbers that it can hold."""
+"""What a state must be to fit a module, to be loaded or called with: names, shapes, numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..core.dtypes import Array, real, require_plain
-from ..core.tensor import Tensor, taken_out
+from ..core.tensor import ArrayLike, Tensor, as_tensor, taken_out
+from ..guard.errors import shown
+from ..transforms.modules import with_tensors
+from .arguments import flag
 
-__all__ = ["Described", "fitted", "misfits"]
+__all__ = ["Described", "fitted", "functional_call", "misfits"]
 
 Described = tuple[tuple[int, ...], "np.dtype[Any]"]  # shape and dtype, known before the values are
 
@@ -63,3 +66,46 @@ def fitted(own: Mapping[str, Tensor | Array], state: Mapping[str, Any]) -> dict[
 def _cast(a: Array, dtype: np.dtype[Any]) -> Array:
     with np.errstate(all="ignore"):  # what is lost is looked for, and said
         return a.astype(dtype)
+
+
+def functional_call(
+    module: Any,
+    state: Mapping[str, ArrayLike] | Sequence[Mapping[str, ArrayLike]],
+    args: Any = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    strict: bool = False,
+) -> Any:
+    """Return `module(*args, **kwargs)`, with the tensors of `state` for its own of the same names.
+
+    The module is left as it is, and gradients flow to what is given. What is not given stays the
+    module's own, unless `strict`. `args` is a tuple, or the one argument; `state` a dict, or
+    several. ValueError that names all that is unexpected, mis-shaped or, with `strict`, missing.
+
+    >>> from minigrad import grad, nn
+    >>> net, x = nn.Linear(2, 1, bias=False, rng=0), np.ones((1, 2), np.float32)
+    >>> grad(lambda state: functional_call(net, state, x).sum())({"weight": np.zeros((1, 2))})
+    {'weight': array([[1., 1.]])}
+    """
+    if not hasattr(type(module), "named_buffers"):
+        raise TypeError(
+            f"functional_call: the first argument must be a module, not {shown(module)}"
+        )
+    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    several = [state] if isinstance(state, Mapping) else list(state)
+    if not all(isinstance(part, Mapping) for part in several):
+        raise TypeError(
+            "functional_call: the second argument is a dict of tensors by name, as "
+            f"dict(net.named_parameters()), or a list of such dicts, not {shown(state)}"
+        )
+    new = {name: as_tensor(t) for part in several for name, t in part.items()}
+    needed = (
+        own if flag("functional_call", "strict", strict) else {k: own[k] for k in own if k in new}
+    )
+    if found := misfits(needed, {name: (t.shape, t.dtype) for name, t in new.items()}):
+        raise ValueError(
+            f"functional_call: the state does not fit this {type(module).__name__}: "
+            f"{'; '.join(found)}"
+        )
+    twin = with_tensors(module, own, new)
+    return twin(*(args if isinstance(args, tuple) else (args,)), **(kwargs or {}))

@@ -95,7 +95,9 @@ class _Segment:
     def pull(self, g: Any, z: Any, *xs: Any) -> list[Any]:
         nodes, outputs, path = self._again(z, xs)
         gs = g if isinstance(g, tuple) else (g,)
-        found = tape.pull(path, outputs, gs, nodes, _any_tensor(*gs, *xs))
+        found = tape.pull(
+            path, outputs, gs, nodes, _any_tensor(*gs, *xs), silent=set(self.captured)
+        )
         return [found[t] if t in found else np.zeros_like(t.value) for t in nodes]
 
     def push(self, dxs: Sequence[Any], z: Any, *xs: Any) -> Any:

@@ -283,3 +283,115 @@ def test_a_container_is_a_container_for_transforms():
     net(X).sum().backward()
     for name, p in net.named_parameters():
         np.testing.assert_allclose(gradient[name].data, p.grad, rtol=1e-6)
+
+
+# ---- hooks ---------------------------------------------------------------------------------------
+
+
+def test_hooks_see_and_change_what_goes_in_and_comes_out():
+    net, seen = nn.Linear(2, 2, rng=0), []
+    plain = net(X).data
+    before = net.register_forward_pre_hook(lambda m, args: seen.append(("in", m, len(args))))
+    after = net.register_forward_hook(lambda m, args, y: seen.append(("out", m, y.shape)))
+    np.testing.assert_array_equal(net(X).data, plain)
+    assert seen == [("in", net, 1), ("out", net, (2, 2))]
+    before.remove()
+    after.remove()
+    with net.register_forward_pre_hook(lambda m, args: 2 * args[0]):
+        np.testing.assert_array_equal(net(X).data, net.forward(2 * X).data)
+    with (
+        net.register_forward_hook(lambda m, args, y: y * 3),
+        net.register_forward_hook(lambda m, args, y: y + args[0]),
+    ):
+        np.testing.assert_allclose(net(X).data, 3 * plain + X)
+    np.testing.assert_array_equal(net(X).data, plain)
+    for register in (net.register_forward_hook, net.register_forward_pre_hook):
+        with pytest.raises(TypeError, match="a hook must be a function, not 3"):
+            register(3)
+
+
+def test_hooks_of_a_part_in_a_transform():
+    net, seen = nn.Sequential(nn.Linear(2, 3, rng=0), mg.tanh), []
+    net[0].register_forward_hook(lambda m, args, y: seen.append(str(y.scope)))
+    mg.grad(lambda m: m(X).sum())(net)
+    assert seen == ["sequential/0"]
+
+
+def test_the_gradient_of_what_a_layer_gives():
+    net, seen = nn.Sequential(nn.Linear(2, 3, rng=0), mg.tanh), {}
+
+    def watch(m, args, y):
+        y.register_hook(lambda g: seen.update(g=g))
+
+    net[0].register_forward_hook(watch)
+    y = net(X)
+    y.sum().backward()
+    np.testing.assert_allclose(seen["g"], 1 - y.data**2, rtol=1e-6)
+
+
+# ---- a call with another state -------------------------------------------------------------------
+
+
+def test_called_with_another_state():
+    net, other = Net(), Net().state_dict()
+    other = {name: a + 0.5 if a.dtype.kind == "f" else a for name, a in other.items()}
+    before = net.state_dict()
+    y = nn.functional_call(net.eval(), other, X)
+    for name, a in net.state_dict().items():
+        np.testing.assert_array_equal(a, before[name])
+    net.load_state_dict(other)
+    np.testing.assert_array_equal(net(X).data, y.data)
+    half = [{"scale": other["scale"]}, {"norm.bias": other["norm.bias"]}]
+    assert nn.functional_call(net, half, (X,), {}).shape == (2, 1)
+
+
+def test_gradients_by_the_state_of_any_order():
+    net, x = nn.Linear(2, 1, rng=0, dtype=float), np.array([[1.0, 2.0]])
+    state = net.state_dict()
+
+    def loss(state):
+        return (nn.functional_call(net, state, x) ** 2).sum()
+
+    def after_a_step(state):  # as in MAML
+        g = mg.grad(loss)(state)
+        return loss({name: p - 0.1 * g[name] for name, p in state.items()})
+
+    mg.check_grads(loss, (state,))
+    mg.check_grads(after_a_step, (state,))
+    w = mg.tensor(state["weight"], requires_grad=True)
+    nn.functional_call(net, {"weight": w * 2}, x).sum().backward()
+    assert w.grad.tolist() == [[2, 4]]
+    assert net.weight.grad is None
+    assert net.bias.grad.tolist() == [1]
+
+
+def test_buffers_and_twins_are_called_with_another_state_too():
+    norm = nn.BatchNorm1d(2).eval()
+    y = nn.functional_call(norm, {"running_mean": np.ones(2, np.float32)}, X)
+    assert not y.data.any()
+    net = nn.Sequential(nn.Linear(2, 1, rng=0))
+
+    def loss(m):
+        return nn.functional_call(m, {"0.bias": m[0].bias * 3}, X).sum()
+
+    g = mg.grad(loss)(net)
+    assert g["0.bias"].tolist() == [6]
+    assert g["0.weight"].tolist() == [[2, 2]]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda m: nn.functional_call(m, {"scale": X, "w": X, "b": 1.0}, X),
+            r"fit this Net: unexpected w; unexpected b; scale has shape \(2, 2\), expected \(1,\)",
+        ),
+        (lambda m: nn.functional_call(m, {}, X, strict=True), "missing scale; missing layers"),
+        (lambda m: nn.functional_call({}, m, X), "the first argument must be a module"),
+        (lambda m: nn.functional_call(m, X, X), "the second argument is a dict of tensors"),
+        (lambda m: nn.functional_call(m, [m], X), "the second argument is a dict of tensors"),
+    ],
+)
+def test_a_state_that_does_not_fit_a_call(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call(Net())
