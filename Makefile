@@ -16,6 +16,7 @@ format: .venv
 bench: .venv
 	$(PYTHON) benchmarks/bench_ops.py
 	$(PYTHON) benchmarks/bench_lstm.py
+	$(PYTHON) benchmarks/bench_recurrent.py
 	$(PYTHON) benchmarks/bench_checkpoint.py
 	$(PYTHON) benchmarks/bench_conv.py
 	$(PYTHON) benchmarks/bench_viz.py

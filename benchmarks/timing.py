@@ -102,6 +102,23 @@ def measure(
     return result
 
 
+def minima(candidates: Mapping[str, Step | None], rounds: int) -> dict[str, float]:
+    """Return the least seconds of a call of each, in turns; without those not installed."""
+    steps = {name: step for name, step in candidates.items() if step is not None}
+    for step in steps.values():
+        step()
+    least = dict.fromkeys(steps, float("inf"))
+    gc.collect()
+    gc.freeze()
+    for _ in range(rounds):
+        for name, step in steps.items():
+            time.sleep(SETTLE)
+            step()
+            least[name] = min(least[name], *[_seconds(step, 1) for _ in range(BLOCKS)])
+    gc.unfreeze()
+    return least
+
+
 def table(
     title: str,
     timings: Mapping[str, Timing | None],

@@ -16,7 +16,7 @@ import numpy as np
 from ..core import tree
 from ..core.context import scope
 from ..core.dtypes import DType, get_default_dtype
-from ..core.tensor import ArrayLike, Tensor, as_tensor, tensor
+from ..core.tensor import ArrayLike, Tensor, as_tensor, label, tensor
 from ..core.tree import Tree
 from ..guard.errors import shown, warn
 from ..ops.embed import dropout as dropped
@@ -26,7 +26,7 @@ from .arguments import Number, flag, whole
 from .cells import Cell, GRUCell, LSTMCell, RNNCell, StateIn, StateOut, begun
 from .inputs import called
 from .module import Module
-from .through_time import padded, through_time, valid_steps
+from .through_time import padded, rows_of, through_time, valid_steps
 
 __all__ = ["GRU", "LSTM", "RNN", "Recurrent"]
 
@@ -150,7 +150,7 @@ class _Layers(Module, Generic[StateIn, StateOut]):
         y, first = begun(self, self.sizes, full, x, state, self.cell().weight_ih)
         y = swapaxes(y, 0, 1) if swap else y
         valid = valid_steps(self, lengths, time, batch)
-        y = y if valid is None else y[valid]
+        y = y if valid is None else rows_of(y, valid)
         finals: list[Any] = []
         for k in range(self.num_layers):
             with _part("layer", k, self.num_layers > 1):
@@ -191,6 +191,7 @@ class _Layers(Module, Generic[StateIn, StateOut]):
         h = tree.flatten(first)[0][0]
         ones, rng = np.ones(h.shape, h.dtype), init.generator(self.rng)
         keep = dropped(ones, self.recurrent_dropout, rng)
+        label(keep=keep)
         y, (last, _) = through_time(  # the mask goes along with the state, and is the same for ever
             lambda a, s: (step(a, *s), s[1]), a, (first, keep), valid, reverse
         )
@@ -349,7 +350,7 @@ class Recurrent(Module):
                 )
             state = self.cell.initial(batch)
         valid = valid_steps(self, lengths, time, [batch])
-        xs = xs if valid is None else xs[valid]
+        xs = xs if valid is None else rows_of(xs, valid)
         over = getattr(self.cell, "over", lambda xs: (xs, self.cell))
         xs, step = over(xs)
 

@@ -22,12 +22,12 @@ from ..core import tree
 from ..core.context import scope
 from ..core.dtypes import Array, plain
 from ..core.tensor import ArrayLike, Tensor, value_of
-from ..ops.index import index_set
+from ..ops.index import index_set, scatter
 from ..ops.shape import concatenate, stack
 from .inputs import called
 from .module import Module
 
-__all__ = ["padded", "through_time", "valid_steps"]
+__all__ = ["padded", "rows_of", "through_time", "valid_steps"]
 
 
 def through_time(
@@ -51,7 +51,7 @@ def through_time(
             state = batch.at(t, state)
         with scope("step", t):
             state = step(xs[rows[t]], state)
-        hs.append(tree.flatten(state)[0][0])
+        hs.append(state if isinstance(state, Tensor) else tree.flatten(state)[0][0])
     if reverse:
         hs.reverse()
     return (stack(hs), state) if batch is None else (concatenate(hs), batch.last(state))
@@ -62,25 +62,25 @@ class _Batch:
 
     def __init__(self, valid: Array, first: Any, reverse: bool) -> None:
         self.valid, self.first, self.reverse = valid, first, reverse
-        self.running = np.full(valid.shape[1], not reverse)
-        self.ended: list[Any] = []
-        sizes = valid.sum(axis=1).tolist()
-        ends = accumulate(sizes)
-        self.rows = [slice(end - n, end) for n, end in zip(sizes, ends, strict=True) if n]
+        self.running, self.ended = np.full(valid.shape[1], not reverse), list[Any]()
+        self.size = int(self.running.sum())
+        self.sizes = [int(n) for n in valid.sum(axis=1) if n]
+        ends = accumulate(self.sizes)
+        self.rows = [slice(end - n, end) for n, end in zip(self.sizes, ends, strict=True)]
 
     def at(self, t: int, state: Any) -> Any:
         """Return the state of those that run at step t, from that of those that ran before."""
-        before, now = self.running, self.valid[t]
-        if np.array_equal(before, now):
+        if self.sizes[t] == self.size:
             return state
-        self.running = now
+        before, now = self.running, self.valid[t]
+        self.running, self.size = now, self.sizes[t]
         if not self.reverse:
-            self.ended.append(tree.map(lambda s: s[~now[before]], state))
-            return tree.map(lambda s: s[now[before]], state)
-        started = self.first if now.all() else tree.map(lambda s: s[now], self.first)
-        if not before.any():
-            return started
-        return tree.map(lambda new, s: index_set(new, s, index=before[now]), started, state)
+            stays, ends = now[before], ~now[before]
+            self.ended.append(tree.map(lambda s: s[ends], state))
+            return tree.map(lambda s: s[stays], state)
+        if before.any():
+            state = tree.map(lambda s0, s: index_set(s0, s, index=before), self.first, state)
+        return state if now.all() else tree.map(lambda s: s[now], state)
 
     def last(self, state: Any) -> Any:
         """Return the states at the ends of all sequences, in their order."""
@@ -125,5 +125,12 @@ def valid_steps(
 
 def padded(rows: Tensor, valid: Array) -> Tensor:
     """Return packed rows as (T, B, ...), zeros where a sequence has ended."""
-    zeros = np.zeros((*valid.shape, *rows.shape[1:]), rows.dtype)
-    return index_set(zeros, rows, index=valid)
+    return scatter([rows], indices=(valid,), shape=(*valid.shape, *rows.shape[1:]))
+
+
+def rows_of(t: Any, index: Any) -> Any:
+    """Return t[index]; of a constant by its name, which pictures show."""
+    rows = t[index]
+    if isinstance(rows, Tensor) and not rows.live:
+        rows.name = t.name
+    return rows

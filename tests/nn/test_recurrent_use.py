@@ -65,7 +65,7 @@ def test_a_cell_of_ones_own(reverse):
         close(last[b], h)
         assert not hs.data[n:, b].any()
     mg.check_grads(lambda x, h: layer(x, h, lengths=lengths)[0], (x.data, h0.data))
-    assert str(hs.inputs[1].inputs[0].scope).startswith("recurrent/step[")
+    assert str(hs.inputs[0].inputs[0].scope).startswith("recurrent/step[")
 
 
 def test_a_state_of_ones_own():
@@ -341,3 +341,48 @@ def test_what_cannot_be_meant_is_refused(make, message):
 def test_dropout_that_has_no_place_is_said():
     with pytest.warns(UserWarning, match="LSTM: dropout=0.5 is between layers.*recurrent_dropout"):
         nn.LSTM(2, 3, dropout=0.5)
+
+
+# ---- on the tape ---------------------------------------------------------------------------------
+
+
+def folds(outputs):
+    """The scopes of the folds of a graph, with the first and the last step of each."""
+    text = mg.viz.summary(outputs, width=200, ascii=True).splitlines()
+    inside, found = [], []
+    for row in text:
+        level = row.count("| ")
+        name = row.replace("| ", "").strip()
+        inside[level:] = [name.split("  ")[0].split(":")[0]]
+        if " x" in inside[-1] and " t = " in name:
+            span = name.split(" t = ")[1].split("  ")[0]
+            found.append(("/".join(inside[:-1]), span))
+    return found
+
+
+def test_scopes_and_folds():
+    """A picture shows a step of each layer and direction."""
+    x = np.ones((12, B, I), np.float32)
+    assert folds(nn.LSTM(I, H)(x)) == [("lstm", "0 .. 11")]
+    both = [("lstm/forward", "0 .. 11"), ("lstm/reverse", "11 .. 0")]
+    assert folds(nn.LSTM(I, H, bidirectional=True)(x)) == both
+    assert folds(nn.RNN(I, H, 2, bidirectional=True)(x)) == [
+        (f"rnn/layer[{k}]/{direction}", span)
+        for k in range(2)
+        for direction, span in (("forward", "0 .. 11"), ("reverse", "11 .. 0"))
+    ]
+    hs, _ = nn.GRU(I, H, bidirectional=True)(x, lengths=[12, 4, 4])  # where the batch is the same
+    assert folds(hs) == [
+        ("gru/forward", "0 .. 3"), ("gru/forward", "4 .. 11"),
+        ("gru/reverse", "11 .. 4"), ("gru/reverse", "3 .. 0"),
+    ]  # fmt: skip
+    assert folds(nn.Recurrent(nn.GRUCell(I, H))(x)) == [("recurrent", "0 .. 11")]
+    assert folds(nn.Recurrent(nn.LSTM(I, H).cell(), reverse=True)(x)) == [("recurrent", "11 .. 0")]
+
+
+def test_a_report_names_the_step_and_direction():
+    layer, x = nn.LSTM(I, H, bidirectional=True, rng=0, dtype=float), series()
+    hs, _ = layer(x)
+    scopes = {str(t.scope) for t in hs.inputs[1].inputs}
+    assert scopes == {f"lstm/reverse/step[{t}]" for t in range(T)}
+    assert [t.name for t in hs.inputs[0].inputs] == ["h"] * T
