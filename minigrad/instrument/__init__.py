@@ -7,7 +7,8 @@ numpy_code     NumPy code, as people write it, made differentiable
 calls          what is called in it instead of what is written there
 assignable     arrays that can be assigned to, and that gradients flow through
 memory         what is behind them: which tensors the elements came from
-functions      NumPy's and scipy.special's functions on them
+functions      NumPy's functions on them
+scipys         SciPy's functions, as operations
 held           what functions are given and keep
 """
 

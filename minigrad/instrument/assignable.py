@@ -110,9 +110,13 @@ def recorded(x: Any) -> Any:
 
 
 def plain(x: Any) -> Any:
-    """Return the values of tensors, also in containers."""
+    """Return the values of tensors, also in containers; nothing may be written to them."""
     if isinstance(x, Tensor):
-        return x.value if x.value.ndim else x.value[()]
+        if not x.value.ndim:
+            return x.value[()]
+        values = x.value.view()
+        values.flags.writeable = False
+        return values
     if type(x) in (list, tuple):
         return type(x)(map(plain, x))
     if type(x) is dict:

@@ -36,9 +36,10 @@ from .assignable import (
     refused,
     wrapped,
 )
-from .functions import SCIPYS, function_result, of_values, stands_apart, strided, ufunc_result
+from .functions import by_numbers, function_result, of_values, stands_apart, strided, ufunc_result
 from .held import is_users
 from .rewrite import Instrumented, Rewriter, original, rewritten
+from .scipys import SCIPYS, scipys_name
 
 __all__ = ["Calls", "Run", "callee", "running"]
 
@@ -132,23 +133,17 @@ def _maker(f: Any) -> Any:
 
 
 def _array(x: Any, dtype: Any = None, *, copy: Any = True, ndmin: int = 0, **options: Any) -> Any:
-    if not holds_tensor(x) or dtype in (object, "object", "O"):
-        if dtype in (object, "object", "O") and holds_tensor(x):
-            return _objects(x)
+    if not holds_tensor(x):
         return wrapped(np.array(x, dtype, copy=copy, ndmin=ndmin, **options))
+    if dtype is not None and np.dtype(dtype) == object:
+        out = np.empty(len(x), object)
+        out[:] = [*x]
+        return out
     if isinstance(x, Tensor) and not copy:
         return _asarray(x, dtype)
     t = op(np.copy)(now(x)) if isinstance(x, Tensor) else joined(x)
-    if dtype is not None:
-        t = op(np.astype)(t, np.dtype(dtype))
+    t = t if dtype is None else op(np.astype)(t, np.dtype(dtype))
     return wrapped(t.reshape((1,) * (ndmin - t.ndim) + t.shape) if t.ndim < ndmin else t)
-
-
-def _objects(x: Any) -> Any:
-    a = np.empty(len(x), object)
-    for k, part in enumerate(x):
-        a[k] = part
-    return a
 
 
 def _asarray(x: Any, dtype: Any = None, *rest: Any, **options: Any) -> Any:
@@ -257,22 +252,6 @@ def _ndenumerate(a: Any) -> Any:
     return ((i, wrapped(a)[i]) for i in np.ndindex(*a.shape))
 
 
-def _nditer(a: Any, *args: Any, **kwargs: Any) -> Any:
-    if not is_live(a):
-        return np.nditer(plain(a), *args, **kwargs)
-    raise refused("np.nditer reads what gradients flow through", "loop over np.ndindex(x.shape)")
-
-
-def _piecewise(x: Any, conditions: Any, functions: Any, *args: Any, **kwargs: Any) -> Any:
-    functions, y = [*functions], wrapped(joined(x) * 0.0)
-    conditions = [np.asarray(plain(c), bool) for c in conditions]
-    if len(functions) == len(conditions) + 1:
-        conditions.append(~np.any(conditions, axis=0))
-    for c, f in zip(conditions, functions, strict=True):
-        y[c] = callee(f)(wrapped(joined(x)[c]), *args, **kwargs) if callable(f) else f
-    return y
-
-
 class _Joins:
     """np.c_ or np.r_ of tensors."""
 
@@ -283,15 +262,12 @@ class _Joins:
         parts = key if isinstance(key, tuple) else (key,)
         if not holds_tensor(parts):
             return wrapped(self.of[key])
-        if any(isinstance(part, str) for part in parts):
-            raise refused("np.r_ with a text", "write np.concatenate or np.stack")
-        arrays = [self.of[part] if isinstance(part, slice) else joined(part) for part in parts]
-        if self.of is np.r_:
-            return wrapped(np.concatenate([np.atleast_1d(a) for a in arrays]))
-        return wrapped(np.column_stack([np.atleast_1d(a) for a in arrays]))
+        texts = [part for part in parts if isinstance(part, str)]
+        arrays = [self.of[x] if isinstance(x, slice) else x for x in parts if type(x) is not str]
+        return by_numbers(lambda *numbers: self.of[(*texts, *numbers)], *arrays)
 
 
-# ---- math and scipy.special --------------------------------------------------------------------
+# ---- math and SciPy --------------------------------------------------------------------
 
 _NUMPYS = {
     "pow": np.power, "fabs": np.abs, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan,
@@ -486,11 +462,10 @@ _TABLE: dict[Any, Any] = {
     np.array: _array, np.asarray: _asarray, np.asanyarray: _asarray,
     np.ascontiguousarray: _asarray, np.asfortranarray: _asarray, np.copy: _array, np.full: _full,
     np.full_like: _full_like, np.fromiter: _fromiter, np.c_: _Joins(np.c_), np.r_: _Joins(np.r_),
-    as_strided: strided, np.ndenumerate: _ndenumerate, np.nditer: _nditer,
+    as_strided: strided, np.ndenumerate: _ndenumerate,
     map: _calling(map), filter: _calling(filter), sorted: _calling(sorted),
     functools.reduce: _calling(functools.reduce), functools.partial: _calling(functools.partial),
     max: _calling(max), min: _calling(min), np.apply_along_axis: _apply_along_axis,
-    np.piecewise: _piecewise,
     **{kind: _number(kind) for kind in (np.float16, np.float32, np.float64, np.longdouble)},
     **{kind: _asked(kind) for kind in (np.int8, np.int16, np.int32, np.int64, np.bool)},
     **{f: _maker(f) for f in (
@@ -557,8 +532,8 @@ def _function(f: Any, run: Run) -> Any:
         return run.hooked(f)
     if module.startswith("minigrad."):
         return _minigrads(f)
-    if module.startswith("scipy.special") and f.__name__ in SCIPYS:
-        return _scipys(f, SCIPYS[f.__name__])
+    if (known := SCIPYS.get(scipys_name(f))) is not None:
+        return _scipys(f, known)
     if file.startswith(NUMPY):
         return _numpys(f)
     if module.partition(".")[0] in sys.stdlib_module_names:

@@ -1,4 +1,4 @@
-"""NumPy's functions, and scipy.special's, on assignable arrays."""
+"""NumPy's functions on assignable arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 
 from ..core.tensor import OPS, Tensor, op, plain_index
 from ..guard import leaving
-from ..ops import elementwise, reduce, special
 from .assignable import (
     Assignable,
     into_plain,
@@ -24,8 +23,9 @@ from .assignable import (
     wrapped,
     written,
 )
+from .scipys import SCIPYS
 
-__all__ = ["SCIPYS", "function_result", "of_values", "stands_apart", "strided", "ufunc_result"]
+__all__ = ["by_numbers", "function_result", "of_values", "stands_apart", "strided", "ufunc_result"]
 
 
 VIEWS: Any = {
@@ -43,9 +43,6 @@ if hasattr(np, "unstack"):
     SPLITS.add(np.unstack)
 
 LIKE: Any = {np.zeros_like, np.ones_like, np.empty_like, np.full_like}
-
-FUNCTIONS: dict[Any, Callable[..., Any]] = {}
-"""Functions of NumPy's on assignable arrays that no operation stands for."""
 
 
 def ufunc_result(ufunc: Any, method: str, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
@@ -66,7 +63,9 @@ def ufunc_result(ufunc: Any, method: str, inputs: Sequence[Any], options: dict[s
         )
     else:
         key = ufunc if method == "__call__" else getattr(ufunc, method)
-        operation = OPS.get(key) or (SCIPYS.get(name) if method == "__call__" else None)
+        operation = OPS.get(key) or (
+            SCIPYS.get(f"special.{name}") if method == "__call__" else None
+        )
         if operation is None and method != "__call__":
             operation = _folded(ufunc, method)
         if operation is None and all("O" in kind for kind in ufunc.types):  # np.frompyfunc's
@@ -140,25 +139,8 @@ def _has_floats(x: Any) -> bool:
     return isinstance(x, (float, np.floating, np.ndarray)) and np.asarray(x).dtype.kind in "fcO"
 
 
-_NEUTRAL: dict[Any, Any] = {
-    np.sum: 0, np.prod: 1, np.max: None, np.min: None, np.amax: None, np.amin: None, np.mean: 0
-}  # fmt: skip
+_NEUTRAL: dict[Any, Any] = {np.sum: 0, np.prod: 1, np.max: None, np.min: None}
 """Reductions, and what in them counts for nothing."""
-
-
-def _where(func: Any, a: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return what a reduction `where=` a mask holds is to reduce, and its other options."""
-    options = dict(options)
-    mask, neutral = np.asarray(options.pop("where")), _NEUTRAL[func]
-    if neutral is None:
-        neutral = options.pop("initial")
-    a = joined(a)
-    if func is np.mean:
-        shape: Any = np.shape(a)
-        axes: Any = {"axis": options.get("axis"), "keepdims": True}
-        number = np.sum(np.ones(shape), **axes) / np.sum(np.broadcast_to(mask, shape), **axes)
-        a = a * number.astype(a.dtype)
-    return np.where(mask, a, neutral), options
 
 
 def _is_by_columns(func: Any, args: Any, options: Any) -> bool:
@@ -199,9 +181,9 @@ def function_result(func: Any, args: Sequence[Any], options: dict[str, Any]) -> 
         return FUNCTIONS[func](*args, **options)
     options = dict(options)
     out = options.pop("out", None)
-    if options.get("where") is not None and func in _NEUTRAL and is_live(first):
-        first, options = _where(func, first, options)
-        args = (first, *args[1:])
+    if options.get("where") is not None and func in _NEUTRAL:
+        nothing = options.pop("initial") if _NEUTRAL[func] is None else _NEUTRAL[func]
+        args = (np.where(plain(options.pop("where")), first, nothing), *args[1:])
     if func in LIKE and not is_live(args[1:]):
         return wrapped(func(*map(plain, args), **plain(options)))
     if not is_live([*args, *options.values()]):
@@ -213,7 +195,7 @@ def function_result(func: Any, args: Sequence[Any], options: dict[str, Any]) -> 
         options = {k: v for k, v in options.items() if k not in unsaid or v != unsaid[k]}
         dtype = options.pop("dtype", None) if func in _NEUTRAL else None
         if dtype is not None:
-            args = (op(np.astype)(joined(first), np.dtype(dtype)), *args[1:])
+            args = (op(np.astype)(joined(args[0]), np.dtype(dtype)), *args[1:])
         result = Tensor.__array_function__(
             now(first) if isinstance(first, Tensor) else Tensor(np.zeros(())),
             func, (), recorded(list(args)), recorded(options),
@@ -264,168 +246,48 @@ def _offsets(shape: Any, strides: Any, itemsize: int) -> Any:
     return at
 
 
+def by_numbers(move: Callable[..., Any], *parts: Any) -> Any:
+    """Return what a function gives that only moves elements: it moves their numbers."""
+    arrays = [joined(part) for part in parts]
+    numbers, n = list[Any](), 0
+    for x in arrays:
+        numbers.append(n + np.arange(np.size(x)).reshape(np.shape(x)))
+        n += np.size(x)
+    both = np.concatenate([np.ravel(x) for x in arrays])
+    return wrapped(op(operator.getitem)(both, index=np.asarray(move(*numbers))))
+
+
 def _insert(a: Any, obj: Any, values: Any, axis: Any = None) -> Any:
-    a, values = joined(a), joined(values)
-    if axis is None:
-        a, axis = np.ravel(a), 0
-    axis = axis % np.ndim(a)
-    n = np.shape(a)[axis]
-    order = np.insert(np.arange(n), obj, -1 - np.arange(np.size(obj) if np.size(obj) > 1 else 1))
-    if np.size(obj) == 1 and np.ndim(values) and np.ndim(a) == 1:  # several, at one place
-        order = np.insert(np.arange(n), obj, -1 - np.arange(np.size(values)))
-    count = len(order) - n
-    shape = (*np.shape(a)[:axis], count, *np.shape(a)[axis + 1 :])
-    if np.ndim(obj) == 0 and np.ndim(values) == np.ndim(a) and np.ndim(a) > 1:
-        values = np.moveaxis(values, 0, axis)
-    both = np.concatenate([a, np.broadcast_to(values, shape)], axis=axis)
-    return wrapped(np.take(both, np.where(order < 0, n - 1 - order, order), axis=axis))
+    return by_numbers(lambda a, values: np.insert(a, obj, values, axis), a, values)
 
 
-def _copyto(a: Any, b: Any, casting: Any = "same_kind", where: Any = True) -> None:
-    if type(a) is not Assignable:
-        if is_live(b):
-            raise into_plain("by np.copyto")
-        np.copyto(a, plain(b), casting, where)
-    elif where is True:
-        a[...] = b
-    else:
-        mask = np.broadcast_to(plain(where), a.shape)
-        a[mask] = np.broadcast_to(joined(b), a.shape)[mask]
+def _choose(a: Any, choices: Any, **options: Any) -> Any:
+    return by_numbers(lambda *numbers: np.choose(plain(a), numbers, **options), *choices)
 
 
-def _fill_diagonal(a: Any, value: Any, wrap: bool = False) -> None:
-    places = np.arange(a.size).reshape(a.shape)
-    marked = np.zeros(a.shape, bool)
-    np.fill_diagonal(marked, True, wrap)
-    at = np.unravel_index(places[marked], a.shape)
-    n = len(at[0])
-    flat = np.ravel(joined(value))
-    a[at] = flat if flat.size == 1 else flat[np.arange(n) % flat.size]
+def _in_place(function: Any, k: int) -> Callable[..., None]:
+    """Make of a function that writes its k-th argument into the first what does that here."""
+
+    def write(a: Any, *args: Any, **options: Any) -> None:
+        if not is_live([a, *args]):
+            args = tuple(map(plain, args))
+        elif type(a) is not Assignable:
+            raise into_plain(f"by np.{function.__name__}")
+        values, marks = joined(args[k - 1]), np.full(np.shape(a), -1)
+        numbers = np.arange(np.size(values)).reshape(np.shape(values))
+        given = [numbers if i == k - 1 else plain(x) for i, x in enumerate(args)]
+        function(marks, *given, **plain(options))
+        a[marks >= 0] = np.ravel(values)[marks[marks >= 0]]
+
+    return write
 
 
-def _putmask(a: Any, mask: Any, values: Any) -> None:
-    mask = plain(mask).astype(bool)
-    flat = np.ravel(joined(values))
-    a[mask] = flat if flat.size == 1 else flat[np.flatnonzero(mask) % flat.size]
-
-
-def _place(a: Any, mask: Any, values: Any) -> None:
-    mask = plain(mask).astype(bool)
-    flat = np.ravel(joined(values))
-    a[mask] = flat[np.arange(mask.sum()) % flat.size]
-
-
-def _put(a: Any, places: Any, values: Any, mode: str = "raise") -> None:
-    a.flat[np.asarray(places)] = values
-
-
-def _put_along_axis(a: Any, indices: Any, values: Any, axis: Any) -> None:
-    marks = np.arange(a.size).reshape(a.shape)
-    picked = np.take_along_axis(marks, plain(indices), axis)
-    a[np.unravel_index(picked, a.shape)] = values
-
-
-def _ediff1d(a: Any, to_end: Any = None, to_begin: Any = None) -> Any:
-    parts = [to_begin, np.diff(np.ravel(joined(a))), to_end]
-    return wrapped(np.concatenate([np.atleast_1d(joined(x)) for x in parts if x is not None]))
-
-
-def _cov(m: Any, *_: Any, rowvar: bool = True, bias: bool = False, ddof: Any = None) -> Any:
-    x = np.atleast_2d(joined(m))
-    x = x if rowvar else x.T
-    x = x - np.mean(x, axis=1, keepdims=True)
-    return wrapped(np.squeeze(x @ x.T / (x.shape[1] - (not bias if ddof is None else ddof))))
-
-
-def _vander(x: Any, N: Any = None, increasing: bool = False) -> Any:
-    n = np.size(x) if N is None else N
-    powers = [now(x) ** k for k in range(n)]
-    return wrapped(np.stack(powers if increasing else powers[::-1], axis=-1))
-
-
-def _polyval(p: Any, x: Any) -> Any:
-    y: Any = 0
-    for c in p:
-        y = y * x + c
-    return y
-
-
-def _bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
-    if not is_live(weights):
-        return np.bincount(plain(x), plain(weights), minlength)
-    n = max(int(np.max(plain(x), initial=-1)) + 1, minlength)
-    w = joined(weights)
-    return wrapped(Tensor(np.zeros(n, w.dtype)).at[plain(x)].add(w))
-
-
-def _choose(a: Any, choices: Any, **_: Any) -> Any:
-    parts = np.stack(np.broadcast_arrays(*[joined(x) for x in choices]))
-    a = np.broadcast_to(plain(a), parts.shape[1:])
-    return wrapped(np.take_along_axis(parts, a[None], 0)[0])
-
-
-def _trapz(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
-    return wrapped(op(np.trapezoid)(joined(y), joined(x), dx, axis))
-
-
-def _xlogy(x: Any, y: Any) -> Any:
-    is_zero = np.equal(plain(x), 0)
-    return np.where(is_zero, 0.0, x * np.log(np.where(is_zero, 1.0, y)))
-
-
-def _of_sum(f: Any) -> Any:
-    def call(a: Any, axis: Any = None, **options: Any) -> Any:
-        a = joined(a)
-        if axis is None:
-            return f(np.ravel(a), axis=-1).reshape(a.shape)
-        return f(a, axis=axis, **options)
-
-    return call
-
-
-def _logsumexp(
-    a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False
-) -> Any:
-    if return_sign:
-        raise refused("logsumexp with return_sign", "write the logarithm and the sign in NumPy")
-    a = joined(a)
-    if b is not None:
-        top = np.max(plain(a), axis=axis, keepdims=True)
-        total = np.log(np.sum(joined(b) * np.exp(a - top), axis=axis, keepdims=True)) + top
-        return total if keepdims else total.reshape(np.sum(plain(a), axis=axis).shape)
-    return reduce.logsumexp(a, axis=axis, keepdims=keepdims)
-
-
-_ROOT_HALF = 0.5**0.5
-SCIPYS: dict[str, Callable[..., Any]] = {
-    "expit": elementwise.sigmoid, "log_expit": elementwise.log_sigmoid, "erf": special.erf,
-    "erfc": special.erfc, "softplus": elementwise.softplus, "exp2": elementwise.exp2,
-    "logit": lambda x: np.log(x) - np.log1p(-x),
-    "xlogy": _xlogy, "xlog1py": lambda x, y: _xlogy(x, 1 + y),
-    "entr": lambda x: -_xlogy(x, x), "rel_entr": lambda x, y: _xlogy(x, x / y),
-    "kl_div": lambda x, y: _xlogy(x, x / y) - x + y,
-    "exp10": lambda x: np.power(10.0, x), "cbrt": elementwise.cbrt,
-    "ndtr": lambda x: 0.5 * special.erfc(-_ROOT_HALF * x),
-    "log_ndtr": lambda x: np.log(0.5 * special.erfc(-_ROOT_HALF * x)),
-    "huber": lambda d, r: np.where(
-        np.abs(plain(r)) <= d, 0.5 * r * r, d * (np.abs(r) - 0.5 * d)
-    ),
-    "pseudo_huber": lambda d, r: d * d * (np.sqrt(1 + (r / d) ** 2) - 1),
-    "logsumexp": _logsumexp, "softmax": _of_sum(reduce.softmax),
-    "log_softmax": _of_sum(reduce.log_softmax),
+FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    np.insert: _insert, np.choose: _choose,
+    **{f: _in_place(f, 1) for f in (np.copyto, np.fill_diagonal)},
+    **{f: _in_place(f, 2) for f in (np.put, np.place, np.putmask, np.put_along_axis)},
 }  # fmt: skip
-"""What functions of scipy.special are here, by name."""
-
-
-for _name, _f in (
-    ("insert", _insert), ("copyto", _copyto), ("fill_diagonal", _fill_diagonal),
-    ("putmask", _putmask), ("place", _place), ("put", _put), ("ediff1d", _ediff1d),
-    ("put_along_axis", _put_along_axis), ("cov", _cov), ("vander", _vander),
-    ("polyval", _polyval), ("bincount", _bincount), ("choose", _choose),
-    ("trapz", _trapz),
-):  # fmt: skip
-    if hasattr(np, _name):
-        FUNCTIONS[getattr(np, _name)] = _f
+"""Functions of NumPy's on assignable arrays that no operation stands for."""
 
 
 # ---- NumPy's protocols -----------------------------------------------------------------------
