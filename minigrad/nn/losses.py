@@ -179,7 +179,40 @@ def _by_index(
             f"{who}: an input of shape {rows.shape} needs integer labels of shape {shape}, not "
             f"{target.dtype} of shape {target.shape}{write}"
         )
-    counted, classes = target != ignored, rows.shape[axis]
+    classes = rows.shape[axis]
+    counted = _counted(who, target, classes, ignored)
+    index = target if counted is None else np.where(counted, target, 0)
+    grid: list[Any] = [np.arange(n).reshape(n, *[1] * (len(shape) - 1 - k))
+                       for k, n in enumerate(shape)]  # fmt: skip
+    losses = -rows[(*grid[:axis], index, *grid[axis:])]
+    weights = None if scale is None else scale.ravel()[index]
+    if weights is not None:
+        losses = losses * weights
+    if smoothing:
+        spread = total(rows if scale is None else rows * scale, axis) * (-smoothing / classes)
+        losses = losses * (1 - smoothing) + spread
+    if counted is not None:
+        losses = where(counted, losses, 0.0)
+    if reduction != "mean" or (counted is None and weights is None):
+        return _reduced(who, losses, reduction)
+    _require_some(who, shape)
+    each = np.ones(shape) if weights is None else weights
+    if not (count := float(each.sum(where=True if counted is None else counted, dtype=float))):
+        none = counted is not None and not counted.any()
+        raise ValueError(
+            f"{who}: the mean is of nothing, for "
+            + (f"all is {ignored}" if none else "the classes of the target weigh 0")
+            + "; leave such batches out, or write reduction='sum'"
+        )
+    return total(losses) / count
+
+
+def _counted(who: str, target: Array, classes: int, ignored: int) -> Array | None:
+    """Return where a target counts, None for everywhere; ValueError for one that is no class."""
+    inside = not target.size or (target.min() >= 0 and target.max() < classes)
+    if inside and not 0 <= ignored < classes:
+        return None
+    counted: Array = target != ignored
     wrong = counted & ((target < 0) | (target >= classes))
     if wrong.any():
         at = tuple([int(k) for k in np.argwhere(wrong)[0]])
@@ -187,27 +220,7 @@ def _by_index(
             f"{who}: labels must lie in 0 .. {classes - 1}, for there are {classes} classes, and "
             f"the target is {target[at]} at {at}"
         )
-    every = bool(counted.all())
-    index = target if every else np.where(counted, target, 0)
-    ones = np.ones((), rows.dtype) if scale is None else scale.ravel()[index]
-    weights = np.broadcast_to(ones * counted, shape).astype(rows.dtype, copy=False)
-    grid = list(np.ogrid[tuple([slice(n) for n in shape])])
-    picked = rows[(*grid[:axis], index, *grid[axis:])]
-    losses = -picked if every else where(counted, -picked, 0.0)
-    losses = losses if every and scale is None else losses * weights
-    if smoothing:
-        spread = total(rows if scale is None else rows * scale, axis) * (-smoothing / classes)
-        losses = losses * (1 - smoothing) + (spread if every else where(counted, spread, 0.0))
-    if reduction != "mean" or (every and scale is None):
-        return _reduced(who, losses, reduction)
-    _require_some(who, rows.shape)
-    if not (count := float(weights.sum(dtype=float))):
-        raise ValueError(
-            f"{who}: the mean is of nothing, for "
-            + ("the classes of the target weigh 0" if counted.any() else f"all is {ignored}")
-            + "; leave such batches out, or write reduction='sum'"
-        )
-    return total(losses) / count
+    return None if counted.all() else counted
 
 
 def _class_weights(who: str, weight: ArrayLike | None, x: Tensor, axis: int) -> Array | None:
