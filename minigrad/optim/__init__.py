@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from .._lazy import found as _found
-from .averaging import AveragedModel
+from .averaging import AveragedModel, update_bn
 from .clipping import clip_grad_norm_, clip_grad_value_
 from .lr_scheduler import (
     ChainedScheduler,
@@ -27,7 +27,7 @@ __all__ = [
     "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "AveragedModel", "ChainedScheduler",
     "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "LinearWarmup",
     "Lion", "MultiStepLR", "NAdam", "OneCycleLR", "Optimizer", "RMSprop", "ReduceLROnPlateau",
-    "SequentialLR", "StepLR", "clip_grad_norm_", "clip_grad_value_", "minimize",
+    "SequentialLR", "StepLR", "clip_grad_norm_", "clip_grad_value_", "minimize", "update_bn",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:

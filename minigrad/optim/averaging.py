@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 
+from ..core.context import no_grad
 from ..core.tensor import Tensor, tensor
 from ..guard.errors import shown
 from ..nn.arguments import number
 from ..nn.module import Module
 
-__all__ = ["AveragedModel"]
+__all__ = ["AveragedModel", "update_bn"]
 
 
 class AveragedModel(Module):
@@ -20,8 +22,8 @@ class AveragedModel(Module):
 
     Without `decay` all updates count alike (stochastic weight averaging, Izmailov et al., 2018);
     with it, a <- decay a + (1 - decay) p, an exponential moving average. Buffers are those of the
-    module at the last update: running statistics of a BatchNorm belong to its own weights, not to
-    the average, so let the average see data in training mode before it is used.
+    module at the last update: the running statistics of BatchNorm are those of its own weights, not
+    of the average, which `update_bn` computes.
 
     >>> import minigrad as mg
     >>> net = mg.nn.Linear(1, 1)
@@ -61,6 +63,37 @@ class AveragedModel(Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the module with the averaged parameters does."""
         return self.module(*args, **kwargs)
+
+
+def update_bn(batches: Iterable[Any], module: Module) -> None:
+    """Set the running statistics of all BatchNorm in a module anew: their means over the batches.
+
+    A batch is an input, or a tuple or list that begins with it. Modes and momenta are then as they
+    were. ValueError if there are no batches.
+    """
+    norms: list[Any] = [m for m in module.modules() if hasattr(m, "num_batches_tracked")]
+    if not norms:
+        return
+    before = [(m, m.training) for m in module.modules()]
+    momenta = [m.momentum for m in norms]
+    count = 0
+    try:
+        for m in norms:
+            m.momentum = None  # the mean over all
+        module.train()
+        with no_grad():
+            for batch in batches:
+                for m in norms if count == 0 else ():
+                    m.num_batches_tracked.data = np.array(0)
+                module(batch[0] if isinstance(batch, (tuple, list)) else batch)
+                count += 1
+    finally:
+        for m, momentum in zip(norms, momenta, strict=True):
+            m.momentum = momentum
+        for m, mode in before:
+            m.training = mode
+    if not count:
+        raise ValueError("update_bn: there are no batches; is it a generator that was used up?")
 
 
 def _towards(a: Tensor, p: Tensor, share: float) -> Any:

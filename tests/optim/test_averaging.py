@@ -47,6 +47,24 @@ def test_averages_are_what_they_say():
     assert not np.array_equal(swa(x).data, net.eval()(x).data)
 
 
+def test_statistics_of_an_average():
+    """Those of the data, whatever the running ones were; modes and momenta are as before."""
+    net, rng = Net(), np.random.default_rng(0)
+    batches = [(rng.normal(size=(8, 2)), None) for _ in range(5)]
+    trained(net, [])
+    net.norm.training = False
+    for given in (batches, [x for x, _ in batches]):
+        optim.update_bn(given, net)
+        means = np.mean([x.mean(axis=0) for x, _ in batches], axis=0)
+        variances = np.mean([x.var(axis=0, ddof=1) for x, _ in batches], axis=0)
+        np.testing.assert_allclose(net.norm.running_mean.data, means, rtol=1e-12)
+        np.testing.assert_allclose(net.norm.running_var.data, variances, rtol=1e-12)
+    assert (net.training, net.norm.training, net.norm.momentum) == (True, False, 0.1)
+    with pytest.raises(ValueError, match="there are no batches"):
+        optim.update_bn(iter([]), net)
+    optim.update_bn([], nn.Linear(2, 1))  # which has none to set
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize("decay", [None, 0.9])
 def test_averages_are_pytorchs(decay):
