@@ -25,12 +25,16 @@ from ..core import tree
 from ..core.dtypes import Array, plain
 from ..core.tensor import value_of
 
-__all__ = ["EPS", "Slope", "along", "repeatable"]
+__all__ = ["EPS", "SURE", "Slope", "along", "is_along", "repeatable"]
 
 RATIO = 2.3
 """Of each step to the next: no rounding, and no grid, goes with all powers of it."""
+GLANCE = 19
+"""The power of the one step that is enough where it gives what was expected: 1e-7."""
+FIRST = range(11, 13)
+"""The powers that are tried first where a known error is small enough: steps near 1e-4."""
 QUICK = range(7, 10)
-"""The powers that are tried first: steps near 1e-3, good for 11 digits."""
+"""The powers that are tried first otherwise: steps near 1e-3, good for 11 digits."""
 LADDER = range(31)
 """All powers, down from the size of the arguments, or 1 for smaller ones."""
 DEEPER = 16
@@ -72,19 +76,41 @@ def along(
     vs: Sequence[Array],
     noise: float = 0.0,
     finest: float = 0.0,
+    zero: Sequence[Array] | None = None,
+    enough: float = 0.0,
 ) -> list[Slope]:
     """Return the derivative of every output of `f`, at the arrays `xs`, along `vs`.
 
     `f` gets new arrays each time. A step at which it raises or is not finite is passed over. The
     outputs are taken to be off by their rounding, and by `noise` at least; no step is smaller than
-    `finest`, for arguments that are known to so many digits: kinks that close are at them.
+    `finest`, for arguments that are known to so many digits: kinks that close are at them. `zero`
+    are the outputs at `xs`, if they are known; what is exact to `enough` is left at that.
     ValueError if it is not finite at `xs` itself, or at no step on both sides.
     """
-    found = [_Line(f, xs, some, noise, finest).slopes() for some in _bands(xs, vs)]
+    found = [_Line(f, xs, some, noise, finest, zero).slopes(enough) for some in _bands(xs, vs)]
     return [
         Slope(*[np.sum(parts, axis=0) for parts in zip(*of_one, strict=True)])
         for of_one in zip(*found, strict=True)
     ]
+
+
+def is_along(
+    f: Callable[..., Any],
+    xs: Sequence[Array],
+    vs: Sequence[Array],
+    expected: float,
+    close: float,
+    finest: float = 0.0,
+    zero: Sequence[Array] | None = None,
+) -> bool:
+    """Whether one small step says already that the derivative of a number along `vs` is `expected`.
+
+    To `close`, and that there is no kink. It takes two runs of `f`; False says nothing.
+    """
+    bands = list(_bands(xs, vs))
+    if len(bands) > 1:
+        return False
+    return _Line(f, xs, bands[0], 0.0, finest, zero).gives(expected, close)
 
 
 def repeatable(run: Callable[[], Sequence[Any]], who: str) -> list[Array]:
@@ -125,9 +151,10 @@ class _Line:
         vs: Sequence[Array],
         noise: float,
         finest: float,
+        zero: Sequence[Array] | None,
     ) -> None:
         self.f, self.xs, self.vs, self.noise, self.finest = f, xs, vs, noise, finest
-        outputs = self._outputs(0.0)
+        outputs = self._outputs(0.0) if zero is None else zero
         self.shapes = [y.shape for y in outputs]
         self.ends = np.cumsum([y.size for y in outputs])[:-1]
         self.zero = _flat(outputs)
@@ -147,12 +174,27 @@ class _Line:
         self.largest = float(np.max(x, initial=1))
         self.width = float(np.max(x / v, initial=0))
 
-    def slopes(self) -> list[Slope]:
+    def gives(self, expected: float, close: float) -> bool:
+        """Whether one small step gives what is expected of the first output, and shows no kink."""
+        if not (self.zero.size and self.unit < np.inf):
+            return expected == 0
+        t = self.unit * max(RATIO**-GLANCE, self.finest)
+        with np.errstate(all="ignore"):
+            up, zero, down = (float(y[0]) for y in (self._at(t), self.zero, self._at(-t)))
+            seen = np.array([up, zero, down])
+            if np.array_equal(seen, seen.astype(np.float32)) and not up == zero == down:
+                return False  # computed in float32, and rounded as that
+            value, jump = (up - down) / (2 * t), abs(up - 2 * zero + down) / t
+            off = 4 * float(self.eps[0]) * max(abs(up), abs(down)) / t
+            off += EPS * self.width / t * abs(value)
+            return abs(value - expected) + off <= close and jump / 2 + off <= close / 2
+
+    def slopes(self, enough: float) -> list[Slope]:
         """Return the derivative of every output."""
         best = Slope(*np.zeros((3, self.zero.size)))
         if self.zero.size and self.unit < np.inf:  # else nothing comes out, or nothing moves
             with np.errstate(all="ignore"):
-                best = self._best()
+                best = self._best(enough)
         if not np.isfinite(best.error).all():
             raise ValueError(
                 "central differences: f is not finite on both sides of the arguments, however "
@@ -161,8 +203,12 @@ class _Line:
         columns = zip(*[np.split(a, self.ends) for a in best], self.shapes, strict=True)
         return [Slope(*[a.reshape(shape) for a in parts]) for *parts, shape in columns]
 
-    def _best(self) -> Slope:
+    def _best(self, enough: float) -> Slope:
         """Return what the first steps give, and where that is not exact, the best of all steps."""
+        if enough:
+            first = Slope(*[a[0] for a in self._rungs(FIRST, np.arange(self.zero.size))[:3]])
+            if np.all(first.error <= enough) and np.isfinite(first.error).all():
+                return first
         value, error, jump, *_ = (a[0] for a in self._rungs(QUICK, np.arange(self.zero.size)))
         largest = [np.full(d.shape, np.max(abs(d), initial=0)) for d in np.split(value, self.ends)]
         exact = error <= SURE * _flat(largest)
@@ -213,6 +259,7 @@ class _Line:
     def _rungs(self, powers: range, which: Array) -> list[Array]:
         """Return what steps of these powers give: a row for every three that follow each other.
 
+        Of two, one row, in which the error is how far the smaller step is from their extrapolation.
         Value, error and jump, as those of a `Slope`; |f| / t, and how much of that is rounding.
         """
         r, ts = RATIO, self.unit * RATIO ** -np.array(powers, np.float64)[:, None]
@@ -220,20 +267,23 @@ class _Line:
             np.stack([self._at(float(t))[which] for t in sign * ts[:, 0]]) for sign in (1, -1)
         )
         zero = self.zero[which]
-        odd, even = (up - down) / (2 * ts), (up - 2 * zero + down) / ts
-        odd = (r**2 * odd[1:] - odd[:-1]) / (r**2 - 1)  # D, off by t^4
+        plain, even = (up - down) / (2 * ts), (up - 2 * zero + down) / ts
+        odd = (r**2 * plain[1:] - plain[:-1]) / (r**2 - 1)  # D, off by t^4
         even = (r * even[1:] - even[:-1]) / (r - 1)  # the jump, off by t^3
-        even = (r**3 * even[1:] - even[:-1]) / (r**3 - 1)  # by t^5
-        apart = abs(odd[1:] - odd[:-1])
-        apart = np.maximum(apart, np.concatenate([apart[1:], apart[-1:]]))
+        apart = abs(odd - plain[1:])
+        if len(odd) > 1:
+            even = (r**3 * even[1:] - even[:-1]) / (r**3 - 1)  # by t^5
+            apart = abs(odd[1:] - odd[:-1])
+            apart = np.maximum(apart, np.concatenate([apart[1:], apart[-1:]]))
         seen = np.stack([zero, *up, *down])
         single = np.all((seen == seen.astype(np.float32)) | np.isnan(seen), axis=0)
         single &= np.any((seen != zero) & ~np.isnan(seen), axis=0)
         eps = np.where(single, np.finfo(np.float32).eps, 0)  # in float64 hardly any would be
-        size = np.maximum(abs(up), abs(down))[2:] / ts[2:]
-        rounding = 4 * np.maximum(eps, self.eps[which]) * size + self.noise / ts[2:]
-        moved = EPS * self.width / ts[2:] * abs(odd[1:])  # by the rounding of x + t v
-        return [odd[1:], apart + rounding + moved, abs(even), size, rounding]
+        ts, odd, up, down = (a[-len(apart) :] for a in (ts, odd, up, down))
+        size = np.maximum(abs(up), abs(down)) / ts
+        rounding = 4 * np.maximum(eps, self.eps[which]) * size + self.noise / ts
+        moved = EPS * self.width / ts * abs(odd)  # by the rounding of x + t v
+        return [odd, apart + rounding + moved, abs(even), size, rounding]
 
     def _at(self, t: float) -> Array:
         try:

@@ -13,7 +13,7 @@ from ..core.dtypes import Array, plain
 from ..core.tensor import ArrayLike, value_of
 from ..core.tree import Tree
 from ..transforms.autodiff import jvp, vjp
-from .differences import EPS, Slope, along, repeatable
+from .differences import EPS, SURE, Slope, along, repeatable
 from .rows import size
 
 __all__ = ["check_grads", "direction", "directional", "inner", "numerical_grad"]
@@ -42,8 +42,9 @@ def directional(f: Callable[..., Tree], xs: Sequence[Array], vs: Sequence[Array]
 def numerical_grad(f: Callable[[Tree], ArrayLike], tree_of_arrays: Tree) -> Tree:
     """Return the gradient of `f`, a number-valued function of one container, by every element.
 
-    By central differences, in float64, in the structure of the container. `f` is run seven times
-    for each element, and more where the usual steps do not suit it: the slow witness, for checks.
+    By central differences, in float64, in the structure of the container. `f` is run four times for
+    each element, and more where two steps do not show eight digits of the largest element of its
+    array: the slow witness, for checks.
     TypeError for what is not real; ValueError if `f` does not return one number, is not finite, or
     gives another number when it is run again.
 
@@ -63,14 +64,21 @@ def numerical_grad(f: Callable[[Tree], ArrayLike], tree_of_arrays: Tree) -> Tree
             )
         return outputs[0]
 
-    repeatable(lambda: [of_leaves(*_copies(xs))], "numerical_grad: f")
+    zero = repeatable(lambda: [of_leaves(*_copies(xs))], "numerical_grad: f")
     found = []
     for k, x in enumerate(xs):
-        g = np.zeros_like(x)
-        for i, e in enumerate(_units(x.size)):
-            vs = [e.reshape(x.shape) if j == k else np.zeros_like(y) for j, y in enumerate(xs)]
-            g.flat[i] = along(of_leaves, xs, vs)[0].value.item()
-        found.append(g)
+
+        def by_element(i: int, enough: float, k: int = k, x: Array = x) -> Slope:
+            vs = [np.zeros_like(y) for y in xs]
+            vs[k] = np.eye(1, x.size, i)[0].reshape(x.shape)
+            return along(of_leaves, xs, vs, zero=zero, enough=enough)[0]
+
+        slopes = [by_element(i, np.inf) for i in range(x.size)]
+        sure = SURE * max([size(slope.value) for slope in slopes], default=0.0)
+        for i, slope in enumerate(slopes):
+            if not slope.error <= sure:
+                slopes[i] = by_element(i, 0.0)
+        found.append(np.array([slope.value.item() for slope in slopes]).reshape(x.shape))
     return tree.unflatten(structure, found)
 
 

@@ -20,7 +20,7 @@ from ..core.context import no_grad
 from ..core.dtypes import Array
 from ..core.tensor import Tensor, value_of
 from ..guard.errors import NUMPY, users_call
-from .differences import along, repeatable
+from .differences import along, is_along, repeatable
 from .gradients import direction
 from .rows import Row, Verdict, row_of, size
 
@@ -83,11 +83,11 @@ class Witness:
         self.mute: list[str] = []  # of which there are no differences
         self.on_tensors = False
         try:
-            repeatable(lambda: [self._run({})], who)
+            self.zero = repeatable(lambda: [self._run({})], who)
         except Exception as error:
             self.on_tensors = True  # it may use their methods
             try:
-                repeatable(lambda: [self._run({})], who)
+                self.zero = repeatable(lambda: [self._run({})], who)
             except Exception:
                 raise error from None
 
@@ -101,11 +101,12 @@ class Witness:
 
     def along(self, name: str, v: Array, shift: Array | float = 0.0) -> Slope:
         """Return the derivative by one array along `v`; beside it, if there is a `shift`."""
+        at = self.arrays[name] + shift
+        zero = self.zero if np.array_equal(at, self.arrays[name]) else None
         try:
             (s,) = along(
-                lambda x: self._run({name: x}), [self.arrays[name] + shift], [v],
-                finest=self.finest[name],
-            )  # fmt: skip
+                lambda x: self._run({name: x}), [at], [v], finest=self.finest[name], zero=zero
+            )
         except ValueError:  # not finite around it
             if name not in self.mute:
                 self.mute.append(name)
@@ -235,9 +236,14 @@ class Witness:
 
         And whether there is a kink.
         """
-        value, slack, kink = self.along(name, v)
         shares = g.astype(np.float64) * v
-        close = _close(g) * np.sum(abs(shares)) + noise * np.sum(abs(v))
+        close = float(_close(g) * np.sum(abs(shares)) + noise * np.sum(abs(v)))
+        if is_along(
+            lambda x: self._run({name: x}), [self.arrays[name]], [v], float(np.sum(shares)), close,
+            self.finest[name], self.zero,
+        ):  # fmt: skip
+            return -close, False
+        value, slack, kink = self.along(name, v)
         return float(abs(np.sum(shares) - value) - close - slack), bool(kink > close)
 
 
