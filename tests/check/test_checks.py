@@ -329,3 +329,27 @@ def test_a_forgotten_mask_is_wrong_beside_the_kink():
     assert mg.compare_backward(forward, lambda p: {"x": 1.0 * (p["x"] > 0)}, {"x": x}).ok
     assert not mg.compare_backward(forward, lambda p: {"x": np.ones(4)}, {"x": x}).ok
     assert not mg.custom_vjp(lambda x: np.maximum(x, 0), lambda g, z, x: g).check(x).ok
+
+
+def test_numerical_grad_runs_f_four_times_for_an_element():
+    runs = []
+
+    def f(x):
+        runs.append(1)
+        return np.sum(np.sin(x) * np.array([1.0, 1e-4, 1e-7, 1.0]))
+
+    x = np.array([0.3, 1.0, 2.0, -0.5])
+    g = mg.testing.numerical_grad(f, x)
+    np.testing.assert_allclose(g, np.cos(x) * [1.0, 1e-4, 1e-7, 1.0], rtol=0, atol=1e-8)
+    assert len(runs) == 2 + 4 * x.size
+
+
+def test_numerical_grad_of_arrays_of_different_sizes_is_exact_in_each():
+    p = {"small": np.array([0.5, 1.0]), "large": np.array([2.0])}
+    g = mg.testing.numerical_grad(
+        lambda p: np.sum(np.sin(p["small"])) * 1e-6 + np.sum(p["large"] ** 3), p
+    )
+    np.testing.assert_allclose(g["small"], 1e-6 * np.cos(p["small"]), rtol=1e-7)
+    np.testing.assert_allclose(g["large"], [12.0], rtol=1e-8)
+    kink = mg.testing.numerical_grad(lambda x: np.sum(np.abs(x)), np.array([0.0, 1e-5, -3.0]))
+    np.testing.assert_allclose(kink, [0.0, 1.0, -1.0], atol=1e-8)

@@ -587,3 +587,25 @@ def test_a_placeholder_does_not_spoil_the_explanation_of_the_others(zero):
     else:
         (row,) = [row for row in report.rows if row.name == "v"]
         assert (row.verdict, "all zero" in row.note) == ("differs", True)
+
+
+# ---- what it costs -------------------------------------------------------------------------------
+
+
+def test_a_right_backward_costs_two_runs_of_forward_for_each_input():
+    runs = []
+
+    def forward(p):
+        runs.append(1)
+        return loss(p)
+
+    assert compare_backward(forward, lambda p: of_inputs(p), {"X": X, "W": W}).ok
+    assert len(runs) <= 6 + 2 * 2
+
+
+def test_the_state_of_chance_is_looked_after_only_where_it_is_used(monkeypatch):
+    asked = []
+    get_state = np.random.get_state
+    monkeypatch.setattr(np.random, "get_state", lambda: asked.append(1) or get_state())
+    assert compare_backward(loss, of_inputs, {"X": X, "W": W}).ok
+    assert len(asked) <= 3

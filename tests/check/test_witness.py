@@ -546,3 +546,33 @@ def test_custom_vjp_explains_mistakes():
 
     report = mg.custom_vjp(layer, backward).check(X, W)
     assert "is taken as `1 - " in str(report.explain())
+
+
+# ---- one step is enough where it gives what is expected ------------------------------------------
+
+
+@pytest.mark.parametrize("at", [0.0, 1e-8, 1e-6])
+def test_one_step_does_not_hide_a_kink(at):
+    """At or beside a kink, a gradient half way between both slopes is what one step gives."""
+    x = np.array([at, 1.0])
+    right = 0.5 if at == 0 else 1.0
+    forward = lambda p: np.sum(np.maximum(p["x"], 0) * np.array([2.0, 3.0]))
+    report = compare_backward(forward, lambda p: {"x": np.array([2 * right, 3.0])}, {"x": x})
+    assert report.ok, report
+    report = compare_backward(forward, lambda p: {"x": np.array([2.2, 3.0])}, {"x": x})
+    assert not report.ok
+
+
+def test_one_step_does_not_hide_float32_within():
+    forward = lambda p: float(np.sum(np.sin(p["x"].astype(np.float32))))
+    x = np.array([0.3, 1.1, -0.4])
+    assert compare_backward(forward, lambda p: {"x": np.cos(p["x"])}, {"x": x}, rtol=1e-5).ok
+    assert not compare_backward(forward, lambda p: {"x": 1.01 * np.cos(p["x"])}, {"x": x}).ok
+
+
+def test_one_step_and_inputs_of_very_different_sizes():
+    x = np.array([1e12, 1.0, 1e-9])
+    forward = lambda p: np.sum(np.tanh(p["x"] * np.array([1e-12, 1.0, 1e9])))
+    slopes = (1 - np.tanh(1.0) ** 2) * np.array([1e-12, 1.0, 1e9])
+    assert compare_backward(forward, lambda p: {"x": slopes}, {"x": x}).ok
+    assert not compare_backward(forward, lambda p: {"x": slopes * [1, 1, 1.01]}, {"x": x}).ok
