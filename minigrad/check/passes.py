@@ -174,11 +174,14 @@ class Passes:
         gradients = manual.gradients
         if not (gradients or manual.others):
             return report_of({}, witness, None)
+        reasons = list[Callable[[], str]]()
         for forward in self.recordable:
             report, reason = self._attempt(forward, witness, manual, rtol)
             if reason is None:
                 return report
-        why = reason() if reason else ""
+            reasons.insert(0, reason)
+        texts = [reason() for reason in reasons]
+        why = next((text for text in texts if ", line " in text), texts[0])
         if not gradients:
             raise ValueError(
                 f"{self.who}: {next(iter(manual.others))!r} is none of the inputs, which are "
