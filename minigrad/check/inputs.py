@@ -27,12 +27,16 @@ Place: TypeAlias = tuple[str | int, ...]
 class Inputs:
     """What a forward pass takes: one container, or a tuple of arguments in their order.
 
+    Or a dict of arguments, if forward takes several and these are their names.
+
     `arrays` are all arrays in it by name, and `real` the names of the floating ones, which have
     gradients; `top` are the paths of what stands on top. An argument that is a number or a text,
     and a container of options (with texts or flags in it, or without a floating array), has none.
     """
 
     def __init__(self, who: str, given: Any, forward: Callable[..., Any]) -> None:
+        names = _meant_by_name(given, forward)
+        given = tuple([given[name] for name in names]) if names else given
         self.who, self.positional = who, isinstance(given, tuple) and not hasattr(given, "_fields")
         self.paths: dict[str, Place] = {}
         self.arrays: dict[str, Array] = {}
@@ -140,6 +144,15 @@ def parameters(f: Callable[..., Any]) -> list[inspect.Parameter] | None:
 def _arguments(forward: Callable[..., Any], count: int) -> list[str]:
     names = [p.name for p in parameters(forward) or ()]
     return [names[k] if k < len(names) else f"args[{k}]" for k in range(count)]
+
+
+def _meant_by_name(given: Any, forward: Callable[..., Any]) -> list[str]:
+    """Return the parameters of forward, in order, whose arguments a dict holds: one is no dict."""
+    known = parameters(forward) or []
+    names = [p.name for p in known]
+    if not isinstance(given, Mapping) or sum(p.default is p.empty for p in known) < 2:
+        return []
+    return names[: len(given)] if set(names[: len(given)]) == set(given) else []
 
 
 def _mapped(x: Any, path: Place, leaf: Callable[[Place, Any], Any]) -> Any:

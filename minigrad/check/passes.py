@@ -47,7 +47,7 @@ def compare_backward(
 
     Both are plain NumPy, as they stand. `inputs` is what forward takes: one container of arrays,
     as in {"Ws": [W0, W1], "b": b} or a dataclass, or a tuple of its arguments, (x, w, b), which are
-    named as its parameters. Integers, texts and options are constants.
+    named as its parameters, or a dict of these. Integers, texts and options are constants.
 
         forward returns        backward takes
         loss                   (inputs), or nothing
@@ -135,7 +135,7 @@ class Passes:
         known = {row.name for row in report.rows}
         rows = [*report.rows, *[row for row in missing if row.name not in known]]
         rest = [] if wrt is not None else [n for n in self.real if n not in manual.gradients]
-        said = [DRAWN.format(", ".join(self.call.gradients))] if self.call.is_layer else []
+        said = [self._said_of_outputs()] if self.call.is_layer else []
         return replace(
             report,
             rows=tuple(sorted(rows, key=rank)),
@@ -143,6 +143,18 @@ class Passes:
             not_known=tuple([name for name in manual.others if name not in known]),
             remarks=(*said, *report.remarks),
         )
+
+    def _said_of_outputs(self) -> str:
+        """Return which loss takes the place of one, where forward gives outputs."""
+        names = self.call.gradients
+        if len(names) < len(self.call.outputs):  # all in one
+            names = [f"{names[0]}[{k}]" for k in range(len(self.call.outputs))]
+        terms = [
+            f"np.sum({name} * {f'output {k}' if len(names) > 1 else 'output'})"
+            for k, name in enumerate(names)
+        ]
+        drawn = ", ".join(self.call.gradients)
+        return f"{drawn}: drawn at random (seed 0); gradients are those of {' + '.join(terms)}"
 
     def _narrowed(self, manual: Returned, wrt: str | Iterable[str] | None) -> list[Row]:
         """Take out of `manual` what is not in `wrt`; return rows for what it lacks."""

@@ -180,6 +180,8 @@ def _in_order(who: str, given: Any, inputs: Inputs, backward: Callable[..., Any]
     by_shape = _by_shape(paths, parts, inputs)
     if by_shape is not None:
         return by_shape
+    if len(parts) > 1 and is_numbers(parts[0]) and np.size(value_of(parts[0])) == 1:
+        return _in_order(who, parts[1:], inputs, backward)  # the loss, and then the gradients
     shapes = ", ".join([str(np.shape(value_of(x))) if is_numbers(x) else type(x).__name__
                         for x in parts])  # fmt: skip
     raise ValueError(
