@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import math
 import shutil
 import sys
 from collections.abc import Callable
@@ -25,55 +24,17 @@ import minigrad as mg
 PICTURES = Path(__file__).parent / "pictures"
 
 
-class Bidirectional(mg.nn.Module):
-    """An LSTM that reads the sequence forward, one that reads it backward: (T, B, I) -> (T, B, 2H).
-
-    The outputs of both are joined, each time with what comes before and what comes after it.
-    """
-
-    def __init__(self, inputs: int, hidden: int, rng: np.random.Generator) -> None:
-        self.forward_lstm = mg.nn.LSTM(inputs, hidden, rng=rng)
-        self.backward_lstm = mg.nn.LSTM(inputs, hidden, rng=rng)
-
-    def forward(self, x: mg.Tensor) -> mg.Tensor:
-        ahead, _ = self.forward_lstm(x)
-        back, _ = self.backward_lstm(x[::-1])
-        return mg.concatenate([ahead, back[::-1]], axis=-1)
-
-
 class Tagger(mg.nn.Module):
-    """Two bidirectional layers, and a label for every time step."""
+    """Two bidirectional layers of LSTMs, and a label for every time step."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.embedding = mg.nn.Embedding(50, 16, rng=rng)
-        self.layers = [Bidirectional(16, 24, rng), Bidirectional(48, 24, rng)]
+        self.lstm = mg.nn.LSTM(16, 24, 2, bidirectional=True, rng=rng)
         self.readout = mg.nn.Linear(48, 5, rng=rng)
 
     def forward(self, words: np.ndarray) -> mg.Tensor:
-        x = self.embedding(words)
-        for layer in self.layers:
-            x = layer(x)
-        return self.readout(x)
-
-
-class Attention(mg.nn.Module):
-    """Every position looks at those before it: softmax(q k^T / sqrt(d)) v, in several heads."""
-
-    def __init__(self, width: int, heads: int, rng: np.random.Generator) -> None:
-        self.heads = heads
-        self.qkv = mg.nn.Linear(width, 3 * width, rng=rng)
-        self.out = mg.nn.Linear(width, width, rng=rng)
-
-    def forward(self, x: mg.Tensor) -> mg.Tensor:
-        batch, time, width = x.shape
-        parts = self.qkv(x).reshape(batch, time, 3, self.heads, width // self.heads)
-        q, k, v = mg.unstack(parts.transpose(2, 0, 3, 1, 4))
-        mg.label(q=q, k=k, v=v)
-        scores = q @ k.mT / math.sqrt(width // self.heads)
-        mask = mg.tensor(np.tril(np.ones((time, time), bool)), name="mask")
-        weights = mg.softmax(mg.where(mask, scores, -np.inf), axis=-1)
-        mg.label(scores=scores, weights=weights)
-        return self.out((weights @ v).swapaxes(1, 2).reshape(batch, time, width))
+        states, _ = self.lstm(self.embedding(words))
+        return self.readout(states)
 
 
 class Block(mg.nn.Module):
@@ -81,15 +42,17 @@ class Block(mg.nn.Module):
 
     def __init__(self, width: int, heads: int, rng: np.random.Generator) -> None:
         self.norm1, self.norm2 = mg.nn.LayerNorm(width), mg.nn.LayerNorm(width)
-        self.attention = Attention(width, heads, rng)
+        self.attention = mg.nn.MultiheadAttention(width, heads, batch_first=True, rng=rng)
         self.mlp = mg.nn.Sequential(
             mg.nn.Linear(width, 4 * width, rng=rng),
-            mg.gelu,
+            mg.nn.GELU(),
             mg.nn.Linear(4 * width, width, rng=rng),
         )
 
     def forward(self, x: mg.Tensor) -> mg.Tensor:
-        x = x + self.attention(self.norm1(x))
+        h = self.norm1(x)
+        found, _ = self.attention(h, h, h, is_causal=True)  # of itself and what comes before
+        x = x + found
         return x + self.mlp(self.norm2(x))
 
 
@@ -120,7 +83,7 @@ def convolution(rng: np.random.Generator) -> mg.Tensor:
     net = mg.nn.Sequential(
         mg.nn.Conv2d(1, 8, 5, rng=rng), mg.relu, mg.nn.MaxPool2d(2),
         mg.nn.Conv2d(8, 16, 5, rng=rng), mg.relu, mg.nn.MaxPool2d(2),
-        lambda x: x.reshape(len(x), -1), mg.nn.Linear(256, 10, rng=rng),
+        mg.nn.Flatten(), mg.nn.Linear(256, 10, rng=rng),
     )  # fmt: skip
     images = mg.tensor(rng.normal(size=(16, 1, 28, 28)).astype(np.float32), name="images")
     return mg.nn.cross_entropy(net(images), rng.integers(10, size=16))

@@ -86,7 +86,7 @@ def test_the_gallery_writes_every_graph(tmp_path, capsys):
     assert f"{len(gallery.GRAPHS)} graphs in " in capsys.readouterr().out
     lstm = (tmp_path / "lstm.dot").read_text(encoding="utf-8")
     assert lstm.count("step ×100") == 4
-    assert lstm.count("Bidirectional") == 2
+    assert lstm.count("label=<reverse>") == 2
     with pytest.raises(SystemExit):
         gallery.main(["nothing"])
 

@@ -145,6 +145,8 @@ MODULE = {
     "evaluate": "mg.nn.mse_loss(net.eval()(x), y)",
     "fit": _FIT,
     "get_weights": "net.state_dict()",
+    "get_parameter": 'dict(net.named_parameters())["weight"]',
+    "get_submodule": 'dict(net.named_modules())[""]',
     "init": "mg.nn.Linear(3, 1, rng=0)  # parameters are made with the module",
     "num_parameters": "sum(p.size for p in net.parameters())",
     "predict": "with mg.no_grad(): net.eval()(x)",

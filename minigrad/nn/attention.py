@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import Array, DType, plain
-from ..core.tensor import ArrayLike, Tensor, as_tensor, value_of
+from ..core.tensor import ArrayLike, Tensor, as_tensor, label, tensor, value_of
 from ..ops.embed import dropout
 from ..ops.linalg import matmul
 from ..ops.reduce import mean, softmax
@@ -130,6 +130,7 @@ class MultiheadAttention(Module):
         q, k, v = self._projected(query, key, value, lone)
         (n, length, _), size = q.shape, k.shape[1]
         q, k, v = [swapaxes(reshape(t, (n, -1, heads, e // heads)), 1, 2) for t in (q, k, v)]
+        label(q=q, k=k, v=v)
         mask = self._mask(key_padding_mask, attn_mask, (n, heads, length, size), q.dtype)
         if flag(self, "is_causal", is_causal):
             later = _added(~_causal(length, size), q.dtype)
@@ -145,8 +146,7 @@ class MultiheadAttention(Module):
 
     def _projected(self, query: Any, key: Any, value: Any, lone: bool) -> list[Tensor]:
         """Return the inputs, batch first, times their weights."""
-        weights, names = self._weights(), ("query", "key", "value")
-        features = [w.shape[1] for w in weights]
+        names, features = ("query", "key", "value"), (self.embed_dim, self.kdim, self.vdim)
         shapes = [np.shape(x) for x in (query, key, value)]
         full = [(1, *s) if lone else s for s in shapes]
         full = [s if lone or self.batch_first or len(s) != 3 else (s[1], s[0], s[2]) for s in full]
@@ -159,19 +159,22 @@ class MultiheadAttention(Module):
                 f"{called(self)}: takes {', '.join(layout)}, of one batch and with as many values "
                 f"as keys; got shapes {', '.join(map(str, shapes))}"
             )
-        made, e = [], self.embed_dim
+        xs: list[Any] = []
         for k, x in enumerate((query, key, value)):
-            t: Any = taken(self, x, weights[k], f"the {names[k]}")
-            t = reshape(t, full[k]) if lone else t if self.batch_first else swapaxes(t, 0, 1)
-            y = matmul(t, weights[k].T)
-            bias = self.in_proj_bias
-            made.append(y if bias is None else y + bias[k * e : (k + 1) * e])
-        return made
-
-    def _weights(self) -> list[Tensor]:
-        if "in_proj_weight" in vars(self):
-            return list(split(self.in_proj_weight, 3))
-        return [self.q_proj_weight, self.k_proj_weight, self.v_proj_weight]
+            t: Any = taken(self, x, self.out_proj.weight, f"the {names[k]}")
+            xs.append(reshape(t, full[k]) if lone else t if self.batch_first else swapaxes(t, 0, 1))
+        bias = self.in_proj_bias
+        joint = "in_proj_weight" in vars(self)
+        if joint and query is key is value:  # of itself: one product instead of three
+            y = matmul(xs[0], self.in_proj_weight.T)
+            return list(split(y if bias is None else y + bias, 3, axis=-1))
+        weights: Any = (
+            split(self.in_proj_weight, 3)
+            if joint
+            else (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+        )
+        made = [matmul(t, w.T) for t, w in zip(xs, weights, strict=True)]
+        return made if bias is None else [y + b for y, b in zip(made, split(bias, 3), strict=True)]
 
     def _mask(self, padding: Any, given: Any, shape: tuple[int, ...], dtype: Any) -> Any:
         """Return what is added before the softmax, of a shape that broadcasts to (N, H, L, S)."""
@@ -202,14 +205,16 @@ def _weights(who: str, q: Tensor, k: Tensor, mask: Any, scale: float | None = No
     """Return the part of each key for each query; ValueError if nothing is left for one."""
     scores: Any = matmul(q * (1 / math.sqrt(q.shape[-1]) if scale is None else scale), k.mT)
     if mask is not None:
-        scores = scores + mask
+        scores = scores + (mask if isinstance(mask, Tensor) else tensor(mask, name="mask"))
         lost = np.isneginf(value_of(mask)).all(axis=-1)
         if lost.any():
             raise ValueError(
                 f"{who}: the mask leaves no key for {lost.sum()} of {lost.size} queries, the first "
                 f"at {tuple(int(n) for n in np.argwhere(lost)[0])}"
             )
-    return softmax(scores)
+    weights = softmax(scores)
+    label(scores=scores, weights=weights)
+    return weights
 
 
 def _causal(length: int, size: int) -> Array:

@@ -101,9 +101,9 @@ class Module:
     def _stays_trained(self, name: str, value: Any, held: list[tuple[str, Any]]) -> None:
         """See that an assignment takes no parameter away, and what looks like one is one."""
         old, who = vars(self).get(name), f"{type(self).__name__}.{name}"
-        was_trained = isinstance(old, Tensor) and old.primitive is None and old.live
+        was_one = isinstance(old, Tensor) and _is_parameter(old)
         is_one = value is None or any(isinstance(t, Module) or _is_state(t) for _, t in held)
-        if was_trained and not is_one:
+        if was_one and not is_one:
             raise TypeError(
                 f"{who} is a parameter, and {shown(value)} in its place would not be trained; "
                 f"write {name}.data = ... for other numbers, another mg.tensor(..., "
@@ -187,11 +187,12 @@ class Module:
                 if isinstance(part, Module):
                     yield name, part
 
-    def _named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+    def _named_tensors(self, recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
         """Every parameter and buffer once, by name; ValueError if two have one name."""
         names: dict[Tensor, str] = {}
         tensors: dict[str, Tensor] = {}
-        for path, module in self.named_modules():
+        modules = self.named_modules() if flag(self, "recurse", recurse) else [("", self)]
+        for path, module in modules:
             for attribute, value in module._attributes():
                 for name, t in _held(value, attribute):
                     if isinstance(t, Tensor) and _is_state(t) and t not in names:
@@ -203,26 +204,26 @@ class Module:
                             )
                         yield full, t
 
-    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Every parameter once, by name, frozen ones too; what comparisons take."""
-        return ((name, t) for name, t in self._named_tensors() if t.live or was_trained(t))
+    def named_parameters(self, recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """Every parameter once, by name, frozen too; without `recurse`, of this module alone."""
+        return ((name, t) for name, t in self._named_tensors(recurse) if _is_parameter(t))
 
-    def parameters(self) -> list[Tensor]:
-        """Return every parameter once, frozen ones too; what optimisers take.
+    def parameters(self, recurse: bool = True) -> list[Tensor]:
+        """Return every parameter once, frozen ones too; without `recurse`, of this module alone.
 
         Two of the same numbers are worth a warning: they get the same gradient, and never differ.
         """
-        found = list(self.named_parameters())
+        found = list(self.named_parameters(recurse))
         _warn_of_equal(type(self).__name__, found)
         return [t for _, t in found]
 
-    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+    def named_buffers(self, recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
         """Every buffer once, by name: what is saved and not trained, as the means of BatchNorm."""
-        return ((name, t) for name, t in self._named_tensors() if not (t.live or was_trained(t)))
+        return ((name, t) for name, t in self._named_tensors(recurse) if not _is_parameter(t))
 
-    def buffers(self) -> list[Tensor]:
-        """Return every buffer once."""
-        return [t for _, t in self.named_buffers()]
+    def buffers(self, recurse: bool = True) -> list[Tensor]:
+        """Return every buffer once; without `recurse`, of this module alone."""
+        return [t for _, t in self.named_buffers(recurse)]
 
     def register_buffer(self, name: str, value: ArrayLike, persistent: bool = True) -> None:
         """Make an attribute `name` that holds a copy of `value`, and is saved, but not trained.
@@ -388,7 +389,8 @@ def _warn_of_equal(who: str, named: Iterable[tuple[str, Tensor]]) -> None:
 
 
 def _is_parameter(part: Any) -> bool:
-    return isinstance(part, Tensor) and part.primitive is None and part.live
+    """Whether something is a leaf that is trained, or was before it was frozen."""
+    return isinstance(part, Tensor) and part.primitive is None and (part.live or was_trained(part))
 
 
 def _is_state(t: Tensor) -> bool:

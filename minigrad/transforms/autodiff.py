@@ -11,10 +11,10 @@ or a module is among the arguments, cotangents or tangents, or the walk met a li
 are Tensors. `no_grad` makes live tensors constants, here as elsewhere. So nothing need be kept to
 know whether another transform is at work. A Python float is the float64 that NumPy makes of it.
 
-A module as an argument stands for its parameters: the function gets a twin that holds the leaves,
-and the gradient is a dict by parameter name. What the function assigns to attributes of the twin is
-lost with it. The module's own parameters are constants to the result: to differentiate that by them
-again, pass the module to the outer transform as well.
+A module as an argument stands for its parameters, but those that are frozen: the function gets a
+twin that holds the leaves, and the gradient is a dict by parameter name. What the function assigns
+to attributes of the twin is lost with it. The module's own parameters are constants to the result:
+to differentiate that by them again, pass the module to the outer transform as well.
 
 >>> grad(lambda x: x**3)(2.0)
 np.float64(12.0)

@@ -91,6 +91,31 @@ def test_an_optimiser_of_frozen_parameters_trains_them_once_they_are_not():
     assert (net.weight.data != before["weight"]).all()
 
 
+def test_of_one_module_alone():
+    net = Net()
+    assert net.parameters(recurse=False) == [net.scale]
+    assert net.buffers(recurse=False) == []
+    assert [name for name, _ in net.norm.named_buffers(recurse=False)] == [
+        name.removeprefix("norm.") for name in BUFFERS
+    ]
+    assert dict(net.layers[0].named_parameters(False)).keys() == {"weight", "bias"}
+    with pytest.raises(TypeError, match="recurse must be True or False, not 'net'"):
+        list(net.named_parameters("net"))
+
+
+def test_a_frozen_parameter_is_guarded_as_one():
+    net = nn.Linear(2, 2, rng=0).requires_grad_(False)
+    with pytest.raises(TypeError, match=r"Linear\.weight is a parameter"):
+        net.weight = net.weight * 2
+
+
+def test_frozen_parameters_are_not_compared():
+    net = nn.Linear(2, 1, rng=0)
+    net.weight.requires_grad = False
+    net(X).sum().backward()
+    assert mg.compare({"bias": np.array([2.0])}, net).ok
+
+
 def test_apply_goes_from_below_and_once():
     seen = []
     net = Net()

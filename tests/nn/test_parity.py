@@ -96,6 +96,8 @@ CASES = [
     case("AdaptiveAvgPool2d", (3, None), x=(IMAGES,)),
     case("MultiheadAttention", 4, 2, x=((3, 2, 4),) * 3),
     case("MultiheadAttention", 4, 2, x=((3, 4), (5, 4), (5, 4)), id="one-sample"),
+    case("MultiheadAttention", 4, 2, x=((3, 2, 4), 0, 0), id="of-itself"),
+    case("MultiheadAttention", 4, 2, bias=False, x=((3, 4), 0, 0), id="of-itself-without-bias"),
     case("MultiheadAttention", 4, 2, bias=False, kdim=3, vdim=5, batch_first=True,
          x=((2, 4, 4), (2, 3, 3), (2, 3, 5)), id="sizes", given={"key_padding_mask": PADDED}),
     case("MultiheadAttention", 4, 4, batch_first=True, x=((2, 3, 4),) * 3, id="masks",
@@ -137,10 +139,12 @@ def test_outputs_and_all_gradients(name, args, options, inputs, given, training)
     assert list(ours.state_dict()) == list(state), "the names of the state"
     ours.load_state_dict(state)
     rng = np.random.default_rng(1)
-    arrays = [rng.normal(size=x) * 2 if isinstance(x, tuple) else x for x in inputs]
-    floating = [a.dtype.kind == "f" for a in arrays]
-    xs = [mg.tensor(a, requires_grad=f) for a, f in zip(arrays, floating, strict=True)]
-    others = [torch.tensor(a, requires_grad=f) for a, f in zip(arrays, floating, strict=True)]
+    given_twice = [x if isinstance(x, int) else k for k, x in enumerate(inputs)]
+    drawn = [x if isinstance(x, np.ndarray) else rng.normal(size=x) * 2 for x in inputs]
+    floating = [a.dtype.kind == "f" for a in drawn]
+    xs = [mg.tensor(a, requires_grad=f) for a, f in zip(drawn, floating, strict=True)]
+    others = [torch.tensor(a, requires_grad=f) for a, f in zip(drawn, floating, strict=True)]
+    xs, others = [xs[k] for k in given_twice], [others[k] for k in given_twice]
     outputs = tree.flatten(ours(*xs, **given))[0]
     more = {k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in given.items()}
     expected = tree.flatten(theirs(*others, **more))[0]
