@@ -74,27 +74,22 @@ class Report:
             why = f"\n{self.explain()}" if self.case else ""
             raise GradientMismatch(f"{self}{why}")
 
-    def explain(self, seconds: float = 20.0) -> Explanations:
-        """Return the mistakes that would give the manual numbers, the likeliest first.
+    def explain(self, seconds: float = 4.0) -> Explanations:
+        """Return what is wrong in the backward pass: the likeliest first, or in order of execution.
 
-        The search ends after some `seconds`. A gradient that is all zero may be a placeholder: if
-        no one mistake explains it with the others, these are explained without it. An empty list if
-        everything agrees; ValueError for a report that knows no graph, because two containers of
-        numbers were compared.
+        A report of `compare_backward` names statements of the backward pass; one of `compare` the
+        lines of the forward pass whose derivatives would give the manual numbers if they were so
+        wrong. Repairs and mistakes are tried for about so many `seconds`. A gradient that is all
+        zero may be a placeholder, and goes last. An empty list if everything agrees; ValueError
+        for a report that knows no graph, because two containers of numbers were compared.
         """
         if self.ok:
             return Explanations()
         case, wrong = self._case("explain"), [row for row in self.rows if not row.ok]
+        names = [row.name for row in wrong]
         shapes = [row.name for row in wrong if row.verdict == "shape"]
-        found = case.explained(shapes, seconds)
-        zero = [row.name for row in wrong if row.name in case.manual and self._is_zero(row.name)]
-        if zero and len(zero) < len(wrong) and not _is_one_mistake(found):
-            others = case.without(zero).explained(shapes, seconds)
-            found = others if _is_one_mistake(others) else found
+        found = case.explained(names, shapes, seconds)
         return found or case.unexplained([f"{row.name!r} {row.cells()[-1]}" for row in wrong])
-
-    def _is_zero(self, name: str) -> bool:
-        return not np.any(self._case("explain").manual[name])
 
     @property
     def first_divergence(self) -> Divergence | None:
@@ -170,10 +165,6 @@ class Report:
             f"<table><caption>{html.escape(caption)}</caption>"
             f"<thead>{line(HEAD, 'th')}</thead><tbody>{''.join(body)}</tbody></table>"
         )
-
-
-def _is_one_mistake(found: Explanations) -> bool:
-    return bool(found) and found[0].kind != "nearest" and "+" not in found[0].kind
 
 
 def compare(manual: Tree, automatic: Tree, *, rtol: float | None = None) -> Report:

@@ -30,7 +30,7 @@ case        a loss and the gradients derived by hand for it
 """
 
 from .case import Case, Divergence
-from .search import Explanation, Explanations
+from .explanation import Explanation, Explanations
 from .words import Where
 
 __all__ = [

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +14,22 @@ import numpy as np
 
 from ..core.tensor import Tensor
 from ..graph.graph import Graph
+from . import search
 from .backward import Backward
-from .search import Explanation, Explanations, explain
+from .explanation import Explanation, Explanations
+from .findings import explained
+from .search import explain
+from .single import Search
+from .traced import Finding, Traced
 from .trial import Trial
 from .words import Where, Words
 
 __all__ = ["Case", "Divergence"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
+SHARE, SHOWN = 0.4, 5
+"""Which part of the time repairs may be tried, and again mistakes; how many places are shown."""
+
 PRECISION = {2: 2e-2, 4: 3e-4, 8: 1e-8}
 """How far off an explanation may be, of the largest element of an entry, by the dtype's bytes."""
 
@@ -153,30 +163,94 @@ class Case:
             return Divergence(bad[k], text[0].upper() + text[1:] + ".", where, step)
         return None
 
-    def explained(self, shapes: Iterable[str], seconds: float) -> Explanations:
-        """Search for the mistake. Entries in `shapes` have the wrong one, which explains them."""
-        wrong = Explanations([self._shape(name) for name in shapes if name in self.keys])
-        if wrong:
-            return wrong
-        return explain(self._trial(), seconds)
+    def traced(self, wrong: Iterable[str], seconds: float) -> Traced | None:
+        """Run the backward pass with every value held against the truth; None without code."""
+        return Traced(self, self.rerun, wrong, seconds) if self.rerun else None
+
+    def explained(
+        self, wrong: Collection[str], shapes: Collection[str], seconds: float
+    ) -> Explanations:
+        """Return what is wrong in the backward pass, or which mistake would give its numbers.
+
+        Entries in `shapes` have the wrong one. A gradient that is all zero may be a placeholder.
+        """
+        nothing = {name for name in wrong if name in self.manual and not np.any(self.manual[name])}
+        if (traced := self.traced(wrong, SHARE * seconds)) and traced.findings:
+            findings = sorted(traced.findings, key=lambda f: {*f.results} <= nothing)
+            until = time.monotonic() + SHARE * seconds
+            return Explanations([
+                explained(self.walk, self.words, f, lambda f=f: self._searched(f, wrong, until))  # type: ignore[misc]
+                for f in findings[:SHOWN]
+            ])  # fmt: skip
+        found = self._by_numbers(shapes, seconds)
+        if nothing and len(nothing) < len(wrong) and not _is_one_mistake(found):
+            others = self.without(nothing)._by_numbers(shapes, seconds)
+            found = others if _is_one_mistake(others) else found
+        return found
+
+    def _searched(
+        self, finding: Finding, wrong: Collection[str], until: float
+    ) -> tuple[str, str] | None:
+        """Find the single mistake that gives the gradients that depend on a place, or one of them.
+
+        It is asked where the values at that place do not tell what is wrong with it.
+        """
+        given = self._given()
+        for results in (finding.results, finding.results[:1]):
+            some = {
+                k: m
+                for k, m in given.items()
+                if self.names[k] in results or self.names[k] not in wrong
+            }
+            left = until - time.monotonic()
+            if left > 0 and any(self.names[k] in results for k in some):
+                found = Search(self.walk, self.words, some, PRECISION[8]).found(left)
+                if found:
+                    return found[0].kind, found[0].says()
+        return None
+
+    def _by_numbers(self, shapes: Iterable[str], seconds: float) -> Explanations:
+        """Search for the mistake that gives these numbers, whatever code made them."""
+        wrong = [self._shape(name) for name in shapes if name in self.keys]
+        found = wrong or explain(self._trial(), seconds)
+        return Explanations([self._told(e) for e in found])
+
+    def _told(self, e: search.Explanation) -> Explanation:
+        """Return what is said of a mistake that was found by its numbers."""
+        place = re.fullmatch(r"(.*?):(\d+): (.*)", e.where.line, re.DOTALL)
+        file, line, statement = place.groups() if place else ("", "0", "")
+        mistake: Any = e.mistake if e.kind != "nearest" else None
+        at = max((k for k, _ in mistake.edits), default=None) if mistake else None
+        return Explanation(
+            file, int(line), statement, e.kind, e.sentence, edits=mistake, node=at
+        )  # fmt: skip
 
     def unexplained(self, wrong: Iterable[str]) -> Explanations:
         """Return the words for gradients that no mistake is searched for."""
         text = f"There are no numbers that a mistake would give: {', '.join(wrong)}."
-        nowhere = Where("", -1, "", "", "")
-        return Explanations([Explanation(text, "nearest", nowhere, None, math.inf)])
+        return Explanations([Explanation("", 0, "", "nearest", text)])
+
+    def _given(self) -> dict[int, Array]:
+        """Return the manual gradients that a mistake may give: finite, and of the right shape."""
+        return {
+            k: np.asarray(m)
+            for name, m in self.manual.items()
+            if np.shape(m) == np.shape(self.walk.z[k := self.keys[name]]) and np.isfinite(m).all()
+        }
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The names of gradients, by node."""
+        return {k: name for name, k in self.keys.items()}
 
     def _trial(self) -> Trial:
-        given, rtol = {}, PRECISION[8]
-        for name, m in self.manual.items():
-            k = self.keys[name]
-            if np.shape(m) == np.shape(self.walk.z[k]) and np.isfinite(m).all():
-                given[k] = np.asarray(m)
-                width = min(m.itemsize, self.walk.nodes[k].value.dtype.itemsize, 8)
-                rtol = max(rtol, PRECISION[width])
+        given, rtol = self._given(), PRECISION[8]
+        for k, m in given.items():
+            width = min(m.itemsize, self.walk.nodes[k].value.dtype.itemsize, 8)
+            rtol = max(rtol, PRECISION[width])
         return Trial(self.walk, self.words, given, rtol)
 
-    def _shape(self, name: str) -> Explanation:
+    def _shape(self, name: str) -> search.Explanation:
         """Explain a gradient of the wrong shape."""
         k, m = self.keys[name], self.manual[name]
         a = np.asarray(self.walk.cots.get(k, np.zeros(np.shape(self.walk.z[k]))))
@@ -201,7 +275,7 @@ class Case:
             text += ": it is summed over axes that it should keep"
         where = self.words.where(next(iter(self.walk.uses[k]), k))
         place = f" [{where}]" if str(where) else ""
-        return Explanation(f"{text}{place}.", kind, where, None, math.inf)
+        return search.Explanation(f"{text}{place}.", kind, where, None, math.inf)
 
     def agreement(
         self, compared: Mapping[str, tuple[float, str]], best: Explanation | None
@@ -212,16 +286,20 @@ class Case:
         the numbers: then they are what the mistake leads to.
         """
         found: dict[Tensor, tuple[float, str]] = {}
-        if best is not None and best.mistake is not None and best.kind != "nearest":
-            for k, error in self._trial().errors_everywhere(best.mistake).items():
-                found[self.walk.nodes[k]] = error, ""
-            if best.mistake.edits:
-                t = self.walk.nodes[max(k for k, _ in best.mistake.edits)]
-                found[t] = found[t][0], best.sentence
+        if best is not None and best.edits is not None:
+            errors = self._trial().errors_everywhere(best.edits)  # type: ignore[arg-type]
+            found = {self.walk.nodes[k]: (error, "") for k, error in errors.items()}
+        if best is not None and best.node is not None:
+            t = self.walk.nodes[best.node]
+            found[t] = found.get(t, (math.nan, ""))[0], best.sentence
         for name, pair in compared.items():
             if name in self.keys:
                 found[self.walk.nodes[self.keys[name]]] = pair
         return found
+
+
+def _is_one_mistake(found: Explanations) -> bool:
+    return bool(found) and found[0].kind != "nearest" and "+" not in found[0].kind
 
 
 def _named(walk: Backward, words: Words, loss: Tensor) -> dict[str, list[int]]:

@@ -30,6 +30,8 @@ class Explanation:
     repaired: tuple[str, ...] = ()
     edits: Mapping[Any, Any] | None = field(default=None, repr=False, compare=False)
     """The terms of the backward pass on the tape that are others, where a search has found them."""
+    node: int | None = field(default=None, repr=False, compare=False)
+    """The node of the tape whose gradient should stand there."""
 
     @property
     def place(self) -> str:

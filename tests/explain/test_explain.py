@@ -13,7 +13,7 @@ from minigrad import compare, compare_backward
 from minigrad.explain.backward import Backward
 from minigrad.explain.walks import Walks
 from minigrad.testing import GradientMismatch, assert_same_gradients
-from tests.mistakes.__main__ import PAGES, expected, right, tried
+from tests.mistakes.__main__ import PAGES, expected, tried
 from tests.mistakes.catalogue import Mistake
 
 QUICK = ("mlp", "softmax", "layer_norm", "batch_norm", "attention", "conv1d")
@@ -32,14 +32,15 @@ def page(name):
 def test_planted_mistakes_are_detected_and_explained(name):
     """All pages without a loop, and a sixth of the others: in six days, or seeds, all of them."""
     mistakes = page(name).MISTAKES if name in QUICK else page(name).MISTAKES[SEED % 6 :: 6]
-    ranks = {line.edit: line.rank for line in expected() if line.page == name}
+    ranks = {line.edit: (line.named, line.said) for line in expected() if line.page == name}
     wrong = []
     for mistake in mistakes:
-        seen, _, found, _ = tried(page(name), mistake)
-        rank = ranks.get(mistake.edit)
-        if not seen or found != rank:
-            what = f"found rank {found}" if seen else "not detected"
-            wrong.append(f"{name}: {mistake.edit}: expected rank {rank}, {what}")
+        seen, _, *found, _ = tried(page(name), mistake)
+        if not seen or tuple(found) != ranks.get(mistake.edit):
+            what = f"found ranks {found}" if seen else "not detected"
+            wrong.append(
+                f"{name}: {mistake.edit}: expected ranks {ranks.get(mistake.edit)}, {what}"
+            )
     assert not wrong, "\n".join([*wrong, f"(MINIGRAD_SEED={SEED} tries these again)", RENEW])
 
 
@@ -48,7 +49,7 @@ def test_the_expected_ranks_are_those_of_all_mistakes_and_nearly_all_are_1():
     planted = [(name, mistake.edit) for name in PAGES for mistake in page(name).MISTAKES]
     assert len({*planted}) == len(planted)
     assert [(line.page, line.edit) for line in lines] == planted, RENEW
-    assert sum(line.rank == "1" for line in lines) >= 0.95 * len(lines)
+    assert sum(line.named == "1" for line in lines) >= 0.9 * len(lines)
 
 
 def test_the_catalogue_is_large_and_has_every_kind():
@@ -99,8 +100,8 @@ def test_float32_mistakes_are_explained_in_float64():
     mistake = next(m for m in lstm.MISTAKES if m.find == "dc_next = dc * f")
     inputs = lstm.draw(np.random.default_rng(1), np.float32)
     found = compare_backward(lstm.forward, mistake.planted(lstm.backward), inputs).explain()
-    assert right(mistake, found[0])
-    assert found[0].residual < 1e-9
+    assert found[0].line in mistake.statements(lstm.backward)
+    assert found[0].kind in mistake.kinds
 
 
 # ---- what a report with a graph says -------------------------------------------------------------
@@ -130,11 +131,11 @@ def wrong_report():
 def test_a_report_explains_and_says_who_is_wrong():
     report = wrong_report()
     best = report.explain()[0]
-    assert (best.kind, best.where.op, best.steps) == ("wrong derivative", "tanh", None)
-    assert best.where.line.endswith("y = np.tanh(s)")
+    assert best.kind == "wrong derivative"
+    assert best.statement == 'ds = p["r"] * slope(y)'
     assert "`1 - y`" in best.sentence
     assert "it should be `g * (1 - y**2)`" in best.sentence
-    assert best.residual < 1e-12
+    assert best.repaired == ("w", "x")
     notes = {row.name: row.note for row in report.rows}
     assert "manual is wrong" in notes["w"]
     assert notes["r"] == ""
