@@ -1,20 +1,20 @@
-"""Batches and windows of arrays."""
+"""Batches and windows of arrays, and sequences side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ._lazy import found as _found
-from .core.dtypes import Array, real
+from .core.dtypes import Array, plain, real
 from .core.tensor import Tensor
 from .guard.errors import shown
-from .nn.arguments import whole
+from .nn.arguments import flag, whole
 
-__all__ = ["batches", "windows"]
+__all__ = ["batches", "padded", "windows"]
 
 
 def windows(series: npt.ArrayLike, length: int) -> tuple[Array, Array]:
@@ -79,6 +79,40 @@ def _batches(arrays: list[Any], order: Array, size: int) -> Iterator[tuple[Array
     for start in range(0, len(order), size):
         rows = order[start : start + size]
         yield tuple([a[rows] for a in arrays])
+
+
+def padded(
+    sequences: Sequence[npt.ArrayLike], *, batch_first: bool = False
+) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Return sequences (T_k, ...) side by side, (T, B, ...), zeros beyond the ends; and the T_k.
+
+    What recurrent layers take: `hs, last = lstm(x, lengths=lengths)`. With `batch_first` the array
+    is (B, T, ...). ValueError for sequences that are empty, or whose steps have several shapes.
+
+    >>> x, lengths = padded([[1.0, 2.0, 3.0], [4.0]])
+    >>> x.tolist(), lengths.tolist()
+    ([[1.0, 4.0], [2.0, 0.0], [3.0, 0.0]], [3, 1])
+    """
+    rows = [plain(s, "padded", "takes sequences of arrays, it") for s in sequences]
+    if not rows:
+        raise ValueError("padded: give at least one sequence")
+    steps = [a.shape[1:] if a.ndim and len(a) else None for a in rows]
+    for k, shape in enumerate(steps):
+        if shape is None:
+            raise ValueError(
+                f"padded: every sequence must have at least one step; sequence {k} has shape "
+                f"{rows[k].shape}"
+            )
+        if shape != steps[0]:
+            raise ValueError(
+                f"padded: the steps of all sequences must have one shape; those of sequence 0 have "
+                f"{steps[0]}, those of sequence {k} {shape}"
+            )
+    lengths = np.array([len(a) for a in rows])
+    out = np.zeros((len(rows), lengths.max(), *rows[0].shape[1:]), np.result_type(*rows))
+    for k, a in enumerate(rows):
+        out[k, : len(a)] = a
+    return (out if flag("padded", "batch_first", batch_first) else out.swapaxes(0, 1)), lengths
 
 
 if not TYPE_CHECKING:

@@ -1,10 +1,10 @@
-"""Windows and batches of arrays."""
+"""Windows and batches of arrays, and sequences side by side."""
 
 import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.data import batches, windows
+from minigrad.data import batches, padded, windows
 
 
 def test_windows():
@@ -70,3 +70,35 @@ def test_windows_share_no_memory_with_the_series():
     series[:] = 0
     assert x[-1].tolist() == [2, 3]
     assert y.tolist() == [2, 3, 4]
+
+
+def test_padded():
+    rng = np.random.default_rng(0)
+    given = [rng.normal(size=(n, 2)).astype(np.float32) for n in (3, 5, 1)]
+    x, lengths = padded(given)
+    assert (x.shape, x.dtype) == ((5, 3, 2), np.float32)
+    assert lengths.tolist() == [3, 5, 1]
+    for k, a in enumerate(given):
+        np.testing.assert_array_equal(x[: len(a), k], a)
+        assert not x[len(a) :, k].any()
+    np.testing.assert_array_equal(padded(given, batch_first=True)[0], x.swapaxes(0, 1))
+    tokens, _ = padded([[1, 2], [3]])
+    assert tokens.dtype.kind == "i"
+    hs, _ = mg.nn.LSTM(2, 3)(x, lengths=lengths)
+    assert not hs.data[3:, 0].any()
+
+
+@pytest.mark.parametrize(
+    ("sequences", "message"),
+    [
+        ([], "at least one sequence"),
+        ([[1.0], []], r"sequence 1 has shape \(0,\)"),
+        ([1.0, 2.0], r"sequence 0 has shape \(\)"),
+        ([np.ones((2, 3)), np.ones((4, 2))], r"sequence 0 have \(3,\), those of sequence 1 \(2,\)"),
+    ],
+)
+def test_what_cannot_be_padded(sequences, message):
+    with pytest.raises(ValueError, match=message):
+        padded(sequences)
+    with pytest.raises(TypeError, match="padded"):
+        padded([["a"], ["b", "c"]])

@@ -49,6 +49,17 @@ def test_article_notices_a_wrong_gradient():
     assert not article.check("off by 1e-11", article.gated_rnn, off, p)
 
 
+# --- counting.py ---------------------------------------------------------------------------------
+
+
+def test_an_lstm_learns_to_count(capsys):
+    assert load("counting").main(["--steps", "200"]) == 0
+    said = capsys.readouterr().out
+    known = re.search(r"n = 1 \.\. 10, ([\d.]+)% are read without a mistake", said)
+    assert float(known[1]) > 90
+    assert len(re.findall(r"^[ab] +-?[\d.]+ #*$", said, re.MULTILINE)) == 16
+
+
 # --- quickstart.py --------------------------------------------------------------------------------
 
 

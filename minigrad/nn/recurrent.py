@@ -115,7 +115,7 @@ class _Layers(Module, Generic[StateIn, StateOut]):
 
         It goes on step by step, as to draw a text letter by letter: `h = gru.cell()(x, h)`.
         """
-        if not 0 <= layer < self.num_layers or reverse > self.bidirectional:
+        if layer not in range(self.num_layers) or reverse > self.bidirectional:
             raise IndexError(
                 f"{type(self).__name__}: there is no cell of layer {layer}, reverse={reverse}, "
                 f"with num_layers={self.num_layers}, bidirectional={self.bidirectional}"
@@ -211,7 +211,8 @@ class RNN(_Layers[ArrayLike, Tensor]):
     so on.
 
     - `lengths`: the number of steps of each sequence, (B,) integers, in any order; x beyond them is
-      not looked at, hs is zero there, and h is that of the last steps there are.
+      not looked at, hs is zero there, and h is that of the last steps there are. `data.padded`
+      lays sequences side by side.
     - `bidirectional`: also from the last step to the first, with parameters of its own; hs is
       (T, B, 2H), both directions side by side, and states are (2L, B, H): forward and reverse of
       the first layer, then of the second.
