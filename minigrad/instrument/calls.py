@@ -9,6 +9,7 @@ NumPy's functions take lists of tensors, methods of plain arrays take tensors, `
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import math
 import sys
@@ -26,6 +27,7 @@ from ..ops import special
 from .assignable import (
     PLAIN_OPTIONS,
     Assignable,
+    NotFollowed,
     holds_tensor,
     into_plain,
     is_live,
@@ -399,11 +401,16 @@ def _giving_tensors(f: Any) -> Any:
 
 
 def _librarys(f: Any) -> Any:
-    """A function of another library: on the values, if it computes no floats from them."""
+    """A function of another library: if it does not take tensors, on the values.
+
+    Then it may show them, but not compute floats from them.
+    """
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if not is_live([*args, *kwargs.values()]):
             return f(*plain(list(args)), **plain(kwargs))
+        with contextlib.suppress(NotFollowed):
+            return f(*args, **kwargs)
         why = (
             f"{f.__module__}.{f.__name__} computes from what gradients flow through, and minigrad "
             "does not know its derivative; write it in NumPy, or define it as a primitive (see "
@@ -418,11 +425,17 @@ def _of_chance(f: Any) -> Any:
     """A method of a generator of random numbers, which makes arrays."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        first, *rest = args or (None,)
+        if f.__name__ == "shuffle" and isinstance(first, Tensor):
+            wrapped(first)[...] = by_numbers(lambda a: (f(a, *rest, **kwargs), a)[1], first)
+            return None
+        if f.__name__ in ("permutation", "permuted", "choice") and isinstance(first, Tensor):
+            return by_numbers(lambda a: f(a, *rest, **kwargs), first)
         if is_live([*args, *kwargs.values()]):
             raise refused(
                 f"random numbers are drawn by {f.__name__} with a distribution that gradients flow "
                 "through",
-                "write mean + std * rng.normal(size=mean.shape), and an index for a choice",
+                "write mean + std * rng.normal(size=mean.shape)",
             )
         return wrapped(f(*plain(list(args)), **plain(kwargs)))
 
@@ -457,7 +470,7 @@ def _cached(f: Any, run: Run) -> Any:
 
 
 _TABLE: dict[Any, Any] = {
-    float: _float, int: _asked(int), complex: _asked(complex), isinstance: _isinstance,
+    float: _float, int: _asked(int), isinstance: _isinstance,
     type: _type, issubclass: issubclass,
     np.array: _array, np.asarray: _asarray, np.asanyarray: _asarray,
     np.ascontiguousarray: _asarray, np.asfortranarray: _asarray, np.copy: _array, np.full: _full,
@@ -527,7 +540,7 @@ def _function(f: Any, run: Run) -> Any:
         return found
     if hasattr(f, "records_numpy_code"):
         return f
-    file, module = f.__code__.co_filename, f.__module__ or ""
+    file, module = f.__code__.co_filename, f.__globals__.get("__name__", "")
     if users_file(file):
         return run.hooked(f)
     if module.startswith("minigrad."):

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.tensor import Tensor, value_of
 from ..guard.errors import users_file
-from .assignable import Assignable, NotFollowed, plain, wrapped
+from .assignable import Assignable, NotFollowed, wrapped
 from .calls import Calls, Run, callee, running
 from .held import carried_over, copied, generators, is_users, kept_by, settled, tensors
 from .rewrite import Instrumented, codes_run, original
@@ -32,6 +32,9 @@ def numpy_code(f: F) -> F:
     gives what f gives, with Tensors for arrays; given arrays alone, it is f.
 
     The first time, f is run on plain arrays as well, and both results are held against each other.
+    What f returns are Tensors; what it keeps in objects or global names are arrays, through which
+    no gradient flows.
+
     NotFollowed, a TypeError, says where gradients could not be followed and what to write instead;
     and where the results differ, as when random numbers are drawn anew in each run.
 
@@ -121,6 +124,7 @@ def _recorded_run(f: Any, args: Any, kwargs: Any, instrumented: Instrumented) ->
     given = args, kwargs
     args, kwargs = copied(given, _as_assignable, copies)
     token = running.set(Run(instrumented))
+    result, seen = None, dict[int, Any]()
     try:
         with instrumented:
             result = callee(f)(*args, **kwargs)
@@ -128,12 +132,12 @@ def _recorded_run(f: Any, args: Any, kwargs: Any, instrumented: Instrumented) ->
         running.reset(token)
         for x, made, before in copies.values():
             carried_over(x, made, before)
-        seen: dict[int, Any] = {id(made): (made, x) for x, made, _ in copies.values()}
-        settled(given, _as_tensor, seen)
-        settled(kept_by(f, instrumented), plain, seen)
+            seen[id(made)] = made, x
+        result = settled(result, Assignable.now, seen)
+        settled((given, kept_by(f, instrumented)), _as_values, seen)
     if isinstance(result, GeneratorType):
         raise NotFollowed(f"{_described(f)} gives a generator; return a list of what it yields")
-    return settled(result, _as_tensor, seen)
+    return result
 
 
 def _as_array(x: Any) -> Any:
@@ -145,8 +149,8 @@ def _as_assignable(x: Any) -> Any:
     return wrapped(x) if isinstance(x, Tensor) else x
 
 
-def _as_tensor(x: Assignable) -> Any:
-    return x.now()
+def _as_values(x: Assignable) -> Any:
+    return x.value.copy() if x.ndim else x.value[()]
 
 
 def _refusal(error: BaseException | None) -> NotFollowed | None:
