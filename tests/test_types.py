@@ -7,8 +7,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import minigrad as mg
 from tests import typed_program
 from tests.public import aliases, annotation, names
 
@@ -77,6 +79,8 @@ def test_the_users_program_runs(tmp_path, capsys):
     _, losses = typed_program.trained(tmp_path / "model.npz")
     assert losses[-1] < losses[0]
     assert typed_program.tensors().shape == (2,)
+    rates = typed_program.scheduled(mg.nn.Linear(2, 3), np.ones((2, 2), np.float32), [0, 1])
+    assert rates == [0.05]
     typed_program.derivatives()
     assert typed_program.by_hand()
     assert {"x", "weight_ih", "weight_hh"} <= typed_program.recurrent_by_hand().keys()

@@ -54,6 +54,20 @@ def trained(path: Path) -> tuple[Forecaster, list[float]]:
     return model, losses
 
 
+def scheduled(net: mg.nn.Module, x: Array, classes: Array) -> list[float]:
+    groups = [{"params": net.parameters(), "lr": 0.1}]
+    optimizer = mg.optim.SGD(groups, momentum=0.9)
+    schedule = mg.optim.lr_scheduler.StepLR(optimizer, step_size=3)
+    loss_of = mg.nn.CrossEntropyLoss(label_smoothing=0.1)
+    loss: Tensor = loss_of(net(x), classes)
+    loss.backward()
+    optimizer.step()
+    schedule.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.param_groups[0]["lr"] *= 0.5
+    return schedule.get_last_lr()
+
+
 def tensors() -> Tensor:
     x = mg.tensor([[1.0, 2.0]], requires_grad=True, name="x")
     with mg.no_grad():

@@ -239,7 +239,9 @@ _CLIP = "mg.optim.clip_grad_norm_([t], 1.0)"
 NN = {
     **{name: f"mg.{name}" for name in _ACTIVATIONS},
     **dict.fromkeys(("Swish", "swish"), "mg.nn.SiLU()  # or mg.silu"),
-    "softmax_cross_entropy": _CROSS_ENTROPY,
+    **dict.fromkeys(("CategoricalCrossentropy", "softmax_cross_entropy"), _CROSS_ENTROPY),
+    **dict.fromkeys(("MeanSquaredError", "l2_loss"), "mg.nn.mse_loss(t, other)"),
+    **dict.fromkeys(("MeanAbsoluteError", "mae_loss"), "mg.nn.l1_loss(t, other)"),
     "sigmoid_binary_cross_entropy": "mg.nn.binary_cross_entropy_with_logits(t, mask)",
     **dict.fromkeys(("DataParallel", "to_device"), _NET),
     **dict.fromkeys(("clip_grad_norm_", "utils"), _CLIP),

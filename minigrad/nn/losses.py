@@ -327,10 +327,11 @@ def cosine_similarity(x1: ArrayLike, x2: ArrayLike, axis: int = 1, *, eps: float
     """Return x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along an axis; the others broadcast."""
     check_options("cosine_similarity", eps=eps)
     a, b = as_floating(x1), as_floating(x2)
-    if not (a.ndim and b.ndim) or a.shape[axis] != b.shape[axis]:
+    there = -min(a.ndim, b.ndim) <= axis < min(a.ndim, b.ndim)
+    if not there or a.shape[axis] != b.shape[axis]:
         raise ValueError(
-            f"cosine_similarity: vectors on axis {axis} of shapes {a.shape} and {b.shape} have not "
-            "one length"
+            f"cosine_similarity: on axis {axis} of shapes {a.shape} and {b.shape} there are no "
+            "vectors of one length"
         )
     return total(_direction(a, axis, eps) * _direction(b, axis, eps), axis)
 

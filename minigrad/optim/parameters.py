@@ -14,7 +14,7 @@ from ..guard.errors import shown, warn
 
 __all__ = ["Params", "called", "given_groups", "given_parameters", "gradients", "require_list"]
 
-Params: TypeAlias = Iterable[Tensor] | Iterable[Mapping[str, Any]]
+Params: TypeAlias = Iterable[Tensor | Mapping[str, Any]]
 """Parameters, or groups of them: `{"params": [...], "lr": 0.01}`, with options of their own."""
 
 

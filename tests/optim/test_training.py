@@ -1,5 +1,7 @@
 """A hundred steps of training beside PyTorch: the same weights, data and order give one curve."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -95,3 +97,36 @@ def test_a_hundred_steps_are_pytorchs(run, dtype):
     assert losses[-1] < 0.7 * losses[0]
     rtol = 1e-6 if dtype == np.float64 else 1e-3  # rounding grows along the way
     np.testing.assert_allclose(losses, expected, rtol=rtol)
+
+
+@pytest.mark.parametrize("optimizer_first", [True, False])
+def test_a_run_goes_on_bit_for_bit(optimizer_first):
+    """Weights, optimiser and schedule are saved and loaded, in either order: as if never stopped.
+
+    The schedule changes learning rates and momenta.
+    """
+
+    def made():
+        net = mg.nn.Linear(FEATURES, CLASSES, rng=0)
+        optimizer = mg.optim.AdamW(net.parameters(), lr=0.01)
+        return net, optimizer, mg.optim.OneCycleLR(optimizer, 0.1, STEPS)
+
+    def run(net, optimizer, schedule, batches):
+        x, y, _ = data()
+        for batch in batches:
+            optimizer.zero_grad()
+            mg.nn.cross_entropy(net(x[batch].astype(np.float32)), y[batch]).backward()
+            optimizer.step()
+            schedule.step()
+
+    batches = data()[2]
+    whole, half, again = made(), made(), made()
+    run(*whole, batches)
+    run(*half, batches[:40])
+    net, optimizer, schedule = again
+    net.load_state_dict(half[0].state_dict())
+    for part, saved in [(optimizer, half[1]), (schedule, half[2])][:: 1 if optimizer_first else -1]:
+        part.load_state_dict(pickle.loads(pickle.dumps(saved.state_dict())))
+    run(*again, batches[40:])
+    for p, q in zip(whole[0].parameters(), net.parameters(), strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
