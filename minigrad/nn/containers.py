@@ -93,6 +93,11 @@ class _Row(_Parts):
         self._put(self._parts | {str(number + k): part for k, part in enumerate(parts)})
         return self
 
+    def __add__(self, parts: Iterable[Part]) -> Self:
+        return self[:].extend(parts)
+
+    __iadd__ = extend
+
     def insert(self, k: int, part: Part) -> None:
         """Put a part before the one at k; all are numbered anew."""
         parts = list(self._parts.values())

@@ -12,8 +12,11 @@ from ..core.tensor import Tensor, was_trained
 __all__ = ["described", "of_all"]
 
 
-def described(module: Any, total: str = "") -> str:
-    """Return the lines of a module; the first one ends with `total`, and what it holds itself."""
+def described(module: Any, total: str = "", above: tuple[Any, ...] = ()) -> str:
+    """Return the lines of a module; the first one ends with `total`, and what it holds itself.
+
+    Of those that are `above`, where it stands in one that it holds, only the names are said.
+    """
     held = [t for _, t in module.named_parameters()]
     parts = list(module._shown())
     own = [(name, t) for name, t in parts if isinstance(t, Tensor)]
@@ -26,8 +29,12 @@ def described(module: Any, total: str = "") -> str:
     lines = [f"{type(module).__name__}({_arguments(module)}){note and '  # '}{note}"]
     for name, part in parts:
         if not isinstance(part, Tensor):
-            is_module = hasattr(type(part), "named_parameters")
-            text = described(part) if is_module else getattr(part, "__name__", repr(part))
+            if any(part is one for one in (*above, module)):
+                text = f"{type(part).__name__}(...)"
+            elif hasattr(type(part), "named_parameters"):
+                text = described(part, above=(*above, module))
+            else:
+                text = getattr(part, "__name__", repr(part))
             lines.append(f"  {name}: " + text.replace("\n", "\n  "))
     return "\n".join(lines)
 

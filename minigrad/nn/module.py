@@ -310,7 +310,8 @@ class Module:
 
         ValueError that names all that does not fit, with nothing changed: names, shapes, and what
         is no real number that the dtypes can hold (1e300 is none of float32). Without `strict`,
-        what is missing stays as it is, and what is unexpected is left alone.
+        what is missing stays as it is, and what is unexpected is left alone. A tensor that is held
+        in two places may have the name of either, or both, as in PyTorch.
         """
         if not isinstance(state, Mapping):
             raise TypeError(
@@ -318,6 +319,7 @@ class Module:
                 "minigrad.io.load(net, path) for a file, other.state_dict() for a module"
             )
         own = self._state()
+        state = self._by_own_names(own, state)
         missing, unexpected = [k for k in own if k not in state], [k for k in state if k not in own]
         if not flag(self, "strict", strict):
             own = {k: t for k, t in own.items() if k in state}
@@ -331,6 +333,32 @@ class Module:
         for name, t in own.items():
             t.data = new[name]
         return Loaded(missing, unexpected)
+
+    def _by_own_names(self, own: Mapping[str, Tensor], state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a state in which what is held in several places has the name that it has here."""
+        known = {t: name for name, t in own.items()}
+        also = {name: known[t] for name, t in self._every_name() if t in known}
+        found: dict[str, Any] = {}
+        for key, a in state.items():
+            name = also.get(key, key)
+            if name in found and not np.array_equal(np.asarray(found[name]), np.asarray(a)):
+                raise ValueError(
+                    f"load_state_dict: {key} and another name of {name} are one tensor in this "
+                    f"{type(self).__name__}, and have different numbers in the state"
+                )
+            found.setdefault(name, a)
+        return found
+
+    def _every_name(
+        self, prefix: str = "", above: tuple[Module, ...] = ()
+    ) -> Iterator[tuple[str, Tensor]]:
+        """List the state with every name that leads to a tensor."""
+        for attribute, value in self._attributes():
+            for name, part in _held(value, prefix + attribute):
+                if isinstance(part, Tensor):
+                    yield name, part
+                elif part not in above:
+                    yield from part._every_name(f"{name}.", (*above, self))
 
     # ---- hooks ----------------------------------------------------------------------------------
 

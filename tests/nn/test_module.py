@@ -186,6 +186,28 @@ def test_what_fits_is_loaded_without_strict():
     assert net.load_state_dict(before) == ([], [])
 
 
+def test_what_is_held_twice_may_have_either_name():
+    """As in a state of PyTorch's, which has both."""
+
+    class Tied(nn.Module):
+        def __init__(self):
+            self.rows = nn.Embedding(3, 2, rng=0)
+            self.out = nn.Linear(2, 3, bias=False, rng=1)
+            self.out.weight = self.rows.weight
+            self.again = nn.Sequential(self.out)
+
+    net, w = Tied(), np.ones((3, 2), np.float32)
+    assert list(net.state_dict()) == ["rows.weight"]
+    for names in (["out.weight"], ["again.0.weight", "rows.weight"], ["rows.weight", "out.weight"]):
+        w = w + 1
+        assert net.load_state_dict(dict.fromkeys(names, w)) == ([], [])
+        assert (net.out.weight.data == w).all()
+    with pytest.raises(ValueError, match=r"out\.weight and another name of rows\.weight are one t"):
+        net.load_state_dict({"rows.weight": w, "out.weight": w + 1})
+    with pytest.raises(ValueError, match=r"unexpected again\.1\.weight"):
+        net.load_state_dict({"rows.weight": w, "again.1.weight": w})
+
+
 # ---- printing ------------------------------------------------------------------------------------
 
 TEXT = """\
@@ -208,6 +230,11 @@ def test_a_module_is_printed_with_shapes_counts_and_activations():
     assert repr(nn.Dropout(0.3)) == "Dropout(p=0.3)"
     assert "bias=False" in repr(nn.Linear(1, 1, bias=False))
     assert repr(nn.Module()) == "Module()"
+    outer = nn.Module()
+    outer.inner = nn.Module()
+    outer.inner.outer = outer
+    assert repr(outer) == "Module()\n  inner: Module()\n    outer: Module(...)"
+    assert outer.load_state_dict({}) == ([], [])
 
 
 # ---- containers ----------------------------------------------------------------------------------
@@ -234,6 +261,10 @@ def test_a_list_of_modules():
     assert list(m.state_dict())[::2] == ["0.weight", "1.weight", "2.weight"]
     assert b in m
     assert a not in m
+    assert [*(m + nn.ModuleList([a]))] == [c, b, d, a]
+    assert len(m) == 3
+    m += [a]
+    assert m.pop() is a
     with pytest.raises(IndexError, match=r"ModuleList of 3 parts: there is none at 3"):
         m[3]
     with pytest.raises(TypeError, match="there is none at 'a'"):
