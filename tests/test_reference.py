@@ -68,6 +68,7 @@ SECTIONS = {
         "nn/norms": "Normalisation",
         "nn/activations": "Activations",
         "nn/attention": "Attention",
+        "nn/transformer": "Attention",
         "nn/recurrent": "Recurrent layers",
         "nn/cells": "Recurrent cells",
         "nn/conv": "Convolutional layers",

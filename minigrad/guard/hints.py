@@ -269,6 +269,9 @@ NN = {
     "Model": "mg.nn.Module",
     "Parameter": "mg.tensor(x, requires_grad=True)",
     "ParameterList": "[t, t]  # a list is enough",
+    "TransformerEncoder": (
+        "mg.nn.Sequential(*[mg.nn.TransformerEncoderLayer(4, 2) for _ in range(3)])"
+    ),
     "dropout": "mg.dropout(t, 0.5, rng)",
     "functional": "mg.relu(t), mg.softmax(t)",
     "one_hot": "mg.one_hot(labels, 3)",

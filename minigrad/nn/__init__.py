@@ -19,6 +19,7 @@ from .module import Module as Module
 from .norms import *
 from .recurrent import *
 from .state import functional_call as functional_call
+from .transformer import *
 
 if not TYPE_CHECKING:
     __all__ = [name for name, what in globals().items() if callable(what) and name[0] != "_"]

@@ -92,6 +92,7 @@ def test_sizes_are_positive_integers(which):
         (lambda: nn.Embedding.from_pretrained([1.0]), r"rows, .* not of shape \(1,\)"),
         (lambda: nn.MultiheadAttention(6, 4), "num_heads=4 must divide embed_dim=6"),
         (lambda: nn.MultiheadAttention(4, 2, 1.0), r"dropout must be in \[0, 1\), not 1"),
+        (lambda: nn.TransformerEncoderLayer(4, 2, activation="elu"), 'must be "relu", "gelu" or'),
         (lambda: nn.GELU("yes"), 'approximate must be "none" or "tanh", not .yes'),
         (lambda: nn.ELU(np.nan), "alpha must be finite, not nan"),
         (lambda: nn.CELU(0), "alpha must be positive and finite, not 0"),
@@ -205,6 +206,7 @@ class Block(nn.Module):
         self.norms |= {"batch": nn.BatchNorm1d(3), "instance": nn.InstanceNorm2d(3)}
         self.pair, self.look = nn.Bilinear(2, 3, 1), nn.MultiheadAttention(4, 2)
         self.slope, self.pool, self.drop = nn.PReLU(3), nn.AdaptiveAvgPool1d(2), nn.Dropout2d()
+        self.block = nn.TransformerEncoderLayer(4, 2, 3)
         self.same, self.flat, self.half = nn.Conv1d(2, 2, 2, padding="same"), nn.Flatten(), nn.GLU()
         self.w = mg.tensor(np.ones((3, 2)), requires_grad=True)
 
@@ -235,6 +237,7 @@ class Block(nn.Module):
         (lambda m, x: m.look(x, x, x, attn_mask=np.eye(3)), (2, 3, 4), "attn_mask must have shape"),
         (lambda m, x: m.look(x, x, x, np.ones((3, 2), bool)), (2, 3, 4),
          r"MultiheadAttention in block/look: the mask leaves no key for 3 of 3 queries"),
+        (lambda m, x: m.block(x), (2, 3, 5), r"TransformerEncoderLayer in block/block: .*length 4"),
         (lambda m, x: m.slope(x), (2, 4), "PReLU in block/slope: .*3 channels"),
         (lambda m, x: m.pool(x), (2, 4), r"AdaptiveAvgPool1d in block/pool: .*3 axes"),
         (lambda m, x: m.drop(x), (2, 4), r"Dropout2d in block/drop: .*4 axes"),
