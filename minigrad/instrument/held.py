@@ -14,9 +14,8 @@ import numpy as np
 from ..core.tensor import Tensor
 from ..guard.errors import users_file
 from .assignable import Assignable
-from .rewrite import Instrumented
 
-__all__ = ["carried_over", "copied", "generators", "is_users", "kept_by", "settled", "tensors"]
+__all__ = ["carried_over", "copied", "generators", "is_users", "settle_names", "settled", "tensors"]
 
 
 def _attributes(x: Any) -> dict[str, Any] | None:
@@ -48,7 +47,7 @@ def _parts(x: Any) -> list[Any]:
     if isinstance(x, dict):
         return [*x.values()]
     if isinstance(x, (list, tuple)):
-        return [*x]
+        return [] if _SIMPLE.issuperset(map(type, x)) else [*x]
     return [*(_attributes(x) or {}).values()]
 
 
@@ -133,37 +132,47 @@ def carried_over(given: Any, made: Any, before: Any) -> None:
 
 def settled(x: Any, leaf: Callable[[Any], Any], seen: dict[int, Any]) -> Any:
     """Return x with `leaf` of the assignable arrays in it; what can be changed is changed."""
+    todo: list[Any] = []
+    result = _replaced(x, leaf, seen, todo)
+    while todo:
+        holder = todo.pop()
+        for part, put in _places(holder):
+            now = _replaced(part, leaf, seen, todo)
+            if now is not part:
+                put(now)
+    return result
+
+
+def _replaced(x: Any, leaf: Callable[[Any], Any], seen: dict[int, Any], todo: list[Any]) -> Any:
     kind: Any = type(x)
     if kind is Assignable:
         return leaf(x)
     if (
         kind in _SIMPLE
         and kind is not FunctionType
-        and not (kind is np.ndarray and x.dtype == object)
+        and not (kind is np.ndarray and x.dtype.hasobject)
     ):
         return x
-    if id(x) in seen:
-        return seen[id(x)][1]
-    seen[id(x)] = x, x
-    if isinstance(x, tuple):
-        parts = [settled(part, leaf, seen) for part in x]
-        if any(a is not b for a, b in zip(parts, x, strict=True)):
-            made = x._make(parts) if hasattr(x, "_make") else type(x)(parts)
-            seen[id(x)] = x, made
-            return made
-    elif kind is np.ndarray:
-        for k, part in enumerate(x.flat):
-            x.flat[k] = settled(part, leaf, seen)
-    elif kind is FunctionType:
-        for cell in x.__closure__ or ():
-            if _is_filled(cell):
-                cell.cell_contents = settled(cell.cell_contents, leaf, seen)
-    else:
-        for key, part in [*_items(x).items()]:
-            now = settled(part, leaf, seen)
-            if now is not part:
-                _put(x, key, now)
-    return x
+    if id(x) not in seen:
+        seen[id(x)] = x, x
+        if isinstance(x, tuple):
+            parts = [_replaced(part, leaf, seen, todo) for part in x]
+            if any(a is not b for a, b in zip(parts, x, strict=True)):
+                made = x._make(parts) if hasattr(x, "_make") else type(x)(parts)
+                seen[id(x)] = x, made
+        else:
+            todo.append(x)
+    return seen[id(x)][1]
+
+
+def _places(x: Any) -> list[tuple[Any, Callable[[Any], None]]]:
+    """List what something holds that can be changed, each with what puts another there."""
+    if isinstance(x, np.ndarray):
+        return [(part, functools.partial(x.flat.__setitem__, k)) for k, part in enumerate(x.flat)]
+    if isinstance(x, FunctionType):
+        cells = [cell for cell in x.__closure__ or () if _is_filled(cell)]
+        return [(c.cell_contents, functools.partial(setattr, c, "cell_contents")) for c in cells]
+    return [(part, functools.partial(_put, x, key)) for key, part in _items(x).items()]
 
 
 def _is_filled(cell: Any) -> bool:
@@ -173,28 +182,29 @@ def _is_filled(cell: Any) -> bool:
         return False
 
 
-def _names(f: Any) -> dict[str, Any]:
-    """Return what the global and enclosing names in a function stand for."""
-    if not isinstance(f, FunctionType):
-        return {}
-    found = {k: f.__globals__[k] for k in f.__code__.co_names if k in f.__globals__}
-    for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
-        if _is_filled(cell):
-            found[name] = cell.cell_contents
-    return found
+def settle_names(functions: list[Any], leaf: Callable[[Any], Any], seen: dict[int, Any]) -> None:
+    """Do what `settled` does with what functions know by global and enclosing names."""
+    for f in functions:
+        settled(f, leaf, seen)
+        for name in _global_names(f):
+            part = f.__globals__[name]
+            now = settled(part, leaf, seen) if _may_hold(part) else part
+            if now is not part:
+                f.__globals__[name] = now
+
+
+def _global_names(f: Any) -> list[str]:
+    is_function = isinstance(f, FunctionType)
+    return [k for k in f.__code__.co_names if k in f.__globals__] if is_function else []
+
+
+def _may_hold(x: Any) -> bool:
+    kind: Any = type(x)
+    return kind in (Assignable, dict, list, tuple) or is_users(kind)
 
 
 def generators(f: Any) -> list[Any]:
-    return [x for x in _names(f).values() if isinstance(x, np.random.Generator)]
-
-
-def kept_by(f: Any, instrumented: Instrumented) -> list[Any]:
-    """List the containers and objects that functions of the user's know by name."""
-    found = []
-    for g in [f, *[g for g, _ in instrumented.swaps]]:
-        found += [x for x in _names(g).values() if _is_container(x)]
-    return found
-
-
-def _is_container(x: Any) -> bool:
-    return isinstance(x, (dict, list)) or (type(x) not in _SIMPLE and _attributes(x) is not None)
+    """List the generators of random numbers that a function knows by name."""
+    known = [f.__globals__[name] for name in _global_names(f)]
+    known += [part for part, _ in _places(f)] if isinstance(f, FunctionType) else []
+    return [x for x in known if isinstance(x, np.random.Generator)]

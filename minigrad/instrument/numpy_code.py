@@ -13,7 +13,7 @@ from ..core.tensor import Tensor, value_of
 from ..guard.errors import users_file
 from .assignable import Assignable, NotFollowed, wrapped
 from .calls import Calls, Run, callee, running
-from .held import carried_over, copied, generators, is_users, kept_by, settled, tensors
+from .held import carried_over, copied, generators, is_users, settle_names, settled, tensors
 from .rewrite import Instrumented, codes_run, original
 
 __all__ = ["numpy_code"]
@@ -76,7 +76,7 @@ def numpy_code(f: F) -> F:
                 if refusal is None:
                     raise
                 if not _more(error, instrumented):
-                    raise refusal from None
+                    raise _explained(refusal, error, instrumented) from None
                 if rewind is not None:
                     rewind()
         if expected is not _unknown:
@@ -134,7 +134,8 @@ def _recorded_run(f: Any, args: Any, kwargs: Any, instrumented: Instrumented) ->
             carried_over(x, made, before)
             seen[id(made)] = made, x
         result = settled(result, Assignable.now, seen)
-        settled((given, kept_by(f, instrumented)), _as_values, seen)
+        settled(given, _as_values, seen)
+        settle_names([f, *[g for g, _ in instrumented.swaps]], _as_values, seen)
     if isinstance(result, GeneratorType):
         raise NotFollowed(f"{_described(f)} gives a generator; return a list of what it yields")
     return result
@@ -160,17 +161,35 @@ def _refusal(error: BaseException | None) -> NotFollowed | None:
     return error
 
 
+def _codes(error: BaseException) -> list[CodeType]:
+    """List the functions of the user's that an error came through."""
+    found, trace = [], error.__traceback__
+    while trace is not None:
+        code = original(trace.tb_frame.f_code)
+        if users_file(code.co_filename):
+            found.append(code)
+        trace = trace.tb_next
+    return found
+
+
 def _more(error: BaseException, instrumented: Instrumented) -> bool:
     """Put hooks into functions that ran for the first time, on the way to where f was refused."""
-    codes, trace = [], error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        if users_file(code.co_filename) and original(code) is code:
-            codes.append(code)
-        trace = trace.tb_next
-    new = [code for code in codes if id(code) not in instrumented.known]
+    new = [code for code in _codes(error) if id(code) not in instrumented.known]
     instrumented.add(new)
     return any(not any(code is lost for lost in instrumented.missing) for code in new)
+
+
+def _explained(
+    refusal: NotFollowed, error: BaseException, instrumented: Instrumented
+) -> NotFollowed:
+    """Return a refusal, which says so if the function has no hooks in it."""
+    missing = [code for code in _codes(error) if any(code is x for x in instrumented.missing)]
+    if not missing:
+        return refusal
+    return NotFollowed(
+        f"{refusal}\nThe source of {missing[-1].co_qualname} is not known, or is not what runs, so "
+        "calls in it are not followed: load it from a file or a notebook, as that is now"
+    )
 
 
 def _described(f: Any) -> str:

@@ -1,5 +1,6 @@
 """NumPy code as people write it, made differentiable: values, gradients, refusals, what is left."""
 
+import gc
 import math
 
 import numpy as np
@@ -364,6 +365,66 @@ def test_other_branches_than_the_first():
     x = np.array([0.5, 1.0])
     np.testing.assert_allclose(mg.grad(f)(x, False), [1, 1])
     np.testing.assert_allclose(mg.grad(f)(x, True), np.exp(x) + np.array([5, 0]))
+
+
+TOTAL = None
+
+
+def test_nothing_is_left_in_names():
+    kept = None
+
+    @mg.numpy_code
+    def f(x):
+        nonlocal kept
+        global TOTAL
+        kept, TOTAL = x * 2, np.zeros(2)
+        TOTAL[0] = x[0]
+        return np.sum(kept) * TOTAL[0]
+
+    x = np.array([1.0, 2.0])
+    np.testing.assert_allclose(mg.grad(f)(x), [8.0, 2.0])
+    assert type(kept) is type(TOTAL) is np.ndarray
+    np.testing.assert_array_equal(TOTAL, [1.0, 0.0])
+
+
+def test_long_chains_of_objects():
+    class Link:
+        def __init__(self, x, before):
+            self.x, self.before = x, before
+
+    @mg.numpy_code
+    def f(x):
+        link = None
+        for _ in range(3000):
+            link = Link(x, link)
+        return np.sum(link.x), link
+
+    x = mg.tensor(np.ones(2), requires_grad=True)
+    _, link = f(x)
+    assert link.before.before.x is x
+
+
+def test_functions_that_the_garbage_collector_does_not_list():
+    def helper(x):
+        y = np.zeros(2)
+        y[0] = x[0]
+        return y
+
+    gc.freeze()
+    try:
+        g = mg.grad(mg.numpy_code(lambda x: np.sum(helper(x) * x)))(np.array([1.0, 2.0]))
+    finally:
+        gc.unfreeze()
+    np.testing.assert_allclose(g, [2.0, 0.0])
+
+
+def test_code_without_source_says_so():
+    scope = {"np": np}
+    exec("def f(x):\n    y = np.zeros(2)\n    y[0] = x[0]\n    return y.sum()\n", scope)
+    with pytest.raises(NotFollowed, match=r"(?s)by a\[i\] = x.*The source of f is not known"):
+        mg.grad(mg.numpy_code(scope["f"]))(np.ones(2))
+    exec("def g(x):\n    return np.sum(x**2)\n", scope)
+    np.testing.assert_allclose(mg.grad(mg.numpy_code(scope["g"]))(np.ones(2)), [2, 2])
 
 
 def test_errors_leave_everything_as_before():
