@@ -21,7 +21,7 @@ from .. import viz
 from ..core import tree
 from ..core.tensor import Tensor
 from ..core.tree import Tree
-from ..explain import Case, Divergence, Explanations
+from ..explain import Case, Divergence, Explanations, Listing
 from .rows import HEAD, LEFT, Array, Row, rank, row_of, size
 from .witness import Witness
 
@@ -69,10 +69,13 @@ class Report:
         return self.rows[0]
 
     def raise_if_different(self) -> None:
-        """Raise GradientMismatch, the table in its message, unless everything agrees."""
+        """Raise GradientMismatch unless everything agrees.
+
+        The first line of its message is the wrong line, if it is known; then comes the table.
+        """
         if not self.ok:
-            why = f"\n{self.explain()}" if self.case else ""
-            raise GradientMismatch(f"{self}{why}")
+            why = self.explain() if self.case else Explanations()
+            raise GradientMismatch("\n".join([*map(str, why[:1]), str(self), *map(str, why[1:])]))
 
     def explain(self, seconds: float = 4.0) -> Explanations:
         """Return what is wrong in the backward pass: the likeliest first, or in order of execution.
@@ -90,6 +93,22 @@ class Report:
         shapes = [row.name for row in wrong if row.verdict == "shape"]
         found = case.explained(names, shapes, seconds)
         return found or case.unexplained([f"{row.name!r} {row.cells()[-1]}" for row in wrong])
+
+    def annotated(self) -> Listing:
+        """Return the backward pass line by line, with what each statement gives beside it.
+
+        That is "dh: the gradient of `h` at step 3", or that it matches nothing; and what is wrong,
+        under its line. So a right derivation can be read, too. Printed, or as a table in a
+        notebook. ValueError for a report that has no backward pass to run.
+        """
+        case = self._case("annotated")
+        if case.rerun is None:
+            raise ValueError(
+                "annotated: this report has no backward pass to run: use "
+                "compare_backward(forward, backward, inputs)"
+            )
+        listing = None if self.ok else self.explain().listing
+        return listing if isinstance(listing, Listing) else case.listing()
 
     @property
     def first_divergence(self) -> Divergence | None:

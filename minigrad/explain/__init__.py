@@ -26,11 +26,14 @@ blame       the user's own code: where wrong values come of right ones
 repair      runs of it with one expression replaced
 traced      the wrong statements of it
 
+findings    what is said of such a place        listing  the backward pass, annotated
+
 case        a loss and the gradients derived by hand for it
 """
 
 from .case import Case, Divergence
 from .explanation import Explanation, Explanations
+from .listing import Listing
 from .words import Where
 
 __all__ = [
@@ -38,5 +41,6 @@ __all__ = [
     "Divergence",
     "Explanation",
     "Explanations",
+    "Listing",
     "Where",
 ]

@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from . import search
 from .backward import Backward
 from .explanation import Explanation, Explanations
 from .findings import explained
+from .listing import Listing
 from .search import explain
 from .single import Search
 from .traced import Finding, Traced
@@ -177,16 +178,29 @@ class Case:
         nothing = {name for name in wrong if name in self.manual and not np.any(self.manual[name])}
         if (traced := self.traced(wrong, SHARE * seconds)) and traced.findings:
             findings = sorted(traced.findings, key=lambda f: {*f.results} <= nothing)
-            until = time.monotonic() + SHARE * seconds
-            return Explanations([
-                explained(self.walk, self.words, f, lambda f=f: self._searched(f, wrong, until))  # type: ignore[misc]
-                for f in findings[:SHOWN]
-            ])  # fmt: skip
+            proven, until = _proven(findings), time.monotonic() + SHARE * seconds
+            located = []
+            for n, f in enumerate(findings[:SHOWN]):
+                ask = n < (proven or SHOWN)
+                located.append(
+                    explained(
+                        self.walk, self.words, f,
+                        lambda f=f, ask=ask: self._searched(f, wrong, until) if ask else None,  # type: ignore[misc]
+                    )
+                )  # fmt: skip
+            return Explanations(
+                located, Listing(traced.annotations, located[: proven or 1]), proven
+            )
         found = self._by_numbers(shapes, seconds)
         if nothing and len(nothing) < len(wrong) and not _is_one_mistake(found):
             others = self.without(nothing)._by_numbers(shapes, seconds)
             found = others if _is_one_mistake(others) else found
         return found
+
+    def listing(self) -> Listing:
+        """Return the backward pass, with what each statement gives beside it."""
+        traced = self.traced((), 0.0)
+        return Listing(traced.annotations if traced else ())
 
     def _searched(
         self, finding: Finding, wrong: Collection[str], until: float
@@ -296,6 +310,16 @@ class Case:
             if name in self.keys:
                 found[self.walk.nodes[self.keys[name]]] = pair
         return found
+
+
+def _proven(findings: Sequence[Finding]) -> int:
+    """Return how many of the first findings make all wrong gradients right, once repaired; or 0."""
+    left = {name for f in findings for name in f.results}
+    for n, f in enumerate(findings, 1):
+        left -= {*f.repaired}
+        if not left or not f.repaired:
+            return n if not left else 0
+    return 0
 
 
 def _is_one_mistake(found: Explanations) -> bool:

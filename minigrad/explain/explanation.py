@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 __all__ = ["Explanation", "Explanations"]
 
@@ -47,15 +48,49 @@ class Explanation:
         return f"{text[:71]}…:" if len(text) > 72 else f"{text}:" if text else ""
 
 
+class Source(Protocol):
+    """The code that explanations are about."""
+
+    def around(self, e: Explanation) -> str:
+        """Return HTML of the lines around a wrong statement."""
+        ...
+
+
 class Explanations(list[Explanation]):
-    """Explanations, the best first. Printed, one to a line."""
+    """Explanations, the best first. Printed, one to a line.
+
+    In a notebook, each with the lines around it. `listing` is the whole backward pass with what
+    every statement gives, where there was code to run. If the first `proven` of them, put right,
+    were seen to make all gradients right, the others are only named: they may be meant instead.
+    """
 
     SHOWN = 5
+
+    def __init__(
+        self,
+        found: Iterable[Explanation] = (),
+        listing: Source | None = None,
+        proven: int = 0,
+    ) -> None:
+        super().__init__(found)
+        self.listing, self.proven = listing, proven
 
     def __str__(self) -> str:
         if not self:
             return "nothing to explain: all gradients agree"
-        lines = [str(e) for e in self[: self.SHOWN + 1]]
-        if len(self) > len(lines):
-            lines.append(f"and {len(self) - len(lines)} more")
+        lines = [str(e) for e in self[: self.proven or self.SHOWN]]
+        rest = self[len(lines) :]
+        if rest and self.proven:
+            lines.append(f"(If that is as it should be: {', '.join([e.place for e in rest])}.)")
+        elif rest:
+            lines.append(f"and {len(rest)} more")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        if not self:
+            return f"<p>{self}</p>"
+        parts = []
+        for e in self[: self.proven or self.SHOWN]:
+            parts.append(f"<p><b>{html.escape(e.place)}</b> {html.escape(e.sentence)}</p>")
+            parts += [self.listing.around(e)] if self.listing else []
+        return "".join(parts)

@@ -15,22 +15,24 @@ from .words import Words
 
 __all__ = ["explained"]
 
+NOTHING = "matches nothing"
 UNKNOWN = "wrong value"
 """The kind of a mistake that no row of the table gives."""
 
 
 def explained(
-    walk: Backward, words: Words, finding: Finding, search: Callable[[], tuple[str, str] | None]
+    walk: Backward, words: Words, finding: Finding, searched: Callable[[], tuple[str, str] | None]
 ) -> Explanation:
-    """Return what is said of a finding; `search` is asked where its own values do not tell."""
-    kind, how = differs(walk, words, finding) or search() or (UNKNOWN, "")
-    subject = f"`{finding.name or finding.expression}`"
-    now = finding.is_now
-    text = f"{subject} matches nothing" if now == "matches nothing" else f"{subject} is {now}"
-    if finding.words:
-        text += f"; it should be {finding.words}"
-    if how:
-        text += f": {how}"
+    """Return what is said of a finding; `searched` is asked where its own values do not tell."""
+    kind, how = differs(walk, words, finding) or searched() or (UNKNOWN, "")
+    subject = f"`{finding.expression if ',' in finding.name or not finding.name else finding.name}`"
+    known, right = finding.is_now != NOTHING, finding.words
+    parts = [f"{subject} is {finding.is_now}"] if known else []
+    if right:
+        parts.append(f"it should be {right}" if known else f"{subject} should be {right}")
+    elif not known:
+        parts.append(f"{subject} is nothing that is right: no gradient, derivative or value")
+    text = "; ".join(parts) + (f": {how}" if how else "")
     if finding.repaired:
         names = _list([f"`{name}`" for name in finding.repaired])
         are = "are" if len(finding.repaired) > 1 else "is"
