@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..core.tensor import ArrayLike, Tensor, tensor, value_of
 from .losses import (
     binary_cross_entropy,
@@ -52,7 +54,7 @@ class _Loss(Module):
             check_options(type(self).__name__, **named | ({"reduction": "mean"} if batch else {}))
             for name, value in named.items():
                 is_weights = name in ("weight", "pos_weight") and value is not None
-                setattr(self, name, tensor(value_of(value)) if is_weights else value)
+                setattr(self, name, tensor(np.array(value_of(value))) if is_weights else value)
 
         init.__name__, init.__qualname__ = "__init__", f"{cls.__name__}.__init__"
         init.__signature__ = signature  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ from ..core.dtypes import Array
 from ..core.tensor import Tensor
 from ..guard import hints
 from ..guard.errors import shown
-from ..nn.arguments import number
+from ..nn.arguments import flag, number
 from .options import Group, Option
 from .parameters import Params, given_groups, given_parameters, gradients, require_list
 from .state import fitted_state
@@ -84,10 +84,11 @@ class Optimizer:
         self.param_groups.append(group)
         self.memory += [{} for _ in params]
 
-    def zero_grad(self) -> None:
-        """Forget the gradients; call it before each backward pass."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, or make them zeros; call it before each backward pass."""
+        forget = flag(self, "set_to_none", set_to_none)
         for p in self.params:
-            p.grad = None
+            p.grad = None if forget or p.grad is None else np.zeros_like(p.data)
 
     def step(self, *surplus: object) -> None:
         """Move every parameter that has a gradient and requires one.
@@ -168,7 +169,7 @@ class Optimizer:
 
     def __repr__(self) -> str:
         lines = [
-            f"  {len(group['params'])} parameters: "
+            f"  {len(ps := group['params'])} parameter{'s' * (len(ps) != 1)}: "
             + ", ".join(f"{k}={v!r}" for k, v in group.items() if k != "params")
             for group in self.param_groups
         ]

@@ -378,6 +378,18 @@ def test_numbers_that_cannot_be_meant(name, bad):
         assert type(mg.optim.SGD([W], lr=given).lr) in (float, int)  # weak: float32 stays float32
 
 
+def test_gradients_are_forgotten_or_made_zero():
+    p, q = _leaf(1.0, 2.0), _leaf(1.0)
+    optimizer = mg.optim.SGD([p, q])
+    p.grad = g = np.ones(2)
+    optimizer.zero_grad(set_to_none=False)
+    assert (p.grad.tolist(), q.grad, g.tolist()) == ([0, 0], None, [1, 1])
+    optimizer.zero_grad()
+    assert p.grad is None
+    with pytest.raises(TypeError, match="set_to_none must be True or False"):
+        optimizer.zero_grad([p])
+
+
 def test_a_step_takes_no_loss():
     with pytest.raises(TypeError, match=r"step\(\) takes no arguments; write loss\.backward\(\)"):
         mg.optim.SGD([W], lr=0.1).step(W.sum())
@@ -464,7 +476,7 @@ def test_groups_have_options_of_their_own():
     assert q.item() == 0.9
     optimizer.lr = 0.3
     assert [g["lr"] for g in optimizer.param_groups] == [0.3] * 3
-    assert "1 parameters: lr=0.3, maximize=False, momentum=0.0" in repr(optimizer)
+    assert "1 parameter: lr=0.3, maximize=False, momentum=0.0" in repr(optimizer)
 
 
 @pytest.mark.parametrize(
