@@ -25,7 +25,7 @@ def explained(
 ) -> Explanation:
     """Return what is said of a finding; `searched` is asked where its own values do not tell."""
     kind, how = differs(walk, words, finding) or searched() or (UNKNOWN, "")
-    subject = f"`{finding.expression if ',' in finding.name or not finding.name else finding.name}`"
+    subject = f"`{finding.name if _is_whole(finding) else finding.expression}`"
     known, right = finding.is_now != NOTHING, finding.words
     parts = [f"{subject} is {finding.is_now}"] if known else []
     if right:
@@ -50,6 +50,15 @@ def differs(walk: Backward, words: Words, finding: Finding) -> tuple[str, str] |
     if finding.factor != 1:
         return "factor", f"it has a factor {finding.factor:.4g} too much"
     return None
+
+
+def _is_whole(finding: Finding) -> bool:
+    """Whether the expression is all that is bound to the one name of its statement."""
+    if not finding.name or "," in finding.name:
+        return False
+    if finding.expected is None and finding.factor == 1:
+        return True
+    return "".join(finding.statement.split()).endswith("=" + "".join(finding.expression.split()))
 
 
 def _list(names: list[str]) -> str:
