@@ -12,6 +12,7 @@ or by the fold of the graph. What a loop within a step makes, for every gate say
 from __future__ import annotations
 
 import copy
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -24,7 +25,7 @@ from ..core.tensor import Tensor
 from ..graph.graph import Graph
 from ..graph.source import Place, place_of
 
-__all__ = ["Backward", "Edge", "Edit", "Site", "less", "times"]
+__all__ = ["Backward", "Edge", "Edit", "Site", "less", "mark", "times"]
 
 Edge = tuple[int, int]
 Now = Callable[[int], Any]
@@ -205,6 +206,7 @@ class Backward:
     def replay(self, values: Mapping[int, Any]) -> Backward:
         """Run the forward pass again, in float64, with other values of some leaves."""
         again, new = copy.copy(self), dict(values)
+        again.__dict__.pop("series", None)
         again.xs = list(self.xs)
         for k, t in enumerate(self.nodes):
             known = [self.number.get(s) for s in t.inputs]
@@ -214,6 +216,24 @@ class Backward:
                 again.xs[k] = tuple(xs)
         again.z = [new.get(k, z) for k, z in enumerate(self.z)]
         return again
+
+    @functools.cached_property
+    def series(self) -> list[tuple[list[Any], int, int]]:
+        """What the forward pass computes and takes, in time: values, the last node, and the input.
+
+        The input is -1 for the output. Every series is there once.
+        """
+        found: dict[int, tuple[list[Any], int, int]] = {}
+        several = [([self.z[k]], k, -1) for k in sorted(self.leaves)]
+        for site in self.sites:
+            ks, last = site.members, site.members[-1]
+            several.append(([self.z[k] for k in ks], last, -1))
+            for i in range(len(self.xs[last])):
+                several.append(([self.xs[k][i] for k in ks], last, i))
+        for values, k, i in several:
+            if not any(isinstance(v, Outputs) for v in values) and np.ndim(values[-1]):
+                found.setdefault(mark(values), (values, k, i))
+        return list(found.values())
 
     @property
     def loss(self) -> float:
@@ -278,6 +298,11 @@ class Backward:
             if made.intersection(self.edges[k].values()):
                 made.add(k)
         return 1 if made.intersection(some[1:]) else n
+
+
+def mark(values: Iterable[Any]) -> int:
+    """Number some values by their contents."""
+    return hash(tuple([np.asarray(v, np.float64).tobytes() for v in values]))
 
 
 def less(a: Any, b: Any) -> Any:

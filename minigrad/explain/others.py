@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tape import Outputs
+from .backward import mark
 from .term import Term, fit
 
 __all__ = [
@@ -40,7 +41,7 @@ def at_other_steps(t: Term) -> Iterator[Option]:
     for i in operands(t) if len(ks) > 1 else ():
         states, start = _states(t, ks, i)
         n, now = len(states), [_operand(t, k, i) for k in ks]
-        seen = {_mark(now)}
+        seen = {mark(now)}
         for by, text in SHIFTS:
             at = [r + start + by for r in range(len(ks))]
             for values in (
@@ -49,14 +50,14 @@ def at_other_steps(t: Term) -> Iterator[Option]:
                 [states[a] if 0 <= a < n else 0 * states[0] for a in at],
             ):
                 if _new(values, now, seen):
-                    yield _at(ks, i, values), f"its value of {text} where `{_name(t, i)}`"
+                    yield _at(i, values), f"its value of {text} where `{_name(t, i)}`"
         for values, text in (
             ([states[-1]] * len(ks), "its value of the last step, at every step,"),
             ([0 * states[0], *now[1:]], "zeros at the first step"),
             (now[::-1], "its values in reverse order"),
         ):
             if _new(values, now, seen):
-                yield _at(ks, i, values), f"{text} where `{_name(t, i)}`"
+                yield _at(i, values), f"{text} where `{_name(t, i)}`"
 
 
 def other_values(t: Term) -> Iterator[Option]:
@@ -64,38 +65,36 @@ def other_values(t: Term) -> Iterator[Option]:
     walk, ks = t.walk, t.walk.site_of[t.k].members
     for i in operands(t):
         now = [_operand(t, k, i) for k in ks]
-        seen = {_mark(now)}
+        seen = {mark(now)}
         around = {t.top, *walk.edges[t.top].values(), *walk.uses[t.top], *walk.uses[t.source]}
         around |= {*walk.edges[t.source].values()}
-        series = list(_series(t))
-        series.sort(key=lambda one: one[1] not in around)
-        for values, m, a in series:
+        for values, m, a in sorted(walk.series, key=lambda one: one[1] not in around):
             some = [values[0]] * len(ks) if len(values) == 1 else values[-len(ks) :]
-            said = t.words.value(m) if a < 0 else t.words.marked(m, a)
-            for turned in (False, True) if t.op in PRODUCTS and np.ndim(some[0]) > 1 else (False,):
+            turns = (False, True) if t.op in PRODUCTS and np.ndim(some[0]) > 1 else (False,)
+            for turned in turns:
                 new = [np.swapaxes(v, -1, -2) for v in some] if turned else some
                 if len(new) == len(ks) and _new(new, now, seen):
-                    yield _at(ks, i, new), f"{said}{', transposed,' * turned} where `{_name(t, i)}`"
+                    said = t.words.value(m) if a < 0 else t.words.marked(m, a)
+                    yield _at(i, new), f"{said}{', transposed,' * turned} where `{_name(t, i)}`"
 
 
 def _new(values: Sequence[Any], now: Sequence[Any], seen: set[int]) -> bool:
     """Whether values have the right shapes, and are not among those seen before."""
     if any(np.shape(v) != np.shape(x) for v, x in zip(values, now, strict=True)):
         return False
-    mark = _mark(values)
-    new = mark not in seen
-    seen.add(mark)
+    number = mark(values)
+    new = number not in seen
+    seen.add(number)
     return new
 
 
-def _mark(values: Sequence[Any]) -> int:
-    """Number values by their contents."""
-    return hash(tuple([np.asarray(v, np.float64).tobytes() for v in values]))
+def _at(i: int, values: Sequence[Any]) -> Of:
+    def of(t: Term) -> Any:
+        if len(t.walk.site_of[t.k]) != len(values):
+            raise ValueError("it is made at other steps")
+        return t.pulled(None, i, values[t.walk.rank[t.k]])
 
-
-def _at(ks: Sequence[int], i: int, values: Sequence[Any]) -> Of:
-    by = dict(zip(ks, values, strict=True))
-    return lambda t: t.pulled(None, i, by[t.k])
+    return of
 
 
 def _operand(t: Term, k: int, i: int) -> Any:
@@ -134,18 +133,6 @@ def _states(t: Term, ks: Sequence[int], i: int) -> tuple[list[Any], int]:
     return now, 0
 
 
-def _series(t: Term) -> Iterator[tuple[list[Any], int, int]]:
-    """List what a forward pass computes and takes: values in time, the last node, the input."""
-    walk = t.walk
-    for k in sorted(walk.leaves):
-        yield [walk.z[k]], k, -1
-    for site in walk.sites:
-        last = site.members[-1]
-        yield [walk.z[k] for k in site.members], last, -1
-        for a in range(len(walk.xs[last])):
-            yield [walk.xs[k][a] for k in site.members], last, a
-
-
 # ---- gradients -----------------------------------------------------------------------------------
 
 
@@ -169,7 +156,7 @@ def other_gradients(t: Term) -> Iterator[Option]:
 
 def _above(t: Term) -> Iterator[tuple[int, str]]:
     """List what has its gradient earlier, of one shape with g: the last node at each site."""
-    walk, seen = t.walk, {_mark([t.g])} if not t.several else set()
+    walk, seen = t.walk, {mark([t.g])} if not t.several else set()
     n = len(walk.site_of[t.k])
     for site in walk.sites if not t.several and np.ndim(t.g) else ():
         m = _beside(t, site.members[-1], n)

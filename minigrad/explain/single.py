@@ -32,17 +32,17 @@ def explained(
 
     Where no single mistake gives all of them, each is explained for itself, if it can be.
     """
-    search = Search(walk, words, given, rtol)
+    search, until = Search(walk, words, given, rtol), time.monotonic() + seconds
     if not search.wrong:
         return Explanations()
-    if found := search.found(seconds):
+    if found := search.found(0.75 * seconds):
         different: dict[Any, Mistake] = {}
         for mistake in found:
             different.setdefault((mistake.kind, frozenset(mistake.edits)), mistake)
         return Explanations([_explanation(walk, words, m) for m in different.values()])
     alone = Explanations()
     for k in search.wrong:
-        if said := recognised(walk, words, k, given[k]):
+        if time.monotonic() < until and (said := recognised(walk, words, k, given[k])):
             alone.append(_at(words, max(walk.uses[k], default=k), *said))
     if alone:
         return alone
@@ -115,7 +115,7 @@ class Search:
         short, whole = Changes(self.walk, [key]), Changes(self.walk, self.given)
         error, least = self.errors[key], float(np.linalg.norm(self.errors[key]))
         for idle in (self.idle, {}) if self.idle else ({},):  # perhaps they were derived, too
-            for mistakes in self._parts():
+            for mistakes in self._parts(until):
                 found, edits = list[Mistake](), [{**idle, **m.edits} for m in mistakes]
                 for mistake, one, change in zip(mistakes, edits, short.of(key, edits), strict=True):
                     if self._fits(key, change) and self._explains(whole, one):
@@ -128,7 +128,7 @@ class Search:
                     return found
         return []
 
-    def _parts(self) -> Iterator[list[Mistake]]:
+    def _parts(self, until: float) -> Iterator[list[Mistake]]:
         """List the mistakes that touch all that is wrong, the ordinary first, by parts."""
         every = list(spots(self.walk, self.words))
         some = [
@@ -136,7 +136,7 @@ class Search:
             for spot in [*every, *groups(self.walk, every)]
             if not self.bits & ~self._touched(spot.tops)
         ]
-        for mistakes in parts(self.walk, self.words, some):
+        for mistakes in parts(self.walk, self.words, some, until):
             fitting = [m for m in mistakes if not self.bits & ~self._touched(m.edits)]
             yield sorted(fitting, key=self._rank)
 

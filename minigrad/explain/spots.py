@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,10 +68,11 @@ class Spot(NamedTuple):
         every = sorted(set(steps.values()))
         carried = any(walk.carries(*e) for e in self.tops)
         start, end = (walk.edges[k][j] for k, j in (min(self.tops), max(self.tops)))
+        same = len({walk.edges[k][j] for k, j in self.tops}) * len(every) == len(self.tops)
         for mistake in self.mistakes(walk, words, PLAIN) if len(every) > 1 else ():
             for when, counts, some in _spans(every, carried and mistake.kind == "missing term"):
                 first = some == every[:1] and walk.initial(start)
-                span = Span(mistake.kind, when, counts, first, start == end, carried)
+                span = Span(mistake.kind, when, counts, first, same, carried)
                 row = next(row for row in AT_SOME_STEPS if row.holds(span))
 
                 def says(row: Any = row, span: Span = span, mistake: Mistake = mistake) -> str:
@@ -134,6 +137,9 @@ def groups(walk: Backward, some: Sequence[Spot]) -> Iterator[Spot]:
         if spot.tops[k, j] == k and not isinstance(c, Outputs):
             op, leaf = walk.site_of[k].op, s in walk.leaves
             sets[op, j, np.shape(c), np.shape(walk.cots[k]), leaf, len(spot.tops)].append(spot)
+            while s in walk.site_of and walk.site_of[s].op == "getitem" and walk.edges[s]:
+                (s,) = walk.edges[s].values()
+            sets[op, j, np.shape(c), walk.site_of.get(s, s), len(spot.tops)].append(spot)
             if any(walk.carries(*e) for e in spot.tops):
                 sets[walk.site_of.get(s)].append(spot)
     for these in sets.values():
@@ -141,14 +147,26 @@ def groups(walk: Backward, some: Sequence[Spot]) -> Iterator[Spot]:
             yield Spot({e: k for spot in these for e, k in spot.tops.items()})
 
 
-def parts(walk: Backward, words: Words, some: Sequence[Spot]) -> Iterator[list[Mistake]]:
-    """List the mistakes at some terms, the ordinary first, and last those inside of one thought."""
+def parts(
+    walk: Backward, words: Words, some: Sequence[Spot], until: float = math.inf
+) -> Iterator[list[Mistake]]:
+    """List the mistakes at some terms, the ordinary first, and last those inside of one thought.
+
+    The list ends where it is too late, in the time that `time.monotonic` measures.
+    """
     for inside in (False, True):
         these = [spot for spot in some if spot.inside(words) == inside]
         for number, rows in enumerate(KINDS):
-            yield [m for spot in these for m in spot.mistakes(walk, words, rows)]
+            yield list(_in_time(until, (spot.mistakes(walk, words, rows) for spot in these)))
             if number == 0:
-                yield [m for spot in these for m in spot.at_some_steps(walk, words)]
+                yield list(_in_time(until, (spot.at_some_steps(walk, words) for spot in these)))
+
+
+def _in_time(until: float, several: Iterable[Iterable[Mistake]]) -> Iterator[Mistake]:
+    for mistakes in several:
+        if time.monotonic() > until:
+            return
+        yield from mistakes
 
 
 def _flows(c: Any) -> bool:

@@ -136,9 +136,8 @@ class Words:
         for k in range(len(self.walk.nodes)):
             links = self.walk.chain(k)
             place = self.walk.place(k)
-            same = [
-                m for m in links if (p := self.walk.place(m)) and place and p.line == place.line
-            ]
+            line = place.line if place else None
+            same = [m for m in links if ((p := self.walk.place(m)) and p.line) == line]
             if len(same) > 2:
                 found.update(same)
         return found
