@@ -4,6 +4,7 @@
     bare text         an operation that only looks at its input another way, as indexing does
     square box        an input: a constant (blue), or a leaf that takes a gradient (green, bold)
     dashed box        a state: `h[t−1]` comes from the repetition before, `h[t]` goes to the next
+                      (`h[t+1]` where the steps are in reverse)
     double box        an output
     frame             a scope; `step ×77` stands for 77 scopes that repeat one another
     strip             the rms of the gradient, through the repetitions from left to right

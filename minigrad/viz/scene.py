@@ -105,7 +105,9 @@ class Scene:
             elif end.fold:
                 name = self._name(end.node)
                 several = f" {end.node}" if alike[end.fold, end.port, name] > 1 else ""
-                moment = f"[{clean(end.fold.letter)}{'−1' if end.port == 'in' else ''}]"
+                first, second, *_ = end.fold.moments
+                before = f"{first - second:+d}".replace("-", "−") if end.port == "in" else ""
+                moment = f"[{clean(end.fold.letter)}{before}]"
                 box = Box(key(end), "port", [Run(name + several + moment)], end.fold, end.node)
                 box.notes = [self.wiring.starts[end]] if end in self.wiring.starts else []
                 yield box

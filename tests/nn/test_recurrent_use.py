@@ -380,6 +380,14 @@ def test_scopes_and_folds():
     assert folds(nn.Recurrent(nn.LSTM(I, H).cell(), reverse=True)(x)) == [("recurrent", "11 .. 0")]
 
 
+def test_a_state_comes_from_the_step_that_was_computed_before():
+    """In reverse that is the one after it in time."""
+    picture = mg.viz.draw(nn.RNN(I, H, bidirectional=True)(np.ones((12, B, I), np.float32))).source
+    assert picture.count("h[t−1]") == picture.count("h[t+1]") == 1
+    assert "t=0: zeros" in picture
+    assert "t=11: zeros" in picture
+
+
 def test_a_report_names_the_step_and_direction():
     layer, x = nn.LSTM(I, H, bidirectional=True, rng=0, dtype=float), series()
     hs, _ = layer(x)
