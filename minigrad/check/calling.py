@@ -25,8 +25,12 @@ from .inputs import Inputs, is_numbers, parameters
 
 __all__ = ["Call", "calls", "drawn", "loss_of", "parts", "shape_text"]
 
-GRADIENT = re.compile(r"(d(?!ata|ict)|g(rads?|radient)?(_|[A-Z]|$)|grad|delta|upstream|top_?diff)")
-CACHE = re.compile(r"(?i).*cache|ctx|context|saved|memory|mem|tape|states?|history|residuals?")
+GRADIENT = re.compile(
+    r"(d(?!ata|ict)|g(rads?|radient)?(_|[A-Z]|$)|grad|delta|upstream|top_?diff|.*grad(ient)?s?$)"
+)
+CACHE = re.compile(
+    r"(?i).*cache.*|ctx|context|saved.*|memory|mem|tape|states?|history|residuals?|intermediates?"
+)
 
 
 class Argument(NamedTuple):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import html
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -248,7 +248,7 @@ def _with_graph(loss: Tensor, manual: Mapping[str, Any], rtol: float | None) -> 
     if loss.size != 1:
         raise ValueError(f"compare: the loss must have one element, not shape {loss.shape}")
     case = Case(loss, entries("manual", manual))
-    rows = compared(case.manual, case.automatic(), case.noise(), rtol)
+    rows = compared(case.manual, case.automatic(), case.noise, rtol)
     witness = replayed(case)
     for name, row in rows.items():
         if row.verdict == "differs" and name in witness.arrays:
@@ -293,7 +293,7 @@ def replayed(case: Case) -> Witness:
 def compared(
     manual: Mapping[str, Array],
     automatic: Mapping[str, Array],
-    noise: Mapping[str, float],
+    noise: Callable[[str], float],
     rtol: float | None,
 ) -> dict[str, Row]:
     """Compare by name, where it is known how far rounding may move every entry."""
@@ -303,7 +303,7 @@ def compared(
     rows = {name: Row(name, a.shape, "missing") for name, a in automatic.items()}
     for name, m in manual.items():
         row = row_of(name, m, automatic[name], rtol, largest)
-        if row.verdict == "differs" and row.max_abs <= 100 * noise[name]:
+        if row.verdict == "differs" and row.max_abs <= 100 * noise(name):
             row = replace(row, verdict="ok", note="as far apart as rounding puts them")
         rows[name] = row
     return rows

@@ -229,14 +229,14 @@ class Passes:
         if not _is_close(loss.value, self.value):
             values = f"{loss.value.item():.8g}, and forward {self.value.item():.8g}"
             return nothing, lambda: f"what was recorded gives {values}"
-        case, automatic, noise = self._case(loss, leaves, manual)
-        rows = compared(manual.gradients | case.manual, automatic, noise, rtol)
+        case, automatic = self._case(loss, leaves, manual)
+        rows = compared(manual.gradients | case.manual, automatic, case.noise, rtol)
         rows = {name: row for name, row in rows.items() if row.verdict != "missing"}
         is_inner = len(case.manual.keys() - manual.gradients.keys()) > 0
         also = self.real if is_inner else ()  # what they rest on
         held_of = {name: a for name, a in automatic.items() if name in rows or name in also}
         again = lambda: replayed(case)
-        wrong = held(witness, rows, manual.gradients, held_of, noise, rtol, again, also)
+        wrong = held(witness, rows, manual.gradients, held_of, case.noise, rtol, again, also)
         if wrong:
             return report_of(rows, witness, None), lambda: self._why(case, witness, wrong)
         return report_of(rows, witness, self._explainable(case, rows, manual, forward)), None
@@ -275,7 +275,7 @@ class Passes:
             for ours, theirs in zip(exact[:2], manual[:2], strict=True):
                 for name in ours.keys() - theirs.keys():
                     del ours[name]
-            case, *_ = self._case(*self._recorded(forward, np.float64), exact)
+            case, _ = self._case(*self._recorded(forward, np.float64), exact)
         case.name_nodes()
         return case
 
@@ -392,7 +392,7 @@ class Passes:
 
     def _case(
         self, loss: Tensor, leaves: dict[str, Tensor], manual: Returned
-    ) -> tuple[Case, dict[str, Array], dict[str, float]]:
+    ) -> tuple[Case, dict[str, Array]]:
         """Return the case, and the automatic gradients: zero for inputs that nothing flows to."""
         nodes = {*between(None, [loss])[0]}
         apart = [name for name in manual.gradients if leaves[name] not in nodes]
@@ -406,7 +406,7 @@ class Passes:
         if error and not (case.manual or apart):
             raise error
         zeros = {name: np.zeros_like(leaves[name].value) for name in apart}
-        return case, case.automatic() | zeros, case.noise() | dict.fromkeys(apart, 0.0)
+        return case, case.automatic() | zeros
 
 
 def _floating(x: Any) -> Any:

@@ -70,6 +70,7 @@ class Case:
         self.loss, self.walk = loss, Backward(loss)
         self.words = Words(self.walk)
         self.named = _named(self.walk, self.words, loss)
+        self._noise: dict[int, float] | None = None
         self.manual: dict[str, Array] = {}
         self.keys: dict[str, int] = {}
         for name, gradient in manual.items():
@@ -124,11 +125,12 @@ class Case:
         value = self.walk.nodes[k].value
         return np.asarray(self.walk.cots.get(k, np.zeros(value.shape))).astype(value.dtype)
 
-    def noise(self) -> dict[str, float]:
-        """Say how far rounding may move every entry, from a walk with every contribution shaken."""
-        widths = [self.walk.nodes[k].value.dtype.itemsize for k in self.walk.leaves]
-        noise = self.walk.noise(float(np.finfo(f"f{min([8, *widths])}").eps))
-        return {name: noise.get(k, 0.0) for name, k in self.keys.items()}
+    def noise(self, name: str) -> float:
+        """Say how far rounding may move an entry, from a walk with every contribution shaken."""
+        if self._noise is None:
+            widths = [self.walk.nodes[k].value.dtype.itemsize for k in self.walk.leaves]
+            self._noise = self.walk.noise(float(np.finfo(f"f{min([8, *widths])}").eps))
+        return self._noise.get(self.keys.get(name, -1), 0.0)
 
     def divergence(self, wrong: Iterable[str]) -> Divergence | None:
         """Name the first wrong gradient, coming from the loss; None if only leaves were given."""
