@@ -56,9 +56,9 @@ def scaled_dot_product_attention(
         raise ValueError(f"{who}: give is_causal or attn_mask, not both")
     mask: Any = _causal(q.shape[-2], k.shape[-2]) if flag(who, "is_causal", is_causal) else None
     if attn_mask is not None:
-        mask = attn_mask if isinstance(attn_mask, Tensor) else plain(attn_mask, who, "takes")
+        mask = _mask_of_scores(who, "attn_mask", attn_mask)
     if mask is not None and mask.dtype == bool:
-        mask = _added(~value_of(mask), q.dtype)
+        mask = _added(~mask, q.dtype)
     weights = _weights(who, q, k, mask, scale)
     return matmul(dropout(weights, p, init.generator(rng)) if p else weights, v)
 
@@ -187,7 +187,7 @@ class MultiheadAttention(Module):
         ):  # fmt: skip
             if mask is None:
                 continue
-            mask = value_of(mask) if isinstance(mask, Tensor) else plain(mask, what, "takes")
+            mask = _mask_of_scores(called(self), what, mask)
             if n == 1 and what == "key_padding_mask" and mask.ndim == 1:
                 mask = mask[None]  # of one sample
             if mask.shape not in fits:
@@ -195,7 +195,7 @@ class MultiheadAttention(Module):
                     f"{called(self)}: {what} must have shape {' or '.join(map(str, fits))}, not "
                     f"{mask.shape}"
                 )
-            mask = mask.reshape(fits[mask.shape])
+            mask = mask.reshape(fits[mask.shape])  # of a Tensor, a Tensor: it may be trained
             part = _added(mask, dtype) if mask.dtype == bool else mask
             total = part if total is None else total + part
         return total
@@ -205,7 +205,9 @@ def _weights(who: str, q: Tensor, k: Tensor, mask: Any, scale: float | None = No
     """Return the part of each key for each query; ValueError if nothing is left for one."""
     scores: Any = matmul(q * (1 / math.sqrt(q.shape[-1]) if scale is None else scale), k.mT)
     if mask is not None:
-        scores = scores + (mask if isinstance(mask, Tensor) else tensor(mask, name="mask"))
+        if not isinstance(mask, Tensor):
+            mask = tensor(mask.astype(scores.dtype), name="mask")
+        scores = scores + mask
         lost = np.isneginf(value_of(mask)).all(axis=-1)
         if lost.any():
             raise ValueError(
@@ -215,6 +217,17 @@ def _weights(who: str, q: Tensor, k: Tensor, mask: Any, scale: float | None = No
     weights = softmax(scores)
     label(scores=scores, weights=weights)
     return weights
+
+
+def _mask_of_scores(who: str, what: str, mask: Any) -> Any:
+    """Return a mask, an array or a Tensor; TypeError for numbers that may be meant as booleans."""
+    array = plain(value_of(mask), who, "takes")
+    if array.dtype.kind not in "bf":
+        raise TypeError(
+            f"{who}: {what} must hold booleans, or floats to be added, not {array.dtype}; write "
+            f"{what} == 1, if that is meant"
+        )
+    return array if array.dtype == bool or not isinstance(mask, Tensor) else mask
 
 
 def _causal(length: int, size: int) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import Array, DType
-from ..core.tensor import ArrayLike, Tensor, as_tensor, op
+from ..core.tensor import ArrayLike, Tensor, as_floating, op
 from ..ops import conv
 from ..ops.conv import Size, sizes
 from ..ops.linalg import matmul
@@ -241,7 +241,7 @@ class _AdaptiveAvgPool(Module):
         )
 
     def forward(self, x: ArrayLike) -> Tensor:
-        t = as_tensor(x)
+        t = as_floating(x)
         if t.ndim != self.axes + 2 or 0 in t.shape[2:]:
             raise ValueError(
                 f"{called(self)}: the input must have {self.axes + 2} axes, (N, C, ...), with "

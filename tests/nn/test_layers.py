@@ -235,6 +235,8 @@ class Block(nn.Module):
         (lambda m, x: m.look(x, x, x[1:]), (2, 3, 4), "as many values as keys"),
         (lambda m, x: m.look(x[:, :2], x, x), (2, 3, 4), "of one batch"),
         (lambda m, x: m.look(x, x, x, attn_mask=np.eye(3)), (2, 3, 4), "attn_mask must have shape"),
+        (lambda m, x: m.look(x, x, x, np.zeros((3, 2), int)), (2, 3, 4),
+         r"MultiheadAttention in block/look: key_padding_mask must hold booleans, or floats to be"),
         (lambda m, x: m.look(x, x, x, np.ones((3, 2), bool)), (2, 3, 4),
          r"MultiheadAttention in block/look: the mask leaves no key for 3 of 3 queries"),
         (lambda m, x: m.block(x), (2, 3, 5), r"TransformerEncoderLayer in block/block: .*length 4"),
@@ -250,7 +252,7 @@ class Block(nn.Module):
     ],
 )  # fmt: skip
 def test_errors_inside_a_model_say_where(what, shape, message):
-    with pytest.raises((ValueError, IndexError, KeyError), match=message) as error:
+    with pytest.raises((ValueError, IndexError, KeyError, TypeError), match=message) as error:
         Block()(what, np.ones(shape, np.float32))
     notes = getattr(error.value, "__notes__", [])
     assert len(notes) == (0 if " in block" in str(error.value) else 1)

@@ -12,6 +12,7 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 from minigrad.core import tree
+from minigrad.core.tensor import value_of
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 pytestmark = pytest.mark.oracle
@@ -167,6 +168,23 @@ def test_outputs_and_all_gradients(name, args, options, inputs, given, training)
         close(ours.state_dict()[key], a.numpy(), f"{key} afterwards")
 
 
+@pytest.mark.parametrize(
+    ("name", "args", "options", "inputs", "given"),
+    [c for c in CASES if c.values[0] != "Embedding"],
+)
+def test_whole_numbers_are_numbers(name, args, options, inputs, given):
+    """Nothing is rounded away because the input is of integers."""
+    module = getattr(nn, name)(*args, **options).astype(np.float64).eval()
+    rng = np.random.default_rng(0)
+    drawn = [x if isinstance(x, np.ndarray) else rng.integers(-3, 4, x) for x in inputs]
+    drawn = [drawn[x] if isinstance(x, int) else a for x, a in zip(inputs, drawn, strict=True)]
+    integers = [a.astype(int) for a in drawn]
+    outputs = tree.flatten(module(*integers, **given))[0]
+    expected = tree.flatten(module(*[a.astype(float) for a in integers], **given))[0]
+    for y, z in zip(outputs, expected, strict=True):
+        close(value_of(y), value_of(z), "output")
+
+
 # ---- arguments and initial values ----------------------------------------------------------------
 
 OWN = {"rng", "dtype"}
@@ -257,8 +275,22 @@ def test_scaled_dot_product_attention(boolean):
     y = nn.scaled_dot_product_attention(*xs, **options)
     more = {k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
     z = torch.nn.functional.scaled_dot_product_attention(*others, **more)
-    y.sum().backward()
-    z.sum().backward()
+    (y * y).sum().backward()
+    (z * z).sum().backward()
     close(y.data, z.detach().numpy(), "output")
     for k, (a, b) in enumerate(zip(xs, others, strict=True)):
         close(a.grad, b.grad.numpy(), f"gradient {k}")
+
+
+def test_a_mask_that_is_trained_has_its_gradient():
+    """As a bias by the distance of positions is."""
+    rng = np.random.default_rng(0)
+    x, bias = rng.normal(size=(3, 2, 4)), rng.normal(size=(3, 3))
+    theirs, ours = torch.nn.MultiheadAttention(4, 2).double(), nn.MultiheadAttention(4, 2)
+    ours.astype(np.float64).load_state_dict(made(theirs, 0))
+    a, b = mg.tensor(bias, requires_grad=True), torch.tensor(bias, requires_grad=True)
+    y, _ = ours(x, x, x, attn_mask=a)
+    (y * y).sum().backward()
+    z, _ = theirs(*[torch.tensor(x)] * 3, attn_mask=b)
+    (z * z).sum().backward()
+    close(a.grad, b.grad.numpy(), "gradient of the mask")
