@@ -86,6 +86,22 @@ def test_the_quickstart_names_a_line_that_is_not_data(tmp_path):
         quickstart.splits(*quickstart.load(bad))
 
 
+# --- digits.py ------------------------------------------------------------------------------------
+
+
+def test_digits_are_read_and_the_hard_ones_are_drawn(capsys):
+    digits = load("digits")
+    images, labels = digits.load()
+    assert (images.shape, labels.shape, images.max()) == ((1797, 1, 8, 8), (1797,), 1)
+    assert digits.main(["--epochs", "5"]) == 0
+    said = capsys.readouterr().out
+    wrong, by_neighbour = re.search(r"before: (\d+), by the nearest neighbour (\d+)", said).groups()
+    assert int(wrong) < 20
+    assert int(by_neighbour) == 8
+    assert said.count("   a ") == 5
+    assert "10: Linear(in_features=128, out_features=10)  # 1,290" in said
+
+
 # --- gallery.py -----------------------------------------------------------------------------------
 
 

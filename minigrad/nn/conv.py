@@ -42,7 +42,7 @@ class _Conv(Module):
         self.groups, who, axes = whole(self, "groups", groups), type(self), self.axes
         self.kernel_size = sizes(who, axes, "kernel_size", kernel_size, 1)
         self.stride = sizes(who, axes, "stride", stride, 1)
-        self.padding = sizes(who, axes, "padding", padding, 0)
+        self.padding: Any = sizes(who, axes, "padding", padding, 0)
         self.dilation = sizes(who, axes, "dilation", dilation, 1)
         if in_channels % self.groups or out_channels % self.groups:
             raise ValueError(
@@ -90,6 +90,7 @@ class _ConvForward(_Conv):
         )  # fmt: skip
         self.padding_mode = padding_mode
         self.around = [(n, n) for n in self.padding]
+        self.padding = padding if isinstance(padding, str) else self.padding
         if padding == "same":
             if any(s > 1 for s in self.stride):
                 raise ValueError(f'{who}: padding="same" needs stride=1, not {self.stride}')

@@ -58,7 +58,7 @@ def _arguments(module: Any) -> str:
         value = vars(module).get(p.name, p.empty)
         if p.name == "bias" and value is None:
             value = False  # which was asked for
-        if _is_plain(value) and not (value is p.default or value == p.default):
+        if _is_plain(value) and value != p.default and value != (p.default,) * np.size(value):
             said.append(f"{p.name}={value!r}")
     return ", ".join(said)
 

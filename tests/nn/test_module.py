@@ -229,6 +229,8 @@ def test_a_module_is_printed_with_shapes_counts_and_activations():
     assert "running_mean (2,), running_var (2,)" in repr(net)
     assert repr(nn.Dropout(0.3)) == "Dropout(p=0.3)"
     assert "bias=False" in repr(nn.Linear(1, 1, bias=False))
+    assert "(in_channels=2, out_channels=2, kernel_size=(3, 3))  #" in repr(nn.Conv2d(2, 2, 3))
+    assert "padding='same')" in repr(nn.Conv1d(2, 2, 3, padding="same"))
     assert repr(nn.Module()) == "Module()"
     outer = nn.Module()
     outer.inner = nn.Module()

@@ -179,6 +179,7 @@ def test_whole_numbers_are_numbers(name, args, options, inputs, given):
     drawn = [x if isinstance(x, np.ndarray) else rng.integers(-3, 4, x) for x in inputs]
     drawn = [drawn[x] if isinstance(x, int) else a for x, a in zip(inputs, drawn, strict=True)]
     integers = [a.astype(int) for a in drawn]
+    assert repr(module).startswith(f"{name}(")
     outputs = tree.flatten(module(*integers, **given))[0]
     expected = tree.flatten(module(*[a.astype(float) for a in integers], **given))[0]
     for y, z in zip(outputs, expected, strict=True):
