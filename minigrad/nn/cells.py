@@ -13,16 +13,16 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
-from ..core.dtypes import DType, get_default_dtype
+from ..core.dtypes import DType
 from ..core.tensor import ArrayLike, Tensor, label, tensor
 from ..guard.errors import shown
-from ..ops.elementwise import relu, sigmoid, sqrt, tanh
-from ..ops.reduce import mean, var
+from ..ops.elementwise import relu, sigmoid, tanh
 from ..ops.shape import concatenate, split
 from . import init
 from .arguments import flag, number, whole
 from .inputs import called, check_features, taken
 from .module import Module
+from .norms import normalised
 
 __all__ = ["Cell", "GRUCell", "LSTMCell", "RNNCell", "begun"]
 
@@ -83,7 +83,7 @@ class Cell(Module, Generic[StateIn, StateOut]):
         if not bias:
             self.bias_ih = self.bias_hh = None
         if layer_norm:
-            self.gain_ih, self.gain_hh = _constant(1, rows, dtype), _constant(1, rows, dtype)
+            self.gain_ih, self.gain_hh = [init.full(1, (rows,), dtype) for _ in range(2)]
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -133,7 +133,7 @@ class Cell(Module, Generic[StateIn, StateOut]):
 
     def _normalised(self, a: Any) -> Any:
         cuts = [k * self.hidden_size for k in np.cumsum(self._blocks[:-1])]
-        parts = [normalised(part) for part in (split(a, cuts, axis=-1) if cuts else [a])]
+        parts = [normalised(part, -1, EPS) for part in (split(a, cuts, axis=-1) if cuts else [a])]
         return concatenate(parts, axis=-1) if cuts else parts[0]
 
 
@@ -292,8 +292,8 @@ class LSTMCell(Cell[tuple[ArrayLike, ArrayLike], tuple[Tensor, Tensor]]):
         if self.peephole:
             self.weight_ch = init.uniform(rng, 1 / math.sqrt(n), (3 * n,), dtype)
         if self.layer_norm:
-            self.gain_c = _constant(1, n, dtype)
-            self.bias_c = _constant(0, n, dtype) if bias else None
+            self.gain_c = init.full(1, (n,), dtype)
+            self.bias_c = init.full(0, (n,), dtype) if bias else None
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -324,13 +324,8 @@ class LSTMCell(Cell[tuple[ArrayLike, ArrayLike], tuple[Tensor, Tensor]]):
         """Return the cell as h sees it: as it is, or normalised."""
         if not self.layer_norm:
             return c
-        c = normalised(c) * self.gain_c
+        c = normalised(c, -1, EPS) * self.gain_c
         return c if self.bias_c is None else c + self.bias_c
-
-
-def normalised(a: Any) -> Any:
-    """Return the rows along the last axis, moved to mean 0 and scaled to variance 1."""
-    return (a - mean(a, axis=-1, keepdims=True)) / sqrt(var(a, axis=-1, keepdims=True) + EPS)
 
 
 def begun(
@@ -369,7 +364,3 @@ def _zeros(shapes: Mapping[str, tuple[int, ...]], dtype: DType) -> Any:
 
 def _state(parts: list[Any]) -> Any:
     return tuple(parts) if len(parts) > 1 else parts[0]
-
-
-def _constant(value: float, n: int, dtype: DType) -> Tensor:
-    return tensor(np.full(n, value, dtype or get_default_dtype()), requires_grad=True)

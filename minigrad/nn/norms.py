@@ -11,6 +11,7 @@ import numpy as np
 from ..core.dtypes import Array, DType
 from ..core.tensor import ArrayLike, Tensor, as_floating, as_tensor, tensor
 from ..ops.elementwise import sqrt
+from ..ops.families import Axis
 from ..ops.reduce import mean, var
 from ..ops.shape import reshape
 from ..transforms.checkpoint import repeating
@@ -69,8 +70,7 @@ class LayerNorm(_OverFeatures):
 
     def forward(self, x: ArrayLike) -> Tensor:
         t, axes = self._checked(x)
-        m, v = mean(t, axis=axes, keepdims=True), var(t, axis=axes, keepdims=True)
-        return _scaled((t - m) / sqrt(v + self.eps), self.weight, self.bias)
+        return _scaled(normalised(t, axes, self.eps), self.weight, self.bias)
 
 
 class RMSNorm(_OverFeatures):
@@ -135,8 +135,7 @@ class _OverChannels(Module):
                 "needs two, for one would become 0"
             )
         rows = reshape(self._taken(x), (shape[0], groups, -1))
-        m, v = mean(rows, axis=-1, keepdims=True), var(rows, axis=-1, keepdims=True)
-        return reshape((rows - m) / sqrt(v + self.eps), shape)
+        return reshape(normalised(rows, -1, self.eps), shape)
 
     def _affine(self, y: Tensor) -> Tensor:
         over = (-1,) + (1,) * (y.ndim - 2)
@@ -271,6 +270,13 @@ class BatchNorm1d(_BatchNorm):
 class BatchNorm2d(_BatchNorm):
     __doc__ = _BatchNorm.__doc__
     ndims = (4,)
+
+
+def normalised(t: Any, axis: Axis, eps: float) -> Tensor:
+    """Return t moved to mean 0 and scaled to variance 1 along an axis, or several."""
+    m, v = mean(t, axis=axis, keepdims=True), var(t, axis=axis, keepdims=True)
+    scaled: Tensor = (t - m) / sqrt(v + eps)
+    return scaled
 
 
 def _scaled(y: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:

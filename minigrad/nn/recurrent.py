@@ -15,8 +15,8 @@ import numpy as np
 
 from ..core import tree
 from ..core.context import scope
-from ..core.dtypes import DType, get_default_dtype
-from ..core.tensor import ArrayLike, Tensor, as_tensor, label, tensor
+from ..core.dtypes import DType
+from ..core.tensor import ArrayLike, Tensor, as_tensor, label
 from ..core.tree import Tree
 from ..guard.errors import shown, warn
 from ..ops.embed import dropout as dropped
@@ -94,8 +94,7 @@ class _Layers(Module, Generic[StateIn, StateOut]):
         self.sizes = cell.sizes
         self.learn_state = flag(self, "learn_state", learn_state)
         for letter, n in self.sizes.items() if learn_state else ():
-            values = np.zeros((self._count, 1, n), dtype or get_default_dtype())
-            setattr(self, f"{letter}0", tensor(values, requires_grad=True))
+            setattr(self, f"{letter}0", init.full(0, (self._count, 1, n), dtype))
         if dropout and num_layers == 1:
             warn(
                 f"{type(self).__name__}: dropout={dropout} is between layers, and num_layers is 1; "
