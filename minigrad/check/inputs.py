@@ -127,6 +127,8 @@ def is_numbers(x: Any) -> bool:
         return value_of(x).dtype.kind not in "USOVMmb"
     if isinstance(x, (list, tuple)):
         return bool(x) and not hasattr(x, "_fields") and _is_rectangle(x)
+    if not isinstance(x, type) and hasattr(x, "__array__"):
+        return True  # of another library: refused, or taken as an array
     return isinstance(x, (int, float, complex)) and not isinstance(x, bool)
 
 
@@ -195,6 +197,8 @@ def _is_record(x: Any) -> bool:
     if dataclasses.is_dataclass(x) or isinstance(x, SimpleNamespace):
         return True
     if isinstance(x, (np.ndarray, np.generic, Tensor, ModuleType, Mapping, list, tuple)):
+        return False
+    if hasattr(x, "dtype") or hasattr(x, "__array__"):  # another library's array, or sparse matrix
         return False
     inside = getattr(x, "__dict__", {}) if not callable(x) else {}
     return any(isinstance(part, np.ndarray) for part in inside.values())

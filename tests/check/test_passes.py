@@ -532,7 +532,37 @@ def of_net_backward_dict(net, x, y):
     return {"w": dw, "v": dv, "x": 0 * dx}
 
 
+class Sparse:
+    """A matrix of another library: it has arrays among its attributes, and is none."""
+
+    def __init__(self, dense):
+        self.data, self.shape, self.dtype = dense, dense.shape, dense.dtype
+
+    def dot(self, w):
+        return np.asarray(self.data) @ w
+
+
+def test_a_matrix_of_another_library_is_a_constant():
+    def forward(m, w):
+        return np.sum(np.sin(m.dot(w)))
+
+    def backward(m, w):
+        return m.data.T @ np.cos(m.dot(w))
+
+    report = compare_backward(forward, backward, (Sparse(X), W))
+    assert (verdicts(report), report.not_compared) == ({"w": "ok"}, ())
+    report = compare_backward(
+        lambda p: forward(p["m"], p["w"]), lambda p: {"w": backward(p["m"], p["w"])},
+        {"m": Sparse(X), "w": W},
+    )  # fmt: skip
+    assert (verdicts(report), report.not_compared) == ({"w": "ok"}, ())
+
+
 def test_bad_inputs():
+    with pytest.raises(TypeError, match="'x'"):
+        compare_backward(
+            lambda p: np.sum(p["x"]), lambda p: p, {"x": np.ma.array(X, mask=X > 0), "w": W}
+        )
     with pytest.raises(TypeError, match=r"a tuple as well if there is one: \(x,\); not ndarray"):
         compare_backward(square, lambda dout, cache: dout, X)
     with pytest.raises(TypeError, match=r"a dict of arrays by name.*; not list"):
