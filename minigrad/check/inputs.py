@@ -51,7 +51,11 @@ class Inputs:
                 f"{who}: inputs is a dict of arrays by name, as in {{'x': x}}, or a tuple of the "
                 f"arguments of forward{one}; not {type(given).__name__}"
             )
-        self.closed = {path for path, x in self.items if self.positional and not _has_inputs(x)}
+        self.closed = {
+            path
+            for path, x in self.items
+            if self.positional and not (_has_inputs(x) or (names and isinstance(x, float)))
+        }
         for path, x in self.items:
             if path not in self.closed:
                 for its, part in leaves(x, path):

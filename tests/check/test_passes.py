@@ -443,6 +443,8 @@ def test_arguments_by_name():
     inputs = {"b": B, "w": W, "x": X}
     report = compare_backward(affine_forward, affine_backward, inputs)
     assert verdicts(report) == {"x": "ok", "w": "ok", "b": "ok"}
+    slope = lambda x, w: {"dw": 2 * w * np.sum(x**2)}
+    assert compare_backward(lambda x, w: np.sum((w * x) ** 2), slope, {"w": 0.5, "x": X}).ok
     right = lambda x, w: {"dw": np.cos(x @ w).T @ x}
     report = compare_backward(lambda x, w: np.sum(np.sin(x @ w)), right, {"x": X, "w": W})
     assert verdicts(report) == {"w": "shape"}
