@@ -1,5 +1,7 @@
 """Recurrent layers against PyTorch's, and sequences of several lengths against each one alone."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -228,3 +230,53 @@ def test_nothing_is_computed_beyond_the_ends():
     sizes.clear()
     nn.Recurrent(cell, reverse=True)(np.ones((5, 3)), np.zeros(3), lengths=[2, 4, 1])
     assert sizes == [1, 1, 2, 3]
+
+
+# ---- a run ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize(("kind", "options"), [("LSTM", {}), ("GRU", {"bidirectional": True})])
+def test_the_losses_of_a_hundred_steps_are_pytorchs(kind, options):
+    """The next number of sunspots, from the years before: 2 to 6 of them, in batches of 8."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    rnn, size = torch.nn.utils.rnn, 8
+    csv = Path(__file__).parents[2] / "examples" / "data" / "sunspots.csv"
+    series = np.loadtxt(csv, delimiter=",", skiprows=1)[:, 1] / 100
+    layer = getattr(nn, kind)(1, size, **options, rng=0, dtype=float)
+    sides = 1 + layer.bidirectional
+    readout = nn.Linear(sides * size, 1, rng=1, dtype=float)
+    other, last = getattr(torch.nn, kind)(1, size, **options), torch.nn.Linear(sides * size, 1)
+    for ours, theirs in ((layer, other), (readout, last)):
+        theirs.double().load_state_dict({k: torch.tensor(v) for k, v in ours.state_dict().items()})
+    optimizer = mg.optim.Adam([*layer.parameters(), *readout.parameters()], lr=0.01)
+    its = torch.optim.Adam([*other.parameters(), *last.parameters()], lr=0.01)
+    rng, ours, theirs = np.random.default_rng(0), [], []
+    for _ in range(100):
+        lengths = rng.integers(2, 7, 8)
+        starts = rng.integers(0, len(series) - 7, 8)
+        pieces = [series[a : a + n, None] for a, n in zip(starts, lengths, strict=True)]
+        x, lengths = mg.data.padded(pieces)
+        target = series[starts + lengths, None]
+
+        _, state = layer(x, lengths=lengths)
+        h = state[0] if kind == "LSTM" else state
+        top = mg.concatenate(list(h[-sides:]), axis=-1)
+        loss = nn.mse_loss(readout(top), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        ours.append(loss.item())
+
+        packed = rnn.pack_padded_sequence(
+            torch.tensor(x), torch.tensor(lengths), enforce_sorted=False
+        )
+        _, state = other(packed)
+        h = state[0] if kind == "LSTM" else state
+        loss = ((last(torch.cat(list(h[-sides:]), -1)) - torch.tensor(target)) ** 2).mean()
+        its.zero_grad()
+        loss.backward()
+        its.step()
+        theirs.append(loss.item())
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    assert np.mean(ours[-10:]) < np.mean(ours[:10]) / 3
