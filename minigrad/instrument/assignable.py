@@ -155,11 +155,7 @@ def _method(name: str) -> Any:
 
 
 PLAIN_OPTIONS = {"axis", "keepdims", "ddof"}
-
-
-def _of_now(name: str) -> Any:
-    """Make a method of Tensor's that is none of an array's."""
-    return lambda self, *args: getattr(self.now(), name)(*map(now, args))
+_OF_MEMORY = {"flags", "itemsize", "nbytes", "strides", "tobytes"}
 
 
 def _view(name: str) -> Any:
@@ -192,7 +188,7 @@ def written(out: Any, result: Any, name: str) -> Any:
 
 
 def _refuse_storing(frame: Any) -> None:
-    if leaving.instruction(frame) == "STORE_SUBSCR":
+    if leaving.instruction(frame) in ("STORE_SUBSCR", "STORE_SLICE"):
         raise into_plain("by a[i] = x")
 
 
@@ -287,21 +283,21 @@ class Assignable(Tensor):
 
     primitive = inputs = xs = params = index = scope = live  # type: ignore[assignment]
     is_live = property(lambda self: self.now().live)
-    name = property(
-        lambda self: self.now().name, lambda self, name: setattr(self.now(), "name", name)
-    )
-    grad = property(lambda self: self.now().grad)
-    at = property(lambda self: self.now().at)
-    data = property(lambda self: self.value)
-    requires_grad = property(lambda self: self.now().live)
+    name = property(lambda self: self.now().name)
+    data = property(lambda self: self.value.copy())
     T = property(lambda self: self.transpose())
     mT = property(lambda self: self.swapaxes(-1, -2))  # noqa: N815
     real = property(lambda self: self)
     imag = property(lambda self: np.zeros(self.shape, self.dtype))
-    strides = property(lambda self: self.value.strides)
-    itemsize = property(lambda self: self.value.itemsize)
-    nbytes = property(lambda self: self.value.nbytes)
-    flags = property(lambda self: self.value.flags)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _OF_MEMORY:
+            return getattr(self.value, name)
+        if name.startswith("_") or name in Assignable.__slots__ or not hasattr(np.ndarray, name):
+            raise AttributeError(f"'numpy.ndarray' object has no attribute {name!r}")
+        if hasattr(np, name):
+            return functools.partial(getattr(np, name), self)
+        raise refused(f".{name} of what gradients flow through", "write it with functions of NumPy")
 
     # ---- views, reading and writing ----------------------------------------------------------
 
@@ -414,23 +410,6 @@ class Assignable(Tensor):
         """Sort in place."""
         self[...] = op(np.sort)(self.now(), axis=axis)
 
-    def put(self, places: Any, values: Any, mode: str = "raise") -> None:
-        """Write at places of the elements in a row."""
-        Flat(self)[np.asarray(places)] = values
-
-    def compress(self, condition: Any, axis: int | None = None) -> Any:
-        """Return the slices where a condition holds."""
-        return np.compress(condition, self, axis)
-
-    def tobytes(self, order: Any = "C") -> bytes:
-        """Return the values, as they are in memory."""
-        return self.value.tobytes(order)  # type: ignore[no-any-return]
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name in Assignable.__slots__ or not hasattr(np.ndarray, name):
-            raise AttributeError(f"'numpy.ndarray' object has no attribute {name!r}")
-        raise refused(f".{name} of what gradients flow through", "write it with functions of NumPy")
-
     def item(self, *place: Any) -> Any:
         """Return an element, which gradients are still followed through."""
         if not place:
@@ -473,7 +452,7 @@ class Assignable(Tensor):
     __trunc__ = __int__
 
     def __index__(self) -> int:
-        return operator.index(self.value)  # which refuses, with NumPy's words
+        return operator.index(self.value)  # which refuses, in NumPy's words
 
     def __float__(self) -> float:
         if self.is_live:
@@ -530,8 +509,6 @@ for _name in (
     setattr(Assignable, _name, _method(_name))
 for _name in ("reshape", "transpose", "swapaxes", "squeeze", "ravel", "diagonal"):
     setattr(Assignable, _name, _view(_name))
-for _name in ("backward", "retain_grad", "numpy", "detach"):
-    setattr(Assignable, _name, _of_now(_name))
 
 
 def _is_same_view(a: Any, b: Any) -> bool:
@@ -581,4 +558,4 @@ class Flat:
         return self.of.size
 
     def __iter__(self) -> Iterator[Any]:
-        return (self[k] for k in range(len(self)))
+        return (self.of[i] for i in np.ndindex(*self.of.shape))

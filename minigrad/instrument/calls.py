@@ -13,7 +13,6 @@ import contextlib
 import functools
 import math
 import sys
-from collections.abc import Iterable
 from contextvars import ContextVar
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -53,18 +52,6 @@ class Run:
         self.instrumented = instrumented
         self.functions: dict[int, tuple[Any, Any]] = {}
         self.cached: dict[Any, Any] = {}
-
-    def hooked(self, f: Any) -> Any:
-        """Return a function of the user's with hooks in it: itself, or one with its own code."""
-        if id(f) not in self.functions:
-            made = rewritten(Calls, f.__code__) if original(f.__code__) is f.__code__ else None
-            g = f
-            if made is not None:
-                g = FunctionType(made, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
-                g.__kwdefaults__, g.__qualname__ = f.__kwdefaults__, f.__qualname__
-                g.__dict__ = f.__dict__
-            self.functions[id(f)] = f, g
-        return self.functions[id(f)][1]
 
     def hook_class(self, kind: type) -> None:
         """Put hooks into what Python itself calls of a class of the user's."""
@@ -169,10 +156,6 @@ def _full_like(a: Any, x: Any, dtype: Any = None, shape: Any = None, **_: Any) -
     return _full(np.shape(a) if shape is None else shape, x, dtype or plain(a).dtype)
 
 
-def _fromiter(xs: Iterable[Any], dtype: Any, *_: Any, **__: Any) -> Any:
-    return _array([*xs], dtype)
-
-
 # ---- numbers, and what is asked of types -------------------------------------------------------
 
 
@@ -214,12 +197,12 @@ def _calling(f: Any) -> Any:
     """A function that is given functions, as `map` is."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        return f(*map(_hooked, args), **{key: _hooked(x) for key, x in kwargs.items()})
+        return f(*map(_callee, args), **{key: _callee(x) for key, x in kwargs.items()})
 
     return call
 
 
-def _hooked(x: Any) -> Any:
+def _callee(x: Any) -> Any:
     return callee(x) if callable(x) and not isinstance(x, Tensor) else x
 
 
@@ -470,11 +453,11 @@ def _cached(f: Any, run: Run) -> Any:
 
 
 _TABLE: dict[Any, Any] = {
-    float: _float, int: _asked(int), isinstance: _isinstance,
-    type: _type, issubclass: issubclass,
+    float: _float, int: _asked(int), isinstance: _isinstance, type: _type,
     np.array: _array, np.asarray: _asarray, np.asanyarray: _asarray,
     np.ascontiguousarray: _asarray, np.asfortranarray: _asarray, np.copy: _array, np.full: _full,
-    np.full_like: _full_like, np.fromiter: _fromiter, np.c_: _Joins(np.c_), np.r_: _Joins(np.r_),
+    np.full_like: _full_like, np.fromiter: lambda xs, dtype, *_, **__: _array([*xs], dtype),
+    np.c_: _Joins(np.c_), np.r_: _Joins(np.r_),
     as_strided: strided, np.ndenumerate: _ndenumerate,
     map: _calling(map), filter: _calling(filter), sorted: _calling(sorted),
     functools.reduce: _calling(functools.reduce), functools.partial: _calling(functools.partial),
@@ -486,7 +469,7 @@ _TABLE: dict[Any, Any] = {
         np.ones_like, np.tri, np.fromfunction)},
     **{f: _math(f) for name, f in vars(math).items() if callable(f) and name[0] != "_"},
 }  # fmt: skip
-"""By what is called, what is called instead. What is not here `_found` decides by its kind."""
+"""By what is called, what is called instead. What is not here `callee` decides by its kind."""
 
 _CHANCE = np.random.Generator, np.random.RandomState
 _Dispatched: Any = type(np.sum)
@@ -500,7 +483,9 @@ def callee(f: Any) -> Any:
     kind = type(f)
     if kind is FunctionType:
         found = run.functions.get(id(f))
-        return _function(f, run) if found is None else found[1]
+        if found is None:
+            found = run.functions[id(f)] = f, _function(f)
+        return found[1]
     if kind is MethodType:
         return _method(f, run)
     if kind is BuiltinFunctionType:
@@ -534,7 +519,17 @@ def callee(f: Any) -> Any:
     return f
 
 
-def _function(f: Any, run: Run) -> Any:
+def _hooked(f: Any) -> Any:
+    """Return a function of the user's with hooks in it: itself, or one with other code."""
+    made = rewritten(Calls, f.__code__) if original(f.__code__) is f.__code__ else None
+    if made is None:
+        return f
+    g = FunctionType(made, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
+    g.__kwdefaults__, g.__qualname__, g.__dict__ = f.__kwdefaults__, f.__qualname__, f.__dict__
+    return g
+
+
+def _function(f: Any) -> Any:
     """The same for a function written in Python."""
     if (found := _TABLE.get(f)) is not None:
         return found
@@ -542,7 +537,7 @@ def _function(f: Any, run: Run) -> Any:
         return f
     file, module = f.__code__.co_filename, f.__globals__.get("__name__", "")
     if users_file(file):
-        return run.hooked(f)
+        return _hooked(f)
     if module.startswith("minigrad."):
         return _minigrads(f)
     if (known := SCIPYS.get(scipys_name(f))) is not None:
