@@ -410,6 +410,14 @@ class Assignable(Tensor):
         """Sort in place."""
         self[...] = op(np.sort)(self.now(), axis=axis)
 
+    def compress(self, condition: Any, axis: int | None = None) -> Any:
+        """Return the slices where a condition holds."""
+        return np.compress(condition, self, axis)
+
+    def view(self, *kinds: Any) -> Any:
+        """Return a view of all of it."""
+        return self[...] if not kinds else self.__getattr__("view")
+
     def item(self, *place: Any) -> Any:
         """Return an element, which gradients are still followed through."""
         if not place:

@@ -515,6 +515,8 @@ def callee(f: Any) -> Any:
         return _TABLE[f]
     if kind.__module__.startswith("minigrad."):
         return _minigrads(f)
+    if hasattr(f, "py_func"):  # as Numba keeps it
+        return callee(f.py_func)
     run.hook_class(kind)
     return f
 

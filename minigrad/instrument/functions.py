@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import sys
 from collections.abc import Callable, Sequence
@@ -73,6 +74,8 @@ def ufunc_result(ufunc: Any, method: str, inputs: Sequence[Any], options: dict[s
         if operation is None:
             result = of_values(key, inputs, options, str(leaving.no_derivative(key)))
             return result if out is None else written(out, result, name)
+        options = {k: v for k, v in options.items() if k not in _OF_NO_VALUE}
+        inputs = _in_dtype(inputs, options)
         result = operation(*map(joined, inputs), **recorded(options))
     if where is not True:
         before = out[0] if isinstance(out, tuple) else out
@@ -139,8 +142,22 @@ def _has_floats(x: Any) -> bool:
     return isinstance(x, (float, np.floating, np.ndarray)) and np.asarray(x).dtype.kind in "fcO"
 
 
-_NEUTRAL: dict[Any, Any] = {np.sum: 0, np.prod: 1, np.max: None, np.min: None}
-"""Reductions, and what in them counts for nothing."""
+_REDUCED: dict[Any, Any] = {
+    np.sum: (np.add, 0), np.prod: (np.multiply, 1),
+    np.max: (np.maximum, None), np.min: (np.minimum, None),
+}  # fmt: skip
+"""Reductions: by what, and what in them counts for nothing; None is what `initial=` says."""
+
+_OF_NO_VALUE = {"casting", "kind", "optimize", "order", "stable", "subok"}
+"""Options that change no value."""
+
+
+def _in_dtype(args: Sequence[Any], options: dict[str, Any]) -> Sequence[Any]:
+    """Take `dtype=` out of the options, and return the arguments in it."""
+    dtype = options.pop("dtype", None)
+    if dtype is None:
+        return args
+    return [x.astype(dtype) if isinstance(x, Tensor) else x for x in map(joined, args)]
 
 
 def _is_by_columns(func: Any, args: Any, options: Any) -> bool:
@@ -181,8 +198,9 @@ def function_result(func: Any, args: Sequence[Any], options: dict[str, Any]) -> 
         return FUNCTIONS[func](*args, **options)
     options = dict(options)
     out = options.pop("out", None)
-    if options.get("where") is not None and func in _NEUTRAL:
-        nothing = options.pop("initial") if _NEUTRAL[func] is None else _NEUTRAL[func]
+    initial = options.pop("initial", None) if func in _REDUCED else None
+    if options.get("where") is not None and func in _REDUCED:
+        nothing = initial if _REDUCED[func][1] is None else _REDUCED[func][1]
         args = (np.where(plain(options.pop("where")), first, nothing), *args[1:])
     if func in LIKE and not is_live(args[1:]):
         return wrapped(func(*map(plain, args), **plain(options)))
@@ -191,15 +209,14 @@ def function_result(func: Any, args: Sequence[Any], options: dict[str, Any]) -> 
     else:
         if func not in OPS:
             return of_values(func, args, options, str(leaving.no_derivative(func)))
-        unsaid = {"dtype": None, "casting": "same_kind", "order": "C", "where": True}
-        options = {k: v for k, v in options.items() if k not in unsaid or v != unsaid[k]}
-        dtype = options.pop("dtype", None) if func in _NEUTRAL else None
-        if dtype is not None:
-            args = (op(np.astype)(joined(args[0]), np.dtype(dtype)), *args[1:])
+        options = {k: v for k, v in options.items() if k not in _OF_NO_VALUE}
+        args = args if func is np.astype else _in_dtype(args, options)
         result = Tensor.__array_function__(
             now(first) if isinstance(first, Tensor) else Tensor(np.zeros(())),
             func, (), recorded(list(args)), recorded(options),
         )  # fmt: skip
+    if initial is not None:
+        result = _REDUCED[func][0](result, initial)
     return wrapped(result) if out is None else written(out, now(result), func.__name__)
 
 
@@ -282,8 +299,19 @@ def _in_place(function: Any, k: int) -> Callable[..., None]:
     return write
 
 
+def _polyval(p: Any, x: Any) -> Any:
+    return functools.reduce(lambda y, c: y * x + c, p, 0.0 * x)
+
+
+def _bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
+    numbers = np.bincount(plain(x), minlength=minlength)
+    if weights is None:
+        return numbers
+    return wrapped(Tensor(np.zeros(len(numbers))).at[plain(x)].add(joined(weights)))
+
+
 FUNCTIONS: dict[Any, Callable[..., Any]] = {
-    np.insert: _insert, np.choose: _choose,
+    np.insert: _insert, np.choose: _choose, np.polyval: _polyval, np.bincount: _bincount,
     **{f: _in_place(f, 1) for f in (np.copyto, np.fill_diagonal)},
     **{f: _in_place(f, 2) for f in (np.put, np.place, np.putmask, np.put_along_axis)},
 }  # fmt: skip

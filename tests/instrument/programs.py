@@ -844,3 +844,51 @@ def protocols(x):
     z = helper(x, k=2) + helper(x)
     assert time.time() >= t0
     return s + z.sum() ** 2 + functools.reduce(lambda a, b: a + b * 2, It(x))
+
+
+@given((3, 3))
+def options_of_functions(x):
+    a = (
+        np.mean(x, axis=0, dtype=float)
+        + x.sum(axis=0, dtype=np.float64)
+        + np.sort(x, kind="stable")[0]
+    )
+    b = np.max(x, initial=-5.0) + np.max(x, axis=1, initial=0.5).sum() + np.sum(x, initial=2.0)
+    c = (
+        np.sum(x, where=x > 0)
+        + np.max(x, where=x < 0.5, initial=-9.0)
+        + np.add(x, x, dtype=float).sum()
+    )
+    d = np.bincount([0, 1, 1], weights=x[0]).prod() + np.polyval([1.0, 2.0, 3.0], x).sum()
+    e = x.compress([True, False, True], axis=1).sum() + x.view()[0, 0] + np.r_["-1", x, x][0, 4]
+    v = np.vectorize(math.tanh)(x)
+    v.sort(axis=0)
+    rng = np.random.default_rng(0)
+    y = np.array([x[0, 0], 2.0, x[1, 1]])
+    rng.shuffle(y)
+    return (
+        a.sum() + b + c + d + e + np.sum(v * [1.0, 2.0, 3.0]) + y[0] ** 2 + rng.permutation(x)[0, 1]
+    )
+
+
+class Compiled:
+    """What a compiler for loops makes of a function: it takes arrays alone."""
+
+    def __init__(self, f):
+        self.py_func = f
+
+    def __call__(self, *arrays):
+        return self.py_func(*[np.asarray(a, float) + 0.0 for a in map(np.array, arrays)])
+
+
+@given((3, 3))
+def compiled_loop(x):
+    @Compiled
+    def rows(a):
+        out = np.zeros(3)
+        for i in range(3):
+            for j in range(3):
+                out[i] += a[i, j] * (j + 1)
+        return out
+
+    return np.sum(rows(x) ** 2)
