@@ -36,8 +36,11 @@ OF_GRADIENTS = ("gradient", "contribution", "unsummed")
 class Labels:
     """What every event is, by its number."""
 
-    def __init__(self, recorded: Recorded, truth: Truth, wrong: Iterable[str]) -> None:
+    def __init__(
+        self, recorded: Recorded, truth: Truth, keys: Mapping[str, int], wrong: Iterable[str]
+    ) -> None:
         self.recorded, self.truth, self.wrong = recorded, truth, {*wrong}
+        self.keys = keys
         self.events = recorded.recording.events
         self.users: list[list[int]] = [[] for _ in self.events]
         self.of_site: dict[Site, list[int]] = defaultdict(list)
@@ -49,6 +52,7 @@ class Labels:
                 self.users[d].append(e.number)
         self.matches = [truth.matches(e.value) for e in self.events]
         self.status = [self._status(e) for e in self.events]
+        self.forward = self._forward()
         self.outputs = self._outputs()
         self.bad = {i for name, i in self.outputs.items() if name in self.wrong}
         self.served = self._served()
@@ -58,6 +62,8 @@ class Labels:
         """Find the events of what was returned, by the object or else by the numbers."""
         found = {}
         for name, value in self.recorded.result.items():
+            if name not in self.keys:
+                continue
             i = self.recorded.recording.lookup(value)
             if i is None:
                 v = np.asarray(value)
@@ -95,6 +101,15 @@ class Labels:
         if found:
             return "part"
         return "unknown" if e.deps else "right"  # data, constants
+
+    def _forward(self) -> list[bool]:
+        """Find the events that no gradient is in: computed from values alone."""
+        found: list[bool] = []
+        for e, matches in zip(self.events, self.matches, strict=True):
+            kinds = {m.quantity.kind for m in matches}
+            known = not kinds or bool(kinds & {"value", "derivative"})
+            found.append(known and all(found[d] for d in e.deps))
+        return found
 
     def adds(self, e: Event) -> bool:
         """Whether a value is a sum of others."""
@@ -155,10 +170,14 @@ class Labels:
 
 
 class Suspect:
-    """A statement that may be wrong: events in it, and the wrong results that depend on them."""
+    """A statement that may be wrong: events in it, and the wrong results that depend on them.
+
+    `times` is given for a loop or a condition: how often it was gone through, and should have been.
+    """
 
     def __init__(self, statement: Statement) -> None:
         self.statement = statement
+        self.times: tuple[int, int] | None = None
         self.events: list[int] = []
         self.results: set[str] = set()
         self.second = self.weak = False
@@ -202,15 +221,47 @@ class _Frontier:
             if _key(statement) not in self.suspects:
                 self._note(statement, u, name)
                 self.suspects[_key(statement)].second = True
+        self._loops()
         for s in self.suspects.values():
             s.events.sort()
             s.weak = all(map(self._weak, s.events))
-        order = lambda s: (s.second, s.weak, -len(s.results), s.events[0])
+        order = lambda s: (s.times is None, s.second, s.weak, -len(s.results), s.events[0])
         return sorted(self.suspects.values(), key=order)
 
-    def _note(self, statement: Statement, i: int, name: str) -> None:
+    def _loops(self) -> None:
+        """Blame loops for sums that stop too early: all that is added is right."""
+        for s in [*self.suspects.values()]:
+            for i in s.events:
+                sums = [
+                    q.quantity for q in self.labels.matches[i]
+                    if q.quantity.kind == "so far" or len(q.quantity.edges) == 1
+                ]  # fmt: skip
+                times = self.events[i].n + 1
+                done = [q for q in sums if len(q.edges) == times and not q.every]
+                if self.labels.status[i] not in ("so far", "right") or not done:
+                    continue
+                needed = len(self.labels.truth.walk.into(done[0].k))
+                loop = self._too_seldom(self.events[i].site.statement, times)
+                if loop is not None and needed > times:
+                    self._note(loop, i, *s.results)
+                    self.suspects[_key(loop)].times = times, needed
+
+    def _too_seldom(self, statement: Statement, times: int) -> Statement | None:
+        """Find the loop or condition that a statement runs too seldom for."""
+        counts = self.labels.recorded.recording.counts
+        inner = statement
+        while (outer := inner.within) is not None:
+            runs = max(
+                [n for s, n in counts.items() if s.statement.within is outer.within], default=0
+            )
+            if outer.loop or runs > times:
+                return outer
+            inner = outer
+        return None
+
+    def _note(self, statement: Statement, i: int, *names: str) -> None:
         suspect = self.suspects.setdefault(_key(statement), Suspect(statement))
-        suspect.results.add(name)
+        suspect.results.update(names)
         if i not in suspect.events:
             suspect.events.append(i)
 
@@ -261,9 +312,12 @@ class _Frontier:
     def statement(self, i: int) -> Statement:
         """Return the statement to blame for an event: perhaps the call of the helper it is in."""
         labels, e = self.labels, self.events[i]
-        elsewhere_right = labels.status[i] in ("right", "so far") and labels.served[i]
-        if i in labels.bad and elsewhere_right and e.uses:  # returned under a wrong name
-            return e.uses[-1].site.statement
+        if i in labels.bad and e.uses and labels.status[i] in ("right", "so far"):
+            named = [use for use in e.uses if use.site.whole and use.site.statement.targets]
+            if len(named) > 1:  # another name for it: `db = dy`
+                return named[-1].site.statement
+            if labels.served[i] or self._another(i):  # returned under a wrong name
+                return e.uses[-1].site.statement
         elsewhere = [
             j for j in labels.of_site[e.site]
             if self.events[j].frame != e.frame and (labels.served[j] or labels.status[j] == "right")
@@ -276,6 +330,14 @@ class _Frontier:
             if helpless or (given and outside):
                 return self._at(*e.calls[0]) or e.site.statement
         return e.site.statement
+
+    def _another(self, i: int) -> bool:
+        """Whether an event is the gradient that should be returned under another name."""
+        keys = {self.labels.keys[name] for name, j in self.labels.outputs.items() if j != i}
+        return any(
+            m.factor == 1 and m.quantity.kind == "gradient" and m.quantity.k in keys
+            for m in self.labels.matches[i]
+        )
 
     def _at(self, file: str, line: int) -> Statement | None:
         """Find the statement at a line."""

@@ -2,12 +2,14 @@
 
 The backward pass runs again with a true quantity in the place of an expression, every time that it
 is evaluated. What makes wrong gradients right and breaks none is the proof that the mistake is
-there.
+there, or on the way from there to the results: of those that cure the most, the first to run is
+taken, but for places that are right in their own role.
 """
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -17,68 +19,127 @@ from ..instrument.expressions import Site, Statement
 from ..instrument.recording import Edit, Sum
 from .blame import Labels, Suspect, differing
 from .truth import Quantity, Truth, fitted, matched
+from .words import Words
 
 __all__ = ["Place", "Repair", "Repairs", "Series"]
 
-SUSPECTS, LARGER, LATER = 8, 12, 14
-"""How many suspects are repaired, and how far from each a place may be."""
+SUSPECTS, LARGER = 8, 12
+"""How many suspects are repaired, and how many larger expressions around each."""
+
+FAR = 5
+"""From where on the tape is far: no farther is looked after something is found."""
 
 
 class Place(NamedTuple):
-    """An expression that may be replaced: in the suspect's statement, later, or before ("input").
+    """An expression that may be replaced, and the statement that is blamed if that helps.
 
     `sum` is given where the right side of `a += b` is replaced such that a is what is given.
+    `alias` says that the expression computes nothing: the statement gives a value another name.
     """
 
-    kind: str
     site: Site
     statement: Statement
-    value: Any
-    event: int
+    values: list[tuple[int, int]]  # the event each time, and when it was
     sum: Sum | None = None
+    alias: bool = False
+    own: bool = False
 
 
 class Series(NamedTuple):
-    """What an expression may have to be, the times that it is evaluated."""
+    """What an expression may have to be, the times that it is evaluated; None: as it is."""
 
     kind: str
-    quantities: list[Quantity]
-
-    def at(self, n: int) -> Quantity | None:
-        """Return the quantity for the n-th time."""
-        return self.quantities[n] if n < len(self.quantities) else None
+    quantities: list[Quantity | None]
 
 
 class Repair(NamedTuple):
-    """A place, what was put there (a series, or the value divided by a factor), what it cured."""
+    """What was put somewhere (a multiple of a series, or else the value divided by a factor)."""
 
     place: Place
     series: Series | None
     factor: float
     cured: frozenset[str]
+    first: int  # the first time that it is another value
+    fits: float  # how well the place and the quantity go together
+
+    @property
+    def event(self) -> int:
+        """The event that is replaced first."""
+        return self.place.values[self.first][0]
+
+    @property
+    def quantity(self) -> Quantity | None:
+        """What it should have been."""
+        return self.series.quantities[self.first] if self.series else None
 
 
 class Repairs:
     """Tries repairs, for some seconds."""
 
     def __init__(
-        self, labels: Labels, truth: Truth, true: Mapping[str, Any], seconds: float
+        self, labels: Labels, truth: Truth, words: Words, true: Mapping[str, Any], seconds: float
     ) -> None:
-        self.labels, self.truth, self.true = labels, truth, true
-        self.end = time.perf_counter() + seconds
-        self.tried = 0
+        self.labels, self.truth, self.words, self.true = labels, truth, words, true
+        self.walk = truth.walk
+        self.seconds = seconds
+        self.tried, self.seen = 0, set[Any]()
         self.lengths: dict[int, list[Series]] = {}
+        self.values: dict[Site, list[tuple[int, int]]] = defaultdict(list)
+        for e in labels.events:
+            for use in e.uses:
+                self.values[use.site].append((e.number, use.at))
+            if e.written:
+                self.values[e.site].append((e.number, e.number))
+        for some in self.values.values():
+            some.sort(key=lambda pair: pair[1])
 
     def found(self, suspects: list[Suspect]) -> list[Repair]:
-        """Return what makes wrong results right and breaks none."""
-        found, factors = list[Repair](), self._factors()
-        for place in self._places(suspects[:SUSPECTS]):
-            for series, factor, edit in self._edits(place, factors):
-                if time.perf_counter() > self.end:
-                    return found
-                if cured := self._cured(place, edit):
-                    found.append(Repair(place, series, factor, frozenset(cured)))
-        return found
+        """Return what makes wrong results right and breaks none, the best first."""
+        found, best = list[Repair](), (0.0, np.inf)
+        end = time.thread_time() + self.seconds
+        for far, place, series, factor in self._attempts(suspects[:SUSPECTS]):
+            if time.thread_time() > end or (best[0] and far > FAR):
+                break
+            edit, first = self._edit(place, series, factor)
+            if edit is None:
+                continue
+            rank = -self._fits(place, series, first), place.values[first][1]
+            if rank >= best or not (cured := self._cured(place, edit)):
+                continue
+            found.append(Repair(place, series, factor, frozenset(cured), first, -rank[0]))
+            if cured == self.labels.wrong and rank[0] < 0:
+                best = rank
+        return self._sorted(found)
+
+    def _attempts(self, suspects: list[Suspect]) -> list[tuple[float, Place, Series | None, float]]:
+        """List what may be put where, the nearest on the tape first."""
+        found = list[tuple[float, Place, Series | None, float]]()
+        factors = self._factors()
+        for penalty, place in self._places(suspects):
+            n, shape = len(place.values), self.labels.events[place.values[0][0]].value.shape
+            if n == 1 or len(factors) == 1:
+                found += [(penalty, place, None, c) for c in factors]
+            away = self._away(place)
+            forward = not place.site.whole and self.labels.forward[place.values[0][0]]
+            for series in self._series(n):
+                q = next(q for q in series.quantities if q is not None)
+                if fitted(q.value, shape) is None or (series.kind == "value" and place.own):
+                    continue
+                if forward is not (series.kind in ("derivative", "value")) and n > 1:
+                    continue
+                some = [q for q in series.quantities[:2] + series.quantities[-2:] if q]
+                near = min(
+                    min(away.get(k, FAR) for k in (q.k, *[e[0] for e in q.edges[:1]])) for q in some
+                )
+                found.append((penalty + near, place, series, 1.0))
+        return sorted(found, key=lambda attempt: attempt[0])
+
+    def _sorted(self, found: list[Repair]) -> list[Repair]:
+        def key(r: Repair) -> tuple[float, ...]:
+            at = r.place.values[r.first][1]
+            return -len(r.cured), -r.fits, at, r.series is None
+
+        return sorted(found, key=key)
 
     def _cured(self, place: Place, edit: Edit) -> set[str]:
         self.tried += 1
@@ -91,27 +152,75 @@ class Repairs:
             return set()
         return set() if wrong - self.labels.wrong else self.labels.wrong - wrong
 
+    # ---- how likely ------------------------------------------------------------------------------
+
+    def _fits(self, place: Place, series: Series | None, first: int) -> float:
+        """Say how well a repair goes with what the place gives: below 0, it is right as it is."""
+        labels, i = self.labels, place.values[first][0]
+        bound = [_bare(t) for t in place.statement.targets] if place.site.whole else []
+        named = {
+            _bare(self.words.short(m.quantity.k)) for m in labels.matches[i]
+            if m.factor == 1 and m.quantity.kind in ("gradient", "contribution")
+        }  # fmt: skip
+        if place.alias and labels.status[i] in ("right", "part") and not named.intersection(bound):
+            return 2
+        if labels.status[i] not in ("right", "so far"):
+            return 1
+        quantity = series.quantities[first] if series else None
+        meant = quantity and _bare(self.words.short(quantity.k))
+        if bound and meant in bound:
+            return 1
+        if named.intersection(bound):
+            return -1
+        return 1 if place.own and not labels.served[i] else 0
+
     # ---- what is put there -----------------------------------------------------------------------
 
-    def _edits(
-        self, place: Place, factors: set[float]
-    ) -> Iterator[tuple[Series | None, float, Edit]]:
-        n = self.labels.recorded.recording.counts[place.site]
-        if n == 1 or len(factors) == 1:
-            for c in factors:
-                yield None, c, lambda _, x, c=c: x / c  # type: ignore[misc]
-        shape, seen = place.value.shape, set()
-        values = place.kind == "input" and n > 1
-        for series in self._series(n):
-            if series.kind == "value" and not values:
-                continue
-            given = [fitted(q.value, shape) for q in series.quantities]
-            if any(x is None for x in given):
-                continue
-            key = tuple(x.tobytes() for x in given)
-            if key not in seen:
-                seen.add(key)
-                yield series, 1.0, _put(given)
+    def _edit(self, place: Place, series: Series | None, factor: float) -> tuple[Edit | None, int]:
+        """Return the edit, None if it changes nothing, and the first time that it does."""
+        if series is None:
+            return lambda _, x: x / factor, 0
+        events = [self.labels.events[i] for i, _ in place.values]
+        given = [
+            None if q is None else fitted(q.value, e.value.shape)
+            for q, e in zip(series.quantities, events, strict=True)
+        ]
+        if any(x is None and q is not None for x, q in zip(given, series.quantities, strict=True)):
+            return None, 0
+        changed = [
+            n for n, (x, e) in enumerate(zip(given, events, strict=True))
+            if x is not None and not _close(x, e.value)
+        ]  # fmt: skip
+        key = place.site, place.sum, tuple(None if x is None else x.tobytes() for x in given)
+        if not changed or key in self.seen:
+            return None, 0
+        self.seen.add(key)
+        return _put(given), changed[0]
+
+    def _away(self, place: Place) -> dict[int, int]:
+        """Say how far nodes are on the tape from those that a value and its inputs are about."""
+        labels, found = self.labels, dict[int, int]()
+        for i, _ in place.values[:3] + place.values[-1:]:
+            deps = labels.events[i].deps
+            for d in [i, *deps, *[b for a in deps for b in labels.events[a].deps]]:
+                for m in labels.matches[d][:6]:
+                    if m.quantity.kind != "value":
+                        found[m.quantity.k] = 0
+                        found |= dict.fromkeys([k for k, _ in m.quantity.edges[:4]], 0)
+        edge = [*found]
+        for distance in range(1, FAR):
+            edge = [
+                m for k in edge for m in (*self._below(k), *self.walk.uses[k][:20])
+                if m not in found
+            ]  # fmt: skip
+            found |= dict.fromkeys(edge, distance)
+        return found
+
+    def _below(self, k: int) -> list[int]:
+        """List the inputs of a node, and that of the functions that are one thought with it."""
+        links = self.walk.chain(k)
+        below = [*self.walk.edges[k].values()]
+        return [*below, *self.walk.edges[links[-1]].values()] if len(links) > 1 else below
 
     def _series(self, n: int) -> list[Series]:
         """List what n evaluations of an expression may be meant as."""
@@ -120,17 +229,16 @@ class Repairs:
         return self.lengths[n]
 
     def _all_series(self, n: int) -> Iterator[Series]:
+        walk, truth = self.walk, self.truth
         if n == 1:
-            kinds = ("gradient", "contribution", "unsummed", "derivative")
-            for q in self.truth.quantities:
-                if q.kind in kinds:
+            for q in truth.quantities:
+                if q.kind not in ("so far", "part"):
                     yield Series(q.kind, [q])
             return
-        walk, truth = self.truth.walk, self.truth
 
         def both(kind: str, get: Callable[[int], Quantity | None]) -> Iterator[Series]:
-            some = [q for k in ks[::-1] if (q := get(k)) is not None]
-            if len(some) == n:
+            some = [get(k) for k in ks[::-1]]
+            if sum(q is not None for q in some) > n // 2:
                 yield Series(kind, some)
                 yield Series(kind, some[::-1])
 
@@ -138,11 +246,18 @@ class Repairs:
             ks = site.members
             if len(ks) != n:
                 continue
-            yield from both("gradient", lambda k: truth.gradient(k))
+            yield from both("gradient", truth.gradient)
             for j in walk.edges[ks[-1]]:
                 yield from both("contribution", lambda k, j=j: truth.contribution(k, j))  # type: ignore[misc]
                 yield from both("gradient", lambda k, j=j: truth.gradient(walk.edges[k].get(j)))  # type: ignore[misc]
                 yield from both("derivative", lambda k, j=j: truth.local(k, j))  # type: ignore[misc]
+            into: dict[Any, dict[int, Quantity]] = defaultdict(dict)
+            for k in ks:
+                for m, j in walk.into(k):
+                    if sent := truth.contribution(m, j):
+                        into[id(walk.site_of.get(m))][k] = sent
+            for by in into.values():
+                yield from both("contribution", by.get)
             yield from both("derivative", truth.composed)
             yield from both("value", truth.of_value)
             for j in range(len(walk.xs[ks[-1]])):
@@ -162,14 +277,21 @@ class Repairs:
 
     # ---- where -----------------------------------------------------------------------------------
 
-    def _places(self, suspects: list[Suspect]) -> list[Place]:
-        found = dict[tuple[Site, bool], Place]()
-        for where in (self._own, self._later, self._inputs):
-            for suspect in suspects:
-                for place in where(suspect):
-                    v = place.value
-                    if v.size and v.dtype.kind == "f" and place.site.kind != "old":
-                        found.setdefault((place.site, place.sum is not None), place)
+    def _places(self, suspects: list[Suspect]) -> list[tuple[float, Place]]:
+        """List suspected expressions and what statements on the way to results give.
+
+        Each with a penalty: how much farther a quantity may be that is tried before it.
+        """
+        found = dict[tuple[Site, bool], tuple[float, Place]]()
+        bindings = self._bindings()
+        every = [(0.0, p) for s in suspects if not s.weak for p in self._own(s)]
+        every += [(0.0 if p.alias else 0.5, p) for p in bindings]
+        every += [(1.0, p) for s in suspects for p in self._read(s)]
+        every += [(3.0, p) for s in suspects if s.weak for p in self._own(s)]
+        for penalty, place in every:
+            v = self.labels.events[place.values[0][0]].value if place.values else np.zeros(0)
+            if v.size and v.dtype.kind == "f" and place.site.kind != "old":
+                found.setdefault((place.site, place.sum is not None), (penalty, place))
         return [*found.values()]
 
     def _own(self, s: Suspect) -> Iterator[Place]:
@@ -178,9 +300,9 @@ class Repairs:
         for i in s.events[:2]:
             e = events[i]
             if e.written:
-                yield from self._added(s, i)
+                yield from self._added(s.statement, i)
                 continue
-            yield Place("own", e.site, s.statement, e.value, i)
+            yield Place(e.site, s.statement, self.values[e.site], own=True)
             at = i
             for _ in range(LARGER):
                 larger = [
@@ -191,63 +313,82 @@ class Repairs:
                 if not larger:
                     break
                 at = larger[0]
-                yield Place("own", events[at].site, s.statement, events[at].value, at)
+                yield Place(events[at].site, s.statement, self.values[events[at].site], own=True)
 
-    def _added(self, s: Suspect, i: int) -> Iterator[Place]:
+    def _added(self, blamed: Statement, i: int) -> Iterator[Place]:
         """List the right side of `a += b` or `a[k] = b`, and what it makes of a."""
         e = self.labels.events[i]
-        statement = e.site.statement
-        if e.added is not None:
-            b = self.labels.events[e.added]
-            uses = [use.site for use in b.uses if use.site.statement is statement]
-            yield Place("own", uses[-1] if uses else b.site, s.statement, b.value, i)
         kids = [kid for kid in e.site.kids if kid.kind != "old"]
         olds = [kid for kid in e.site.kids if kid.kind == "old"]
-        whole = "[" not in "".join(statement.targets)
+        if kids:
+            yield Place(kids[-1], blamed, self.values[kids[-1]], own=True)
+        whole = "[" not in "".join(e.site.statement.targets)
         if kids and olds and whole and e.site.op in ("Add", "Sub"):
             sign = 1 if e.site.op == "Add" else -1
-            yield Place("own", kids[-1], s.statement, e.value, i, (olds[0], sign))
+            yield Place(kids[-1], blamed, self.values[e.site], (olds[0], sign), own=True)
 
-    def _later(self, s: Suspect) -> Iterator[Place]:
-        """List later expressions, while nothing is right again."""
-        labels, events = self.labels, self.labels.events
-        for i in s.events[:1]:
-            at = i
-            for _ in range(LATER):
-                here = events[at].site.statement
-                after = [
-                    u for u in labels.users[at] if not labels.served[u] and u not in labels.bad
-                ]
-                forks = any(events[u].site.statement is not here for u in after)
-                if not after or (len(after) > 1 and forks):
-                    break
-                at = after[0]
-                e = events[at]
-                if e.site.statement is not events[i].site.statement and not e.written:
-                    yield Place("later", e.site, e.site.statement, e.value, at)
+    def _bindings(self) -> list[Place]:
+        """List what statements bind, of those that all wrong results depend on."""
+        labels = self.labels
+        results = [
+            i for name in sorted(labels.wrong) if (i := labels.outputs.get(name)) is not None
+        ]
+        behind: dict[Site, set[int]] = defaultdict(set)
+        for result in {*results}:
+            seen, stack = {result}, [result]
+            while stack:
+                e = labels.events[stack.pop()]
+                for use in e.uses:
+                    behind[use.site].add(result)
+                new = [d for d in e.deps if d not in seen]
+                seen.update(new)
+                stack += new
+        found = []
+        for site, reached in behind.items():
+            if not site.whole or reached != {*results} or site.kind == "write":
+                continue
+            kinds = ("Name", "Subscript", "Attribute", "IfExp")
+            alias = site.kind in kinds and bool(site.statement.targets)
+            if site.statement.targets or not alias:
+                found.append(Place(site, site.statement, self.values[site], alias=alias))
+        return found
 
-    def _inputs(self, s: Suspect) -> Iterator[Place]:
-        """List what a suspect is computed from, under the names that it was last bound to."""
+    def _read(self, s: Suspect) -> Iterator[Place]:
+        """List what a suspect reads; of what was written in place before, the writing is blamed."""
         events = self.labels.events
         for i in s.events[:2]:
-            here, deps = events[i].site.statement, [*events[i].deps]
-            for d in events[i].deps:
-                if events[d].site.statement is here:
-                    deps += events[d].deps
+            here = events[i].site.statement
+            deps = [*events[i].deps]
             for d in deps:
+                if events[d].site.statement is here and len(deps) < 50:
+                    deps += events[d].deps
+            for d in dict.fromkeys(deps):
                 e = events[d]
-                if not e.deps:
-                    continue
-                for use in reversed(e.uses):
-                    if use.site.whole or use.site.kind in ("Name", "IfExp"):
-                        yield Place("input", use.site, use.site.statement, e.value, d)
-                if not e.written:
-                    yield Place("input", e.site, e.site.statement, e.value, d)
+                for use in e.uses:
+                    if use.site.statement is here and use.site.kind in ("Name", "Subscript"):
+                        wrote = e.written and e.site.statement is not here
+                        blamed = e.site.statement if wrote else here
+                        yield Place(use.site, blamed, self.values[use.site], own=not wrote)
 
 
 def _put(given: list[Any]) -> Edit:
     def edit(n: int, x: Any) -> Any:
-        fits = n < len(given) and np.size(x) == given[n].size
-        return given[n].reshape(np.shape(x)) if fits else x
+        y = given[n] if n < len(given) else None
+        return x if y is None or np.size(x) != y.size else y.reshape(np.shape(x))
 
     return edit
+
+
+def _close(x: Any, y: Any) -> bool:
+    return x.shape == y.shape and bool(np.all(abs(x - y) <= 1e-9 * max(abs(x).max(), 1e-300)))
+
+
+def _bare(name: str) -> str:
+    """Strip what says of a variable that it is a gradient: "dh", "grad_h", "d_h", "dh[t]" are h."""
+    name = name.split("[")[0].split(".")[-1].lower().replace("_", "")
+    for mark in ("gradient", "grad", "delta", "dl", "d", "g"):
+        if name.startswith(mark) and len(name) > len(mark):
+            return name[len(mark) :]
+        if name.endswith(mark) and len(name) > len(mark) > 1:
+            return name[: -len(mark)]
+    return name

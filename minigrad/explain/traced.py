@@ -36,6 +36,7 @@ class Finding:
     `expected`, in words `words`, in numbers `wanted`; None where that is not known. `repaired` are
     the gradients that became right, and none wrong, when that was put in its place; with a
     `factor`, when it was divided by that. `results` are the wrong gradients that depend on it.
+    `times` is given for a loop or condition: how often it ran, and how often it should have.
     """
 
     file: str
@@ -55,6 +56,7 @@ class Finding:
     factor: float
     repaired: tuple[str, ...]
     results: tuple[str, ...]
+    times: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class Traced:
         self.seconds["record"] = time.perf_counter() - start
         truth = Truth(walk)
         self.seconds["truth"] = time.perf_counter() - start
-        self.labels = Labels(recorded, truth, now)
+        self.labels = Labels(recorded, truth, case.keys, now)
         if not self.labels.outputs:
             names = ", ".join(f"`{code.co_name}`" for code in recorded.missing)
             self.reason = f"the source of {names or 'the backward pass'} is not known"
@@ -124,7 +126,7 @@ class Traced:
         self.annotations = self._annotated()
         if now:
             some = suspects(self.labels)
-            repairs = Repairs(self.labels, truth, true, seconds)
+            repairs = Repairs(self.labels, truth, case.words, true, seconds)
             self.found = repairs.found(some)
             self.tried = repairs.tried
             self.findings = self._findings(some, self.found)
@@ -135,65 +137,52 @@ class Traced:
     def _findings(self, some: list[Suspect], repairs: list[Repair]) -> list[Finding]:
         """Order suspects by what their repair cures; without a complete one, as blame has them."""
         chosen, left = self._chosen(some, repairs)
-        best = dict[int, Repair]()
-        order: list[Suspect] = []
+        if some and some[0].times:
+            chosen, left = [], {*self.labels.wrong}
+        found = list[tuple[Suspect, Repair | None]]()
         for repair in chosen:
-            statement = repair.place.statement
-            suspect = next((s for s in some if s.statement is statement), None)
-            if suspect is None:
-                suspect = next((s for s in order if s.statement is statement), None)
-            if suspect is None:
-                suspect = Suspect(statement)
-                suspect.events.append(repair.place.event)
-                suspect.results |= repair.cured
-            if suspect not in order:
-                order.append(suspect)
-                best[id(suspect)] = repair
-        rest = [s for s in some if s not in order]
-        if left:
-            order = [*some, *[s for s in order if s not in some]]
+            suspect = self._suspect([*some, *[s for s, _ in found]], repair)
+            if all(suspect is not s for s, _ in found):
+                found.append((suspect, repair))
+        if left:  # mistakes that are entangled, or one that no repair is known for
+            by = {id(s): r for s, r in found}
+            more = [(s, r) for s, r in found if s not in some]
+            found = [*[(s, by.get(id(s))) for s in some], *more]
         else:
-            order += rest
-        return [self._finding(s, best.get(id(s))) for s in order]
+            found += [(s, None) for s in some if all(s is not t for t, _ in found)]
+        return [self._finding(s, r) for s, r in found]
+
+    def _suspect(self, some: list[Suspect], repair: Repair) -> Suspect:
+        statement = repair.place.statement
+        for suspect in some:
+            if suspect.statement is statement:
+                return suspect
+        suspect = Suspect(statement)
+        suspect.events.append(repair.event)
+        suspect.results |= repair.cured
+        return suspect
 
     def _chosen(self, some: list[Suspect], repairs: list[Repair]) -> tuple[list[Repair], set[str]]:
         """Choose repairs until all wrong results are cured; return what is left, too."""
-        left, chosen, repairs = {*self.labels.wrong}, list[Repair](), [*repairs]
-        rank = {id(s.statement): r for r, s in enumerate(some)}
-        doubtful = {id(s.statement) for s in some if s.second or s.weak}
-
-        def score(r: Repair) -> tuple[float, ...]:
-            at = id(r.place.statement)
-            own = r.place.kind == "own" and at not in doubtful
-            kind = 2 if own else r.place.kind == "later"
-            near = -rank.get(at, 99) if own else r.place.event * (1 if kind == 0 else -1)
-            return len(r.cured & left), kind, near, r.series is not None
-
-        while left and repairs:
-            best = max(repairs, key=score)
-            if not best.cured & left:
-                break
-            everything = best.cured == self.labels.wrong
-            only_one = best.place.kind != "own" and len(best.cured) < 2
-            if not everything and (only_one or id(best.place.statement) in doubtful):
-                repairs.remove(best)
+        left, chosen = {*self.labels.wrong}, list[Repair]()
+        own = {id(s.statement) for s in some if not (s.second or s.weak)}
+        for repair in repairs:
+            everything = repair.cured == self.labels.wrong
+            if not repair.cured & left or repair.fits < 0:
                 continue
-            chosen.append(best)
-            left -= best.cured
-            repairs = [r for r in repairs if r.cured & left]
+            if everything or id(repair.place.statement) in own:
+                chosen.append(repair)
+                left -= repair.cured
         return chosen, left
 
     def _finding(self, s: Suspect, repair: Repair | None) -> Finding:
         labels = self.labels
-        i = repair.place.event if repair else s.events[0]
+        i = repair.event if repair else s.events[0]
         e = labels.events[i]
         site = repair.place.site if repair else e.site
-        expected = wanted = None
-        if repair and repair.series:
-            n = next((use.n for use in e.uses if use.site is site), e.n)
-            expected = repair.series.at(n)
-            wanted = expected.value if expected else None
-        elif repair:
+        expected = repair.quantity if repair else None
+        wanted = expected.value if expected else None
+        if repair and not repair.series:
             wanted = e.value / repair.factor
         statement = s.statement
         return Finding(
@@ -206,7 +195,7 @@ class Traced:
             ),
             expected, self.phrases.quantity(expected) if expected else "", wanted,
             repair.factor if repair else 1.0, tuple(sorted(repair.cured)) if repair else (),
-            tuple(sorted(s.results)),
+            tuple(sorted(s.results)), s.times,
         )  # fmt: skip
 
     # ---- the pass as a whole ---------------------------------------------------------------------

@@ -54,10 +54,17 @@ class Source:
 
 
 class Statement:
-    """A statement of the user's: its lines, of one with a body the head, and what it binds."""
+    """A statement of the user's: its lines, of one with a body the head, and what it binds.
 
-    def __init__(self, source: Source, node: Any, targets: list[ast.expr], function: str) -> None:
-        self.file, self.function = source.file, function
+    `within` is the loop, the condition or the like that it stands in.
+    """
+
+    def __init__(
+        self, source: Source, node: Any, targets: list[ast.expr], function: str,
+        within: Statement | None,
+    ) -> None:  # fmt: skip
+        self.file, self.function, self.within = source.file, function, within
+        self.loop = isinstance(node, ast.For | ast.AsyncFor | ast.While)
         self.line: int = node.lineno
         self.last: int = node.end_lineno
         end, inside = (self.last, node.end_col_offset), getattr(node, "body", None)
@@ -124,14 +131,15 @@ class Expressions(Rewriter):
         self.source = Source(file)
         self.function: str | None = None
         self.statement: Statement | None = None
+        self.within: Statement | None = None
 
     # ---- statements ------------------------------------------------------------------------------
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
-        before = self.function, self.statement
-        self.function = node.name
+        before = self.function, self.statement, self.within
+        self.function, self.within = node.name, None
         node.body = self.block(node.body)
-        self.function, self.statement = before
+        self.function, self.statement, self.within = before
         return node
 
     visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
@@ -155,8 +163,16 @@ class Expressions(Rewriter):
         """Hook the statements of a block."""
         return [made for statement in body for made in self.stmt(statement)]
 
+    def inside(self, body: list[ast.stmt]) -> list[ast.stmt]:
+        """Hook the statements in the body of one."""
+        before = self.statement, self.within
+        self.within = self.statement
+        made = self.block(body)
+        self.statement, self.within = before
+        return made
+
     def stated(self, node: ast.stmt | ast.Lambda, targets: list[Any]) -> Statement:
-        return Statement(self.source, node, targets, self.function or "")
+        return Statement(self.source, node, targets, self.function or "", self.within)
 
     def stmt(self, node: ast.stmt) -> list[ast.stmt]:
         """Hook a statement; others may follow it."""
@@ -179,9 +195,7 @@ class Expressions(Rewriter):
             return [node]
         for name, part in ast.iter_fields(node):
             if isinstance(part, list) and part and isinstance(part[0], ast.stmt):
-                here, part = self.statement, self.block(part)
-                setattr(node, name, part)
-                self.statement = here
+                setattr(node, name, self.inside(part))
             elif isinstance(part, list):
                 for item in part:
                     self.part(item)
@@ -194,9 +208,7 @@ class Expressions(Rewriter):
         if isinstance(item, ast.withitem):
             item.context_expr = self.expression(item.context_expr)
         elif hasattr(item, "body"):
-            here = self.statement
-            item.body = self.block(item.body)
-            self.statement = here
+            item.body = self.inside(item.body)
 
     def augmented(self, node: ast.AugAssign) -> list[ast.stmt]:
         """Hook `a += b`: what is read, what is added, what has come of it."""
