@@ -229,35 +229,40 @@ class _Frontier:
         return sorted(self.suspects.values(), key=order)
 
     def _loops(self) -> None:
-        """Blame loops for sums that stop too early: all that is added is right."""
+        """Blame loops for sums that stop too early, and for what goes to each other's names."""
+        walk, swapped = self.labels.truth.walk, defaultdict[Statement, set[Suspect]](set)
         for s in [*self.suspects.values()]:
             for i in s.events:
-                sums = [
-                    q.quantity for q in self.labels.matches[i]
-                    if q.quantity.kind == "so far" or len(q.quantity.edges) == 1
-                ]  # fmt: skip
-                times = self.events[i].n + 1
-                done = [q for q in sums if len(q.edges) == times and not q.every]
-                if self.labels.status[i] not in ("so far", "right") or not done:
+                if self.labels.status[i] not in ("so far", "right"):
                     continue
-                needed = len(self.labels.truth.walk.into(done[0].k))
-                loop = self._too_seldom(self.events[i].site.statement, times)
-                if loop is not None and needed > times:
-                    self._note(loop, i, *s.results)
-                    self.suspects[_key(loop)].times = times, needed
+                for loop in self._around(self.events[i].site.statement):
+                    for q in [m.quantity for m in self.labels.matches[i]]:
+                        times, needed = len(q.edges), len(walk.into(q.k))
+                        early = q.kind in ("so far", "contribution") and not q.every
+                        if early and needed > times == self._times(loop):
+                            self._note(loop, i, *s.results)
+                            self.suspects[_key(loop)].times = times, needed
+                    if self._another(i):
+                        swapped[loop].add(s)
+        for loop, some in swapped.items():
+            if len(some) > 1:
+                for s in some:
+                    self._note(loop, s.events[0], *s.results)
 
-    def _too_seldom(self, statement: Statement, times: int) -> Statement | None:
-        """Find the loop or condition that a statement runs too seldom for."""
+    def _around(self, statement: Statement) -> list[Statement]:
+        """List the loops that a statement stands in, the innermost first."""
+        found, outer = [], statement.within
+        while outer is not None:
+            found += [outer] * outer.loop
+            outer = outer.within
+        return found
+
+    def _times(self, loop: Statement) -> int:
+        """Count how often a loop was gone through."""
         counts = self.labels.recorded.recording.counts
-        inner = statement
-        while (outer := inner.within) is not None:
-            runs = max(
-                [n for s, n in counts.items() if s.statement.within is outer.within], default=0
-            )
-            if outer.loop or runs > times:
-                return outer
-            inner = outer
-        return None
+        return max(
+            [n for s, n in counts.items() if s.whole and s.statement.within is loop], default=0
+        )
 
     def _note(self, statement: Statement, i: int, *names: str) -> None:
         suspect = self.suspects.setdefault(_key(statement), Suspect(statement))
@@ -313,9 +318,9 @@ class _Frontier:
         """Return the statement to blame for an event: perhaps the call of the helper it is in."""
         labels, e = self.labels, self.events[i]
         if i in labels.bad and e.uses and labels.status[i] in ("right", "so far"):
-            named = [use for use in e.uses if use.site.whole and use.site.statement.targets]
-            if len(named) > 1:  # another name for it: `db = dy`
-                return named[-1].site.statement
+            named = [use.site for use in e.uses if use.site.whole and use.site.statement.targets]
+            if named and named[-1] is not e.site:  # another name for it: `db = dy`
+                return named[-1].statement
             if labels.served[i] or self._another(i):  # returned under a wrong name
                 return e.uses[-1].site.statement
         elsewhere = [
@@ -332,11 +337,13 @@ class _Frontier:
         return e.site.statement
 
     def _another(self, i: int) -> bool:
-        """Whether an event is the gradient that should be returned under another name."""
-        keys = {self.labels.keys[name] for name, j in self.labels.outputs.items() if j != i}
+        """Whether an event is what should be returned under another name, and is not."""
+        labels = self.labels
+        keys = {labels.keys[name] for name, j in labels.outputs.items() if name in labels.wrong}
+        mine = {labels.keys[name] for name, j in labels.outputs.items() if j == i}
         return any(
-            m.factor == 1 and m.quantity.kind == "gradient" and m.quantity.k in keys
-            for m in self.labels.matches[i]
+            m.factor == 1 and m.quantity.kind == "gradient" and m.quantity.k in keys - mine
+            for m in labels.matches[i]
         )
 
     def _at(self, file: str, line: int) -> Statement | None:

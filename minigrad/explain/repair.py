@@ -8,6 +8,7 @@ taken, but for places that are right in their own role.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ import numpy as np
 
 from ..instrument.expressions import Site, Statement
 from ..instrument.recording import Edit, Sum
+from .backward import Edge
 from .blame import Labels, Suspect, differing
 from .truth import Quantity, Truth, fitted, matched
 from .words import Words
@@ -26,6 +28,10 @@ __all__ = ["Place", "Repair", "Repairs", "Series"]
 SUSPECTS, LARGER = 8, 12
 """How many suspects are repaired, and how many larger expressions around each."""
 
+NAMES = ("Name", "Subscript", "Attribute", "IfExp")
+LITERALS = ("Tuple", "List", "Dict")
+
+DEEP = 8
 FAR = 5
 """From where on the tape is far: no farther is looked after something is found."""
 
@@ -106,6 +112,8 @@ class Repairs:
             rank = -self._fits(place, series, first), place.values[first][1]
             if rank >= best or not (cured := self._cured(place, edit)):
                 continue
+            if writer := self._lost(place, series, first):
+                place = place._replace(statement=writer)
             found.append(Repair(place, series, factor, frozenset(cured), first, -rank[0]))
             if cured == self.labels.wrong and rank[0] < 0:
                 best = rank
@@ -120,18 +128,22 @@ class Repairs:
             if n == 1 or len(factors) == 1:
                 found += [(penalty, place, None, c) for c in factors]
             away = self._away(place)
-            forward = not place.site.whole and self.labels.forward[place.values[0][0]]
+            bound = place.site.whole or place.site.name
+            name = _bare(place.site.name or place.site.text)
+            forward = self.labels.forward[place.values[0][0]]
             for series in self._series(n):
                 q = next(q for q in series.quantities if q is not None)
-                if fitted(q.value, shape) is None or (series.kind == "value" and place.own):
+                if fitted(q.value, shape) is None and not (n == 1 and bound):
                     continue
-                if forward is not (series.kind in ("derivative", "value")) and n > 1:
+                of_values = series.kind in ("derivative", "value")
+                if not forward if of_values else forward and not bound and n > 1:
                     continue
                 some = [q for q in series.quantities[:2] + series.quantities[-2:] if q]
                 near = min(
                     min(away.get(k, FAR) for k in (q.k, *[e[0] for e in q.edges[:1]])) for q in some
                 )
-                found.append((penalty + near, place, series, 1.0))
+                named = bool(name & self._about(some[0]))
+                found.append((penalty + near - named, place, series, 1.0))
         return sorted(found, key=lambda attempt: attempt[0])
 
     def _sorted(self, found: list[Repair]) -> list[Repair]:
@@ -157,22 +169,61 @@ class Repairs:
     def _fits(self, place: Place, series: Series | None, first: int) -> float:
         """Say how well a repair goes with what the place gives: below 0, it is right as it is."""
         labels, i = self.labels, place.values[first][0]
-        bound = [_bare(t) for t in place.statement.targets] if place.site.whole else []
-        named = {
-            _bare(self.words.short(m.quantity.k)) for m in labels.matches[i]
-            if m.factor == 1 and m.quantity.kind in ("gradient", "contribution")
-        }  # fmt: skip
-        if place.alias and labels.status[i] in ("right", "part") and not named.intersection(bound):
+        name, status = _bare(place.site.name), labels.status[i]
+        own = self._names(i)
+        if self._lost(place, series, first):
+            return 1
+        if (
+            place.alias
+            and status in ("right", "part")
+            and not name & (own | _bare(place.site.text))
+        ):
             return 2
-        if labels.status[i] not in ("right", "so far"):
+        if status not in ("right", "so far"):
             return 1
         quantity = series.quantities[first] if series else None
-        meant = quantity and _bare(self.words.short(quantity.k))
-        if bound and meant in bound:
+        if quantity and (name & self._about(quantity) or self._other_step(i, quantity)):
             return 1
-        if named.intersection(bound):
+        if name & own:
             return -1
         return 1 if place.own and not labels.served[i] else 0
+
+    def _other_step(self, i: int, quantity: Quantity) -> bool:
+        """Whether an event is what is meant, but of another step."""
+        site = self.walk.site_of.get(quantity.k)
+        return site is not None and any(
+            m.factor == 1 and m.quantity.kind == quantity.kind and m.quantity.k != quantity.k
+            and self.walk.site_of.get(m.quantity.k) is site
+            for m in self.labels.matches[i]
+        )  # fmt: skip
+
+    def _about(self, quantity: Quantity) -> set[str]:
+        return _bare(self.words.short(quantity.k))
+
+    def _names(self, i: int) -> set[str]:
+        """List the variables of the forward pass whose gradient or value an event is."""
+        found = set[str]()
+        for m in self.labels.matches[i]:
+            if m.factor == 1 and m.quantity.kind in ("gradient", "value"):
+                found |= self._about(m.quantity)
+        return found
+
+    def _lost(self, place: Place, series: Series | None, first: int) -> Statement | None:
+        """Return the statement that wrote over what is meant, in the array that a place reads."""
+        q = series and series.quantities[first]
+        if q is None or place.site.kind not in ("Name", "Subscript"):
+            return None
+        e = self.labels.events[place.values[first][0]]
+        while not e.written and e.deps and e.site.kind in NAMES:
+            e = self.labels.events[e.deps[0]]
+        if not e.written or _holds(e.value, q.value):
+            return None
+        writer = e.site.statement
+        while e.old is not None:
+            e = self.labels.events[e.old]
+            if _holds(e.value, q.value):
+                return writer
+        return None
 
     # ---- what is put there -----------------------------------------------------------------------
 
@@ -185,6 +236,8 @@ class Repairs:
             None if q is None else fitted(q.value, e.value.shape)
             for q, e in zip(series.quantities, events, strict=True)
         ]
+        if len(given) == 1 and given[0] is None and series.quantities[0] is not None:
+            given = [series.quantities[0].value]  # in the shape that it should have
         if any(x is None and q is not None for x, q in zip(given, series.quantities, strict=True)):
             return None, 0
         changed = [
@@ -201,12 +254,17 @@ class Repairs:
         """Say how far nodes are on the tape from those that a value and its inputs are about."""
         labels, found = self.labels, dict[int, int]()
         for i, _ in place.values[:3] + place.values[-1:]:
-            deps = labels.events[i].deps
-            for d in [i, *deps, *[b for a in deps for b in labels.events[a].deps]]:
-                for m in labels.matches[d][:6]:
-                    if m.quantity.kind != "value":
-                        found[m.quantity.k] = 0
-                        found |= dict.fromkeys([k for k, _ in m.quantity.edges[:4]], 0)
+            some, seen = [i], {i}
+            for depth in range(DEEP):
+                for d in some:
+                    for m in labels.matches[d][:6]:
+                        if m.quantity.kind != "value" or labels.forward[i]:
+                            found[m.quantity.k] = 0
+                            found |= dict.fromkeys([k for k, _ in m.quantity.edges[:4]], 0)
+                some = [b for a in some for b in labels.events[a].deps if b not in seen]
+                seen.update(some)
+                if not some or (found and depth > 1):
+                    break
         edge = [*found]
         for distance in range(1, FAR):
             edge = [
@@ -247,21 +305,34 @@ class Repairs:
             if len(ks) != n:
                 continue
             yield from both("gradient", truth.gradient)
+            yield from self._shares(ks, [*ks])
             for j in walk.edges[ks[-1]]:
+                sources = [walk.edges[k].get(j) for k in ks]
                 yield from both("contribution", lambda k, j=j: truth.contribution(k, j))  # type: ignore[misc]
                 yield from both("gradient", lambda k, j=j: truth.gradient(walk.edges[k].get(j)))  # type: ignore[misc]
                 yield from both("derivative", lambda k, j=j: truth.local(k, j))  # type: ignore[misc]
-            into: dict[Any, dict[int, Quantity]] = defaultdict(dict)
-            for k in ks:
-                for m, j in walk.into(k):
-                    if sent := truth.contribution(m, j):
-                        into[id(walk.site_of.get(m))][k] = sent
-            for by in into.values():
-                yield from both("contribution", by.get)
+                yield from self._shares(ks, sources)
             yield from both("derivative", truth.composed)
             yield from both("value", truth.of_value)
             for j in range(len(walk.xs[ks[-1]])):
                 yield from both("value", lambda k, j=j: truth.of_input(k, j))  # type: ignore[misc]
+
+    def _shares(self, ks: list[int], nodes: list[int | None]) -> Iterator[Series]:
+        """List what each operation sends to nodes, and what all the others do."""
+        into: dict[Any, dict[int, list[Edge]]] = defaultdict(lambda: defaultdict(list))
+        for s in nodes:
+            for edge in self.walk.into(s) if s is not None else ():
+                into[id(self.walk.site_of.get(edge[0]))][s].append(edge)  # type: ignore[index]
+        if len(into) < 2:
+            return
+        for by in into.values():
+            for others in (False, True):
+                some = [
+                    self.truth.share(s, by.get(-1 if s is None else s, []), others) for s in nodes
+                ]
+                if sum(q is not None for q in some) > len(nodes) // 2:
+                    yield Series("contribution", some[::-1])
+                    yield Series("contribution", some)
 
     def _factors(self) -> set[float]:
         """Collect the factors that wrong results have."""
@@ -282,17 +353,29 @@ class Repairs:
 
         Each with a penalty: how much farther a quantity may be that is tried before it.
         """
-        found = dict[tuple[Site, bool], tuple[float, Place]]()
+        labels, found = self.labels, dict[tuple[Site, bool], tuple[float, Place]]()
         bindings = self._bindings()
         every = [(0.0, p) for s in suspects if not s.weak for p in self._own(s)]
-        every += [(0.0 if p.alias else 0.5, p) for p in bindings]
+        for place in bindings:
+            doubt = 2 * labels.forward[place.values[0][0]]
+            every.append((doubt + 0.5 * (not place.alias), place))
         every += [(1.0, p) for s in suspects for p in self._read(s)]
         every += [(3.0, p) for s in suspects if s.weak for p in self._own(s)]
         for penalty, place in every:
-            v = self.labels.events[place.values[0][0]].value if place.values else np.zeros(0)
-            if v.size and v.dtype.kind == "f" and place.site.kind != "old":
+            if not place.values or place.site.kind == "old" or self._beyond_doubt(place):
+                continue
+            v = self.labels.events[place.values[0][0]].value
+            if v.size and v.dtype.kind == "f":
                 found.setdefault((place.site, place.sum is not None), (penalty, place))
         return [*found.values()]
+
+    def _beyond_doubt(self, place: Place) -> bool:
+        """Whether a place gives data, or always what its name says."""
+        labels, name = self.labels, _bare(place.site.name)
+        return all(
+            not labels.events[i].deps or (labels.status[i] == "right" and name & self._names(i))
+            for i, _ in place.values
+        )
 
     def _own(self, s: Suspect) -> Iterator[Place]:
         """List the suspected expressions, and the larger ones in their statements."""
@@ -314,6 +397,9 @@ class Repairs:
                     break
                 at = larger[0]
                 yield Place(events[at].site, s.statement, self.values[events[at].site], own=True)
+            for u in users[at]:
+                if events[u].written and events[u].site.statement is e.site.statement:
+                    yield from self._added(s.statement, u)
 
     def _added(self, blamed: Statement, i: int) -> Iterator[Place]:
         """List the right side of `a += b` or `a[k] = b`, and what it makes of a."""
@@ -345,16 +431,15 @@ class Repairs:
                 stack += new
         found = []
         for site, reached in behind.items():
-            if not site.whole or reached != {*results} or site.kind == "write":
+            bound = site.whole or site.name or (site.around and site.around.kind in LITERALS)
+            if not bound or reached != {*results} or site.kind in ("write", "Tuple", "Dict"):
                 continue
-            kinds = ("Name", "Subscript", "Attribute", "IfExp")
-            alias = site.kind in kinds and bool(site.statement.targets)
-            if site.statement.targets or not alias:
-                found.append(Place(site, site.statement, self.values[site], alias=alias))
+            alias = site.kind in NAMES and bool(site.name or not site.whole)
+            found.append(Place(site, site.statement, self.values[site], alias=alias))
         return found
 
     def _read(self, s: Suspect) -> Iterator[Place]:
-        """List what a suspect reads; of what was written in place before, the writing is blamed."""
+        """List what a suspect reads."""
         events = self.labels.events
         for i in s.events[:2]:
             here = events[i].site.statement
@@ -363,18 +448,24 @@ class Repairs:
                 if events[d].site.statement is here and len(deps) < 50:
                     deps += events[d].deps
             for d in dict.fromkeys(deps):
-                e = events[d]
-                for use in e.uses:
+                for use in events[d].uses:
                     if use.site.statement is here and use.site.kind in ("Name", "Subscript"):
-                        wrote = e.written and e.site.statement is not here
-                        blamed = e.site.statement if wrote else here
-                        yield Place(use.site, blamed, self.values[use.site], own=not wrote)
+                        yield Place(use.site, here, self.values[use.site], own=True)
+
+
+def _holds(a: Any, x: Any) -> bool:
+    """Whether an array is another one, or has it as one of its parts."""
+    if a.size < x.size or a.shape[a.ndim - x.ndim :] != x.shape:
+        return False
+    return any(_close(x, part) for part in a.reshape(-1, *x.shape))
 
 
 def _put(given: list[Any]) -> Edit:
     def edit(n: int, x: Any) -> Any:
         y = given[n] if n < len(given) else None
-        return x if y is None or np.size(x) != y.size else y.reshape(np.shape(x))
+        if y is None:
+            return x
+        return y.reshape(np.shape(x)) if np.size(x) == y.size else y
 
     return edit
 
@@ -383,12 +474,15 @@ def _close(x: Any, y: Any) -> bool:
     return x.shape == y.shape and bool(np.all(abs(x - y) <= 1e-9 * max(abs(x).max(), 1e-300)))
 
 
-def _bare(name: str) -> str:
-    """Strip what says of a variable that it is a gradient: "dh", "grad_h", "d_h", "dh[t]" are h."""
-    name = name.split("[")[0].split(".")[-1].lower().replace("_", "")
+def _bare(name: str) -> set[str]:
+    """List what a name may be about: dh, grad_h, d_h, h.grad, dh[t] and d["h"] about h."""
+    quoted = re.search(r"""\[["'](\w+)["']\]$""", name)
+    name = quoted[1] if quoted else name.split("[")[0]
+    name = re.sub(r"\W|_", "", name.replace("self.", "").lower())
+    found = {name}
     for mark in ("gradient", "grad", "delta", "dl", "d", "g"):
-        if name.startswith(mark) and len(name) > len(mark):
-            return name[len(mark) :]
-        if name.endswith(mark) and len(name) > len(mark) > 1:
-            return name[: -len(mark)]
-    return name
+        if name.startswith(mark):
+            found.add(name[len(mark) :])
+        if name.endswith(mark) and len(mark) > 1:
+            found.add(name[: -len(mark)])
+    return found - {""}

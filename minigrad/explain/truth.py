@@ -131,6 +131,10 @@ class Truth:
                 for n in range(2, len(into)):
                     for some in itertools.combinations(into, n):
                         self._add("part", s, sum(walk.contributions[e] for e in some), some)
+            if FEW < len(into) < MANY:
+                for e in into:
+                    rest = [x for x in into if x != e]
+                    self._add("part", s, sum(walk.contributions[x] for x in rest), rest)
             if len(into) > 2:
                 groups: dict[Any, list[Edge]] = defaultdict(list)
                 for k, j in into:
@@ -161,10 +165,26 @@ class Truth:
         return None if k is None else self.quantity("gradient", k, self.walk.cots.get(k))
 
     def contribution(self, k: int, j: int) -> Quantity | None:
-        """Return what node k sends to its j-th input."""
+        """Return what node k sends to its j-th input: its gradient if nothing else does."""
         value = self.walk.contributions.get((k, j))
         s = self.walk.edges[k].get(j)
+        if s is not None and len(self.walk.into(s)) == 1:
+            return self.gradient(s)
         return None if s is None else self.quantity("contribution", s, value, [(k, j)])
+
+    def share(self, s: int | None, edges: Sequence[Edge], others: bool) -> Quantity | None:
+        """Return what some edges that lead to node s send there, or what all others do."""
+        if s is None:
+            return None
+        sent = self.walk.contributions
+        every = [e for e in self.walk.into(s) if e in sent]
+        some = [e for e in every if (e in edges) is not others]
+        if len(some) == len(every):
+            return self.gradient(s)
+        if not some or isinstance(sent[some[0]], Outputs):
+            return None
+        kind = "contribution" if len(some) == 1 else "part"
+        return self.quantity(kind, s, sum(sent[e] for e in some), some)
 
     def local(self, k: int, j: int) -> Quantity | None:
         """Return the derivative of an elementwise node by an input, in the shape of the node."""

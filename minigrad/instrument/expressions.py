@@ -83,17 +83,23 @@ class Site:
 
     `kind` is that of the syntax ("BinOp"), "old" for what `a += b` reads and "write" for what it
     writes; `op` the operator or the last name of the function that is called. `kids` are the sites
-    it is made of, and `whole` says that nothing in its statement is around it.
+    it is made of, `around` is the one that it is a part of, and `whole` says that there is none in
+    its statement. `name` is what it is bound to: a variable, the key of a dict.
     """
 
-    __slots__ = ("kids", "kind", "op", "source", "span", "statement", "whole")
+    __slots__ = (
+        "around", "kids", "kind", "name", "op", "source", "span", "statement", "whole",
+    )  # fmt: skip
 
     def __init__(
         self, source: Source, statement: Statement, kind: str, op: str, node: Any, kids: list[Site]
     ) -> None:
         self.source, self.statement, self.kind, self.op = source, statement, kind, op
         self.span = node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
-        self.kids, self.whole = kids, False
+        self.kids, self.whole, self.name = kids, False, ""
+        self.around: Site | None = None
+        for kid in kids:
+            kid.around = self
 
     @property
     def text(self) -> str:
@@ -186,6 +192,8 @@ class Expressions(Rewriter):
             return self.augmented(node)
         if isinstance(node, ast.Assign):
             node.value = self.whole(node.value)
+            for target in node.targets:
+                self.bound(node.value, target)
             return [node, *[s for t in node.targets for s in self.assigned(node, t, node.value)]]
         if isinstance(node, ast.Return | ast.Expr | ast.AnnAssign):
             if node.value is not None:
@@ -223,10 +231,21 @@ class Expressions(Rewriter):
         site = self.site("write", op, node, [old, *added])
         return [ast.copy_location(before, node), node, self.written(node, site, target)]
 
+    def bound(self, value: ast.expr, target: ast.expr) -> None:
+        """Note what an expression is bound to."""
+        if site := self.site_of(value):
+            site.name = self.source.of(target)
+            inside = _inside(value)
+            if not isinstance(target, ast.Tuple | ast.List):
+                return
+            if isinstance(inside, ast.Tuple | ast.List) and len(inside.elts) == len(target.elts):
+                for v, t in zip(inside.elts, target.elts, strict=True):
+                    self.bound(v, t)
+
     def assigned(self, node: ast.Assign, target: ast.expr, value: ast.expr) -> list[ast.stmt]:
         """Hook assignments to elements, each after the statement."""
         if isinstance(target, ast.Tuple | ast.List):
-            inside = value.args[-1] if isinstance(value, ast.Call) and value.args else value
+            inside = _inside(value)
             parts = [value] * len(target.elts)
             if isinstance(inside, ast.Tuple | ast.List) and len(inside.elts) == len(parts):
                 parts = inside.elts
@@ -301,6 +320,11 @@ class Expressions(Rewriter):
         return node if isinstance(node, unseen) else self.hooked(seen, node, op, kids)
 
     def hooked(self, hook: Any, node: ast.expr, op: str, kids: list[Site]) -> ast.expr:
+        if isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if key is not None and (part := self.site_of(value)):
+                    constant = isinstance(key, ast.Constant)
+                    part.name = str(key.value) if constant else self.source.of(key)  # type: ignore
         site = self.site(type(node).__name__, op, node, kids)
         return self.call(hook, node, self.constant(site), node)
 
@@ -334,6 +358,11 @@ class Expressions(Rewriter):
         for keyword in node.keywords:
             keyword.value = self.kid(kids, keyword.value)
         return op
+
+
+def _inside(value: ast.expr) -> Any:
+    """Return the expression in a call of a hook."""
+    return value.args[-1] if isinstance(value, ast.Call) and value.args else value
 
 
 def _pure(target: ast.expr) -> bool:
