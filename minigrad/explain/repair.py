@@ -56,6 +56,7 @@ class Series(NamedTuple):
 
     kind: str
     quantities: list[Quantity | None]
+    order: int = 0  # 1 if the first step is the first, -1 if it is the last
 
 
 class Repair(NamedTuple):
@@ -98,6 +99,19 @@ class Repairs:
                 self.values[e.site].append((e.number, e.number))
         for some in self.values.values():
             some.sort(key=lambda pair: pair[1])
+        self.orders = self._orders()
+
+    def _orders(self) -> dict[Statement | None, int]:
+        """Say of loops whether they go through the steps forward (1 and more) or backward."""
+        found: dict[Statement | None, int] = defaultdict(int)
+        for site, values in self.values.items():
+            steps = [
+                m.quantity.step for i, _ in values for m in self.labels.matches[i][:1]
+                if m.factor == 1 and m.quantity.step is not None
+            ]  # fmt: skip
+            if len(steps) > 1:
+                found[site.statement.within] += int(np.sign(np.diff(steps)).sum())
+        return found
 
     def found(self, suspects: list[Suspect]) -> list[Repair]:
         """Return what makes wrong results right and breaks none, the best first."""
@@ -129,9 +143,12 @@ class Repairs:
                 found += [(penalty, place, None, c) for c in factors]
             away = self._away(place)
             bound = place.site.whole or place.site.name
-            name = _bare(place.site.name or place.site.text)
+            name = place.site.name or place.site.text
             forward = self.labels.forward[place.values[0][0]]
+            order = self.orders[place.site.statement.within]
             for series in self._series(n):
+                if series.order * order < 0:
+                    continue
                 q = next(q for q in series.quantities if q is not None)
                 if fitted(q.value, shape) is None and not (n == 1 and bound):
                     continue
@@ -139,11 +156,17 @@ class Repairs:
                 if not forward if of_values else forward and not bound and n > 1:
                     continue
                 some = [q for q in series.quantities[:2] + series.quantities[-2:] if q]
-                near = min(
-                    min(away.get(k, FAR) for k in (q.k, *[e[0] for e in q.edges[:1]])) for q in some
+                near = (
+                    1
+                    if not away
+                    else min(
+                        min(away.get(k, FAR) for k in (q.k, *[e[0] for e in q.edges[:1]]))
+                        for q in some
+                    )
                 )
-                named = bool(name & self._about(some[0]))
-                found.append((penalty + near - named, place, series, 1.0))
+                named = self._named(name, some[0])
+                unnamed = 0.1 * (not self.words.short(some[0].k).isidentifier())
+                found.append((penalty + near - named + unnamed, place, series, 1.0))
         return sorted(found, key=lambda attempt: attempt[0])
 
     def _sorted(self, found: list[Repair]) -> list[Repair]:
@@ -168,25 +191,36 @@ class Repairs:
 
     def _fits(self, place: Place, series: Series | None, first: int) -> float:
         """Say how well a repair goes with what the place gives: below 0, it is right as it is."""
-        labels, i = self.labels, place.values[first][0]
-        name, status = _bare(place.site.name), labels.status[i]
-        own = self._names(i)
+        labels, i, name = self.labels, place.values[first][0], place.site.name
+        status, quantity = labels.status[i], series.quantities[first] if series else None
         if self._lost(place, series, first):
             return 1
-        if (
-            place.alias
-            and status in ("right", "part")
-            and not name & (own | _bare(place.site.text))
-        ):
-            return 2
+        meant = self._meant(i, name)
+        if place.alias:  # it hands on what it gets
+            faithful = meant or _full(name) in {_full(place.site.text), *_about(place.site.text)}
+            return 2 if status in ("right", "part") and not faithful else -1
         if status not in ("right", "so far"):
             return 1
-        quantity = series.quantities[first] if series else None
-        if quantity and (name & self._about(quantity) or self._other_step(i, quantity)):
+        if quantity and (self._named(name, quantity) or self._other_step(i, quantity)):
             return 1
-        if name & own:
+        if meant:
             return -1
         return 1 if place.own and not labels.served[i] else 0
+
+    def _named(self, name: str, quantity: Quantity) -> bool:
+        """Whether a variable is named as a quantity: h, or dh for its gradient."""
+        node = _full(self.words.short(quantity.k))
+        if quantity.kind == "value":
+            return node == _full(name)
+        return node in _about(name) or (node == _full(name) and name in self.true)
+
+    def _meant(self, i: int, name: str) -> bool:
+        """Whether an event is what the name that it is bound to says."""
+        return any(
+            m.factor == 1 and m.quantity.kind in ("gradient", "value")
+            and self._named(name, m.quantity)
+            for m in self.labels.matches[i]
+        )  # fmt: skip
 
     def _other_step(self, i: int, quantity: Quantity) -> bool:
         """Whether an event is what is meant, but of another step."""
@@ -196,17 +230,6 @@ class Repairs:
             and self.walk.site_of.get(m.quantity.k) is site
             for m in self.labels.matches[i]
         )  # fmt: skip
-
-    def _about(self, quantity: Quantity) -> set[str]:
-        return _bare(self.words.short(quantity.k))
-
-    def _names(self, i: int) -> set[str]:
-        """List the variables of the forward pass whose gradient or value an event is."""
-        found = set[str]()
-        for m in self.labels.matches[i]:
-            if m.factor == 1 and m.quantity.kind in ("gradient", "value"):
-                found |= self._about(m.quantity)
-        return found
 
     def _lost(self, place: Place, series: Series | None, first: int) -> Statement | None:
         """Return the statement that wrote over what is meant, in the array that a place reads."""
@@ -297,8 +320,8 @@ class Repairs:
         def both(kind: str, get: Callable[[int], Quantity | None]) -> Iterator[Series]:
             some = [get(k) for k in ks[::-1]]
             if sum(q is not None for q in some) > n // 2:
-                yield Series(kind, some)
-                yield Series(kind, some[::-1])
+                yield Series(kind, some, -1)
+                yield Series(kind, some[::-1], 1)
 
         for site in walk.sites:
             ks = site.members
@@ -331,8 +354,8 @@ class Repairs:
                     self.truth.share(s, by.get(-1 if s is None else s, []), others) for s in nodes
                 ]
                 if sum(q is not None for q in some) > len(nodes) // 2:
-                    yield Series("contribution", some[::-1])
-                    yield Series("contribution", some)
+                    yield Series("contribution", some[::-1], -1)
+                    yield Series("contribution", some, 1)
 
     def _factors(self) -> set[float]:
         """Collect the factors that wrong results have."""
@@ -357,7 +380,8 @@ class Repairs:
         bindings = self._bindings()
         every = [(0.0, p) for s in suspects if not s.weak for p in self._own(s)]
         for place in bindings:
-            doubt = 2 * labels.forward[place.values[0][0]]
+            handed = not (place.site.whole or place.site.name)
+            doubt = 2 * (handed and labels.forward[place.values[0][0]])
             every.append((doubt + 0.5 * (not place.alias), place))
         every += [(1.0, p) for s in suspects for p in self._read(s)]
         every += [(3.0, p) for s in suspects if s.weak for p in self._own(s)]
@@ -371,9 +395,10 @@ class Repairs:
 
     def _beyond_doubt(self, place: Place) -> bool:
         """Whether a place gives data, or always what its name says."""
-        labels, name = self.labels, _bare(place.site.name)
+        labels = self.labels
         return all(
-            not labels.events[i].deps or (labels.status[i] == "right" and name & self._names(i))
+            not labels.events[i].deps
+            or (labels.status[i] == "right" and self._meant(i, place.site.name))
             for i, _ in place.values
         )
 
@@ -474,15 +499,21 @@ def _close(x: Any, y: Any) -> bool:
     return x.shape == y.shape and bool(np.all(abs(x - y) <= 1e-9 * max(abs(x).max(), 1e-300)))
 
 
-def _bare(name: str) -> set[str]:
-    """List what a name may be about: dh, grad_h, d_h, h.grad, dh[t] and d["h"] about h."""
+def _full(name: str) -> str:
+    """Return the letters of a name: of dh[t] and d["h"] those of dh and h."""
     quoted = re.search(r"""\[["'](\w+)["']\]$""", name)
     name = quoted[1] if quoted else name.split("[")[0]
-    name = re.sub(r"\W|_", "", name.replace("self.", "").lower())
-    found = {name}
+    return re.sub(r"\W|_", "", name.replace("self.", "").lower())
+
+
+def _about(name: str) -> set[str]:
+    """List what a variable may be the gradient of, by its name: dh, grad_h, h_grad of h."""
+    full, found = _full(name), set[str]()
     for mark in ("gradient", "grad", "delta", "dl", "d", "g"):
-        if name.startswith(mark):
-            found.add(name[len(mark) :])
-        if name.endswith(mark) and len(mark) > 1:
-            found.add(name[: -len(mark)])
+        if full.startswith(mark):
+            found.add(full[len(mark) :])
+        if full.endswith(mark) and len(mark) > 1:
+            found.add(full[: -len(mark)])
+    if re.search(r"""\[["'](\w+)["']\]$""", name):
+        found.add(full)  # grads["h"]
     return found - {""}
