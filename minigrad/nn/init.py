@@ -20,15 +20,16 @@ import numpy as np
 
 from .._lazy import found as _found
 from ..core.dtypes import Array, DType, get_default_dtype
-from ..core.random import Seed, generator
+from ..core.random import Seed as Seed
+from ..core.random import generator as generator
 from ..core.tensor import Tensor, tensor
 from ..guard.errors import shown
 from .arguments import number, whole
 
 __all__ = [
-    "Seed", "calculate_gain", "constant_", "dirac_", "eye_", "full", "generator", "kaiming_normal_",
-    "kaiming_uniform_", "normal_", "ones_", "orthogonal_", "sparse_", "trunc_normal_", "uniform",
-    "uniform_", "xavier", "xavier_normal_", "xavier_uniform_", "zeros_",
+    "calculate_gain", "constant_", "dirac_", "eye_", "kaiming_normal_", "kaiming_uniform_",
+    "normal_", "ones_", "orthogonal_", "sparse_", "trunc_normal_", "uniform_", "xavier_normal_",
+    "xavier_uniform_", "zeros_",
 ]  # fmt: skip
 
 

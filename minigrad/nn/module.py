@@ -385,8 +385,11 @@ class Module:
     # ---- printing -------------------------------------------------------------------------------
 
     def _shown(self) -> Iterator[tuple[str, Any]]:
-        """List what a description names: parts, state, and functions that are applied."""
+        """List what a description names: parts, state, and functions, such as activations."""
         for attribute, value in self._attributes():
+            own = not hasattr(type(self), attribute) and not attribute.startswith("_")
+            if own and callable(value) and not isinstance(value, (type, Module)):
+                yield attribute, value
             for name, part in _held(value, attribute):
                 if isinstance(part, Module) or _is_state(part):
                     yield name, part

@@ -231,6 +231,11 @@ def test_a_module_is_printed_with_shapes_counts_and_activations():
     assert "bias=False" in repr(nn.Linear(1, 1, bias=False))
     assert "(in_channels=2, out_channels=2, kernel_size=(3, 3))  #" in repr(nn.Conv2d(2, 2, 3))
     assert "padding='same')" in repr(nn.Conv1d(2, 2, 3, padding="same"))
+    seen = []
+    mg.grad(lambda m: (seen.append(repr(m)), m.weight.sum())[1])(nn.Linear(1, 1, rng=0))
+    assert seen == [repr(nn.Linear(1, 1))]
+    block = repr(nn.TransformerEncoderLayer(2, 1, 2, activation="gelu"))
+    assert "\n  activation: gelu" in block
     assert repr(nn.Module()) == "Module()"
     outer = nn.Module()
     outer.inner = nn.Module()
