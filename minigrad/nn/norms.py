@@ -97,7 +97,7 @@ class RMSNorm(_OverFeatures):
     def forward(self, x: ArrayLike) -> Tensor:
         t, axes = self._checked(x)
         eps = float(np.finfo(t.dtype).eps) if self.eps is None else self.eps
-        return _scaled(t / sqrt(mean(t * t, axis=axes, keepdims=True) + eps), self.weight)
+        return _scaled(t * (1 / sqrt(mean(t * t, axis=axes, keepdims=True) + eps)), self.weight)
 
 
 class _OverChannels(Module):
@@ -273,9 +273,13 @@ class BatchNorm2d(_BatchNorm):
 
 
 def normalised(t: Any, axis: Axis, eps: float) -> Tensor:
-    """Return t moved to mean 0 and scaled to variance 1 along an axis, or several."""
-    m, v = mean(t, axis=axis, keepdims=True), var(t, axis=axis, keepdims=True)
-    scaled: Tensor = (t - m) / sqrt(v + eps)
+    """Return t moved to mean 0 and scaled to variance 1 along an axis, or several.
+
+    All that has the size of t is a product: those cost less than quotients, above all backward.
+    """
+    d = t - mean(t, axis=axis, keepdims=True)
+    v = mean(d * d, axis=axis, keepdims=True)
+    scaled: Tensor = d * (1 / sqrt(v + eps))
     return scaled
 
 
