@@ -272,7 +272,7 @@ def test_plateaus_take_tensors():
     schedule = optim.ReduceLROnPlateau(made())
     for loss in (np.float32(1.0), np.array(0.5), mg.tensor(0.25, requires_grad=True) * 1.0):
         schedule.step(loss)
-    assert schedule.best == 0.25
+    assert (schedule.best, schedule.last_epoch) == (0.25, 3)
 
 
 def test_they_have_pytorchs_address():
