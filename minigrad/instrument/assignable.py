@@ -14,6 +14,7 @@ import functools
 import operator
 import sys
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 import numpy as np
@@ -26,7 +27,7 @@ from .memory import Memory, shaped
 
 __all__ = [
     "PLAIN_OPTIONS", "Assignable", "NotFollowed", "holds_tensor", "into_plain", "is_live", "joined",
-    "now", "plain", "recorded", "refused", "wrapped", "written",
+    "now", "plain", "recorded", "refused", "snapshots", "wrapped", "written",
 ]  # fmt: skip
 
 _new = object.__new__
@@ -58,7 +59,7 @@ def wrapped(t: Any) -> Any:
         parts = [wrapped(part) for part in t]
         return t._make(parts) if hasattr(t, "_make") else type(t)(parts)
     if type(t) is np.ndarray and t.dtype.kind == "f":
-        return wrapped(Tensor(t))
+        return wrapped(Tensor(t if t.flags.writeable else t.copy()))  # as `plain` gives
     if isinstance(t, Tensor) and type(t) is not Assignable:  # a subclass of the user's
         return wrapped(op(np.positive)(t))
     return t
@@ -73,6 +74,26 @@ def _around(t: Tensor) -> Assignable:
 def now(x: Any) -> Any:
     """Return the plain tensor that an array is at this moment; anything else as it is."""
     return x.now() if type(x) is Assignable else x
+
+
+snapshots: ContextVar[dict[int, tuple[Array, Array]] | None] = ContextVar("kept", default=None)
+"""By its id, a plain array that a run of NumPy code has used, and a copy of it as it was then."""
+
+
+def kept(x: Any) -> Any:
+    """Return what is to be recorded of a plain array, which may be written to later: a copy.
+
+    The copy is that of the last time, if nothing was written since.
+    """
+    if type(x) is not np.ndarray or not x.flags.writeable or x.dtype.hasobject:
+        return x
+    known = snapshots.get()
+    if known is None:
+        return x.copy()
+    found = known.get(id(x))
+    if found is None or found[1].shape != x.shape or not (found[1] == x).all():
+        found = known[id(x)] = x, x.copy()
+    return found[1]
 
 
 def holds_tensor(x: Any, depth: int = 0) -> bool:
@@ -95,7 +116,7 @@ def joined(x: Any) -> Any:
     """Return what is to be used as one array: a list with tensors in it as one tensor."""
     if isinstance(x, (list, tuple)) and holds_tensor(x):
         return op(np.stack)([joined(part) for part in x])
-    return now(x)
+    return x.now() if type(x) is Assignable else kept(x)
 
 
 def recorded(x: Any) -> Any:
@@ -106,7 +127,7 @@ def recorded(x: Any) -> Any:
         return type(x)(map(recorded, x))
     if type(x) is dict:
         return {key: recorded(part) for key, part in x.items()}
-    return x
+    return kept(x)
 
 
 def plain(x: Any) -> Any:
@@ -131,10 +152,10 @@ def _operators(name: str) -> tuple[Any, Any, Any]:
     def of_left(self: Assignable, other: Any) -> Any:
         if type(other) is Assignable:
             return _around(left(self.now(), other.now()))
-        return _around(left(self.now(), joined(other) if type(other) is list else other))
+        return _around(left(self.now(), joined(other)))
 
     def of_right(self: Assignable, other: Any) -> Any:
-        return _around(right(self.now(), joined(other) if type(other) is list else other))
+        return _around(right(self.now(), joined(other)))
 
     def in_place(self: Assignable, other: Any) -> Any:
         return self.become(left(self.now(), joined(other)))
@@ -326,6 +347,7 @@ class Assignable(Tensor):
     def __getitem__(self, index: Any) -> Any:
         index = plain_index(index)
         if not _is_basic(index):
+            index = tuple(map(kept, index)) if type(index) is tuple else kept(index)
             return wrapped(_read(self.now(), index=index))
         top = self if self.base is None else self.base
         memory = top.memory
@@ -432,8 +454,17 @@ class Assignable(Tensor):
         """Return a copy in one dimension."""
         return wrapped(op(np.copy)(op(np.ravel)(self.now() if order == "C" else self.now().T)))
 
-    def astype(self, dtype: Any, *_: Any, **__: Any) -> Any:
+    def copy(self, order: str = "C") -> Any:
+        """Return a copy, in the order of memory that NumPy gives it."""
+        t = op(np.copy)(self.now())
+        if order == "C" and not t.value.flags.c_contiguous:
+            t = op(np.ravel)(t).reshape(t.shape)
+        return wrapped(t)
+
+    def astype(self, dtype: Any, *_: Any, copy: bool = True, **__: Any) -> Any:
         """Return a copy of another dtype."""
+        if not copy and np.dtype(dtype) == self.dtype:
+            return self
         return wrapped(op(np.copy)(op(np.astype)(self.now(), dtype)))
 
     def __len__(self) -> int:
@@ -510,7 +541,7 @@ for _name in ("add", "sub", "mul", "truediv", "pow", "mod", "matmul"):
         setattr(Assignable, f"__{_form}{_name}__", _operator)
 for _name in (
     "sum", "prod", "mean", "var", "std", "max", "min", "clip", "cumsum", "cumprod", "repeat", "dot",
-    "trace", "take", "partition", "copy", "conj", "argmax", "argmin", "argsort", "argpartition",
+    "trace", "take", "partition", "conj", "argmax", "argmin", "argsort", "argpartition",
     "searchsorted", "all", "any", "round", "nonzero", "__neg__", "__pos__", "__abs__",
     "__floordiv__", "__rfloordiv__", "__divmod__", "__rdivmod__",
 ):  # fmt: skip

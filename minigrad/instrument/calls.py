@@ -156,6 +156,17 @@ def _full_like(a: Any, x: Any, dtype: Any = None, shape: Any = None, **_: Any) -
     return _full(np.shape(a) if shape is None else shape, x, dtype or plain(a).dtype)
 
 
+def _contiguous(f: Any) -> Any:
+    def call(x: Any, dtype: Any = None) -> Any:
+        if not isinstance(x, Tensor):
+            return _asarray(x if holds_tensor(x) else f(x, dtype), dtype)
+        x = _asarray(x, dtype)
+        order = "F" if f is np.asfortranarray else "C"
+        return x if getattr(x.flags, f"{order.lower()}_contiguous") else x.copy()
+
+    return call
+
+
 # ---- numbers, and what is asked of types -------------------------------------------------------
 
 
@@ -455,7 +466,8 @@ def _cached(f: Any, run: Run) -> Any:
 _TABLE: dict[Any, Any] = {
     float: _float, int: _asked(int), isinstance: _isinstance, type: _type,
     np.array: _array, np.asarray: _asarray, np.asanyarray: _asarray,
-    np.ascontiguousarray: _asarray, np.asfortranarray: _asarray, np.copy: _array, np.full: _full,
+    np.ascontiguousarray: _contiguous(np.ascontiguousarray),
+    np.asfortranarray: _contiguous(np.asfortranarray), np.copy: _array, np.full: _full,
     np.full_like: _full_like, np.fromiter: lambda xs, dtype, *_, **__: _array([*xs], dtype),
     np.c_: _Joins(np.c_), np.r_: _Joins(np.r_),
     as_strided: strided, np.ndenumerate: _ndenumerate,

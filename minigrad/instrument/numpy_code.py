@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.tensor import Tensor, value_of
 from ..guard.errors import users_file
-from .assignable import Assignable, NotFollowed, wrapped
+from .assignable import Assignable, NotFollowed, snapshots, wrapped
 from .calls import Calls, Run, callee, running
 from .held import carried_over, copied, generators, is_users, settle_names, settled, tensors
 from .rewrite import Instrumented, codes_run, original
@@ -123,13 +123,14 @@ def _recorded_run(f: Any, args: Any, kwargs: Any, instrumented: Instrumented) ->
     copies: dict[int, tuple[Any, Any, Any]] = {}
     given = args, kwargs
     args, kwargs = copied(given, _as_assignable, copies)
-    token = running.set(Run(instrumented))
+    token, kept = running.set(Run(instrumented)), snapshots.set({})
     result, seen = None, dict[int, Any]()
     try:
         with instrumented:
             result = callee(f)(*args, **kwargs)
     finally:
         running.reset(token)
+        snapshots.reset(kept)
         for x, made, before in copies.values():
             carried_over(x, made, before)
             seen[id(made)] = made, x

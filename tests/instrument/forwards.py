@@ -990,3 +990,29 @@ def diagonal_blocks(x):
     a[:2, :2] = x[:2, :2]
     a[2:, 2:] = x[2:, 2:].T
     return np.sum(np.linalg.inv(a + 3 * np.eye(4)))
+
+
+@given((4,))
+def masks_and_indices_used_again(x):
+    mask, at, steps = np.zeros(4, bool), np.zeros(2, int), np.arange(4)
+    weights = np.array([[1.0, 2.0, 3.0, 4.0]])[0] @ np.eye(4)
+    total = 0.0
+    for t in range(3):
+        mask[:] = False
+        mask[t] = True
+        at += 1
+        steps *= 2
+        weights[t] = -t
+        total += np.sum(x[mask]) * t + np.sum(x[at] ** 2) + np.sum(x * steps) + np.sum(weights * x)
+        total += np.sum(np.where(mask, x, x**2)) + X[t].dot(x[:3]) + np.multiply(steps, x)[1]
+    return total
+
+
+@given((2, 3))
+def order_of_copies(x):
+    a = x.T.copy()
+    a.ravel()[1] = 5.0
+    b = np.ascontiguousarray(x.T)
+    b[0] = 0.0
+    c = x.astype(float, copy=False)
+    return np.sum(a * b) + np.sum(c**2)
