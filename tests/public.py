@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import inspect
 import types
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Generic, NamedTuple
 
@@ -18,7 +19,7 @@ import numpy as np
 import minigrad as mg
 from minigrad.guard.hints import Elsewhere
 
-ROOMS = ("bptt", "data", "fft", "io", "linalg", "nn", "optim", "testing", "train", "viz")
+ROOMS = ("bptt", "data", "fft", "io", "linalg", "nn", "nn.init", "optim", "testing", "train", "viz")
 """The public modules. Others are attributes of the package only because something imports them."""
 
 
@@ -90,10 +91,10 @@ def aliases():
 def names():
     """List every public name: of the package, of its rooms, of what calls give."""
     places = {"mg": [n for n in dir(mg) if not n.startswith("_")]}
-    places |= {f"mg.{room}": _named(getattr(mg, room)) for room in ROOMS}
+    places |= {f"mg.{room}": _named(attrgetter(room)(mg)) for room in ROOMS}
     found = []
     for place, listed in places.items():
-        owner = mg if place == "mg" else getattr(mg, place.removeprefix("mg."))
+        owner = mg if place == "mg" else attrgetter(place.removeprefix("mg."))(mg)
         found += [(f"{place}.{name}", getattr(owner, name)) for name in sorted(listed)]
     held = {type(made): getattr(made, "__dict__", {}) for made in _examples()}
     more = {cls.__name__: cls for cls in held if cls not in [value for _, value in found]}

@@ -66,6 +66,7 @@ SECTIONS = {
         "nn/containers": "Modules of modules",
         "nn/layers": "Layers",
         "nn/norms": "Normalisation",
+        "nn/init": "Initial values",
         "nn/activations": "Activations",
         "nn/attention": "Attention",
         "nn/transformer": "Attention",

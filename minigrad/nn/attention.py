@@ -70,7 +70,8 @@ class MultiheadAttention(Module):
     (N, L, S), a mean over the heads; with `batch_first` (N, L, E), and so on; without N for one
     sample. The parameters are PyTorch's: in_proj_weight (3E, E), or one for each of query, key and
     value if `kdim` or `vdim` is given, in_proj_bias (3E,), out_proj, drawn as there (Glorot and
-    Bengio, 2010). ValueError for inputs and masks that do not fit.
+    Bengio, 2010); what is dropped is drawn from the same `rng`. ValueError for inputs and masks
+    that do not fit.
     """
 
     dropout = Number("[0, 1)")
@@ -97,7 +98,7 @@ class MultiheadAttention(Module):
         self.kdim = e if kdim is None else whole(self, "kdim", kdim)
         self.vdim = e if vdim is None else whole(self, "vdim", vdim)
         self.dropout, self.batch_first = dropout, flag(self, "batch_first", batch_first)
-        rng = init.generator(rng)
+        self.rng = rng = None if rng is None else init.generator(rng)
         if self.kdim == self.vdim == e:
             self.in_proj_weight = init.xavier(rng, (3 * e, e), dtype)
         else:
@@ -136,7 +137,7 @@ class MultiheadAttention(Module):
             later = _added(~_causal(length, size), q.dtype)
             mask = later if mask is None else mask + later
         weights = _weights(called(self), q, k, mask)
-        dropped = dropout(weights, self.dropout, init.generator(), self.training)
+        dropped = dropout(weights, self.dropout, init.generator(self.rng), self.training)
         y = self.out_proj(reshape(swapaxes(matmul(dropped, v), 1, 2), (n, length, e)))
         y = y[0] if lone else y if self.batch_first else swapaxes(y, 0, 1)
         if not flag(self, "need_weights", need_weights):

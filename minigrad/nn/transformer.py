@@ -49,7 +49,7 @@ class TransformerEncoderLayer(Module):
         rng: init.Seed = None,
         dtype: DType = None,
     ) -> None:
-        rng = init.generator(rng)
+        rng = None if rng is None else init.generator(rng)
         if not callable(activation) and activation not in _ACTIVATIONS:
             raise ValueError(
                 f'{type(self).__name__}: activation must be "relu", "gelu" or a function, not '
@@ -61,11 +61,11 @@ class TransformerEncoderLayer(Module):
             d_model, nhead, dropout, bias, batch_first=batch_first, rng=rng, dtype=dtype
         )
         self.linear1 = Linear(d_model, dim_feedforward, bias, rng=rng, dtype=dtype)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout, rng=rng)
         self.linear2 = Linear(dim_feedforward, d_model, bias, rng=rng, dtype=dtype)
         self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
         self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
-        self.dropout1, self.dropout2 = Dropout(dropout), Dropout(dropout)
+        self.dropout1, self.dropout2 = Dropout(dropout, rng=rng), Dropout(dropout, rng=rng)
         self.activation = activation if callable(activation) else _ACTIVATIONS[activation]
 
     def forward(

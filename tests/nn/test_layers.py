@@ -280,6 +280,17 @@ def test_dropped_attention_keeps_its_mean():
     np.testing.assert_allclose(np.mean(outs, axis=0), expected, atol=0.1)
 
 
+def test_a_seed_decides_what_is_drawn_and_dropped():
+    x = np.random.default_rng(0).normal(size=(3, 2, 4)).astype(np.float32)
+    for kind in (nn.MultiheadAttention, nn.TransformerEncoderLayer):
+        a, b = kind(4, 2, dropout=0.5, rng=3), kind(4, 2, dropout=0.5, rng=3)
+        args = (x,) * (3 if kind is nn.MultiheadAttention else 1)
+        mg.manual_seed(0)
+        first, again, other = tree.flatten(a(*args)), tree.flatten(a(*args)), tree.flatten(b(*args))
+        np.testing.assert_array_equal(first[0][0].data, other[0][0].data)
+        assert not np.array_equal(first[0][0].data, again[0][0].data)
+
+
 def test_later_keys_are_left_out():
     look = nn.MultiheadAttention(4, 2, rng=0, dtype=float)
     x = np.random.default_rng(0).normal(size=(3, 2, 4))
