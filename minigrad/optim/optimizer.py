@@ -79,7 +79,7 @@ class Optimizer:
         if "lr" in given:
             number(self, "lr", given["lr"], "(0, inf)")
         params = given_parameters(who, given["params"], self.params)
-        group = Group(type(self), {**self.defaults, **given, "params": params})
+        group = Group(type(self), {**self.defaults, **given, "params": tuple(params)})
         self._check(group)
         self.param_groups.append(group)
         self.memory += [{} for _ in params]

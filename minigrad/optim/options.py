@@ -49,7 +49,7 @@ class Option(Number):
 
 
 class Group(UserDict[str, Any]):
-    """The parameters of a group, "params", and its options by name, checked when they are set.
+    """The parameters of a group, a tuple, and its options by name, checked when they are set.
 
     "name" is free, and a schedule keeps the "initial_lr" here.
     """
@@ -64,6 +64,11 @@ class Group(UserDict[str, Any]):
             value = options[name].checked(self.kind.__name__, value)
         elif name == "initial_lr":
             value = number(self.kind.__name__, name, value, "[0, inf)")
+        elif name == "params" and "params" in self:
+            raise TypeError(
+                f"{self.kind.__name__}: the parameters of a group stay the same, for what is "
+                "remembered belongs to them; write opt.add_param_group"
+            )
         elif name not in ("name", "params"):
             raise TypeError(
                 f"{self.kind.__name__}: a group has no option {name!r}; there are "

@@ -463,6 +463,7 @@ def test_groups_have_options_of_their_own():
     optimizer = mg.optim.SGD([{"params": [p], "lr": 0.5}, {"params": (q,)}], lr=0.1)
     optimizer.add_param_group({"params": [r], "lr": 0.2, "name": "head"})
     assert optimizer.params == [p, q, r]
+    assert optimizer.param_groups[1]["params"] == (q,)  # which nobody can append to
     for t in (p, q, r):
         t.grad = np.ones(1)
     optimizer.step()
@@ -492,6 +493,7 @@ def test_groups_have_options_of_their_own():
         (lambda: mg.optim.SGD([{"params": [W], "momentum": 1}]), r"momentum must be in \[0, 1\)"),
         (lambda: mg.optim.SGD([W]).param_groups[0].update(lr=-1), "SGD: lr must be at least 0"),
         (lambda: mg.optim.SGD([W]).add_param_group([_leaf(1.0)]), "a group is"),
+        (lambda: mg.optim.SGD([W]).param_groups[0].update(params=[]), "write opt.add_param_group"),
         (lambda: mg.optim.SGD([W], nesterov=True), "nesterov needs a momentum, and no dampening"),
         (lambda: mg.optim.SGD([W], 0.1, 0.9, 0.1, nesterov=True), "nesterov needs a momentum"),
         (lambda: mg.optim.SGD([W], maximize=1), "maximize must be True or False"),
