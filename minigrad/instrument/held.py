@@ -89,8 +89,13 @@ def copied(
     attributes = None if isinstance(x, (dict, list)) else _attributes(x)
     if attributes is None and not isinstance(x, (dict, list)):
         return x
-    made = copy.copy(x)
-    copies[id(x)] = x, made, None
+    try:
+        made = copy.copy(x)
+    except Exception:  # a lock, a connection: whatever it is, there is one of it
+        made = x
+    if made is x:
+        return x
+    copies[id(x)] = x, made, {}
     items: Any = attributes
     if attributes is None:
         items = x if isinstance(x, dict) else dict(enumerate(x))

@@ -1,5 +1,6 @@
 """NumPy code as people write it, made differentiable: values, gradients, refusals, what is left."""
 
+import enum
 import gc
 import math
 
@@ -365,6 +366,26 @@ def test_other_branches_than_the_first():
     x = np.array([0.5, 1.0])
     np.testing.assert_allclose(mg.grad(f)(x, False), [1, 1])
     np.testing.assert_allclose(mg.grad(f)(x, True), np.exp(x) + np.array([5, 0]))
+
+
+def test_objects_of_which_there_is_one():
+    class Mode(enum.Enum):
+        TWICE = 2
+
+    class Single:
+        factor = 3.0
+
+        def __copy__(self):
+            raise TypeError("there is one of it")
+
+    @mg.numpy_code
+    def f(x, mode, single):
+        assert mode is Mode.TWICE
+        y = np.zeros(2)
+        y[:] = x * mode.value * single.factor
+        return y.sum()
+
+    np.testing.assert_allclose(mg.grad(f)(np.ones(2), Mode.TWICE, Single()), [6, 6])
 
 
 TOTAL = None
