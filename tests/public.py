@@ -186,7 +186,15 @@ def _examples():
     best = explanations[0]
     yield from (mg.tanh, w.at, mg.chain_rule(loss, w), mg.Graph(loss))
     yield from (report, report.worst, report.first_divergence, mismatch)
-    yield from (explanations, best, best.where)
+    yield from (explanations, best, report.first_divergence.where)
+
+    def backward(p):
+        dx = np.cos(p["x"])
+        return {"x": dx}
+
+    forward = lambda p: np.sum(np.sin(p["x"]))
+    listing = mg.compare_backward(forward, backward, {"x": np.ones(2)}).annotated()
+    yield from (listing, listing.annotations[0])
     yield from (mg.viz.draw(loss), mg.viz.show(loss), mg.viz.summary(loss))
     yield from (mg.train.History(), mg.optim.SGD([w], 0.1), mg.optim.Adam([w]))
     yield from (mg.nn.Sequential(np.tanh), mg.nn.Recurrent(np.add))
