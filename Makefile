@@ -19,6 +19,7 @@ bench: .venv
 	$(PYTHON) benchmarks/bench_recurrent.py
 	$(PYTHON) benchmarks/bench_checkpoint.py
 	$(PYTHON) benchmarks/bench_conv.py
+	$(PYTHON) benchmarks/bench_numpy_code.py
 	$(PYTHON) benchmarks/bench_viz.py
 	$(PYTHON) benchmarks/bench_optim.py
 

@@ -28,7 +28,6 @@ from .scipys import SCIPYS
 
 __all__ = ["by_numbers", "function_result", "of_values", "stands_apart", "strided", "ufunc_result"]
 
-
 VIEWS: Any = {
     np.transpose, np.reshape, np.ravel, np.swapaxes, np.squeeze, np.expand_dims, np.moveaxis,
     np.rollaxis, np.broadcast_to, np.diagonal, np.flip, np.fliplr, np.flipud, np.rot90,
@@ -38,10 +37,8 @@ VIEWS: Any = {
 
 _OF_SEVERAL: Any = {np.atleast_1d, np.atleast_2d, np.atleast_3d}
 
-SPLITS: Any = {np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit}
-
-if hasattr(np, "unstack"):
-    SPLITS.add(np.unstack)
+SPLITS: Any = {np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit, np.unstack}
+"""Functions that give several views."""
 
 LIKE: Any = {np.zeros_like, np.ones_like, np.empty_like, np.full_like}
 
@@ -98,9 +95,9 @@ def _folded(ufunc: Any, method: str) -> Callable[..., Any] | None:
         return None
 
     def fold(a: Any, axis: int = 0, **_: Any) -> Any:
-        parts = np.unstack(a, axis=axis)
-        seen = [parts[0]]
-        for part in parts[1:]:
+        first, *parts = np.moveaxis(a, axis, 0)
+        seen = [first]
+        for part in parts:
             seen.append(ufunc(seen[-1], part))
         return seen[-1] if method == "reduce" else np.stack(seen, axis=axis)
 
