@@ -207,7 +207,8 @@ class RNN(_Layers[ArrayLike, Tensor]):
     hs are the states of the last layer at all steps, h the last states of all layers. Without a
     batch x is (T, I), hs (T, H), h (L, H). The state begins at zero unless it is given; or, with
     `learn_state`, as a parameter h0 (L, 1, H). Parameters are named as in PyTorch, weight_ih_l0 and
-    so on.
+    so on. A long series is learned in pieces, from where the one before ended (truncated
+    backpropagation through time): `hs, h = rnn(piece, mg.stop_gradient(h))`.
 
     - `lengths`: the number of steps of each sequence, (B,) integers, in any order; x beyond them is
       not looked at, hs is zero there, and h is that of the last steps there are. `data.padded`

@@ -133,7 +133,7 @@ def test_a_layer_goes_on_where_it_was(kind):
 def test_truncated_backpropagation_through_time(kind):
     """The gradient of a piece is that of the piece alone, from the state as a constant."""
     layer, x = kind(I, H, rng=0, dtype=float), series()
-    _, state = layer(x[:2])
+    _, state = layer(x[:2], mg.stop_gradient(None))
     hs, _ = layer(x[2:], mg.stop_gradient(state))
     layer.zero_grad()
     hs.sum().backward()
