@@ -1,8 +1,7 @@
-"""A recorded backward pass, to be walked again with some of its lines changed.
+"""A recorded backward pass: its gradients, and what each operation passes to its inputs.
 
 An *edge* (k, j) is the j-th input of node k on the tape. What the rule there makes of the node's
-cotangent g is its *contribution* c to the cotangent of that input. An *edit* puts another in its
-place. Rules are linear in the cotangent, so only what changes has to be walked.
+cotangent g is its *contribution* c to the cotangent of that input.
 
 A *site* is a place in the program: all nodes that one expression made, in order of time. Where the
 lines were recorded, the expression is known exactly; else sites are told apart by the scope paths,
@@ -14,7 +13,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,13 +24,9 @@ from ..core.tensor import Tensor
 from ..graph.graph import Graph
 from ..graph.source import Place, place_of
 
-__all__ = ["Backward", "Edge", "Edit", "Site", "less", "mark", "times"]
+__all__ = ["Backward", "Edge", "Site", "less", "mark", "times"]
 
 Edge = tuple[int, int]
-Now = Callable[[int], Any]
-Edit = Callable[[Edge, Any, Any, Now], Any]
-"""`edit((k, j), g, c, now)` gives another contribution of node k, whose cotangent is g and whose
-contribution would be c; `now(m)` is the cotangent of node m, as the edits have left it."""
 
 
 class Site:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,15 +13,13 @@ import numpy as np
 
 from ..core.tensor import Tensor
 from ..graph.graph import Graph
-from . import search
 from .backward import Backward
 from .explanation import Explanation, Explanations
 from .findings import explained
 from .listing import Listing
-from .search import explain
-from .single import Search
+from .recognised import misshapen
+from .single import Search, errors_of, searched, told
 from .traced import Finding, Traced
-from .trial import Trial
 from .words import Where, Words
 
 __all__ = ["Case", "Divergence"]
@@ -227,19 +224,21 @@ class Case:
 
     def _by_numbers(self, shapes: Iterable[str], seconds: float) -> Explanations:
         """Search for the mistake that gives these numbers, whatever code made them."""
-        wrong = [self._shape(name) for name in shapes if name in self.keys]
-        found = wrong or explain(self._trial(), seconds)
-        return Explanations([self._told(e) for e in found])
+        wrong = [self._misshapen(name) for name in shapes if name in self.keys]
+        if wrong:
+            return Explanations(wrong)
+        given, rtol = self._given(), PRECISION[8]
+        for k, m in given.items():
+            width = min(m.itemsize, self.walk.nodes[k].value.dtype.itemsize, 8)
+            rtol = max(rtol, PRECISION[width])
+        return searched(self.walk, self.words, given, rtol, seconds)
 
-    def _told(self, e: search.Explanation) -> Explanation:
-        """Return what is said of a mistake that was found by its numbers."""
-        place = re.fullmatch(r"(.*?):(\d+): (.*)", e.where.line, re.DOTALL)
-        file, line, statement = place.groups() if place else ("", "0", "")
-        mistake: Any = e.mistake if e.kind != "nearest" else None
-        at = max((k for k, _ in mistake.edits), default=None) if mistake else None
-        return Explanation(
-            file, int(line), statement, e.kind, e.sentence, edits=mistake, node=at
-        )  # fmt: skip
+    def _misshapen(self, name: str) -> Explanation:
+        """Explain a gradient of the wrong shape."""
+        k = self.keys[name]
+        right = self.walk.cots.get(k, np.zeros(np.shape(self.walk.z[k])))
+        kind, text = misshapen(np.asarray(right), self.manual[name], f"{name!r}")
+        return told(self.words, next(iter(self.walk.uses[k]), k), kind, text)
 
     def unexplained(self, wrong: Iterable[str]) -> Explanations:
         """Return the words for gradients that no mistake is searched for."""
@@ -259,40 +258,6 @@ class Case:
         """The names of gradients, by node."""
         return {k: name for name, k in self.keys.items()}
 
-    def _trial(self) -> Trial:
-        given, rtol = self._given(), PRECISION[8]
-        for k, m in given.items():
-            width = min(m.itemsize, self.walk.nodes[k].value.dtype.itemsize, 8)
-            rtol = max(rtol, PRECISION[width])
-        return Trial(self.walk, self.words, given, rtol)
-
-    def _shape(self, name: str) -> search.Explanation:
-        """Explain a gradient of the wrong shape."""
-        k, m = self.keys[name], self.manual[name]
-        a = np.asarray(self.walk.cots.get(k, np.zeros(np.shape(self.walk.z[k]))))
-        kind, text = "broadcast", f"The gradient of {name!r} has shape {m.shape}, not {a.shape}"
-        extra, atol = m.ndim - a.ndim, 1e-5 * float(abs(a).max(initial=0))
-
-        def same(x: Any) -> bool:
-            return bool(np.allclose(x, a, rtol=1e-4, atol=atol))
-
-        if m.shape == a.shape[::-1] and same(m.T):
-            kind, text = "transpose", f"The gradient of {name!r} is transposed"
-        elif extra > 0 and m.shape[extra:] == a.shape and same(m.sum(axis=(*range(extra),))):
-            axes = ", ".join(map(str, range(extra)))
-            text += f": sum it over axis {axes}, along which {name!r} is broadcast"
-        elif m.size == a.size and same(m.reshape(a.shape)):
-            text += ": the numbers are right, reshape it"
-        elif m.shape == a.shape[::-1]:
-            text += ": transposed?"
-        elif m.size < a.size and np.allclose(m, a.sum(), rtol=1e-4, atol=atol):
-            text += ": it is summed over too many axes"
-        elif m.size < a.size:
-            text += ": it is summed over axes that it should keep"
-        where = self.words.where(next(iter(self.walk.uses[k]), k))
-        place = f" [{where}]" if str(where) else ""
-        return search.Explanation(f"{text}{place}.", kind, where, None, math.inf)
-
     def agreement(
         self, compared: Mapping[str, tuple[float, str]], best: Explanation | None
     ) -> dict[Tensor, tuple[float, str]]:
@@ -303,7 +268,7 @@ class Case:
         """
         found: dict[Tensor, tuple[float, str]] = {}
         if best is not None and best.edits is not None:
-            errors = self._trial().errors_everywhere(best.edits)  # type: ignore[arg-type]
+            errors = errors_of(self.walk, best.edits)
             found = {self.walk.nodes[k]: (error, "") for k, error in errors.items()}
         if best is not None and best.node is not None:
             t = self.walk.nodes[best.node]
@@ -325,7 +290,7 @@ def _proven(findings: Sequence[Finding]) -> int:
 
 
 def _is_one_mistake(found: Explanations) -> bool:
-    return bool(found) and found[0].kind != "nearest" and "+" not in found[0].kind
+    return bool(found) and found[0].edits is not None
 
 
 def _named(walk: Backward, words: Words, loss: Tensor) -> dict[str, list[int]]:

@@ -101,7 +101,7 @@ def _function(t: Term) -> bool:
 
 
 def _forms(t: Term) -> Iterator[Option]:
-    for text, form, _ in FORMS if _function(t) else ():
+    for text, form in FORMS if _function(t) else ():
         yield form, text.format(**t.names)
 
 
@@ -118,7 +118,7 @@ def _of_siblings(t: Term) -> Iterator[Option]:
     walk, site = t.walk, t.walk.site_of[t.top]
     with np.errstate(all="ignore"):
         slope = walk.contributions[t.k, t.j] / walk.cots[t.top]
-        known = [(s, f) for s, f, _ in FORMS if "{x}" not in s and np.allclose(f(t.z, 0), slope)]
+        known = [(s, f) for s, f in FORMS if "{x}" not in s and np.allclose(f(t.z, 0), slope)]
     for text, form in known[:1]:
         for other in walk.sites:
             m = other.members[-1]

@@ -22,10 +22,10 @@ from .recognised import recognised
 from .spots import Mistake, groups, parts, spots
 from .words import Words
 
-__all__ = ["Search", "explained"]
+__all__ = ["Search", "errors_of", "searched", "told"]
 
 
-def explained(
+def searched(
     walk: Backward, words: Words, given: Mapping[int, Any], rtol: float, seconds: float
 ) -> Explanations:
     """Return what is wrong with the gradients given by node, the most ordinary first.
@@ -43,27 +43,41 @@ def explained(
     alone = Explanations()
     for k in search.wrong:
         if time.monotonic() < until and (said := recognised(walk, words, k, given[k])):
-            alone.append(_at(words, max(walk.uses[k], default=k), *said))
+            alone.append(told(words, max(walk.uses[k], default=k), *said))
     if alone:
         return alone
     text, near = "no single mistake that is known here gives these numbers", search.nearest
     if near is None:
         return Explanations([Explanation("", 0, "", "nearest", text[0].upper() + text[1:] + ".")])
     text = f"{text}; the nearest: {near.says()}"
-    return Explanations([_at(words, near.term.top, "nearest", text)])
+    return Explanations([told(words, near.term.top, "nearest", text)])
 
 
 def _explanation(walk: Backward, words: Words, m: Mistake) -> Explanation:
     """Return the explanation that is a mistake: with the errors that it leads to everywhere."""
     called = not words.in_every_call([k for k, _ in m.edits])
-    said = _at(words, m.term.top, m.kind, m.says(), called)
+    said = told(words, m.term.top, m.kind, m.says(), called)
     return replace(said, expected=m.term.right.removeprefix("it should be "), edits=m.edits)
 
 
-def _at(words: Words, k: int, kind: str, text: str, called: bool = True) -> Explanation:
+def told(words: Words, k: int, kind: str, text: str, called: bool = True) -> Explanation:
+    """Return an explanation whose place is where a node was made, or the call of that function."""
     place = words.place(k, called)
     at = (place.file, place.line, place.statement) if place else ("", 0, "")
-    return Explanation(*at, kind, text[0].upper() + text[1:] + ".")
+    return Explanation(*at, kind, text[0].upper() + text[1:] + ".", node=k)
+
+
+def errors_of(walk: Backward, edits: Mapping[Edge, Edit]) -> dict[int, float]:
+    """Return the relative error that edits lead to, of the gradient of every node."""
+    with np.errstate(all="ignore"):
+        delta, _ = Changes(walk, range(len(walk.nodes)))([edits])
+    found = {}
+    for k, right in walk.cots.items():
+        if not isinstance(right, Outputs):
+            change = delta[k][0] if k in delta else 0 * right
+            most = max(size(right), size(right + change))
+            found[k] = size(change) / most if most else 0.0
+    return found
 
 
 class Search:

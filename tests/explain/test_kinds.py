@@ -11,7 +11,7 @@ import minigrad as mg
 from minigrad.explain.changes import Changes
 from minigrad.explain.kinds import AT_SOME_STEPS, KINDS, WHOLE, sentence
 from minigrad.explain.recognised import misshapen, recognised, said, whole
-from minigrad.explain.single import Search, explained
+from minigrad.explain.single import Search, searched
 from minigrad.explain.spots import spots
 from minigrad.explain.term import Term, chains
 from tests.helpers import assert_current
@@ -319,7 +319,7 @@ def test_gradients_that_are_wrong_for_different_reasons_are_explained_one_by_one
     manual = {k: walk.cots[k] for k in keys.values()}
     manual[keys["w"]] = -manual[keys["w"]]
     manual[keys["b"]] = 3 * manual[keys["b"]]
-    found = explained(walk, words, manual, 1e-8, 60.0)
+    found = searched(walk, words, manual, 1e-8, 60.0)
     assert {e.kind for e in found} == {"sign", "factor"}
     assert all(str(e).startswith("test_kinds.py:") for e in found)
 
@@ -327,7 +327,7 @@ def test_gradients_that_are_wrong_for_different_reasons_are_explained_one_by_one
 def test_two_gradients_under_each_others_names():
     walk, words = recorded(gated)
     w, u = [k for k in walk.leaves if walk.nodes[k].name in "wu"]
-    found = explained(walk, words, {w: walk.cots[u], u: walk.cots[w]}, 1e-8, 60.0)
+    found = searched(walk, words, {w: walk.cots[u], u: walk.cots[w]}, 1e-8, 60.0)
     assert [e.kind for e in found] == ["permuted", "permuted"]
     assert "stands in the place of that of" in found[0].sentence
 
@@ -336,14 +336,14 @@ def test_nonsense_is_called_so():
     walk, words = recorded(gated)
     rng = np.random.default_rng(3)
     manual = {k: rng.normal(size=np.shape(walk.z[k])) for k in walk.leaves}
-    (found,) = explained(walk, words, manual, 1e-8, 60.0)
+    (found,) = searched(walk, words, manual, 1e-8, 60.0)
     assert found.kind == "nearest"
     assert "No single mistake that is known here gives these numbers" in found.sentence
 
 
 def test_what_is_right_needs_no_explanation():
     walk, words = recorded(gated)
-    found = explained(walk, words, {k: walk.cots[k] for k in walk.leaves}, 1e-8, 60.0)
+    found = searched(walk, words, {k: walk.cots[k] for k in walk.leaves}, 1e-8, 60.0)
     assert found == []
     assert str(found) == "nothing to explain: all gradients agree"
 
