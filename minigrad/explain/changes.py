@@ -84,8 +84,7 @@ class Changes:
         """Give the change of the gradient of node s in each walk; inf where there can be none."""
         for start in range(0, len(several), self.at_once):
             some = several[start : start + self.at_once]
-            with np.errstate(all="ignore"):
-                delta, failed = self(some)
+            delta, failed = self(some)
             for i in range(len(some)):
                 yield math.inf if i in failed or s not in delta else delta[s][i]
 
@@ -95,8 +94,7 @@ def _step(walk: Backward, k: int, j: int) -> Step:
     node, xs, shape = walk.nodes[k], walk.xs[k], np.shape(walk.z[k])
     wanted, name = np.shape(node.xs[j]), node.primitive.name
     if walk.family(k) == "elementwise":
-        with np.errstate(all="ignore"):
-            slope = walk.raw(k, j, np.ones(shape))
+        slope = walk.raw(k, j, np.ones(shape))
         if np.shape(slope) == shape:
 
             def times(d: Any) -> Any:

@@ -36,6 +36,7 @@ class Expected(Protocol):
     def every(self) -> bool: ...
 
 
+@np.errstate(all="ignore")
 def said(walk: Backward, words: Words, expected: Expected, wrong: Any) -> tuple[str, str] | None:
     """Return the kind of a mistake, and what is said of it, where a true quantity was expected.
 
@@ -68,6 +69,7 @@ def said(walk: Backward, words: Words, expected: Expected, wrong: Any) -> tuple[
     return recognised(walk, words, k, walk.cots[k] + (wrong - value))  # of some of its terms
 
 
+@np.errstate(all="ignore")
 def recognised(
     walk: Backward, words: Words, place: int | Edge, wrong: Any
 ) -> tuple[str, str] | None:
@@ -112,6 +114,7 @@ def recognised_derivative(
     return recognised(walk, words, edge, fit(g * wrong, walk.contributions[edge]))
 
 
+@np.errstate(all="ignore")
 def recognised_value(walk: Backward, words: Words, k: int, wrong: Any) -> tuple[str, str] | None:
     """Return the same for what stands in the place of the value of node k."""
     right, wrong, name = np.asarray(walk.z[k]), np.asarray(wrong), words.value(k)

@@ -25,6 +25,7 @@ from .words import Words
 __all__ = ["Search", "errors_of", "searched", "told"]
 
 
+@np.errstate(all="ignore")
 def searched(
     walk: Backward, words: Words, given: Mapping[int, Any], rtol: float, seconds: float
 ) -> Explanations:
@@ -67,10 +68,10 @@ def told(words: Words, k: int, kind: str, text: str, called: bool = True) -> Exp
     return Explanation(*at, kind, text[0].upper() + text[1:] + ".", node=k)
 
 
+@np.errstate(all="ignore")
 def errors_of(walk: Backward, edits: Mapping[Edge, Edit]) -> dict[int, float]:
     """Return the relative error that edits lead to, of the gradient of every node."""
-    with np.errstate(all="ignore"):
-        delta, _ = Changes(walk, range(len(walk.nodes)))([edits])
+    delta, _ = Changes(walk, range(len(walk.nodes)))([edits])
     found = {}
     for k, right in walk.cots.items():
         if not isinstance(right, Outputs):
@@ -86,6 +87,7 @@ class Search:
     These are compared to `rtol` of the largest element of each.
     """
 
+    @np.errstate(all="ignore")
     def __init__(self, walk: Backward, words: Words, given: Mapping[int, Any], rtol: float) -> None:
         self.walk, self.words, self.rtol = walk, words, max(rtol, CLOSE)
         right = {k: walk.cots.get(k, np.zeros(np.shape(m))) for k, m in given.items()}
@@ -122,6 +124,7 @@ class Search:
                 found[k, j] = lambda e, c, now: times(c, 0)
         return found
 
+    @np.errstate(all="ignore")
     def found(self, seconds: float) -> list[Mistake]:
         """Return the mistakes that fit, the most ordinary first."""
         until = time.monotonic() + seconds
@@ -172,8 +175,7 @@ class Search:
 
     def _explains(self, changes: Changes, edits: Mapping[Edge, Edit]) -> bool:
         """Whether some edits give all the numbers."""
-        with np.errstate(all="ignore"):
-            delta, failed = changes([edits])
+        delta, failed = changes([edits])
         return not failed and all(
             self._fits(k, delta[k][0] if k in delta else 0.0) for k in self.given
         )
