@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.tensor import Tensor, was_trained
+from ..core.tensor import Tensor
+from .held import Holder, is_parameter
 
 __all__ = ["described", "of_all"]
 
@@ -20,8 +21,8 @@ def described(module: Any, total: str = "", above: tuple[Any, ...] = ()) -> str:
     held = [t for _, t in module.named_parameters()]
     parts = list(module._shown())
     own = [(name, t) for name, t in parts if isinstance(t, Tensor)]
-    trained = [f"{k} {t.shape}{_frozen(t)}" for k, t in own if t.live or was_trained(t)]
-    buffers = [f"{k} {t.shape}" for k, t in own if not (t.live or was_trained(t))]
+    trained = [f"{k} {t.shape}{_frozen(t)}" for k, t in own if is_parameter(t)]
+    buffers = [f"{k} {t.shape}" for k, t in own if not is_parameter(t)]
     count = f"{sum(t.size for t in held):,}{total}" if held else ""
     notes = [": ".join([part for part in (count, ", ".join(trained)) if part])]
     notes += [f"buffers: {', '.join(buffers)}"] if buffers else []
@@ -31,7 +32,7 @@ def described(module: Any, total: str = "", above: tuple[Any, ...] = ()) -> str:
         if not isinstance(part, Tensor):
             if any(part is one for one in (*above, module)):
                 text = f"{type(part).__name__}(...)"
-            elif hasattr(type(part), "named_parameters"):
+            elif isinstance(part, Holder):
                 text = described(part, above=(*above, module))
             else:
                 text = getattr(part, "__name__", repr(part))

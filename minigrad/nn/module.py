@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections import UserList, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set, ValuesView
-from dataclasses import fields, is_dataclass
-from inspect import CO_VARARGS, CO_VARKEYWORDS
-from types import FrameType, SimpleNamespace
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, ParamSpec, Protocol, Self, TypeVar, cast
 
 import numpy as np
@@ -15,11 +10,20 @@ import numpy as np
 from ..core.context import current, scope
 from ..core.dtypes import Array, DType, require_real
 from ..core.hooks import Handle
-from ..core.tensor import ArrayLike, Tensor, tensor, was_given, was_trained
+from ..core.tensor import ArrayLike, Tensor, tensor
 from ..guard import hints
 from ..guard.errors import GraphWarning, shown, warn
 from .arguments import flag
 from .description import described, of_all
+from .held import (
+    Holder,
+    given_to_init,
+    gives_once,
+    held_by,
+    is_parameter,
+    is_state,
+    warn_of_equal,
+)
 from .hooks import Hooks
 from .inputs import called
 from .state import fitted
@@ -53,7 +57,7 @@ def _typed_as_forward(call: Callable[..., Any]) -> _Call:
 
 
 @hints.elsewhere
-class Module:
+class Module(Holder):
     """Base of all with parameters: assign tensors and modules to attributes, and write `forward`.
 
     A tensor that `tensor` made and that an attribute holds (or a list, tuple or dict that one
@@ -80,7 +84,7 @@ class Module:
     training: bool = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        held = [*_held(value, name)]
+        held = [*held_by(value, name)]
         if not current().transform:
             self._stays_trained(name, value, held)
         for path, part in held:
@@ -101,28 +105,28 @@ class Module:
     def _stays_trained(self, name: str, value: Any, held: list[tuple[str, Any]]) -> None:
         """See that an assignment takes no parameter away, and what looks like one is one."""
         old, who = vars(self).get(name), f"{type(self).__name__}.{name}"
-        was_one = isinstance(old, Tensor) and _is_parameter(old)
-        is_one = value is None or any(isinstance(t, Module) or _is_state(t) for _, t in held)
+        was_one = isinstance(old, Tensor) and is_parameter(old)
+        is_one = value is None or any(isinstance(t, Module) or is_state(t) for _, t in held)
         if was_one and not is_one:
             raise TypeError(
                 f"{who} is a parameter, and {shown(value)} in its place would not be trained; "
                 f"write {name}.data = ... for other numbers, another mg.tensor(..., "
                 f"requires_grad=True) for another parameter, or del {name} before"
             )
-        if isinstance(old, Tensor) and _is_state(old) and not is_one:
+        if isinstance(old, Tensor) and is_state(old) and not is_one:
             warn(
                 f"{who} is a buffer, and {shown(value)} in its place is neither saved nor loaded; "
                 f"write {name}.data = ... for other numbers, or del {name} before",
                 GraphWarning,
             )
-        if getattr(value, "__name__", "<genexpr>") == "<genexpr>" and _gives_once(value):
+        if getattr(value, "__name__", "<genexpr>") == "<genexpr>" and gives_once(value):
             warn(
                 f"{who} is a {type(value).__name__}, which gives its parts once: modules in it are "
                 "not trained; write a list",
                 GraphWarning,
             )
         results = [(k, t) for k, t in held if isinstance(t, Tensor) and t.live and t.primitive]
-        given = _given_to_init(self) if results else None
+        given = given_to_init(self) if results else None
         for path, t in results:
             if given is not None and t not in given:
                 warn(
@@ -183,7 +187,7 @@ class Module:
 
     def _below(self) -> Iterator[tuple[str, Module]]:
         for attribute, value in self._attributes():
-            for name, part in _held(value, attribute):
+            for name, part in held_by(value, attribute):
                 if isinstance(part, Module):
                     yield name, part
 
@@ -194,8 +198,8 @@ class Module:
         modules = self.named_modules() if flag(self, "recurse", recurse) else [("", self)]
         for path, module in modules:
             for attribute, value in module._attributes():
-                for name, t in _held(value, attribute):
-                    if isinstance(t, Tensor) and _is_state(t) and t not in names:
+                for name, t in held_by(value, attribute):
+                    if isinstance(t, Tensor) and is_state(t) and t not in names:
                         names[t] = full = f"{path}.{name}" if path else name
                         if tensors.setdefault(full, t) is not t:
                             raise ValueError(
@@ -206,7 +210,7 @@ class Module:
 
     def named_parameters(self, recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
         """Every parameter once, by name, frozen too; without `recurse`, of this module alone."""
-        return ((name, t) for name, t in self._named_tensors(recurse) if _is_parameter(t))
+        return ((name, t) for name, t in self._named_tensors(recurse) if is_parameter(t))
 
     def parameters(self, recurse: bool = True) -> list[Tensor]:
         """Return every parameter once, frozen ones too; without `recurse`, of this module alone.
@@ -214,12 +218,12 @@ class Module:
         Two of the same numbers are worth a warning: they get the same gradient, and never differ.
         """
         found = list(self.named_parameters(recurse))
-        _warn_of_equal(type(self).__name__, found)
+        warn_of_equal(type(self).__name__, found)
         return [t for _, t in found]
 
     def named_buffers(self, recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
         """Every buffer once, by name: what is saved and not trained, as the means of BatchNorm."""
-        return ((name, t) for name, t in self._named_tensors(recurse) if not _is_parameter(t))
+        return ((name, t) for name, t in self._named_tensors(recurse) if not is_parameter(t))
 
     def buffers(self, recurse: bool = True) -> list[Tensor]:
         """Return every buffer once; without `recurse`, of this module alone."""
@@ -354,7 +358,7 @@ class Module:
     ) -> Iterator[tuple[str, Tensor]]:
         """List the state with every name that leads to a tensor."""
         for attribute, value in self._attributes():
-            for name, part in _held(value, prefix + attribute):
+            for name, part in held_by(value, prefix + attribute):
                 if isinstance(part, Tensor):
                     yield name, part
                 elif part not in above:
@@ -390,91 +394,10 @@ class Module:
             own = not hasattr(type(self), attribute) and not attribute.startswith("_")
             if own and callable(value) and not isinstance(value, (type, Module)):
                 yield attribute, value
-            for name, part in _held(value, attribute):
-                if isinstance(part, Module) or _is_state(part):
+            for name, part in held_by(value, attribute):
+                if isinstance(part, Module) or is_state(part):
                     yield name, part
 
     def __repr__(self) -> str:
         """Return a line for each module, with its arguments, and its tensors with their shapes."""
         return described(self, of_all(self))
-
-
-def _warn_of_equal(who: str, named: Iterable[tuple[str, Tensor]]) -> None:
-    """Warn of two parameters that were drawn alike, as by one seed given twice."""
-    drawn: dict[Any, tuple[str, Tensor]] = {}
-    for name, t in named:
-        if not t.requires_grad or t.size < 2:
-            continue
-        first, last = t.value.flat[0], t.value.flat[-1]
-        if first == last:  # not drawn, as the ones and zeros that norms and biases begin with
-            continue
-        other, same = drawn.setdefault((t.shape, t.dtype, first, last), (name, t))
-        if same is not t and np.array_equal(same.value, t.value):
-            warn(
-                f"{who}: {other} and {name} hold the same numbers, as of two layers made with one "
-                "seed, and so they may stay the same for ever; give all layers one generator, "
-                "rng = np.random.default_rng(0), or write mg.manual_seed(0) before they are made",
-                GraphWarning,
-            )
-            return
-
-
-def _is_parameter(part: Any) -> bool:
-    """Whether something is a leaf that is trained, or was before it was frozen."""
-    return isinstance(part, Tensor) and part.primitive is None and (part.live or was_trained(part))
-
-
-def _is_state(t: Tensor) -> bool:
-    """Whether a tensor is a parameter or a buffer, and nothing that was computed."""
-    return t.primitive is None and (t.live or was_given(t))
-
-
-def _gives_once(value: Any) -> bool:
-    """Whether a value is what `map`, `zip`, `iter` or an expression in parentheses gives."""
-    return isinstance(value, Iterator) and type(value).__module__ == "builtins"
-
-
-def _given_to_init(module: Module) -> set[Tensor] | None:
-    """Return the tensors that the `__init__` of a module was given; None if it is not running."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        code, names = frame.f_code, frame.f_locals
-        if code.co_name == "__init__" and names.get(code.co_varnames[0]) is module:
-            stars = [bool(code.co_flags & flag) for flag in (CO_VARARGS, CO_VARKEYWORDS)]
-            count = code.co_argcount + code.co_kwonlyargcount + sum(stars)
-            given = [names.get(name) for name in code.co_varnames[1:count]]
-            return {t for _, t in _held(given, "") if isinstance(t, Tensor)}
-        frame = frame.f_back
-    return None
-
-
-def _held(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """List the tensors and modules an attribute holds, by name; TypeError if they have none."""
-    if isinstance(value, (Tensor, Module)):
-        yield name, value
-    elif isinstance(value, (list, tuple)):
-        for k, part in enumerate(value):
-            yield from _held(part, f"{name}[{k}]")
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield from _held(part, f"{name}.{key}")
-    elif any(isinstance(part, Module) or _is_parameter(part) for part in _unseen(value)):
-        raise TypeError(
-            f"{name}: the parameters in a {type(value).__name__} are not looked for, and would not "
-            "be trained; write a list, a tuple or a dict"
-        )
-
-
-def _unseen(value: Any) -> Iterable[Any]:
-    """List what a container holds that gives no names, or has them elsewhere."""
-    if isinstance(value, np.ndarray):
-        return value.flat if value.dtype == object else ()
-    if isinstance(value, (Set, deque, ValuesView, UserList)):
-        return value
-    if isinstance(value, Mapping):  # and no dict
-        return value.values()
-    if isinstance(value, SimpleNamespace):
-        return vars(value).values()
-    if is_dataclass(value) and not isinstance(value, type):
-        return [getattr(value, field.name, None) for field in fields(value)]
-    return ()
