@@ -123,14 +123,14 @@ class Repairs:
             edit, first = self._edit(place, series, factor)
             if edit is None:
                 continue
-            rank = -self._fits(place, series, first), place.values[first][1]
+            rank = -self._fits(place, series, factor, first), place.values[first][1]
             if rank >= best or not (cured := self._cured(place, edit)):
                 continue
             if writer := self._lost(place, series, first):
                 place = place._replace(statement=writer)
             found.append(Repair(place, series, factor, frozenset(cured), first, -rank[0]))
             if cured == self.labels.wrong and rank[0] < 0:
-                best = rank
+                best, end = rank, min(end, time.thread_time() + self.seconds / 5)
         return self._sorted(found)
 
     def _attempts(self, suspects: list[Suspect]) -> list[tuple[float, Place, Series | None, float]]:
@@ -189,16 +189,20 @@ class Repairs:
 
     # ---- how likely ------------------------------------------------------------------------------
 
-    def _fits(self, place: Place, series: Series | None, first: int) -> float:
+    def _fits(self, place: Place, series: Series | None, factor: float, first: int) -> float:
         """Say how well a repair goes with what the place gives: below 0, it is right as it is."""
         labels, i, name = self.labels, place.values[first][0], place.site.name
         status, quantity = labels.status[i], series.quantities[first] if series else None
+        if series is None and self._scales(i, factor):
+            return 2
         if self._lost(place, series, first):
             return 1
         meant = self._meant(i, name)
         if place.alias:  # it hands on what it gets
-            faithful = meant or _full(name) in {_full(place.site.text), *_about(place.site.text)}
-            return 2 if status in ("right", "part") and not faithful else -1
+            text = place.site.text
+            same = text != name and _full(name) == _full(text)
+            same = same or (name in self.true and name in _about(text))
+            return 2 if status in ("right", "part", "neutral") and not (same or meant) else -1
         if status not in ("right", "so far"):
             return 1
         if quantity and (self._named(name, quantity) or self._other_step(i, quantity)):
@@ -206,6 +210,13 @@ class Repairs:
         if meant:
             return -1
         return 1 if place.own and not labels.served[i] else 0
+
+    def _scales(self, i: int, factor: float) -> bool:
+        """Whether an event is one of its inputs times a factor that is too much."""
+        v = self.labels.events[i].value
+        inputs = [self.labels.events[d].value for d in self.labels.events[i].deps]
+        ratios = [m for x in inputs if x.shape == v.shape and x.any() and (m := matched(v, x))]
+        return any(abs(ratio - factor) <= 1e-9 * abs(factor) for ratio, how in ratios if not how)
 
     def _named(self, name: str, quantity: Quantity) -> bool:
         """Whether a variable is named as a quantity: h, or dh for its gradient."""
@@ -459,7 +470,8 @@ class Repairs:
             bound = site.whole or site.name or (site.around and site.around.kind in LITERALS)
             if not bound or reached != {*results} or site.kind in ("write", "Tuple", "Dict"):
                 continue
-            alias = site.kind in NAMES and bool(site.name or not site.whole)
+            plain = site.kind in NAMES and all(kid.kind in NAMES for kid in site.kids)
+            alias = plain and bool(site.name or not site.whole)
             found.append(Place(site, site.statement, self.values[site], alias=alias))
         return found
 

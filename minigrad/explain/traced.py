@@ -114,7 +114,7 @@ class Traced:
         }
         now = differing(recorded.result, true) & wrong
         self.seconds["record"] = time.perf_counter() - start
-        truth = Truth(walk)
+        truth = self.truth = Truth(walk)
         self.seconds["truth"] = time.perf_counter() - start
         self.labels = Labels(recorded, truth, case.keys, now)
         if not self.labels.outputs:
@@ -180,7 +180,7 @@ class Traced:
         i = repair.event if repair else s.events[0]
         e = labels.events[i]
         site = repair.place.site if repair else e.site
-        expected = repair.quantity if repair else None
+        expected = repair.quantity if repair else self._returned(i)
         wanted = expected.value if expected else None
         if repair and not repair.series:
             wanted = e.value / repair.factor
@@ -197,6 +197,11 @@ class Traced:
             repair.factor if repair else 1.0, tuple(sorted(repair.cured)) if repair else (),
             tuple(sorted(s.results)), s.times,
         )  # fmt: skip
+
+    def _returned(self, i: int) -> Quantity | None:
+        """Give the gradient that a wrong result should be, where nothing else is known."""
+        keys = {self.labels.keys[name] for name, j in self.labels.outputs.items() if j == i}
+        return self.truth.gradient(min(keys)) if len(keys) == 1 and i in self.labels.bad else None
 
     # ---- the pass as a whole ---------------------------------------------------------------------
 
