@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..instrument.expressions import Site, Statement
-from ..instrument.recording import record
+from ..instrument.recording import Edit, Sum, record
 from .backward import Backward
 from .blame import Labels, Suspect, differing, suspects
 from .repair import Repair, Repairs
@@ -22,6 +22,9 @@ from .truth import Match, Quantity, Truth
 from .words import Words
 
 __all__ = ["Annotation", "Finding", "Traced"]
+
+ROUNDS = 3
+"""How often mistakes are repaired to see those that they hide."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -74,6 +77,14 @@ class Annotation:
         return f"{self.line:5} {self.statement}    # {self.gives}"
 
 
+class Round(NamedTuple):
+    """What was found with the mistakes of earlier rounds repaired."""
+
+    labels: Labels
+    suspects: list[Suspect]
+    chosen: list[Repair]
+
+
 class Traced:
     """What is wrong in the code that `rerun` calls, and gives `wrong` gradients.
 
@@ -122,35 +133,56 @@ class Traced:
             self.reason = f"the source of {names or 'the backward pass'} is not known"
             return
         self.phrases = Phrases(walk, case.words)
-        self.seconds["labels"] = time.perf_counter() - start
         self.annotations = self._annotated()
-        if now:
-            some = suspects(self.labels)
-            repairs = Repairs(self.labels, truth, case.words, true, seconds)
-            self.found = repairs.found(some)
-            self.tried = repairs.tried
-            self.findings = self._findings(some, self.found)
+        self.seconds["labels"] = time.perf_counter() - start
+        self.found, self.tried = list[Repair](), 0
+        rounds, edits, sums = list[Round](), dict[Site, Edit](), dict[Site, Sum]()
+        labels = self.labels
+        while now and len(rounds) < ROUNDS:
+            some = suspects(labels)
+            repairs = Repairs(labels, truth, case.words, true, seconds, (edits, sums))
+            found = repairs.found(some)
+            self.found += found
+            self.tried += repairs.tried
+            chosen, now = self._chosen(labels, some, found)
+            rounds.append(Round(labels, some, chosen))
+            if not now or not chosen:
+                break
+            for r in chosen:  # what they hide shows when they are repaired
+                edits[r.place.site] = r.edit
+                if r.place.sum:
+                    sums[r.place.site] = r.place.sum
+            recorded = record(rerun, edits, sums)
+            now = differing(recorded.result, true) & wrong
+            if recorded.recording.failure:
+                break
+            labels = Labels(recorded, truth, case.keys, now)
+        if rounds:
+            self.findings = self._findings(rounds, bool(now))
         self.seconds["all"] = time.perf_counter() - start
 
     # ---- findings --------------------------------------------------------------------------------
 
-    def _findings(self, some: list[Suspect], repairs: list[Repair]) -> list[Finding]:
-        """Order suspects by what their repair cures; without a complete one, as blame has them."""
-        chosen, left = self._chosen(some, repairs)
-        if some and some[0].times:
-            chosen, left = [], {*self.labels.wrong}
-        found = list[tuple[Suspect, Repair | None]]()
-        for repair in chosen:
-            suspect = self._suspect([*some, *[s for s, _ in found]], repair)
-            if all(suspect is not s for s, _ in found):
-                found.append((suspect, repair))
-        if left:  # mistakes that are entangled, or one that no repair is known for
-            by = {id(s): r for s, r in found}
-            more = [(s, r) for s, r in found if s not in some]
-            found = [*[(s, by.get(id(s))) for s in some], *more]
-        else:
-            found += [(s, None) for s in some if all(s is not t for t, _ in found)]
-        return [self._finding(s, r) for s, r in found]
+    def _findings(self, rounds: list[Round], left: bool) -> list[Finding]:
+        """Give repairs in the order of execution; where some is left, as blame has the first."""
+        repaired = list[tuple[Labels, Suspect, Repair | None]]()
+        for labels, some, chosen in rounds:
+            for repair in sorted(chosen, key=lambda repair: repair.at):
+                suspect = self._suspect([*some, *[s for _, s, _ in repaired]], repair)
+                if all(suspect.statement is not s.statement for _, s, _ in repaired):
+                    repaired.append((labels, suspect, repair))
+        if not left:
+            repaired.sort(key=lambda found: found[2].at if found[2] else 0)
+        first = rounds[0]
+        known = {id(s.statement): (labels, s, r) for labels, s, r in repaired}
+        order = [known.get(id(s.statement), (first.labels, s, None)) for s in first.suspects]
+        order = [*order, *repaired] if left else [*repaired, *order]
+        found, seen = list[Finding](), set[int]()
+        for labels, s, r in order:
+            if id(s.statement) not in seen:
+                seen.add(id(s.statement))
+                found.append(self._finding(labels, s, r))
+        return found
 
     def _suspect(self, some: list[Suspect], repair: Repair) -> Suspect:
         statement = repair.place.statement
@@ -162,12 +194,16 @@ class Traced:
         suspect.results |= repair.cured
         return suspect
 
-    def _chosen(self, some: list[Suspect], repairs: list[Repair]) -> tuple[list[Repair], set[str]]:
+    def _chosen(
+        self, labels: Labels, some: list[Suspect], repairs: list[Repair]
+    ) -> tuple[list[Repair], set[str]]:
         """Choose repairs until all wrong results are cured; return what is left, too."""
-        left, chosen = {*self.labels.wrong}, list[Repair]()
+        left, chosen = {*labels.wrong}, list[Repair]()
+        if some and some[0].times:
+            return chosen, left
         own = {id(s.statement) for s in some if not (s.second or s.weak)}
         for repair in repairs:
-            everything = repair.cured == self.labels.wrong
+            everything = repair.cured == labels.wrong
             if not repair.cured & left or repair.fits < 0:
                 continue
             if everything or id(repair.place.statement) in own:
@@ -175,8 +211,7 @@ class Traced:
                 left -= repair.cured
         return chosen, left
 
-    def _finding(self, s: Suspect, repair: Repair | None) -> Finding:
-        labels = self.labels
+    def _finding(self, labels: Labels, s: Suspect, repair: Repair | None) -> Finding:
         i = repair.event if repair else s.events[0]
         e = labels.events[i]
         site = repair.place.site if repair else e.site

@@ -12,7 +12,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from types import CodeType, FrameType
+from types import CodeType, FrameType, MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,10 +72,20 @@ class Event:
 
 
 class _Last(Watcher):
-    """Watches the last function that `run` calls; those before it are forward passes."""
+    """Watches the last function that `run` calls; those before it are forward passes.
 
-    def __init__(self, run: Callable[[], Any]) -> None:
-        self.run = run
+    Expressions in `edits` give other values. Where the right side b of `a += b` is edited, `sums`
+    has the site of its old value, and the sign, if the edit gives the new value of a.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[], Any],
+        edits: Mapping[Site, Edit] = MappingProxyType({}),
+        sums: Mapping[Site, Sum] = MappingProxyType({}),
+    ) -> None:
+        self.run, self.edits, self.sums = run, edits, sums
+        self.edited = {*edits, *[old for old, _ in sums.values()]}
         code = getattr(run, "__code__", None)
         self.outside = code and original(code)
         self.bottom = self.outer = sys._getframe()
@@ -111,7 +121,22 @@ class _Last(Watcher):
 
     def restart(self) -> None:
         """Forget what was seen."""
-        raise NotImplementedError
+        self.turns: dict[Site, int] = defaultdict(int)
+        self.olds: dict[Site, Any] = {}
+
+    def value(self, site: Site, value: Any, frame: FrameType) -> Any:
+        """Give another value of an expression that is edited."""
+        if site not in self.edited or not self.entered(frame):
+            return value
+        if site not in self.edits:
+            self.olds[site] = np.array(value)
+            return value
+        n = self.turns[site]
+        self.turns[site] += 1
+        if site not in self.sums:
+            return self.edits[site](n, value)
+        old, sign = self.sums[site]
+        return sign * (self.edits[site](n, self.olds[old]) - self.olds[old])
 
     def wrote(self, site: Site, base: Any, target: Any, frame: FrameType) -> None:
         """Take note of an assignment."""
@@ -123,19 +148,21 @@ class Recording(_Last):
     `failure` says why they are not known, if so.
     """
 
-    def __init__(self, run: Callable[[], Any]) -> None:
-        super().__init__(run)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self.failure = ""
         self.restart()
 
     def restart(self) -> None:
+        """Forget what was recorded."""
+        super().restart()
         self.events: list[Event] = []
         self.counts: dict[Site, int] = defaultdict(int)
         self.latest: dict[tuple[FrameType, Site], Any] = {}
         self.codes: dict[int, CodeType] = {}
         self.made: dict[int, int] = {}  # by its id, the event that gave an object
         self.current: dict[int, int] = {}  # by the id of its owner, the last event of a memory
-        self.sums: dict[int, int] = {}
+        self.checks: dict[int, int] = {}
         self.kept: list[Any] = []  # so that no other object gets its id
         self.bytes = 0
 
@@ -145,6 +172,7 @@ class Recording(_Last):
         """Record a value, and return it."""
         if not self.failure:
             try:
+                value = super().value(site, value, frame)
                 if self.entered(frame):
                     self._value(site, value, frame)
             except Exception as error:
@@ -196,7 +224,7 @@ class Recording(_Last):
         self.kept.append(value)
         self.made[id(value)] = number
         if isinstance(value, np.ndarray) and _owner(value) is value:
-            self.current[id(value)], self.sums[id(value)] = number, _sum(value)
+            self.current[id(value)], self.checks[id(value)] = number, _sum(value)
         return number
 
     def lookup(self, value: Any, site: Site | None = None, frame: Any = None) -> int | None:
@@ -227,7 +255,7 @@ class Recording(_Last):
         given = [self.latest.get((frame, kid)) for kid in site.kids]
         for x in given:
             owner = _owner(x) if isinstance(x, np.ndarray) else None
-            known = self.sums.get(id(owner))
+            known = self.checks.get(id(owner))
             if owner is not None and known is not None and known != _sum(owner):
                 others = [d for y in given if y is not x for d in self._deps(y, site, frame)]
                 self._left(
@@ -267,37 +295,6 @@ class Recording(_Last):
         event.old, event.added, event.written = old, next(iter(others), None), True
 
 
-class _Replay(_Last):
-    """Puts other values in the place of some expressions."""
-
-    def __init__(
-        self, run: Callable[[], Any], edits: Mapping[Site, Edit], sums: Mapping[Site, Sum]
-    ) -> None:
-        super().__init__(run)
-        self.edits, self.sums = edits, sums
-        self.watched = {old for old, _ in sums.values()}
-        self.restart()
-
-    def restart(self) -> None:
-        self.counts: dict[Site, int] = defaultdict(int)
-        self.olds: dict[Site, Any] = {}
-
-    def value(self, site: Site, value: Any, frame: FrameType) -> Any:
-        """Give another value of an expression that is edited."""
-        edit = self.edits.get(site)
-        if (edit is None and site not in self.watched) or not self.entered(frame):
-            return value
-        if edit is None:
-            self.olds[site] = np.array(value)
-            return value
-        n = self.counts[site]
-        self.counts[site] += 1
-        if site not in self.sums:
-            return edit(n, value)
-        old, sign = self.sums[site]
-        return sign * (edit(n, self.olds[old]) - self.olds[old])
-
-
 class Recorded(NamedTuple):
     """What `run` returned and did on the way; `missing` are the codes without a source."""
 
@@ -307,18 +304,20 @@ class Recorded(NamedTuple):
     missing: list[CodeType]
 
     def again(self, edits: Mapping[Site, Edit], sums: Mapping[Site, Sum] | None = None) -> Any:
-        """Run once more with other values of some expressions, and return the result.
-
-        `sums`: where the right side b of `a += b` is edited, the site of its old value and the sign
-        if the edit gives the new value of a.
-        """
-        return _Replay(self.recording.run, edits, sums or {}).watch(self.instrumented)
+        """Run once more with other values of some expressions, and return the result."""
+        watcher = _Last(self.recording.run, edits, sums or {})
+        watcher.restart()
+        return watcher.watch(self.instrumented)
 
 
-def record(run: Callable[[], Any]) -> Recorded:
+def record(
+    run: Callable[[], Any],
+    edits: Mapping[Site, Edit] | None = None,
+    sums: Mapping[Site, Sum] | None = None,
+) -> Recorded:
     """Run with every expression recorded. Nothing that the user's code raises is caught."""
     _, codes = codes_run(run)
-    recording = Recording(run)
+    recording = Recording(run, edits or {}, sums or {})
     every = Instrumented(Expressions, codes)
     result = recording.watch(every)
     inner = {id(original(code)) for code in recording.codes.values()}
