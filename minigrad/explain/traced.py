@@ -220,15 +220,20 @@ class Traced:
         if repair and not repair.series:
             wanted = e.value / repair.factor
         statement = s.statement
+        is_now, words = self.phrases.event(labels, i), ""
+        if expected:
+            words = self.phrases.quantity(expected)
+        if s.times:
+            is_now, words = [f"gone through {n} times" for n in s.times]
         return Finding(
             statement.file, statement.line, statement.last, statement.text, site.text,
             ", ".join(statement.targets), expected.step if expected else None, labels.status[i],
-            e.value, self.phrases.event(labels, i),
+            e.value, is_now,
             tuple(
                 f"`{labels.events[d].site.text}` is {self.phrases.event(labels, d)}"
                 for d in e.deps[:4]
             ),
-            expected, self.phrases.quantity(expected) if expected else "", wanted,
+            None if s.times else expected, words, wanted,
             repair.factor if repair else 1.0, tuple(sorted(repair.cured)) if repair else (),
             tuple(sorted(s.results)), s.times,
         )  # fmt: skip
