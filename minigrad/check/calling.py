@@ -1,11 +1,12 @@
 """What a hand-written backward pass is called with, told from its parameters.
 
-A forward pass gives a scalar loss and perhaps a cache, or outputs and perhaps a cache. A backward
-pass takes, in this order, the gradients of the outputs (one parameter for each, or one for a tuple
-of them), the inputs as forward takes them, and the cache; each is left out where it is not needed,
-but for the gradients of outputs that are no loss. A parameter named as one of forward's is that
-input, wherever it stands. What numbers of parameters leave open, their names tell (`dout`, `grad`;
-`cache`); and what these leave open, which call gives gradients in the shapes of the inputs.
+A forward pass gives a scalar loss or outputs, and perhaps a cache. A backward pass takes, in this
+order, the gradients of the outputs (one parameter for each, or one for all of them), the inputs as
+forward takes them, and the cache; or all of it with the cache first. Each is left out where it is
+not needed, but for the gradients of outputs that are no loss. A parameter named as one of forward's
+is that input, wherever it stands. What the number of parameters leaves open, their names tell
+(`dout`, `grad`; `cache`); and what these leave open, which call gives gradients in the shapes of
+the inputs. A new form is a head, a middle or a tail in `_ways`.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ import inspect
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.dtypes import Array
+from ..core import tree
 from ..core.tensor import Tensor, value_of
+from ..core.tree import Tree
 from .inputs import Inputs, is_numbers, parameters
 
-__all__ = ["Call", "calls", "drawn", "loss_of", "parts", "shape_text"]
+__all__ = ["Call", "calls", "drawn", "is_output", "loss_of", "parts", "shape_text"]
 
 GRADIENT = re.compile(
     r"(d(?!ata|ict)|g(rads?|radient)?(_|[A-Z]|$)|grad|delta|upstream|top_?diff|.*grad(ient)?s?$)"
@@ -34,79 +35,62 @@ CACHE = re.compile(
 
 
 class Argument(NamedTuple):
-    """One argument of backward: of a kind, and which of that kind; -1 for all of them in one."""
+    """One argument of backward: which "gradient", "input" or "value" of forward it is.
+
+    `which` is -1 for the gradients of all outputs in one, or for all values that are no outputs.
+    """
 
     kind: str
     which: int
+    parameter: str = "?"
+    by_name: bool = False
 
 
-@dataclass(frozen=True)
-class Call:
-    """One way to call backward: its arguments by parameter, and which of forward's values are what.
+class Call(NamedTuple):
+    """One way to call backward.
 
     `outputs` are the places of the values that the loss is made of: of the loss itself, or of
     outputs whose gradients backward takes.
     """
 
-    parameters: tuple[str, ...]
     arguments: tuple[Argument, ...]
     outputs: tuple[int, ...]
-    cache: tuple[int, ...]
-    keywords: tuple[bool, ...] = ()
-
-    @property
-    def is_layer(self) -> bool:
-        """Whether backward takes gradients of outputs."""
-        return any(argument.kind == "gradient" for argument in self.arguments)
 
     @property
     def gradients(self) -> list[str]:
-        """The parameters that are gradients of outputs."""
-        pairs = zip(self.parameters, self.arguments, strict=False)
-        return [name for name, argument in pairs if argument.kind == "gradient"]
+        """The parameters that are gradients of outputs: none if forward gives a loss."""
+        return [a.parameter for a in self.arguments if a.kind == "gradient"]
 
-    def given(self, values: Sequence[Any], inputs: Sequence[Any], gradients: Sequence[Any]) -> Any:
+    def given(
+        self, values: Sequence[Any], inputs: Sequence[Any], gradients: Sequence[Tree]
+    ) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments in order, and those by name."""
-        ordered, by_name = list[Any](), dict[str, Any]()
-        for k, (kind, which) in enumerate(self.arguments):
-            if kind == "gradient":
-                x: Any = tuple(gradients) if which < 0 else gradients[which]
-            elif kind == "input":
-                x = inputs[which]
-            else:
-                x = tuple([values[j] for j in self.cache]) if which < 0 else values[which]
-            if self.keywords and self.keywords[k]:
-                by_name[self.parameters[k]] = x
-            else:
-                ordered.append(x)
-        return ordered, by_name
+        rest = tuple([x for k, x in enumerate(values) if k not in self.outputs])
+        douts = [*gradients] if isinstance(values, list) else (*gradients,)
+        together: dict[str, Any] = {"gradient": douts, "value": rest}
+        each = {"gradient": gradients, "input": inputs, "value": values}
+        found = [together[a.kind] if a.which < 0 else each[a.kind][a.which] for a in self.arguments]
+        pairs = [*zip(self.arguments, found, strict=True)]
+        by_name = {a.parameter: x for a, x in pairs if a.by_name}
+        return [x for a, x in pairs if not a.by_name], by_name
 
     def __str__(self) -> str:
+        texts = {
+            "gradient": ("the gradients of the outputs in a tuple", "the gradient of output {}"),
+            "input": ("", "input {}"),
+            "value": ("the cache", "the cache, value {} of forward"),
+        }
         roles = [
-            {
-                "gradient": "the gradients of the outputs in a tuple"
-                if which < 0
-                else f"the gradient of output {which}",
-                "input": f"input {which}",
-                "cache": "the cache" if which < 0 or len(self.cache) == 1 else f"value {which}",
-            }[kind]
-            for kind, which in self.arguments
+            f"{a.parameter} = {texts[a.kind][a.which >= 0].format(a.which)}" for a in self.arguments
         ]
-        pairs = zip(self.parameters, roles, strict=False)
-        return ", ".join([f"{name} = {role}" for name, role in pairs]) or "no argument"
+        return ", ".join(roles) or "no argument"
 
 
-def parts(result: Any) -> list[Any]:
+def parts(result: Any) -> Sequence[Any]:
     """Return the values that a function returns: those of a tuple or list, or one."""
-    several = isinstance(result, (tuple, list)) and not hasattr(result, "_fields")
-    return list(result) if several else [result]
-
-
-def scalar_of(values: Sequence[Any]) -> int | None:
-    """Return the place of the loss: of the first value, or of the only number there is."""
-    fits = is_floating if len(values) > 1 else is_numbers  # a count is a loss, if a strange one
-    numbers = [k for k, x in enumerate(values) if fits(x) and np.size(value_of(x)) == 1]
-    return numbers[0] if numbers and (numbers[0] == 0 or len(numbers) == 1) else None
+    if isinstance(result, (tuple, list)) and not hasattr(result, "_fields"):
+        return list(result) if isinstance(result, list) else tuple(result)
+    return (result,)
 
 
 def is_floating(x: Any) -> bool:
@@ -114,6 +98,22 @@ def is_floating(x: Any) -> bool:
     if isinstance(x, (np.ndarray, np.generic, Tensor)):
         return bool(value_of(x).dtype.kind == "f")
     return isinstance(x, float)
+
+
+def is_output(values: Sequence[Any], k: int) -> bool:
+    """Whether a value may have a gradient: a floating array, or, as the first, containers of them.
+
+    Behind the first one, containers are caches.
+    """
+    leaves = tree.flatten(values[k])[0] if k == 0 else [values[k]]
+    return bool(leaves) and all(map(is_floating, leaves))
+
+
+def scalar_of(values: Sequence[Any]) -> int | None:
+    """Return the place of the loss: of the first value, or of the only number there is."""
+    fits = is_floating if len(values) > 1 else is_numbers  # a count is a loss, if a strange one
+    numbers = [k for k, x in enumerate(values) if fits(x) and np.size(value_of(x)) == 1]
+    return numbers[0] if numbers and (numbers[0] == 0 or len(numbers) == 1) else None
 
 
 def shape_text(values: Sequence[Any]) -> str:
@@ -138,92 +138,83 @@ def calls(
 
     Several if their names do not tell which is meant.
     """
-    known, of_forward = parameters(backward), parameters(forward)
-    names = [p.name for p in of_forward or ()][: len(inputs.items)]
-    if known is None:
-        any_number = _blocks(values, len(inputs.items), ["dout"], None)
-        found_all = [_call(one, ["?"] * len(one.arguments), (), []) for one in any_number]
-        return [call for call in found_all if call.arguments]
-    found: dict[tuple[Any, ...], tuple[tuple[int, bool], Call]] = {}
-    taken = [p for p in known if p.default is p.empty]
-    optional = [p for p in known if p.default is not p.empty and _is_meant(p.name, names, values)]
-    for more in (optional, []) if optional else ([],):
-        chosen = [p for p in known if p in taken or p in more]
+    known = parameters(backward) or []
+    if parameters(backward) is None:  # *args: as many as there may be
+        ways = [call for call in _ways(values, len(inputs.items), ["dout"]) if call.arguments]
+        if ways:
+            return ways
+    names = [p.name for p in parameters(forward) or ()][: len(inputs.items)]
+    needed = [p for p in known if p.default is p.empty]
+    meant = [p for p in known if p in needed or _is_meant(p.name, names, values)]
+    for chosen in (meant, needed):  # what has a default may be left out
         gap = next((k for k, p in enumerate(known) if p not in chosen), len(known))
-        keywords = tuple([known.index(p) > gap for p in chosen])
         free = [p.name for p in chosen if p.name not in names]
-        has_names = len(free) < len(chosen)
-        for blocks in _blocks(values, 0 if has_names else len(inputs.items), free, len(free)):
-            call = _call(blocks, [p.name for p in chosen], keywords, names)
-            key = call.arguments, call.outputs, call.cache
-            found.setdefault(key, ((_score(call, names), not blocks.swapped), call))
+        count = 0 if len(free) < len(chosen) else len(inputs.items)
+        found = dict[Call, tuple[int, bool]]()
+        for way in _ways(values, count, free):
+            if len(way.arguments) == len(free):
+                supply = iter(way.arguments)
+                arguments = tuple([
+                    (Argument("input", names.index(p.name)) if p.name in names else next(supply))
+                    ._replace(parameter=p.name, by_name=known.index(p) > gap)
+                    for p in chosen
+                ])  # fmt: skip
+                kinds = [a.kind for a in way.arguments]
+                is_usual = not (kinds and (kinds[0], kinds[-1]) == ("value", "gradient"))
+                found.setdefault(Call(arguments, way.outputs), (_score(arguments, names), is_usual))
         if found:
-            break
-    if not found:
-        raise ValueError(f"{who}: {_refused(backward, known, values)}")
-    best = max(rank for rank, _ in found.values())
-    return [call for rank, call in found.values() if rank == best]
+            best = max(found.values())
+            return [call for call, rank in found.items() if rank == best]
+    raise ValueError(f"{who}: {_refused(backward, known, values)}")
 
 
-class _Blocks(NamedTuple):
-    arguments: tuple[Argument, ...]
-    outputs: tuple[int, ...]
-    cache: tuple[int, ...]
-    swapped: bool = False
+def _ways(values: Sequence[Any], count: int, free: Sequence[str]) -> Iterator[Call]:
+    """Yield all calls that may be meant, the most likely first, of `count` inputs or none.
 
-
-def _blocks(
-    values: Sequence[Any], count: int, free: Sequence[str], wanted: int | None
-) -> Iterator[_Blocks]:
-    """Yield all arguments that may be meant, `wanted` of them; `count` is that of the inputs."""
-    heads = list[tuple[list[Argument], tuple[int, ...]]]()
+    `free` are the names of parameters that are not those of inputs.
+    """
     loss = scalar_of(values)
+    heads: list[tuple[list[Argument], range]] = []
     if loss is not None:
-        heads.append(([], (loss,)))
-    leading = len(list(itertools.takewhile(is_floating, values)))
-    if loss != 0 or any(map(GRADIENT.match, free)):
-        for k in range(1, leading + 1):
-            heads.append(([Argument("gradient", j) for j in range(k)], tuple(range(k))))
-            if k > 1:
-                heads.append(([Argument("gradient", -1)], tuple(range(k))))
+        heads.append(([], range(loss, loss + 1)))
+    leading = len([*itertools.takewhile(lambda k: is_output(values, k), range(len(values)))])
+    is_list = isinstance(values, list) and leading == len(values)  # which has one gradient, a list
+    is_layer = loss is None or (loss > 0 and is_floating(values[0]))
+    if is_layer or any(map(GRADIENT.match, free)):
+        for k in range(leading if is_list else 1, leading + 1):
+            heads.append(([Argument("gradient", j) for j in range(k)], range(k)))
+            if k > 1 or is_list:
+                heads.append(([Argument("gradient", -1)], range(k)))
     for head, outputs in heads:
-        rest = tuple([k for k in range(len(values)) if k not in outputs])
-        tails: list[tuple[list[Argument], tuple[int, ...]]] = [([], rest)]
+        rest = [k for k in range(len(values)) if k not in outputs]
+        tails: list[list[Argument]] = [[]]
         if len(rest) == 1 or (rest and not is_floating(values[rest[-1]])):
-            tails.insert(0, ([Argument("cache", rest[-1])], rest[-1:]))
+            tails.insert(0, [Argument("value", rest[-1])])
         if len(rest) > 1:
-            tails.insert(1, ([Argument("cache", -1)], rest))
-            tails.append(([Argument("cache", k) for k in rest], rest))
+            tails.insert(1, [Argument("value", -1)])
+            tails.append([Argument("value", k) for k in rest])
         middles = [[Argument("input", k) for k in range(n)] for n in dict.fromkeys([count, 0])]
-        for (tail, cache), middle in itertools.product(tails, middles):
+        for tail, middle in itertools.product(tails, middles):
             if head and middle and rest and not tail:
                 continue  # what stands where a cache may is the cache, unless it has a name
-            if wanted is None or len(head) + len(middle) + len(tail) == wanted:
-                yield _Blocks((*head, *middle, *tail), outputs, cache)
-                if head and tail:
-                    yield _Blocks((*tail, *middle, *head), outputs, cache, True)
+            if head == [Argument("gradient", -1)] and len(outputs) < leading and not tail:
+                continue  # the gradients of all of them
+            yield Call((*head, *middle, *tail), (*outputs,))
+            if head and tail:
+                yield Call((*tail, *middle, *head), (*outputs,))
 
 
-def _call(
-    blocks: _Blocks, chosen: Sequence[str], keywords: tuple[bool, ...], names: Sequence[str]
-) -> Call:
-    supply = iter(blocks.arguments)
-    arguments = [
-        Argument("input", names.index(name)) if name in names else next(supply) for name in chosen
-    ]
-    return Call(tuple(chosen), tuple(arguments), blocks.outputs, blocks.cache, keywords)
-
-
-def _score(call: Call, names: Sequence[str]) -> int:
+def _score(arguments: Sequence[Argument], names: Sequence[str]) -> int:
     """Return how many names look like what they would be given, less those that do not."""
     score = 0
-    for name, (kind, _) in zip(call.parameters, call.arguments, strict=True):
-        if name not in names:
-            is_cache = bool(CACHE.fullmatch(name))
-            is_gradient = not is_cache and bool(GRADIENT.match(name))
-            score += {"gradient": 2 * is_gradient - 1, "cache": is_cache - is_gradient}.get(
-                kind, -is_cache - is_gradient
-            )
+    for a in arguments:
+        if a.parameter not in names:
+            is_cache = bool(CACHE.fullmatch(a.parameter))
+            is_gradient = not is_cache and bool(GRADIENT.match(a.parameter))
+            if a.kind == "gradient":
+                score += 2 * is_gradient - 1
+            else:
+                score += (is_cache if a.kind == "value" else -is_cache) - is_gradient
     return score
 
 
@@ -234,12 +225,12 @@ def _is_meant(name: str, names: Sequence[str], values: Sequence[Any]) -> bool:
 
 
 def _refused(
-    backward: Callable[..., Any], known: list[inspect.Parameter] | None, values: Sequence[Any]
+    backward: Callable[..., Any], known: list[inspect.Parameter], values: Sequence[Any]
 ) -> str:
     """Return why backward cannot be called, and what it may take."""
     title = getattr(backward, "__name__", type(backward).__name__)
-    has = "(...)" if known is None else f"({', '.join([p.name for p in known])})"
-    gives = f"forward gives {shape_text(values)}, and backward is {title}{has}. "
+    has = ", ".join([p.name for p in known])
+    gives = f"forward gives {shape_text(values)}, and backward is {title}({has}). "
     if any(getattr(value_of(x), "dtype", np.dtype(float)).kind == "c" for x in values):
         return f"{gives}Gradients are of real numbers, not complex ones"
     if scalar_of(values) is not None:
@@ -251,24 +242,26 @@ def _refused(
         f"forward must give a scalar, or backward take the gradients of what it gives: {gives}It "
         "takes (dout, cache), (dout, inputs) or (dout) for one output, (dout1, dout2, cache) or "
         "((dout1, dout2), cache) for two, where the outputs are the first floating arrays that "
-        "forward returns"
+        "forward returns, or the first value, a container of them"
     )
 
 
-def drawn(values: Sequence[Any], call: Call) -> list[Array]:
-    """Return a random gradient for each output, the same ones every time."""
+def drawn(values: Sequence[Any], call: Call) -> list[Tree]:
+    """Return a random gradient for each output, built as it is, the same ones every time."""
     rng = np.random.default_rng(0)
-    found = list[Array]()
-    for k in call.outputs:
-        y = value_of(values[k])
+
+    def like(y: Any) -> Any:
+        y = value_of(y)
         dtype = getattr(y, "dtype", np.dtype(np.float64))
-        found.append(np.asarray(rng.standard_normal(np.shape(y)), dtype))
-    return found
+        return np.asarray(rng.standard_normal(np.shape(y)), dtype)
+
+    return [tree.map(like, values[k]) for k in call.outputs]
 
 
-def loss_of(values: Sequence[Any], call: Call, gradients: Sequence[Array]) -> Any:
+def loss_of(values: Sequence[Any], call: Call, gradients: Sequence[Tree]) -> Any:
     """Return the loss: the value that is one, or sum(dout * out) over all outputs."""
-    if not call.is_layer:
-        return values[call.outputs[0]]
-    terms = [np.sum(u * values[k]) for u, k in zip(gradients, call.outputs, strict=True)]
+    outputs = [values[k] for k in call.outputs]
+    if not call.gradients:
+        return outputs[0]
+    terms = tree.flatten(tree.map(lambda u, y: np.sum(u * y), [*gradients], outputs))[0]
     return sum(terms[1:], terms[0])

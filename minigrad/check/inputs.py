@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from types import ModuleType, SimpleNamespace
 from typing import Any, TypeAlias
 
@@ -18,7 +18,7 @@ import numpy as np
 from ..core.dtypes import Array, plain
 from ..core.tensor import Tensor, value_of
 
-__all__ = ["Inputs", "Place", "fields", "is_numbers", "leaves", "named", "parameters"]
+__all__ = ["Inputs", "Place", "fields", "is_numbers", "is_object", "leaves", "named", "parameters"]
 
 Place: TypeAlias = tuple[str | int, ...]
 """Where something stands: keys and names of attributes as text, places in a list as numbers."""
@@ -93,6 +93,23 @@ class Inputs:
             _copy(x) if path in self.closed else _mapped(x, path, leaf) for path, x in self.items
         ]
 
+    def changed(self, given: Mapping[str, Any], arguments: list[Any]) -> list[str]:
+        """Return the inputs that are others now than when these arguments were built of them."""
+        now = {its: x for (path, _), y in zip(self.items, arguments, strict=True)
+               for its, x in leaves(y, path)}  # fmt: skip
+        return [
+            name
+            for name, x in given.items()
+            if now.get(self.paths[name]) is not x
+            or not np.array_equal(value_of(x), self.arrays[name])
+        ]
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Make constants of inputs."""
+        for name in names:
+            self.real.remove(name)
+            del self.arrays[name], self.paths[name]
+
     def under(self, path: Place) -> list[str]:
         """Return the names of the floating inputs at a path or below it."""
         return [name for name in self.real if self.paths[name][: len(path)] == path]
@@ -111,7 +128,7 @@ def fields(x: Any) -> list[tuple[str | int, Any]] | None:
     if isinstance(x, (list, tuple)) and not is_numbers(x):
         keys = getattr(x, "_fields", None) or range(len(x))
         return list(zip(keys, x, strict=True))
-    if _is_record(x):
+    if is_object(x):
         return [(name, getattr(x, name)) for name in _attributes(x)]
     return None
 
@@ -191,10 +208,10 @@ def _copy(x: Any) -> Any:
 
 
 def _is_container(x: Any) -> bool:
-    return isinstance(x, (Mapping, list, tuple)) or _is_record(x)
+    return isinstance(x, (Mapping, list, tuple)) or is_object(x)
 
 
-def _is_record(x: Any) -> bool:
+def is_object(x: Any) -> bool:
     """Whether this is an object whose attributes are meant: it has arrays among them."""
     if isinstance(x, type):
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -18,20 +18,17 @@ from ..core.tensor import Tensor, value_of
 from ..core.tree import Tree
 from ..explain import Case
 from ..instrument import numpy_code
-from .calling import Call, calls, drawn, loss_of, parts, shape_text
+from .calling import Call, calls, drawn, is_output, loss_of, parts, shape_text
 from .compare import Report, compare, compared, entries, replayed, report_of
 from .debug import located
-from .inputs import Inputs, is_numbers
-from .returned import Returned, fits, returned
+from .inputs import Inputs, is_numbers, is_object
+from .returned import Returned, fits, returned, twins
 from .rows import Row, rank
 from .witness import CLOSE, Witness, departures, held, lost, said
 
 __all__ = ["Passes", "assert_same_gradients", "compare_backward"]
 
 AGAINST = "so gradients are held against central differences, and no mistake is explained"
-DRAWN = (
-    "{} drawn at random, with np.random.default_rng(0): gradients are those of np.sum(dout * out)"
-)
 T = TypeVar("T")
 
 
@@ -54,15 +51,20 @@ def compare_backward(
         loss, cache            (inputs, cache) or (cache)
         out, cache             (dout, cache) or (dout)
         out1, out2, cache      (dout1, dout2, cache) or ((dout1, dout2), cache)
+        (h, c), cache          (dout, cache), where dout is (dh, dc)
 
-    Inputs may also stand between dout and cache, or anywhere under the names that they have in
-    forward. Gradients of outputs are drawn at random, the same ones each time.
+    The first of several values, or the only one, may be a tuple, list or dict of outputs, nested at
+    will; then dout is built like it. Inputs may also stand between dout and cache, or anywhere
+    under the names that they have in forward. Gradients of outputs are drawn at random, the same
+    ones each time.
 
     What backward returns are gradients under the names of the inputs, or dW, grad_W, W_grad for W;
     or in their order: a tuple, which may leave out what is constant. None is no gradient. A dict
     may also hold gradients of intermediates, by the names that `compare` takes. Only what is
     returned is compared; the first line of the report says which floating inputs are not. Those in
-    `wrt`, a name or several, must be there, and then nothing else is compared.
+    `wrt`, a name or several, must be there, and then nothing else is compared. What an earlier run
+    has left in objects or dicts is no input: what forward writes before it reads it, and a dW
+    beside W that it does not read.
 
     The forward pass is recorded on Tensors, if need be as `numpy_code` does, and run on plain
     arrays for central differences: a few directions for each input, and the worst elements. Where
@@ -110,7 +112,8 @@ class Passes:
         self.recordable = (forward, numpy_code(forward))  # the first is faster
         self.chance = np.random.get_state()
         self.draws: bool | None = None
-        values = self._values()
+        values, overwritten = self._values()
+        self._forget(values, overwritten)
         ways = calls(who, inputs, forward, backward, values)
         self.call = ways[0] if len(ways) == 1 else self._chosen(ways, values)
         self.douts = drawn(values, self.call)
@@ -135,7 +138,7 @@ class Passes:
         known = {row.name for row in report.rows}
         rows = [*report.rows, *[row for row in missing if row.name not in known]]
         rest = [] if wrt is not None else [n for n in self.real if n not in manual.gradients]
-        said = [self._said_of_outputs()] if self.call.is_layer else []
+        said = [self._said_of_outputs()] if self.call.gradients else []
         return replace(
             report,
             rows=tuple(sorted(rows, key=rank)),
@@ -146,15 +149,17 @@ class Passes:
 
     def _said_of_outputs(self) -> str:
         """Return which loss takes the place of one, where forward gives outputs."""
-        names = self.call.gradients
-        if len(names) < len(self.call.outputs):  # all in one
-            names = [f"{names[0]}[{k}]" for k in range(len(self.call.outputs))]
+        names, count = self.call.gradients, len(self.douts)
+        if len(names) < count:  # all in one
+            names = [f"{names[0]}[{k}]" for k in range(count)]
         terms = [
-            f"np.sum({name} * {f'output {k}' if len(names) > 1 else 'output'})"
-            for k, name in enumerate(names)
+            f"np.sum({name}{part} * {f'output {k}' if count > 1 else 'output'}{part})"
+            for k, (name, u) in enumerate(zip(names, self.douts, strict=True))
+            for part in _places(u)
         ]
+        loss = " + ".join(terms if len(terms) < 5 else [*terms[:2], "...", terms[-1]])
         drawn = ", ".join(self.call.gradients)
-        return f"{drawn}: drawn at random (seed 0); gradients are those of {' + '.join(terms)}"
+        return f"{drawn}: drawn at random (seed 0); gradients are those of {loss}"
 
     def _narrowed(self, manual: Returned, wrt: str | Iterable[str] | None) -> list[Row]:
         """Take out of `manual` what is not in `wrt`; return rows for what it lacks."""
@@ -281,7 +286,7 @@ class Passes:
 
     # ---- runs ------------------------------------------------------------------------------------
 
-    def _run(self, forward: Callable[..., Any], given: Mapping[str, Any]) -> list[Any]:
+    def _run(self, forward: Callable[..., Any], given: Mapping[str, Any]) -> Sequence[Any]:
         """Return what forward gives, from the same state of `np.random` each time."""
         return self._by_chance(lambda: parts(forward(*self.inputs.built(given))))
 
@@ -302,22 +307,54 @@ class Passes:
                 self.draws = not all(np.array_equal(a, b) for a, b in pairs)
             np.random.set_state(before)
 
-    def _values(self) -> list[Any]:
-        """Return what forward gives on arrays, or on Tensors if it needs these."""
-        try:
-            return self._run(self.forward, self.inputs.copies())
-        except Exception as error:
-            self.on_tensors = True
+    def _values(self) -> tuple[Sequence[Any], list[str]]:
+        """Return what forward gives on arrays, or on Tensors if it needs these.
+
+        And the inputs that it has overwritten.
+        """
+        errors = list[Exception]()
+        for self.on_tensors in (False, True):
+            given = self._given(None)
+            arguments = self.inputs.built(given)
             try:
-                return self._run(self.forward, self._given(None))
+                values = self._by_chance(lambda: parts(self.forward(*arguments)))  # noqa: B023
+            except Exception as error:
+                errors.append(error)
+            else:
+                return values, self.inputs.changed(given, arguments)
+        raise errors[0] from None
+
+    def _forget(self, values: Sequence[Any], overwritten: list[str]) -> None:
+        """Take out of the inputs what an earlier run has left there: caches and gradients.
+
+        That is what forward overwrites, or is named as the gradient of what stands beside it; if it
+        does not read it, so that with nan in its place it gives the same.
+        """
+
+        def is_read(names: Iterable[str]) -> bool:
+            nans = {name: np.full_like(self.inputs.arrays[name], np.nan) for name in names}
+            try:
+                with np.errstate(all="ignore"):
+                    found = self._run(self.forward, self.inputs.copies() | nans)
             except Exception:
-                raise error from None
+                return True
+            ours, theirs = (
+                [x for k, y in enumerate(vs) if is_output(vs, k) for x in tree.flatten(y)[0]]
+                for vs in (values, found)
+            )
+            return len(ours) != len(theirs) or not all(map(np.array_equal, ours, theirs))
+
+        left = {*overwritten, *twins(self.inputs)}
+        if left and not self.on_tensors:
+            unread = left if not is_read(left) else {name for name in left if not is_read([name])}
+            if unread < {*self.inputs.real}:
+                self.inputs.forget(unread)
 
     def _given(self, dtype: Any) -> dict[str, Any]:
         given = self.inputs.copies(dtype)
         return {name: Tensor(x) for name, x in given.items()} if self.on_tensors else given
 
-    def _number(self, values: list[Any]) -> Any:
+    def _number(self, values: Sequence[Any]) -> Any:
         """Return the loss."""
         loss = loss_of(values, self.call, self.douts)
         if np.size(value_of(loss)) != 1:
@@ -335,11 +372,11 @@ class Passes:
                 values = self._run(forward, leaves)
             return self._number(values), leaves
 
-    def _returned(self, dtype: Any, call: Call, douts: list[Array]) -> Returned:
+    def _returned(self, dtype: Any, call: Call, douts: list[Tree]) -> Returned:
         """Return what backward gives, by name: the very objects.
 
-        The forward pass runs before it, for the cache, and for what it keeps on `self`; with the
-        same arrays, unless it changes them.
+        The forward pass runs before it, for the cache, and for what it keeps in objects. What else
+        it changes of its arguments is as before.
         """
         given = self._given(dtype)
         arguments = self.inputs.built(given)
@@ -348,8 +385,12 @@ class Passes:
         if self.on_tensors:
             values = tree.map(value_of, values)
         if self.on_tensors or any(not np.array_equal(x, before[n]) for n, x in given.items()):
-            arguments = self.inputs.built(before)
-        ordered, by_name = call.given(values, arguments, [np.array(u, dtype) for u in douts])
+            arguments = [
+                x if is_object(x) and not self.on_tensors else new
+                for x, new in zip(arguments, self.inputs.built(before), strict=True)
+            ]
+        copies = tree.map(lambda u: np.array(u, dtype), [*douts])
+        ordered, by_name = call.given(values, arguments, copies)
         found = self._by_chance(lambda: self.backward(*ordered, **by_name))
         return returned(self.who, found, self.inputs, self.backward)
 
@@ -366,7 +407,7 @@ class Passes:
             others={name: np.asarray(value_of(x)) for name, x in others.items() if is_numbers(x)},
         )
 
-    def _chosen(self, calls: list[Call], values: list[Any]) -> Call:
+    def _chosen(self, calls: list[Call], values: Sequence[Any]) -> Call:
         """Return the way to call backward that gives gradients in the shapes of the inputs."""
         errors, run = list[Exception](), list[tuple[bool, Call, Returned]]()
         for call in calls:
@@ -407,6 +448,14 @@ class Passes:
             raise error
         zeros = {name: np.zeros_like(leaves[name].value) for name in apart}
         return case, case.automatic() | zeros
+
+
+def _places(x: Tree, at: str = "") -> list[str]:
+    """Return where the arrays of a container are, as one writes it: `[0]['h']`."""
+    if isinstance(x, (dict, list, tuple)):
+        pairs = x.items() if isinstance(x, dict) else enumerate(x)
+        return [place for key, part in pairs for place in _places(part, f"{at}[{key!r}]")]
+    return [] if x is None else [at]
 
 
 def _floating(x: Any) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 from ..core.tensor import value_of
 from .inputs import Inputs, Place, fields, is_numbers, leaves, named
 
-__all__ = ["Returned", "fits", "returned"]
+__all__ = ["Returned", "fits", "returned", "twins"]
 
 Pair: TypeAlias = tuple[Place, Any, str | None]
 """Where a gradient is in the result, the gradient, and the input that it is of, if it is of one."""
@@ -94,6 +94,21 @@ def fits(found: Returned, inputs: Inputs) -> bool:
     )
 
 
+def twins(inputs: Inputs) -> list[str]:
+    """Return the inputs that are named as the gradient of one in the same place, of its shape."""
+    return [
+        name
+        for name in inputs.real
+        for other in inputs.real
+        if name != other
+        and len(path := inputs.paths[name]) > 1 - (not inputs.positional)
+        and path[:-1] == (its := inputs.paths[other])[:-1]
+        and isinstance(path[-1], str)
+        and its[-1] in _forms(path[-1])
+        and inputs.arrays[name].shape == inputs.arrays[other].shape
+    ]
+
+
 # ---- by name -------------------------------------------------------------------------------------
 
 
@@ -147,7 +162,7 @@ def _of_object(given: Any, inputs: Inputs) -> list[Pair]:
     """Return the gradients in an object, which may hold W, what is cached, and dW: then dW."""
     pairs: list[Pair] = [(path, x, _input_of(path, inputs)) for path, x in leaves(given)]
     pairs = [pair for pair in pairs if pair[2] is not None]
-    made = [(path, x, name) for path, x, name in pairs if path != inputs.paths.get(str(name))]
+    made = [(path, x, name) for path, x, name in pairs if path[-1] != inputs.paths[str(name)][-1]]
     return made or pairs
 
 
