@@ -197,8 +197,8 @@ def _examples():
     yield from (listing, listing.annotations[0])
     yield from (mg.viz.draw(loss), mg.viz.show(loss), mg.viz.summary(loss))
     yield from (mg.train.History(), mg.optim.SGD([w], 0.1), mg.optim.Adam([w]))
-    yield from (mg.nn.Sequential(np.tanh), mg.nn.Recurrent(np.add))
-    for name in set(mg.nn.__all__) - {"Sequential", "Recurrent"}:
+    yield from (mg.nn.Sequential(np.tanh), mg.nn.Recurrent(np.add), mg.nn.Upsample(2))
+    for name in set(mg.nn.__all__) - {"Sequential", "Recurrent", "Upsample"}:
         cls = getattr(mg.nn, name)
         if isinstance(cls, type):  # what must be given is sizes
             needed = [p for p in inspect.signature(cls).parameters.values() if p.default is p.empty]

@@ -73,6 +73,7 @@ SECTIONS = {
         "nn/recurrent": "Recurrent layers",
         "nn/cells": "Recurrent cells",
         "nn/conv": "Convolutional layers",
+        "nn/resizing": "Convolutional layers",
         "nn/losses": "Losses",
         "nn/loss_modules": "Losses as modules",
     },

@@ -18,6 +18,7 @@ from .losses import *
 from .module import Module as Module
 from .norms import *
 from .recurrent import *
+from .resizing import *
 from .state import functional_call as functional_call
 from .transformer import *
 

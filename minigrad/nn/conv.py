@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..core.dtypes import Array, DType
-from ..core.tensor import ArrayLike, Tensor, as_floating, op
+from ..core.dtypes import DType
+from ..core.tensor import ArrayLike, Tensor, op
 from ..ops import conv
 from ..ops.conv import Size, sizes
-from ..ops.linalg import matmul
 from . import init
 from .arguments import flag, whole
-from .inputs import called, taken
+from .inputs import taken
 from .module import Module
 
 __all__ = [
-    "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "Conv1d", "Conv2d",
-    "ConvTranspose1d", "ConvTranspose2d", "MaxPool1d", "MaxPool2d",
+    "AvgPool1d", "AvgPool2d", "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d", "MaxPool1d",
+    "MaxPool2d",
 ]  # fmt: skip
 
 _MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -223,54 +222,3 @@ class AvgPool2d(_AvgPool):
     """`avg_pool2d` of x (N, C, H, W); padding counts as in `AvgPool1d`."""
 
     function, axes = conv.avg_pool2d, 2
-
-
-class _AdaptiveAvgPool(Module):
-    """Means over windows that part the axes of x evenly into as many as `output_size` says."""
-
-    axes: int
-
-    def __init__(self, output_size: int | Sequence[int | None] | None) -> None:
-        given: Any = output_size
-        several = tuple(given) if isinstance(given, (tuple, list)) else (given,) * self.axes
-        if len(several) != self.axes:
-            raise ValueError(
-                f"{type(self).__name__}: output_size must be one number or {self.axes}, not {given}"
-            )
-        self.output_size = tuple(
-            [None if n is None else whole(self, "output_size", n) for n in several]
-        )
-
-    def forward(self, x: ArrayLike) -> Tensor:
-        t = as_floating(x)
-        if t.ndim != self.axes + 2 or 0 in t.shape[2:]:
-            raise ValueError(
-                f"{called(self)}: the input must have {self.axes + 2} axes, (N, C, ...), with "
-                f"something in them, and has shape {t.shape}"
-            )
-        for axis, n in enumerate(self.output_size, 2):
-            if n is not None and n != t.shape[axis]:
-                t = op(np.moveaxis)(t, axis, -1)
-                t = op(np.moveaxis)(matmul(t, _means(t.shape[-1], n, t.dtype)), -1, axis)
-        return t
-
-
-class AdaptiveAvgPool1d(_AdaptiveAvgPool):
-    """Means of x (N, C, L) in `output_size` windows: from floor(i L / n) to ceil((i + 1) L / n)."""
-
-    axes = 1
-
-
-class AdaptiveAvgPool2d(_AdaptiveAvgPool):
-    """Means of x (N, C, H, W) in windows as of `AdaptiveAvgPool1d`; None keeps an axis as it is."""
-
-    axes = 2
-
-
-def _means(length: int, windows: int, dtype: Any) -> Array:
-    """Return the matrix (length, windows) by which windows of a vector have their mean."""
-    start = np.arange(windows) * length // windows
-    end = -(-np.arange(1, windows + 1) * length // windows)
-    place = np.arange(length)[:, None]
-    means: Array = ((place >= start) & (place < end)) / (end - start)
-    return means.astype(dtype)

@@ -84,6 +84,12 @@ def test_sizes_are_positive_integers(which):
         (lambda: nn.Conv1d(1, 1, 1, padding_mode="wrap"), "must be one of zeros, .*circular, not"),
         (lambda: nn.ConvTranspose2d(1, 1, 1, padding="same"), "padding must be an integer or"),
         (lambda: nn.AdaptiveAvgPool2d((1, 2, 3)), "output_size must be one number or 2, not"),
+        (lambda: nn.Upsample(), "give one of size and scale_factor"),
+        (lambda: nn.Upsample(2, 2), "give one of size and scale_factor"),
+        (lambda: nn.Upsample(2, mode="bicubic"), 'must be "nearest", "linear" or "bilinear", not'),
+        (lambda: nn.Upsample(2, align_corners=True), "align_corners is of linear modes"),
+        (lambda: nn.Upsample(2.0), "size must be an integer, at least 1, not 2.0"),
+        (lambda: nn.Upsample(None, (2, 0)), "scale_factor must be positive and finite, not 0"),
         (lambda: nn.AvgPool1d(2, count_include_pad=1), "count_include_pad must be True or False"),
         (lambda: nn.GroupNorm(3, 4), "num_groups=3 must divide num_channels=4"),
         (lambda: nn.RMSNorm(3, 1), r"eps must be in \[0, 1\), not 1"),
@@ -206,6 +212,7 @@ class Block(nn.Module):
         self.norms |= {"batch": nn.BatchNorm1d(3), "instance": nn.InstanceNorm2d(3)}
         self.pair, self.look = nn.Bilinear(2, 3, 1), nn.MultiheadAttention(4, 2)
         self.slope, self.pool, self.drop = nn.PReLU(3), nn.AdaptiveAvgPool1d(2), nn.Dropout2d()
+        self.up, self.down = nn.Upsample(4, mode="linear"), nn.Upsample(None, 0.2)
         self.block = nn.TransformerEncoderLayer(4, 2, 3)
         self.same, self.flat, self.half = nn.Conv1d(2, 2, 2, padding="same"), nn.Flatten(), nn.GLU()
         self.w = mg.tensor(np.ones((3, 2)), requires_grad=True)
@@ -239,6 +246,9 @@ class Block(nn.Module):
          r"MultiheadAttention in block/look: key_padding_mask must hold booleans, or floats to be"),
         (lambda m, x: m.look(x, x, x, np.ones((3, 2), bool)), (2, 3, 4),
          r"MultiheadAttention in block/look: the mask leaves no key for 3 of 3 queries"),
+        (lambda m, x: m.up(x), (2, 3, 4, 5), r"Upsample in block/up: .*\(N, C, L\), .* 'linear'"),
+        (lambda m, x: m.down(x), (2, 3), r"Upsample in block/down: the input has shape \(2, 3\)"),
+        (lambda m, x: m.down(x), (2, 3, 4), "nothing is left of axis 2"),
         (lambda m, x: m.block(x), (2, 3, 5), r"TransformerEncoderLayer in block/block: .*length 4"),
         (lambda m, x: m.slope(x), (2, 4), "PReLU in block/slope: .*3 channels"),
         (lambda m, x: m.pool(x), (2, 4), r"AdaptiveAvgPool1d in block/pool: .*3 axes"),
