@@ -110,6 +110,8 @@ def cross_entropy(
         rows = _log_softmax(logits, axis)
         return _by_index(who, rows, given, scale, ignore_index, reduction, label_smoothing)
     _check_probabilities(who, given, axis)
+    if ignore_index != -100:
+        raise ValueError(f"{who}: ignore_index={ignore_index} is for indices, not probabilities")
     share = label_smoothing / logits.shape[axis]
     mixed = as_tensor(target) * (1 - label_smoothing) + share if share else as_tensor(target)
     rows = _log_softmax(logits, axis)

@@ -277,6 +277,7 @@ ONES = np.ones((2, 3))
         (lambda: nn.cross_entropy(ONES, [1, 1], [1, -1, 1]), "at least 0, not -1"),
         (lambda: nn.cross_entropy(ONES, [1, 1], leaf(np.ones(3))), r"write weight\.detach\(\)"),
         (lambda: nn.cross_entropy(ONES, [1, 1], label_smoothing=-0.1), r"in \[0, 1\], not -0\.1"),
+        (lambda: nn.cross_entropy(X, P, ignore_index=0), "ignore_index=0 is for indices"),
         (lambda: nn.nll_loss(ONES, [1, 1]), r"logarithms of probab.*log_softmax\(logits, 1\)"),
         (lambda: nn.nll_loss(-ONES, -ONES), "integer labels"),
         (lambda: nn.binary_cross_entropy_with_logits(ONES, -ONES), r"0 \.\. 1, and has -1"),
