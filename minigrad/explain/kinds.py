@@ -530,8 +530,8 @@ KINDS: list[list[Row]] = [
 
 
 def _ratio(right: Any, wrong: Any) -> Iterator[Option]:
-    if np.any(right):
-        f = float(np.vdot(wrong, right) / np.vdot(right, right))
+    f = float(np.vdot(wrong, right) / (np.vdot(right, right) or 1.0))
+    if 0 < abs(f) < 1e9 and f != 1:
         q = next((q for q in range(1, 500) if abs(f * q - round(f * q)) < 1e-7), 0)
         yield f, f"{round(f * q)}/{q}" if q > 1 else f"{f:.6g}"
 

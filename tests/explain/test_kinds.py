@@ -310,6 +310,32 @@ def test_what_is_known_by_no_row_is_not_named():
     assert known_again("gradient", k, walk.cots[k], walk.cots[k] * np.nan) is None
 
 
+def spoilt(a, rng):
+    """What may stand in the place of an array: nonsense of any size and shape."""
+    return [
+        a * rng.normal(size=a.shape), 0 * a, a * 1e300, a[..., None], a.sum(), a.T, a.ravel(),
+        np.full(a.shape, np.nan), np.full(a.shape, np.inf), a * 1e-320,
+    ][rng.integers(10)]  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", [gated, normed, indexed])
+def test_whatever_stands_in_a_place_nothing_is_raised(loss):
+    walk, words = recorded(loss)
+    rng = np.random.default_rng(0)
+    edges = sorted(e for e, c in walk.contributions.items() if np.ndim(c))
+    for k, j in rng.permutation(edges)[:25].tolist():
+        s, c = walk.edges[k][j], walk.contributions[k, j]
+        places = [("gradient", s, walk.cots[s], ()), ("value", s, walk.z[s], ())]
+        places += [("contribution", s, c, ((k, j),)), ("unsummed", s, c, ((k, j),))]
+        if walk.family(k) == "elementwise":
+            slope = walk.raw(k, j, np.ones(np.shape(walk.z[k])))
+            places.append(("derivative", k, slope, ((k, j),)))
+        kind, k, value, some = places[rng.integers(len(places))]
+        quantity = SimpleNamespace(kind=kind, k=k, value=value, edges=some, every=False)
+        found = said(walk, words, quantity, spoilt(np.asarray(value), rng))
+        assert found is None or all(isinstance(text, str) for text in found)
+
+
 # ---- the search ----------------------------------------------------------------------------------
 
 
