@@ -8,6 +8,7 @@ witness     whom to believe: differences of the user's own function
 inputs      what a user's functions take: the arrays in it by name
 calling     what a backward pass is called with
 returned    whose gradients it returns
+runs        both passes, run
 passes      a backward pass beside its forward pass; `compare_backward`
 chain_rule  the chain rule of a small graph, written out
 laws        what every primitive must obey; `check_primitive`

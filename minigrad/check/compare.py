@@ -272,8 +272,8 @@ def report_of(
 ) -> Report:
     """Return the report, with a remark on what the witness could not differentiate by."""
     mute = [
-        f"there are no central differences by {name!r}: the function is not finite around it, so "
-        "its verdict rests on what was recorded"
+        f"there are no central differences by {name!r}: the function raises or is not finite "
+        "around it, so its verdict rests on what was recorded"
         for name in witness.mute
     ]
     return Report(tuple(sorted(rows.values(), key=rank)), case, (*remarks, *mute))

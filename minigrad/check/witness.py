@@ -97,7 +97,12 @@ class Witness:
             given[name] = moved.get(name, x).copy()
             if self.on_tensors and x.dtype.kind == "f":
                 given[name] = Tensor(given[name])
-        return value_of(self.f(given))
+        try:
+            return value_of(self.f(given))
+        except Exception:
+            if not moved:
+                raise
+            return np.nan  # it may check what it is given: that rows of chances sum to one
 
     def along(self, name: str, v: Array, shift: Array | float = 0.0) -> Slope:
         """Return the derivative by one array along `v`; beside it, if there is a `shift`."""
@@ -107,7 +112,7 @@ class Witness:
             (s,) = along(
                 lambda x: self._run({name: x}), [at], [v], finest=self.finest[name], zero=zero
             )
-        except ValueError:  # not finite around it
+        except ValueError:  # it raises, or is not finite around it
             if name not in self.mute:
                 self.mute.append(name)
             return Slope(np.nan, np.inf, 0.0)

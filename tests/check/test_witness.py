@@ -8,6 +8,8 @@ import pytest
 
 import minigrad as mg
 from minigrad import compare, compare_backward
+from minigrad.explain.backward import Backward
+from minigrad.explain.case import Case
 
 W = np.array([[0.3, -1.2], [0.7, 0.4], [-0.5, 1.1]])
 X = np.array([[1.0, 0.5, -0.3], [0.2, -0.7, 0.9], [-1.1, 0.4, 0.6], [0.8, 0.1, -0.2]])
@@ -209,6 +211,64 @@ def test_gradients_inside_of_an_incomplete_recording_are_not_judged():
 
     with pytest.raises(ValueError, match=r"'square' is none of .*nobody can tell"):
         compare_backward(forward, lambda p: {"square": p["v"]}, {"v": V})
+
+
+# ---- recordings that cannot be walked ------------------------------------------------------------
+
+
+def broken(*args, **kwargs):
+    raise RuntimeError("out of order")
+
+
+@pytest.mark.parametrize("part", ["__init__", "automatic", "noise", "name_nodes"])
+def test_where_a_recording_cannot_be_walked_differences_are_the_judge(part, monkeypatch):
+    monkeypatch.setattr(Case, part, broken)
+    inputs = {"x": X, "w": W}
+    assert compare_backward(in_a_buffer, in_a_buffer_backward, inputs).ok
+    wrong = lambda p: {"x": in_a_buffer_backward(p)["x"], "w": 0.9 * in_a_buffer_backward(p)["w"]}
+    report = compare_backward(in_a_buffer, wrong, inputs)
+    assert verdicts(report) == {"x": "ok", "w": "differs"}
+    assert "cannot be compared with: RuntimeError: out of order" in told(report)
+    assert "held against central differences, and no mistake is explained" in told(report)
+    assert "manual is wrong" in report.worst.note
+    with pytest.raises(
+        ValueError, match=r"explain: this report knows no graph: (.|\n)*RuntimeError"
+    ):
+        report.explain()
+
+
+def test_where_differences_of_a_recording_cannot_be_had_a_lost_path_is_still_seen(monkeypatch):
+    monkeypatch.setattr(Backward, "replay", broken)
+    report = compare_backward(through_data, lambda p: {"v": 3 * p["v"] ** 2}, {"v": V})
+    assert report.ok, report
+    assert "mg.no_grad() in " in told(report)
+
+
+def test_a_backward_pass_that_does_not_run_in_float64_is_explained_in_float32():
+    def backward(p):
+        if p["v"].dtype != np.float32:
+            raise TypeError("only float32")
+        return {"v": np.float32(3) * p["v"] ** 3}
+
+    report = compare_backward(lambda p: np.sum(p["v"] ** 3), backward, {"v": V.astype(np.float32)})
+    assert verdicts(report) == {"v": "differs"}
+    assert "in float32" in told(report)
+    assert "TypeError: only float32" in told(report)
+    assert report.explain()
+
+
+def test_a_forward_pass_that_checks_what_it_is_given():
+    def forward(p):
+        assert np.all(abs(p["chances"].sum(axis=1) - 1) < 1e-15), "no chances"
+        return -np.sum(np.log(p["chances"]) * p["y"])
+
+    p = {"chances": np.array([[0.2, 0.8], [0.5, 0.5]]), "y": np.eye(2)}
+    right = {"chances": -p["y"] / p["chances"], "y": -np.log(p["chances"])}
+    report = compare_backward(forward, lambda p: right, p)
+    assert report.ok, report
+    assert "by 'chances': the function raises or is not finite around it" in told(report)
+    report = compare_backward(forward, lambda p: right | {"chances": p["chances"]}, p)
+    assert verdicts(report) == {"chances": "differs", "y": "ok"}
 
 
 # ---- whole recordings ----------------------------------------------------------------------------
