@@ -17,7 +17,7 @@ from .backward import Backward
 from .explanation import Explanation, Explanations
 from .findings import explained
 from .listing import Listing
-from .recognised import misshapen
+from .recognised import misshapen, recognised
 from .single import Search, errors_of, searched, told
 from .traced import Finding, Traced
 from .words import Where, Words
@@ -132,11 +132,32 @@ class Case:
     def divergence(self, wrong: Iterable[str]) -> Divergence | None:
         """Name the first wrong gradient, coming from the loss; None if only leaves were given."""
         walk, words = self.walk, self.words
-        bad = {self.keys[name]: name for name in wrong if name in self.keys}
-        given = set(self.keys.values())
-        if not bad or given <= walk.leaves:
+        if (first := self._first(wrong)) is None:
             return None
-        for k in sorted(bad, reverse=True):
+        name, above = first
+        k = self.keys[name]
+        users = [n for n in walk.uses[k] if n in walk.cots]
+        at = users[0] if users else k
+        step = walk.step(k) if k in walk.site_of and len(walk.site_of[k]) > 1 else None
+        when = f"step {step}, " if step is not None else ""
+        text = f"{when}the gradient of {words.value(k)} is the first that is wrong"
+        text += ", coming from the loss"
+        if above:
+            names = ", ".join([words.value(n) for n in sorted(above, reverse=True)[:3]])
+            text += f"; what it is computed from is right: the gradient of {names}"
+        if found := recognised(walk, words, k, self.manual[name]):
+            text += f". How it is wrong: {found[1]}"
+        elif users:
+            text += f". The line to look at is the derivative of {words.value(at)}"
+        where = words.where(at)
+        text += f" [{where}]" if str(where) else ""
+        return Divergence(name, text[0].upper() + text[1:] + ".", where, step)
+
+    def _first(self, wrong: Iterable[str]) -> tuple[str, set[int]] | None:
+        """Name the first wrong gradient, and the given ones that it is computed from: all right."""
+        walk, given = self.walk, set(self.keys.values())
+        bad = {self.keys[name]: name for name in wrong if name in self.keys}
+        for k in sorted(bad, reverse=True) if not given <= walk.leaves else ():
             above, seen, stack = set[int](), {k}, [k]
             while stack:
                 for n in walk.uses[stack.pop()]:
@@ -145,22 +166,8 @@ class Case:
                     elif n not in seen:
                         seen.add(n)
                         stack.append(n)
-            if above & bad.keys():
-                continue
-            users = [n for n in walk.uses[k] if n in walk.cots]
-            at = users[0] if users else k
-            step = walk.step(k) if k in walk.site_of and len(walk.site_of[k]) > 1 else None
-            when = f"step {step}, " if step is not None else ""
-            text = f"{when}the gradient of {words.value(k)} is the first that is wrong"
-            text += ", coming from the loss"
-            if above:
-                names = ", ".join([words.value(n) for n in sorted(above, reverse=True)[:3]])
-                text += f"; what it is computed from is right: the gradient of {names}"
-            if users:
-                text += f". The line to look at is the derivative of {words.value(at)}"
-            where = words.where(at)
-            text += f" [{where}]" if str(where) else ""
-            return Divergence(bad[k], text[0].upper() + text[1:] + ".", where, step)
+            if not above & bad.keys():
+                return bad[k], above
         return None
 
     def traced(self, wrong: Iterable[str], seconds: float) -> Traced | None:
@@ -190,9 +197,9 @@ class Case:
             return Explanations(
                 located, Listing(traced.annotations, located[: proven or 1]), proven
             )
-        found = self._by_numbers(shapes, seconds)
+        found = self._by_numbers(wrong, shapes, seconds)
         if nothing and len(nothing) < len(wrong) and not _is_one_mistake(found):
-            others = self.without(nothing)._by_numbers(shapes, seconds)
+            others = self.without(nothing)._by_numbers(wrong, shapes, seconds)
             found = others if _is_one_mistake(others) else found
         return found
 
@@ -222,15 +229,20 @@ class Case:
                     return found[0].kind, found[0].says()
         return None
 
-    def _by_numbers(self, shapes: Iterable[str], seconds: float) -> Explanations:
+    def _by_numbers(
+        self, wrong: Iterable[str], shapes: Iterable[str], seconds: float
+    ) -> Explanations:
         """Search for the mistake that gives these numbers, whatever code made them."""
-        wrong = [self._misshapen(name) for name in shapes if name in self.keys]
-        if wrong:
-            return Explanations(wrong)
+        if some := [self._misshapen(name) for name in shapes if name in self.keys]:
+            return Explanations(some)
         given, rtol = self._given(), PRECISION[8]
         for k, m in given.items():
             width = min(m.itemsize, self.walk.nodes[k].value.dtype.itemsize, 8)
             rtol = max(rtol, PRECISION[width])
+        if (first := self._first(wrong)) is not None:  # which is explained where it is
+            k = self.keys[first[0]]
+            if k in given and (found := recognised(self.walk, self.words, k, given[k])):
+                return Explanations([told(self.words, max(self.walk.uses[k], default=k), *found)])
         return searched(self.walk, self.words, given, rtol, seconds)
 
     def _misshapen(self, name: str) -> Explanation:

@@ -197,6 +197,12 @@ def test_the_first_divergence_is_the_wrong_line():
     assert (first.name, first.step) == ("step[2].z", 2)
     assert "step 2" in str(first).lower()
     assert "`f`" in str(first)
+    wrong["step[2].z"] = -cots["step[2].z"]
+    report = compare(wrong, loss)
+    assert "How it is wrong: the gradient of add `z` has the wrong sign" in str(
+        report.first_divergence
+    )
+    assert [e.kind for e in report.explain()] == ["sign"]
     assert compare({"w": cots["w"] + 1}, loss).first_divergence is None
 
 
