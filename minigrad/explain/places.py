@@ -15,6 +15,9 @@ __all__ = ["NAMES", "Place", "Places"]
 LARGER = 12
 """How many larger expressions around a suspected one are places."""
 
+SHARED = 20
+"""How many places are tried where an array gets another name."""
+
 NAMES = ("Name", "Subscript", "Attribute", "IfExp")
 LITERALS = ("Tuple", "List", "Dict")
 
@@ -68,6 +71,21 @@ class Places:
             v = self.labels.events[place.values[0][0]].value
             if v.size and v.dtype.kind == "f":
                 found.setdefault((place.site, place.sum is not None), (penalty, place))
+        return [*found.values()]
+
+    def shared(self) -> list[Place]:
+        """List where an array gets another name and is written to later: the writing is blamed."""
+        events, found = self.labels.events, dict[Site, Place]()
+        for write in events:
+            before = write.old if write.written else None
+            while before is not None and len(found) < SHARED:
+                for use in events[before].uses:
+                    around = use.site.around
+                    handed = use.site.whole or (around and around.kind in (*LITERALS, "Call"))
+                    if use.site.kind in NAMES and handed and use.at <= write.number:
+                        values, statement = self.values[use.site], write.site.statement
+                        found.setdefault(use.site, Place(use.site, statement, values))
+                before = events[before].old
         return [*found.values()]
 
     def _beyond_doubt(self, place: Place) -> bool:

@@ -24,10 +24,13 @@ from .series import Series, SeriesOf
 from .truth import Quantity, Truth, fitted, matched
 from .words import Words
 
-__all__ = ["Repair", "Repairs"]
+__all__ = ["COPY", "Repair", "Repairs"]
 
 SUSPECTS = 8
 """How many suspects are repaired."""
+
+COPY = 0.0
+"""The factor that stands for no factor, but a copy of an array that is written to later."""
 
 DEEP = 8
 FAR = 5
@@ -35,7 +38,7 @@ FAR = 5
 
 
 class Repair(NamedTuple):
-    """What was put somewhere (a multiple of a series, or else the value divided by a factor)."""
+    """What was put somewhere: a series, or else the value divided by a factor, or a COPY of it."""
 
     place: Place
     series: Series | None
@@ -112,6 +115,7 @@ class Repairs:
         """List what may be put where, the nearest on the tape first."""
         found = list[tuple[float, Place, Series | None, float]]()
         factors = self._factors()
+        found += [(0.0, place, None, COPY) for place in self.places.shared()]
         for penalty, place in self.places.around(suspects):
             n, shape = len(place.values), self.labels.events[place.values[0][0]].value.shape
             if n == 1 or len(factors) == 1:
@@ -169,6 +173,8 @@ class Repairs:
         """Say how well a repair goes with what the place gives: below 0, it is right as it is."""
         labels, i, name = self.labels, place.values[first][0], place.site.name
         status, quantity = labels.status[i], series.quantities[first] if series else None
+        if series is None and factor == COPY:
+            return 1
         if series is None and self._scales(i, factor):
             return 2
         if self._lost(place, series, first):
@@ -241,7 +247,7 @@ class Repairs:
     def _edit(self, place: Place, series: Series | None, factor: float) -> tuple[Edit | None, int]:
         """Return the edit, None if it changes nothing, and the first time that it does."""
         if series is None:
-            return lambda _, x: x / factor, 0
+            return (lambda _, x: x / factor) if factor != COPY else (lambda _, x: np.copy(x)), 0
         events = [self.labels.events[i] for i, _ in place.values]
         given = [
             None if q is None else fitted(q.value, e.value.shape)

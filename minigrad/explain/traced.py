@@ -17,7 +17,7 @@ from ..instrument.expressions import Site, Statement
 from ..instrument.recording import Edit, Sum, record
 from .backward import Backward
 from .blame import Labels, Suspect, differing, suspects
-from .repair import Repair, Repairs
+from .repair import COPY, Repair, Repairs
 from .truth import Match, Quantity, Truth
 from .words import Words
 
@@ -217,16 +217,20 @@ class Traced:
         site = repair.place.site if repair else e.site
         expected = repair.quantity if repair else self._returned(i)
         wanted = expected.value if expected else None
-        if repair and not repair.series:
-            wanted = e.value / repair.factor
+        factor, text = repair.factor if repair else 1.0, site.text
+        if repair and not repair.series and factor:
+            wanted = e.value / factor
         statement = s.statement
         is_now, words = self.phrases.event(labels, i), ""
         if expected:
             words = self.phrases.quantity(expected)
         if s.times:
             is_now, words = [f"gone through {n} times" for n in s.times]
+        if repair and factor == COPY:
+            is_now, words = f"written into the array that is also `{text}`", "in one of its own"
+            text, factor = ", ".join(statement.targets) or statement.text, 1.0
         return Finding(
-            statement.file, statement.line, statement.last, statement.text, site.text,
+            statement.file, statement.line, statement.last, statement.text, text,
             ", ".join(statement.targets), expected.step if expected else None, labels.status[i],
             e.value, is_now,
             tuple(
@@ -234,7 +238,7 @@ class Traced:
                 for d in e.deps[:4]
             ),
             None if s.times else expected, words, wanted,
-            repair.factor if repair else 1.0, tuple(sorted(repair.cured)) if repair else (),
+            factor, tuple(sorted(repair.cured)) if repair else (),
             tuple(sorted(s.results)), s.times,
         )  # fmt: skip
 

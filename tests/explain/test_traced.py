@@ -32,6 +32,7 @@ def planted(page, edit):
         (lstm, "do = dh * u -> do = dh", "do = dh", "the gradient of `o`"),
         # what is written over
         (lstm, "do = dh * u -> do = dh; do *= u", "do *= u", "the gradient of `h`"),
+        (batch_norm, "hat = centred * inv -> hat = centred; hat *= inv", "hat *= inv", "in one of"),
         # a factor that everything after it has, a sum in which errors cancel
         (mlp, "2 * e / e.size -> 2 * e", "dout = 2 * e", ""),
         (
