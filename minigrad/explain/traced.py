@@ -129,7 +129,8 @@ class Traced:
         self.seconds["truth"] = time.perf_counter() - start
         self.labels = Labels(recorded, truth, case.keys, now)
         if not self.labels.outputs:
-            names = ", ".join(f"`{code.co_name}`" for code in recorded.missing)
+            missing = dict.fromkeys(code.co_name for code in recorded.missing)
+            names = ", ".join(f"`{name}`" for name in missing if not name.startswith("<"))
             self.reason = f"the source of {names or 'the backward pass'} is not known"
             return
         self.phrases = Phrases(walk, case.words)
@@ -229,6 +230,7 @@ class Traced:
         if repair and factor == COPY:
             is_now, words = f"written into the array that is also `{text}`", "in one of its own"
             text, factor = ", ".join(statement.targets) or statement.text, 1.0
+            wanted = e.value
         return Finding(
             statement.file, statement.line, statement.last, statement.text, text,
             ", ".join(statement.targets), expected.step if expected else None, labels.status[i],

@@ -89,7 +89,8 @@ class Truth:
             return []
         key = v.shape, v.tobytes()
         if key not in self.known:
-            near = abs(self.tables[v.size] - _statistics(v)) <= 1e-8
+            mine = _statistics(v)
+            near = abs(self.tables[v.size] - mine) <= 1e-8 * np.maximum(1, abs(mine))
             found = []
             for n in np.flatnonzero(near.all(1)):
                 q = self.sized[v.size][n]
@@ -314,7 +315,7 @@ def _plain(value: Any) -> Any:
 
 def _statistics(v: Any) -> Any:
     a = abs(v.ravel())
-    a = a / a.max()
+    a = a / a.max() if a.size > 1 else a  # one number is looked up as it is
     return np.array([a.mean(), (a * a).mean(), (a**3).mean()])
 
 

@@ -31,7 +31,7 @@ def planted(page, edit):
         (lstm, "dc_next = dc * f -> dc_next = dc", "dc_next = dc", "what `f * c` sends to `c`"),
         (lstm, "do = dh * u -> do = dh", "do = dh", "the gradient of `o`"),
         # what is written over
-        (lstm, "do = dh * u -> do = dh; do *= u", "do *= u", "the gradient of `h`"),
+        (lstm, "do = dh * u -> do = dh; do *= u", "do *= u", "in one of its own"),
         (batch_norm, "hat = centred * inv -> hat = centred; hat *= inv", "hat *= inv", "in one of"),
         # a factor that everything after it has, a sum in which errors cancel
         (mlp, "2 * e / e.size -> 2 * e", "dout = 2 * e", ""),
