@@ -108,7 +108,7 @@ class Repairs:
                 place = place._replace(statement=writer)
             found.append(Repair(place, series, factor, frozenset(cured), edit, first, -rank[0]))
             if cured == self.labels.wrong and rank[0] < 0:
-                best, end = rank, min(end, time.thread_time() + self.seconds / 5)
+                best, end = rank, min(end, time.thread_time() + self.seconds / 3)
         return self._sorted(found)
 
     def _attempts(self, suspects: list[Suspect]) -> list[tuple[float, Place, Series | None, float]]:
