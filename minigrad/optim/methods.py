@@ -64,14 +64,18 @@ class SGD(Optimizer):
     def _kept(self, h: Mapping[str, Any]) -> dict[str, float]:
         return {"momentum_buffer": 0.0} if h["momentum"] else {}
 
-    def _descent(self, p: Any, g: Any, memory: dict[str, Any], h: Mapping[str, Any]) -> Any:
+    def _descent(
+        self, p: Any, g: Any, memory: dict[str, Any], h: Mapping[str, Any], out: Any
+    ) -> Any:
         g = _decayed(p, g, h)
         if h["momentum"]:
             v = memory["momentum_buffer"]
             v *= h["momentum"]
-            v += (1 - h["dampening"]) * g if h["dampening"] and memory["step"] > 1 else g
-            g = g + h["momentum"] * v if h["nesterov"] else v
-        return h["lr"] * g
+            share = 1 - h["dampening"] if memory["step"] > 1 else 1
+            v += g if share == 1 else np.multiply(g, share, out=out)
+            ahead = np.multiply(v, h["momentum"], out=out) if h["nesterov"] else 0
+            g = np.add(g, ahead, out=out) if h["nesterov"] else v
+        return np.multiply(g, h["lr"], out=out)
 
 
 class Adam(Optimizer):
@@ -119,15 +123,22 @@ class Adam(Optimizer):
         largest = {"max_exp_avg_sq": 0.0} if h["amsgrad"] else {}
         return {"exp_avg": 0.0, "exp_avg_sq": 0.0, **largest}
 
-    def _descent(self, p: Any, g: Any, memory: dict[str, Any], h: Mapping[str, Any]) -> Any:
+    def _descent(
+        self, p: Any, g: Any, memory: dict[str, Any], h: Mapping[str, Any], out: Any
+    ) -> Any:
         decoupled = h["decoupled_weight_decay"] and h["weight_decay"]
-        m, v = _moments(memory, g if decoupled else _decayed(p, g, h), h["betas"])
+        m, v = _moments(memory, g if decoupled else _decayed(p, g, h), h["betas"], out)
         if h["amsgrad"]:
             v = np.maximum(memory["max_exp_avg_sq"], v, out=memory["max_exp_avg_sq"])
         (b1, b2), t = h["betas"], memory["step"]
         root = math.sqrt(1 - b2**t)  # taken out of the denominator, which is an array
-        down = m / (np.sqrt(v) + h["eps"] * root) * (h["lr"] * root / (1 - b1**t))
-        return down + h["lr"] * h["weight_decay"] * p if decoupled else down
+        np.sqrt(v, out=out)
+        out += h["eps"] * root
+        np.divide(m, out, out=out)
+        out *= h["lr"] * root / (1 - b1**t)
+        if decoupled:
+            out += h["lr"] * h["weight_decay"] * p
+        return out
 
 
 class AdamW(Adam):
@@ -156,13 +167,17 @@ class AdamW(Adam):
         )
 
 
-def _moments(memory: dict[str, Any], g: Any, betas: tuple[float, float]) -> tuple[Any, Any]:
+def _moments(
+    memory: dict[str, Any], g: Any, betas: tuple[float, float], out: Any
+) -> tuple[Any, Any]:
     """Bring the moving averages of the gradient and its square up to date, and return them."""
     (b1, b2), m, v = betas, memory["exp_avg"], memory["exp_avg_sq"]
     m *= b1
-    m += (1 - b1) * g
+    m += np.multiply(g, 1 - b1, out=out)
     v *= b2
-    v += g * g * (1 - b2)
+    np.multiply(g, g, out=out)
+    out *= 1 - b2
+    v += out
     return m, v
 
 
@@ -216,10 +231,12 @@ class NAdam(Optimizer):
     def _mu(self, t: int, h: Mapping[str, Any]) -> float:
         return float(h["betas"][0] * (1 - 0.5 * 0.96 ** (t * h["momentum_decay"])))
 
-    def _descent(self, p: Any, g: Any, memory: dict[str, Any], h: Mapping[str, Any]) -> Any:
+    def _descent(
+        self, p: Any, g: Any, memory: dict[str, Any], h: Mapping[str, Any], out: Any
+    ) -> Any:
         decoupled = h["decoupled_weight_decay"] and h["weight_decay"]
         g = g if decoupled else _decayed(p, g, h)
-        m, v = _moments(memory, g, h["betas"])
+        m, v = _moments(memory, g, h["betas"], out)
         t, product = memory["step"], memory["mu_product"]
         mu, after = self._mu(t, h), self._mu(t + 1, h)
         down = m * (after / (1 - product * after)) + g * ((1 - mu) / (1 - product))
@@ -270,10 +287,12 @@ class RMSprop(Optimizer):
         wanted = {"square_avg": True, "grad_avg": h["centered"], "momentum_buffer": h["momentum"]}
         return {name: 0.0 for name, is_kept in wanted.items() if is_kept}
 
-    def _descent(self, p: Any, g: Any, memory: dict[str, Any], h: Mapping[str, Any]) -> Any:
+    def _descent(
+        self, p: Any, g: Any, memory: dict[str, Any], h: Mapping[str, Any], out: Any
+    ) -> Any:
         g, v = _decayed(p, g, h), memory["square_avg"]
         v *= h["alpha"]
-        v += g * g * (1 - h["alpha"])
+        v += np.multiply(np.multiply(g, g, out=out), 1 - h["alpha"], out=out)
         if h["centered"]:
             m = memory["grad_avg"]
             m *= h["alpha"]
@@ -324,9 +343,11 @@ class Adagrad(Optimizer):
     def _kept(self, h: Mapping[str, Any]) -> dict[str, float]:
         return {"sum": h["initial_accumulator_value"]}
 
-    def _descent(self, p: Any, g: Any, memory: dict[str, Any], h: Mapping[str, Any]) -> Any:
+    def _descent(
+        self, p: Any, g: Any, memory: dict[str, Any], h: Mapping[str, Any], out: Any
+    ) -> Any:
         g, s = _decayed(p, g, h), memory["sum"]
-        s += g * g
+        s += np.multiply(g, g, out=out)
         return g / (np.sqrt(s) + h["eps"]) * (h["lr"] / (1 + (memory["step"] - 1) * h["lr_decay"]))
 
 
@@ -359,10 +380,12 @@ class Adadelta(Optimizer):
     def _kept(self, h: Mapping[str, Any]) -> dict[str, float]:
         return {"square_avg": 0.0, "acc_delta": 0.0}
 
-    def _descent(self, p: Any, g: Any, memory: dict[str, Any], h: Mapping[str, Any]) -> Any:
+    def _descent(
+        self, p: Any, g: Any, memory: dict[str, Any], h: Mapping[str, Any], out: Any
+    ) -> Any:
         g, v, u = _decayed(p, g, h), memory["square_avg"], memory["acc_delta"]
         v *= h["rho"]
-        v += g * g * (1 - h["rho"])
+        v += np.multiply(np.multiply(g, g, out=out), 1 - h["rho"], out=out)
         d = np.sqrt(u + h["eps"]) / np.sqrt(v + h["eps"]) * g
         u *= h["rho"]
         u += d * d * (1 - h["rho"])
@@ -396,7 +419,9 @@ class Lion(Optimizer):
     def _kept(self, h: Mapping[str, Any]) -> dict[str, float]:
         return {"exp_avg": 0.0}
 
-    def _descent(self, p: Any, g: Any, memory: dict[str, Any], h: Mapping[str, Any]) -> Any:
+    def _descent(
+        self, p: Any, g: Any, memory: dict[str, Any], h: Mapping[str, Any], out: Any
+    ) -> Any:
         (b1, b2), m = h["betas"], memory["exp_avg"]
         down = h["lr"] * np.sign(b1 * m + (1 - b1) * g)
         m *= b2

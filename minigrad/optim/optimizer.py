@@ -110,20 +110,27 @@ class Optimizer:
         for name, first in self._kept(h).items():
             if name not in memory:
                 memory[name] = np.full_like(old, first, dtype=wide)
-        new = np.empty_like(old)
+        new, copied = np.empty_like(old), np.empty(0, wide)
         for at in _pieces(old.shape) if self.elementwise else [(...,)]:
-            p = old[at].astype(wide, copy=False)
-            slope = np.array(g[at], wide, copy=None, order="C")
+            p, slope, out = old[at].astype(wide, copy=False), g[at], new[at]
+            if slope.dtype != wide or not slope.flags.c_contiguous:
+                copied = copied if copied.shape == slope.shape else np.empty(slope.shape, wide)
+                np.copyto(copied, slope)
+                slope = copied
             held = {k: m[at] if isinstance(m, np.ndarray) else m for k, m in memory.items()}
-            down = self._descent(p, -slope if h["maximize"] else slope, held, h)
-            np.subtract(p, down, out=new[at], casting="same_kind")
+            scratch = out if new.dtype == wide else np.empty_like(p)
+            down = self._descent(p, -slope if h["maximize"] else slope, held, h, scratch)
+            np.subtract(p, down, out=out, casting="same_kind")
         return new
 
-    def _descent(self, p: Any, g: Any, memory: dict[str, Any], h: Mapping[str, Any]) -> Any:
+    def _descent(
+        self, p: Any, g: Any, memory: dict[str, Any], h: Mapping[str, Any], out: Any
+    ) -> Any:
         """Return what is subtracted from p, given its gradient, its memory and its options.
 
         The arrays in `memory` are brought up to date in place; `memory["step"]` is the number of
-        this step.
+        this step. `out` is an array to compute in, and to return: temporaries cost more than the
+        arithmetic where the system gives them anew each time.
         """
         raise NotImplementedError(f"{type(self).__name__} has no _descent method")
 

@@ -434,7 +434,7 @@ def test_an_optimiser_of_whole_arrays():
     """One of a user's own, which asks for norms, is not given pieces unless it says so."""
 
     class Normed(mg.optim.Optimizer):
-        def _descent(self, p, g, memory, h):
+        def _descent(self, p, g, memory, h, out):
             return h["lr"] * g / np.linalg.norm(g)
 
     p = mg.tensor(np.zeros(200_000), requires_grad=True)
