@@ -35,17 +35,21 @@ class Inputs:
     """
 
     def __init__(self, who: str, given: Any, forward: Callable[..., Any]) -> None:
-        names = _meant_by_name(given, forward)
-        given = tuple([given[name] for name in names]) if names else given
+        known = parameters(forward) or []
+        names = [p.name for p in known]
+        several = sum(p.default is p.empty for p in known) > 1
+        by_name = several and isinstance(given, Mapping) and {*given} == {*names[: len(given)]}
+        given = tuple([given[name] for name in names[: len(given)]]) if by_name else given
         self.who, self.positional = who, isinstance(given, tuple) and not hasattr(given, "_fields")
         self.paths: dict[str, Place] = {}
         self.arrays: dict[str, Array] = {}
         self.items: list[tuple[Place, Any]] = [((), given)]
         self.top: list[Place] = [(key,) for key, _ in fields(given) or ()]
         if self.positional:
-            self.top = [(name,) for name in _arguments(forward, len(given))]
+            names += [f"args[{k}]" for k in range(len(names), len(given))]
+            self.top = [(name,) for name in names[: len(given)]]
             self.items = list(zip(self.top, given, strict=True))
-        elif not _is_container(given) or isinstance(given, list):
+        elif fields(given) is None or isinstance(given, list):
             one = ", which is a tuple as well if there is one: (x,)" if np.ndim(given) else ""
             raise TypeError(
                 f"{who}: inputs is a dict of arrays by name, as in {{'x': x}}, or a tuple of the "
@@ -54,7 +58,7 @@ class Inputs:
         self.closed = {
             path
             for path, x in self.items
-            if self.positional and not (_has_inputs(x) or (names and isinstance(x, float)))
+            if self.positional and not (_has_inputs(x) or (by_name and isinstance(x, float)))
         }
         for path, x in self.items:
             if path not in self.closed:
@@ -164,20 +168,6 @@ def parameters(f: Callable[..., Any]) -> list[inspect.Parameter] | None:
     return [p for p in known if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
-def _arguments(forward: Callable[..., Any], count: int) -> list[str]:
-    names = [p.name for p in parameters(forward) or ()]
-    return [names[k] if k < len(names) else f"args[{k}]" for k in range(count)]
-
-
-def _meant_by_name(given: Any, forward: Callable[..., Any]) -> list[str]:
-    """Return the parameters of forward, in order, whose arguments a dict holds: one is no dict."""
-    known = parameters(forward) or []
-    names = [p.name for p in known]
-    if not isinstance(given, Mapping) or sum(p.default is p.empty for p in known) < 2:
-        return []
-    return names[: len(given)] if set(names[: len(given)]) == set(given) else []
-
-
 def _mapped(x: Any, path: Place, leaf: Callable[[Place, Any], Any]) -> Any:
     """Return a copy of nested containers, with what `leaf` makes of all that is in them."""
     parts = fields(x)
@@ -207,22 +197,29 @@ def _copy(x: Any) -> Any:
         return x
 
 
-def _is_container(x: Any) -> bool:
-    return isinstance(x, (Mapping, list, tuple)) or is_object(x)
-
-
 def is_object(x: Any) -> bool:
-    """Whether this is an object whose attributes are meant: it has arrays among them."""
-    if isinstance(x, type):
-        return False
+    """Whether this is an object whose attributes are meant: there are arrays in them."""
     if dataclasses.is_dataclass(x) or isinstance(x, SimpleNamespace):
-        return True
-    if isinstance(x, (np.ndarray, np.generic, Tensor, ModuleType, Mapping, list, tuple)):
-        return False
-    if hasattr(x, "dtype") or hasattr(x, "__array__"):  # another library's array, or sparse matrix
-        return False
-    inside = getattr(x, "__dict__", {}) if not callable(x) else {}
-    return any(isinstance(part, np.ndarray) for part in inside.values())
+        return not isinstance(x, type)
+    seen, stack = set[int](), [x]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, np.ndarray):
+            return part is not x and not isinstance(x, (Mapping, list, tuple))
+        if id(part) in seen or _is_opaque(part):
+            continue
+        seen.add(id(part))
+        if isinstance(part, (list, tuple)):
+            stack += part
+        else:
+            stack += (part if isinstance(part, Mapping) else getattr(part, "__dict__", {})).values()
+    return False
+
+
+def _is_opaque(x: Any) -> bool:
+    """Whether nobody looks into it: functions, modules, arrays and matrices of other libraries."""
+    is_code = isinstance(x, (type, ModuleType)) or inspect.isroutine(x)
+    return is_code or hasattr(x, "dtype") or hasattr(x, "__array__")
 
 
 def _attributes(x: Any) -> list[str]:
@@ -234,7 +231,7 @@ def _has_inputs(x: Any) -> bool:
     """Whether an argument is an array, or holds floating ones: not as one of several options."""
     if isinstance(x, (np.ndarray, Tensor)):
         return is_numbers(x)
-    if is_numbers(x) or not _is_container(x):
+    if fields(x) is None:
         return isinstance(x, (list, tuple)) and np.asarray(x).dtype.kind == "f"
     parts = [part for _, part in leaves(x)]
     return (not isinstance(x, Mapping) or all(map(is_numbers, parts))) and any(

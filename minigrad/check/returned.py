@@ -12,13 +12,13 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ..core.tensor import value_of
-from .inputs import Inputs, Place, fields, is_numbers, leaves, named
+from .inputs import Inputs, Place, fields, is_numbers, is_object, named
 
 __all__ = ["Returned", "fits", "returned", "twins"]
 
@@ -59,10 +59,8 @@ def returned(who: str, given: Any, inputs: Inputs, backward: Callable[..., Any])
             f"{who}: backward must return gradients, a dict by the names of the inputs or a tuple "
             "in their order; it returned None"
         )
-    if isinstance(given, Mapping) or hasattr(given, "_fields"):
-        pairs = [(path, x, _input_of(path, inputs)) for path, x in leaves(given)]
-    elif fields(given) is not None and not isinstance(given, (list, tuple)):
-        pairs = _of_object(given, inputs)
+    if _has_names(given):
+        pairs = [*_pairs(given, (), inputs)]
     else:
         pairs = _in_order(who, given, inputs, backward)
     gradients, others, none = dict[str, Any](), dict[str, Any](), list[str]()
@@ -115,41 +113,41 @@ def twins(inputs: Inputs) -> list[str]:
 def _input_of(path: Place, inputs: Inputs) -> str | None:
     """Return the input that a path in the result means: the most alike, None if there is not one.
 
-    The same name comes first; then names made from it; then the end of a path; all of these in
-    small or large letters. What is ambiguous is nothing's.
+    What is ambiguous is nothing's.
     """
     if named(path) in inputs.paths:
         return named(path)
-    for case in (str, str.lower):
-        for is_end in (False, True):
-            for forms in (_same, _forms):
-                alike = [
-                    name
-                    for name, its in inputs.paths.items()
-                    if _is_alike(path, its, is_end, forms, case)
-                ]
-                if len(alike) == 1:
-                    return alike[0]
-                if alike:
-                    return None
-    return None
+    unlike = {name: _unlikeness(path, its) for name, its in inputs.paths.items()}
+    found = [name for name, u in unlike.items() if u is not None]
+    best = min([unlike[name] for name in found], default=None)  # type: ignore[type-var]
+    alike = [name for name in found if unlike[name] == best]
+    return alike[0] if len(alike) == 1 else None
 
 
-def _is_alike(path: Place, its: Place, is_end: bool, forms: Any, case: Any) -> bool:
-    """Whether a path names an input, or, if `is_end`, the end of the longer one of the two."""
-    if is_end:
-        n = min(len(path), len(its))
-        path, its = path[len(path) - n :], its[len(its) - n :]
-        if not n or all(isinstance(key, int) for key in its):
-            return False
-    return len(path) == len(its) and all(
-        a == b if isinstance(a, int) or isinstance(b, int) else case(b) in map(case, forms(a))
-        for a, b in zip(path, its, strict=True)
-    )
+def _unlikeness(path: Place, its: Place) -> tuple[bool, bool, bool] | None:
+    """Return how a path in the result differs from that of an input; None if it is of another one.
 
-
-def _same(name: str) -> set[str]:
-    return {name}
+    In small and large letters, at worst; in that it is a part of it, its end; in that names are
+    made from the input's.
+    """
+    n = min(len(path), len(its))
+    pairs = [*zip(path[len(path) - n :], its[len(its) - n :], strict=True)]
+    is_end = len(path) != len(its)
+    if is_end and all(isinstance(key, int) for _, key in pairs):
+        return None
+    in_case = is_made = False
+    for a, b in pairs:
+        if a == b:
+            continue
+        if isinstance(a, int) or isinstance(b, int):
+            return None
+        forms = _forms(a)
+        small = b.lower()
+        if b not in forms and small not in map(str.lower, forms):
+            return None
+        in_case |= b not in forms
+        is_made |= small != a.lower()
+    return in_case, is_end, is_made
 
 
 def _forms(name: str) -> set[str]:
@@ -158,12 +156,32 @@ def _forms(name: str) -> set[str]:
     return {name, *[match["of"] for match in matches if match]}
 
 
-def _of_object(given: Any, inputs: Inputs) -> list[Pair]:
-    """Return the gradients in an object, which may hold W, what is cached, and dW: then dW."""
-    pairs: list[Pair] = [(path, x, _input_of(path, inputs)) for path, x in leaves(given)]
-    pairs = [pair for pair in pairs if pair[2] is not None]
-    made = [(path, x, name) for path, x, name in pairs if path[-1] != inputs.paths[str(name)][-1]]
-    return made or pairs
+def _has_names(x: Any) -> bool:
+    """Whether this is a container of named parts."""
+    return hasattr(x, "_fields") or (fields(x) is not None and not isinstance(x, (list, tuple)))
+
+
+def _pairs(x: Any, path: Place, inputs: Inputs, at: Place = ()) -> Iterator[Pair]:
+    """Yield the gradients in a part of the result, which is for the inputs at a path.
+
+    An object may hold W, what is cached, and dW: then dW is one.
+    """
+    parts = fields(x)
+    if parts is None:
+        yield path, x, _input_of(at, inputs)
+        return
+    found = [pair for key, part in parts for pair in _pairs(part, (*path, key), inputs, (*at, key))]
+    if is_object(x):
+        found = [pair for pair in found if pair[2] is not None]
+        found = [pair for pair in found if not _is_own(pair, inputs)] or found
+    yield from found
+
+
+def _is_own(pair: Pair, inputs: Inputs) -> bool:
+    """Whether a gradient has the very name of its input."""
+    path, its = pair[0], inputs.paths[str(pair[2])]
+    last = max([k for k, key in enumerate(its) if isinstance(key, str)])
+    return path[last - len(its) :] == its[last:]
 
 
 # ---- in order ------------------------------------------------------------------------------------
@@ -187,9 +205,9 @@ def _in_order(who: str, given: Any, inputs: Inputs, backward: Callable[..., Any]
             return option
     if known:
         return known[0]
-    dicts = [part for part in parts if fields(part) and not isinstance(part, (list, tuple))]
-    if several and len(dicts) == 1:
-        pairs = [(path, x, _input_of(path, inputs)) for path, x in leaves(dicts[0])]
+    with_names = [part for part in parts if _has_names(part)]
+    if several and len(with_names) == 1:
+        pairs = [*_pairs(with_names[0], (), inputs)]
         if any(name for *_, name in pairs):
             return pairs
     by_shape = _by_shape(paths, parts, inputs)
@@ -222,9 +240,7 @@ def _matched(
     for path, part, top in zip(paths, parts, tops, strict=True):
         if part is not None and not inputs.under(top):
             return None
-        for its, x in leaves(part, top):
-            name = named(its) if named(its) in inputs.paths else _input_of(its, inputs)
-            found.append(((*path, *its[len(top) :]), x, name))
+        found += _pairs(part, path, inputs, top)
     return found
 
 

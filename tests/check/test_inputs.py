@@ -128,3 +128,45 @@ def test_an_unused_input_of_another_name_is_one_still():
     )
     assert report.ok, report
     assert report.not_compared == ("dW",)
+
+
+def test_layers_that_are_called_in_a_net_without_arrays_of_its_own():
+    class Layer:
+        def __init__(self, w):
+            self.w, self.above = w.copy(), None
+
+        def __call__(self, x):
+            self.x, self.y = x, np.tanh(x @ self.w)
+            return self.y
+
+        def backward(self, dout):
+            d = dout * (1 - self.y**2)
+            self.dw = self.x.T @ d
+            return d @ self.w.T
+
+    class Stack:
+        def __init__(self):
+            self.name, self.layers = "stack", [Layer(W), Layer(W.T)]
+            self.make = Layer
+
+        def __call__(self, x):
+            for layer in self.layers:
+                x = layer(x)
+            return x
+
+    def backward(dout, net, x):
+        for layer in reversed(net.layers):
+            dout = layer.backward(dout)
+        return net, dout
+
+    net = Stack()
+    for _ in range(2):
+        report = compare_backward(lambda net, x: net(x), backward, (net, X))
+        assert report.ok, report
+        assert {row.name for row in report.rows} == {"net.layers[0].w", "net.layers[1].w", "x"}
+        assert report.remarks[1:] == report.not_compared == ()
+        backward(net(X), net, X)
+    report = compare_backward(
+        lambda net, x: net(x), lambda dout, net, x: backward(2 * dout, net, x), (net, X)
+    )
+    assert not any(row.ok for row in report.rows)
