@@ -28,6 +28,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 SHARE, SHOWN = 0.4, 5
 """Which part of the time repairs may be tried, and again mistakes; how many places are shown."""
 
+PICTURED = 2.0
+"""How many seconds a mistake is searched for, to colour what was not compared in a picture."""
+
 PRECISION = {2: 2e-2, 4: 3e-4, 8: 1e-8}
 """How far off an explanation may be, of the largest element of an entry, by the dtype's bytes."""
 
@@ -275,12 +278,16 @@ class Case:
     ) -> dict[Tensor, tuple[float, str]]:
         """Give the relative error of the gradient of every node that is known, and a text with it.
 
-        Known are those that were `compared`, by name; and all others, if an explanation reproduces
-        the numbers: then they are what the mistake leads to.
+        Known are those that were `compared`, by name; and all others, if a single mistake gives
+        the numbers: then they are what it leads to.
         """
         found: dict[Tensor, tuple[float, str]] = {}
-        if best is not None and best.edits is not None:
-            errors = errors_of(self.walk, best.edits)
+        edits = best.edits if best is not None else None
+        if best is not None and best.node is not None and edits is None:
+            some = Search(self.walk, self.words, self._given(), PRECISION[8]).found(PICTURED)
+            edits = some[0].edits if some else None
+        if edits is not None:
+            errors = errors_of(self.walk, edits)
             found = {self.walk.nodes[k]: (error, "") for k, error in errors.items()}
         if best is not None and best.node is not None:
             t = self.walk.nodes[best.node]
