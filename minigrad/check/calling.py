@@ -22,9 +22,9 @@ import numpy as np
 from ..core import tree
 from ..core.tensor import Tensor, value_of
 from ..core.tree import Tree
-from .inputs import Inputs, is_numbers, parameters
+from .inputs import Inputs, is_numbers, parameters, shape_text
 
-__all__ = ["Call", "calls", "drawn", "is_output", "loss_of", "parts", "shape_text"]
+__all__ = ["Call", "calls", "drawn", "is_output", "loss_of", "parts"]
 
 GRADIENT = re.compile(
     r"(d(?!ata|ict)|g(rads?|radient)?(_|[A-Z]|$)|grad|delta|upstream|top_?diff|.*grad(ient)?s?$)"
@@ -116,17 +116,6 @@ def scalar_of(values: Sequence[Any]) -> int | None:
     return numbers[0] if numbers and (numbers[0] == 0 or len(numbers) == 1) else None
 
 
-def shape_text(values: Sequence[Any]) -> str:
-    """Return what values are, as text: their shapes, or their types."""
-    texts = [
-        str(np.shape(value_of(x)))
-        if isinstance(x, (np.ndarray, np.generic, Tensor, float, int))
-        else type(x).__name__
-        for x in values
-    ]
-    return ", ".join(texts) or "nothing"
-
-
 def calls(
     who: str,
     inputs: Inputs,
@@ -180,7 +169,7 @@ def _ways(values: Sequence[Any], count: int, free: Sequence[str]) -> Iterator[Ca
     leading = len([*itertools.takewhile(lambda k: is_output(values, k), range(len(values)))])
     is_list = isinstance(values, list) and leading == len(values)  # which has one gradient, a list
     is_layer = loss is None or (loss > 0 and is_floating(values[0]))
-    if is_layer or any(map(GRADIENT.match, free)):
+    if is_layer or "gradient" in map(_look, free):
         for k in range(leading if is_list else 1, leading + 1):
             heads.append(([Argument("gradient", j) for j in range(k)], range(k)))
             if k > 1 or is_list:
@@ -204,24 +193,26 @@ def _ways(values: Sequence[Any], count: int, free: Sequence[str]) -> Iterator[Ca
                 yield Call((*tail, *middle, *head), (*outputs,))
 
 
+def _look(name: str) -> str:
+    """Return the kind of argument that a name looks like: "value" for a cache; "" for no kind."""
+    return "value" if CACHE.fullmatch(name) else "gradient" if GRADIENT.match(name) else ""
+
+
 def _score(arguments: Sequence[Argument], names: Sequence[str]) -> int:
     """Return how many names look like what they would be given, less those that do not."""
     score = 0
     for a in arguments:
         if a.parameter not in names:
-            is_cache = bool(CACHE.fullmatch(a.parameter))
-            is_gradient = not is_cache and bool(GRADIENT.match(a.parameter))
-            if a.kind == "gradient":
-                score += 2 * is_gradient - 1
-            else:
-                score += (is_cache if a.kind == "value" else -is_cache) - is_gradient
+            look = _look(a.parameter)
+            score += (look == a.kind) or -bool(look or a.kind == "gradient")
     return score
 
 
 def _is_meant(name: str, names: Sequence[str], values: Sequence[Any]) -> bool:
     """Whether a parameter with a default is to be given: an input, a cache, a gradient."""
-    is_cache = bool(CACHE.fullmatch(name)) and len(values) > 1
-    return name in names or is_cache or (scalar_of(values) != 0 and bool(GRADIENT.match(name)))
+    if _look(name) == "gradient" and scalar_of(values) != 0:
+        return True
+    return name in names or (_look(name) == "value" and len(values) > 1)
 
 
 def _refused(

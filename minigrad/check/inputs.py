@@ -18,7 +18,10 @@ import numpy as np
 from ..core.dtypes import Array, plain
 from ..core.tensor import Tensor, value_of
 
-__all__ = ["Inputs", "Place", "fields", "is_numbers", "is_object", "leaves", "named", "parameters"]
+__all__ = [
+    "Inputs", "Place", "fields", "is_numbers", "is_object", "leaves", "named", "parameters",
+    "shape_text",
+]  # fmt: skip
 
 Place: TypeAlias = tuple[str | int, ...]
 """Where something stands: keys and names of attributes as text, places in a list as numbers."""
@@ -155,6 +158,12 @@ def is_numbers(x: Any) -> bool:
     if not isinstance(x, type) and hasattr(x, "__array__"):
         return True  # of another library: refused, or taken as an array
     return isinstance(x, (int, float, complex)) and not isinstance(x, bool)
+
+
+def shape_text(values: Iterable[Any]) -> str:
+    """Return what values are, as text: their shapes, or their types."""
+    texts = [str(np.shape(value_of(x))) if is_numbers(x) else type(x).__name__ for x in values]
+    return ", ".join(texts) or "nothing"
 
 
 def parameters(f: Callable[..., Any]) -> list[inspect.Parameter] | None:

@@ -1,24 +1,26 @@
 """Whose gradients a hand-written backward pass has returned.
 
 In a dict or an object they have the names of the inputs, or names made from these: `dW`, `grad_W`,
-`W_grad` for `W`. In a tuple or list they are in the order of the inputs; if it is shorter, in the
-order of those that are floating, of those that are arrays, or under the names of the variables that
-are returned.
+`W_grad` for `W` (a new one is a row of `MADE_FROM`). In a tuple or list they are in the order of
+the inputs; if it is shorter, in that of those with gradients, or under the names of the variables
+that are returned (a new form is an option in `_in_order`).
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import itertools
+import math
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ..core.tensor import value_of
-from .inputs import Inputs, Place, fields, is_numbers, is_object, named
+from .inputs import Inputs, Place, fields, is_numbers, is_object, named, shape_text
 
 __all__ = ["Returned", "fits", "returned", "twins"]
 
@@ -86,10 +88,8 @@ def returned(who: str, given: Any, inputs: Inputs, backward: Callable[..., Any])
 
 def fits(found: Returned, inputs: Inputs) -> bool:
     """Whether there are gradients, and all have the shapes of their inputs."""
-    return bool(found.gradients) and all(
-        is_numbers(g) and np.shape(value_of(g)) == inputs.arrays[name].shape
-        for name, g in found.gradients.items()
-    )
+    pairs = found.gradients.items()
+    return bool(pairs) and all(_has_shape(g, name, inputs) for name, g in pairs)
 
 
 def twins(inputs: Inputs) -> list[str]:
@@ -188,123 +188,79 @@ def _is_own(pair: Pair, inputs: Inputs) -> bool:
 
 
 def _in_order(who: str, given: Any, inputs: Inputs, backward: Callable[..., Any]) -> list[Pair]:
-    """Return the gradients in a tuple or list, or a lone one, each with its path and its input."""
+    """Return the gradients in a tuple or list, or a lone one: as the first form says that fits.
+
+    That is one of `_orders`; or numbers in a list that are one array; or a dict with the names of
+    the variables returned; one dict or object among others; or the only way by shapes; or all that
+    comes after the loss.
+    """
     several = isinstance(given, (list, tuple))
-    parts = list(given) if several else [given]
-    paths = [(key,) for key in range(len(parts))] if several else [()]
-    options = [
-        _matched(paths, parts, tops, inputs) for tops in _orders(inputs) if len(tops) == len(parts)
+    parts = [*given] if several else [given]
+    paths = [(key,) if several else () for key in range(len(parts))]
+    options: list[list[Pair]] = [
+        [
+            pair
+            for part, path, top in zip(parts, paths, tops, strict=True)
+            for pair in _pairs(part, path, inputs, top)
+        ]
+        for tops in _orders(inputs)
+        if len(tops) == len(parts)
+        and all(x is None or inputs.under(top) for x, top in zip(parts, tops, strict=True))
     ]
-    only = inputs.real[0] if len(inputs.real) == 1 else None
-    if only and several and is_numbers(given):  # numbers that are one array
-        options.append([((), given, only)])
-    options += [_named(paths, parts, inputs, backward)]
-    known = [option for option in options if option is not None]
-    for option in known:
+    if several and is_numbers(given) and len(inputs.real) == 1:
+        options.append([((), given, inputs.real[0])])
+    variables = _variables(backward)
+    if len({*variables}) == len(parts):
+        pairs = [*_pairs(dict(zip(variables, parts, strict=True)), (), inputs)]
+        if len({name for *_, name in pairs} - {None}) == len(pairs):
+            options.append(pairs)
+    for option in options:
         if all(_has_shape(x, name, inputs) for _, x, name in option if x is not None):
             return option
-    if known:
-        return known[0]
+    if options:
+        return options[0]
     with_names = [part for part in parts if _has_names(part)]
-    if several and len(with_names) == 1:
+    if len(with_names) == 1:
         pairs = [*_pairs(with_names[0], (), inputs)]
         if any(name for *_, name in pairs):
             return pairs
-    by_shape = _by_shape(paths, parts, inputs)
-    if by_shape is not None:
-        return by_shape
+    if math.comb(len(inputs.real), len(parts)) < 10_000:
+        ways = [
+            [*zip(paths, parts, names, strict=True)]
+            for names in itertools.combinations(inputs.real, len(parts))
+            if all(map(_has_shape, parts, names, itertools.repeat(inputs)))
+        ]
+        if len(ways) == 1:
+            return [*ways[0]]
     if len(parts) > 1 and is_numbers(parts[0]) and np.size(value_of(parts[0])) == 1:
-        return _in_order(who, parts[1:], inputs, backward)  # the loss, and then the gradients
-    shapes = ", ".join([str(np.shape(value_of(x))) if is_numbers(x) else type(x).__name__
-                        for x in parts])  # fmt: skip
+        return _in_order(who, parts[1:], inputs, backward)
     raise ValueError(
         f"{who}: it cannot be told whose gradients backward returns: {len(parts)} of shapes "
-        f"{shapes} for the inputs {', '.join(map(repr, inputs.real))}; return a dict "
+        f"{shape_text(parts)} for the inputs {', '.join(map(repr, inputs.real))}; return a dict "
         f"by their names, or a tuple in their order with None for those that are left out"
     )
 
 
 def _orders(inputs: Inputs) -> list[list[Place]]:
     """Return what a tuple may be in the order of: inputs, and those that have gradients."""
-    tops = inputs.top
-    real = [top for top in tops if inputs.under(top)]
+    real = [top for top in inputs.top if inputs.under(top)]
     arrays = [top for top in real if inputs.paths.get(named(top)) == top]
-    return [tops, real, arrays, [inputs.paths[name] for name in inputs.real]]
+    return [inputs.top, real, arrays, [inputs.paths[name] for name in inputs.real]]
 
 
-def _matched(
-    paths: Sequence[Place], parts: Sequence[Any], tops: Sequence[Place], inputs: Inputs
-) -> list[Pair] | None:
-    """Return gradients under the inputs at these paths; None if one of them is a constant."""
-    found: list[Pair] = []
-    for path, part, top in zip(paths, parts, tops, strict=True):
-        if part is not None and not inputs.under(top):
-            return None
-        found += _pairs(part, path, inputs, top)
-    return found
-
-
-def _named(
-    paths: Sequence[Place], parts: Sequence[Any], inputs: Inputs, backward: Callable[..., Any]
-) -> list[Pair] | None:
-    """Return gradients under the names of the variables that are returned, if all are known."""
-    names = _variables(backward)
-    if names is None or len(names) != len(parts):
-        return None
-    tops = []
-    for name in names:
-        alike = [top for top in inputs.top if str(top[0]) in _forms(name)]
-        alike = [top for top in alike if str(top[0]) == name] or alike
-        if len(alike) != 1 or alike[0] in tops:
-            return None
-        tops += alike
-    return _matched(paths, parts, tops, inputs)
-
-
-def _variables(f: Callable[..., Any]) -> list[str] | None:
-    """Return the names of the variables that a function returns, as `return dx, dw`."""
+def _variables(f: Callable[..., Any]) -> list[str]:
+    """Return the names of what a function returns at its end, as `return dx, self.dw`."""
     try:
-        module = ast.parse(textwrap.dedent(inspect.getsource(f)))
+        (function, *_) = ast.parse(textwrap.dedent(inspect.getsource(f))).body
     except (OSError, TypeError, SyntaxError):
-        return None
-    (body, *_) = module.body
-    if not isinstance(body, ast.FunctionDef):
-        return None
-    found = list[list[str] | None]()
-    stack: list[ast.AST] = [*body.body]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, (ast.FunctionDef, ast.Lambda, ast.ClassDef)):
-            continue
-        stack += ast.iter_child_nodes(node)
-        if isinstance(node, ast.Return):
-            value = node.value
-            items = value.elts if isinstance(value, (ast.Tuple, ast.List)) else [value]
-            names = [item.id for item in items if isinstance(item, ast.Name)]
-            found.append(names if len(names) == len(items) else None)
-    return found[0] if found and all(names == found[0] for names in found) else None
-
-
-def _by_shape(paths: Sequence[Place], parts: Sequence[Any], inputs: Inputs) -> list[Pair] | None:
-    """Return gradients under the inputs of their shapes in order, if there is one way only."""
-    ways: list[list[str]] = [[]]
-    for part in parts:
-        if part is None or not is_numbers(part):
-            return None
-        ways = [
-            [*way, name]
-            for way in ways
-            for k, name in enumerate(inputs.real)
-            if (not way or k > inputs.real.index(way[-1])) and _has_shape(part, name, inputs)
-        ][:1000]
-    if len(ways) != 1:
-        return None
-    return [(path, x, name) for path, x, name in zip(paths, parts, ways[0], strict=True)]
+        return []
+    last = function.body[-1] if isinstance(function, ast.FunctionDef) else None
+    value = last.value if isinstance(last, ast.Return) else None
+    items = value.elts if isinstance(value, (ast.Tuple, ast.List)) else [value]
+    names = [getattr(item, "id", getattr(item, "attr", None)) for item in items]
+    return [name for name in names if name] if all(names) else []
 
 
 def _has_shape(x: Any, name: str | None, inputs: Inputs) -> bool:
-    return (
-        name in inputs.arrays
-        and is_numbers(x)
-        and np.shape(value_of(x)) == inputs.arrays[name].shape
-    )
+    shape = inputs.arrays[name].shape if name in inputs.arrays else None
+    return is_numbers(x) and np.shape(value_of(x)) == shape

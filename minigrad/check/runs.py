@@ -16,10 +16,10 @@ from ..core.context import recording
 from ..core.dtypes import plain
 from ..core.tensor import Tensor, value_of
 from ..core.tree import Tree
-from .calling import Call, calls, drawn, is_output, loss_of, parts, shape_text
+from .calling import Call, calls, drawn, is_output, loss_of, parts
 from .compare import entries
 from .debug import located
-from .inputs import Inputs, is_numbers, is_object
+from .inputs import Inputs, is_numbers, is_object, shape_text
 from .returned import Returned, fits, returned, twins
 
 __all__ = ["Runs"]
@@ -83,10 +83,12 @@ class Runs:
         names, count = self.call.gradients, len(self.douts)
         if len(names) < count:  # all in one
             names = [f"{names[0]}[{k}]" for k in range(count)]
+        outputs = [f"output {k}" if count > 1 else "output" for k in range(count)]
         terms = [
-            f"np.sum({name}{part} * {f'output {k}' if count > 1 else 'output'}{part})"
-            for k, (name, u) in enumerate(zip(names, self.douts, strict=True))
-            for part in _places(u)
+            f"np.sum({name}{place} * {output}{place})"
+            for name, output, u in zip(names, outputs, self.douts, strict=True)
+            for part in tree.names(tree.flatten(u)[1])
+            for place in [f".{part}" if part[:1] not in ("", "[") else part]
         ]
         loss = " + ".join(terms if len(terms) < 5 else [*terms[:2], "...", terms[-1]])
         drawn = ", ".join(self.call.gradients)
@@ -212,14 +214,6 @@ class Runs:
                 f"rest cache\n{ways}"
             )
         return best[0][0]
-
-
-def _places(x: Tree, at: str = "") -> list[str]:
-    """Return where the arrays of a container are, as one writes it: `[0]['h']`."""
-    if isinstance(x, (dict, list, tuple)):
-        pairs = x.items() if isinstance(x, dict) else enumerate(x)
-        return [place for key, part in pairs for place in _places(part, f"{at}[{key!r}]")]
-    return [] if x is None else [at]
 
 
 def _floating(x: Any) -> Any:

@@ -143,7 +143,7 @@ def test_outputs_in_a_container(name, dtype):
 def test_what_is_drawn_for_parts_is_said():
     said = lambda name: compare_backward(*CONTAINERS[name]).remarks[0].partition("those of ")[2]
     assert said("tuple") == "np.sum(dstate[0] * output[0]) + np.sum(dstate[1] * output[1])"
-    assert said("dict") == "np.sum(d['h'] * output['h']) + np.sum(d['c'] * output['c'])"
+    assert said("dict") == "np.sum(d.h * output.h) + np.sum(d.c * output.c)"
     assert said("steps").endswith(" + ... + np.sum(dys[4] * output[4])")
     assert said("and another output").endswith("output 0[1]) + np.sum(dx * output 1)")
 
