@@ -55,6 +55,7 @@ class Labels:
         self.forward = self._forward()
         self.outputs = self._outputs()
         self.bad = {i for name, i in self.outputs.items() if name in self.wrong}
+        self.final = self._final()
         self.served = self._served()
         self._scaled: dict[int, bool] = {}
 
@@ -71,6 +72,14 @@ class Labels:
                 i = same[-1] if same else None
             if i is not None:
                 found[name] = i
+        return found
+
+    def _final(self) -> set[int]:
+        """Find the events that are wrong results, or become them by being moved."""
+        found = {*self.bad}
+        for i in reversed(range(len(self.events))):
+            if i in found and self.moves(self.events[i]):
+                found.update(self.events[i].deps)
         return found
 
     # ---- labels ----------------------------------------------------------------------------------

@@ -207,6 +207,8 @@ class Traced:
             everything = repair.cured == labels.wrong
             if not repair.cured & left or repair.fits < 0:
                 continue
+            if own - {id(repair.place.statement)} and _proves_nothing(labels, repair):
+                continue
             if everything or id(repair.place.statement) in own:
                 chosen.append(repair)
                 left -= repair.cured
@@ -322,6 +324,12 @@ class Phrases:
         if not found:
             return "matches nothing" if labels.events[i].deps else "given"
         return self.match(found[0])
+
+
+def _proves_nothing(labels: Labels, repair: Repair) -> bool:
+    """Whether a result itself is replaced: that cures it, whatever was wrong before."""
+    i = repair.event
+    return i in labels.final and labels.status[i] != "right" and repair.factor != COPY
 
 
 def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:

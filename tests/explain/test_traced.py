@@ -142,3 +142,25 @@ def test_what_the_users_code_raises_comes_not_out():
 
     found = traced(forward, backward, inputs)
     assert (found.findings, found.reason) == ([], "KeyError: 'state'")
+
+
+# ---- the statement to change, where others would do ----------------------------------------------
+
+
+def first(forward, backward, p):
+    return traced(forward, backward, p).findings[0].statement
+
+
+def test_a_result_that_is_replaced_proves_nothing():
+    p = {"x": rng.uniform(1, 2, size=(4, 3)), "w": rng.normal(size=(4, 3))}
+
+    def share(p):
+        return np.sum(p["w"] * p["x"] / p["x"].sum(axis=1, keepdims=True))
+
+    def backward(p):
+        s = p["x"].sum(axis=1, keepdims=True)
+        mean = np.sum(p["w"] * p["x"]) / s**2
+        dx = p["w"] / s - mean
+        return {"x": dx.copy(), "w": p["x"] / s}
+
+    assert first(share, backward, p).startswith("mean = ")
