@@ -34,7 +34,7 @@ class Inputs:
 
     `arrays` are all arrays in it by name, and `real` the names of the floating ones, which have
     gradients; `top` are the paths of what stands on top. An argument that is a number or a text,
-    and a container of options (with texts or flags in it, or without a floating array), has none.
+    and a container of options (with texts or flags in it, or without an array), has none.
     """
 
     def __init__(self, who: str, given: Any, forward: Callable[..., Any]) -> None:
@@ -58,13 +58,8 @@ class Inputs:
                 f"{who}: inputs is a dict of arrays by name, as in {{'x': x}}, or a tuple of the "
                 f"arguments of forward{one}; not {type(given).__name__}"
             )
-        self.closed = {
-            path
-            for path, x in self.items
-            if self.positional and not (_has_inputs(x) or (by_name and isinstance(x, float)))
-        }
         for path, x in self.items:
-            if path not in self.closed:
+            if not self.positional or _has_arrays(x) or (by_name and isinstance(x, float)):
                 for its, part in leaves(x, path):
                     self._take(its, part)
         self.real = [name for name, x in self.arrays.items() if x.dtype.kind == "f"]
@@ -96,9 +91,7 @@ class Inputs:
             is_real = self.paths.get(name) == path and name in self.real
             return values[name] if is_real else _copy(value_of(x))
 
-        return [
-            _copy(x) if path in self.closed else _mapped(x, path, leaf) for path, x in self.items
-        ]
+        return [_mapped(x, path, leaf) for path, x in self.items]
 
     def changed(self, given: Mapping[str, Any], arguments: list[Any]) -> list[str]:
         """Return the inputs that are others now than when these arguments were built of them."""
@@ -136,7 +129,8 @@ def fields(x: Any) -> list[tuple[str | int, Any]] | None:
         keys = getattr(x, "_fields", None) or range(len(x))
         return list(zip(keys, x, strict=True))
     if is_object(x):
-        return [(name, getattr(x, name)) for name in _attributes(x)]
+        names = [*getattr(x, "__dataclass_fields__", ()), *getattr(x, "__dict__", ())]
+        return [(name, getattr(x, name)) for name in dict.fromkeys(names)]
     return None
 
 
@@ -231,22 +225,12 @@ def _is_opaque(x: Any) -> bool:
     return is_code or hasattr(x, "dtype") or hasattr(x, "__array__")
 
 
-def _attributes(x: Any) -> list[str]:
-    own = [field.name for field in dataclasses.fields(x)] if dataclasses.is_dataclass(x) else []
-    return list(dict.fromkeys([*own, *getattr(x, "__dict__", ())]))
-
-
-def _has_inputs(x: Any) -> bool:
-    """Whether an argument is an array, or holds floating ones: not as one of several options."""
-    if isinstance(x, (np.ndarray, Tensor)):
-        return is_numbers(x)
-    if fields(x) is None:
-        return isinstance(x, (list, tuple)) and np.asarray(x).dtype.kind == "f"
+def _has_arrays(x: Any) -> bool:
+    """Whether an argument is an array, or a container of some: not as one of several options."""
     parts = [part for _, part in leaves(x)]
-    return (not isinstance(x, Mapping) or all(map(is_numbers, parts))) and any(
-        isinstance(part, (np.ndarray, Tensor)) and value_of(part).dtype.kind == "f"
-        for part in parts
-    )
+    if isinstance(x, Mapping) and not all(map(is_numbers, parts)):
+        return False
+    return any(isinstance(p, (np.ndarray, Tensor, list, tuple)) and is_numbers(p) for p in parts)
 
 
 def _is_rectangle(x: Any) -> bool:

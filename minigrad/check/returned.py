@@ -42,12 +42,11 @@ MADE_FROM = [
 class Returned(NamedTuple):
     """Gradients by the names of inputs, the very objects; and others by the names they came with.
 
-    `none` are the names of inputs that None was returned for.
+    Without those that are None.
     """
 
     gradients: dict[str, Any]
     others: dict[str, Any]
-    none: list[str]
 
 
 def returned(who: str, given: Any, inputs: Inputs, backward: Callable[..., Any]) -> Returned:
@@ -65,11 +64,11 @@ def returned(who: str, given: Any, inputs: Inputs, backward: Callable[..., Any])
         pairs = [*_pairs(given, (), inputs)]
     else:
         pairs = _in_order(who, given, inputs, backward)
-    gradients, others, none = dict[str, Any](), dict[str, Any](), list[str]()
+    gradients, others = dict[str, Any](), dict[str, Any]()
     for path, x, name in pairs:
         if x is None:
-            none += [name] if name else []
-        elif name is None:
+            continue
+        if name is None:
             others[named(path) or "gradient"] = x
         elif name in gradients:
             raise ValueError(
@@ -83,7 +82,7 @@ def returned(who: str, given: Any, inputs: Inputs, backward: Callable[..., Any])
             )
         else:
             gradients[name] = x
-    return Returned(gradients, others, none)
+    return Returned(gradients, others)
 
 
 def fits(found: Returned, inputs: Inputs) -> bool:

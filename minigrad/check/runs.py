@@ -66,13 +66,15 @@ class Runs:
     def manual(self, dtype: Any = None) -> Returned:
         """Return the gradients that backward gives, as arrays."""
         found = self._returned(dtype, self.call, self.douts)
-        others = {name: x for name, x in found.others.items() if x is not None}
         return found._replace(
             gradients=entries("manual", {n: _floating(x) for n, x in found.gradients.items()}),
-            others={name: np.asarray(value_of(x)) for name, x in others.items() if is_numbers(x)},
+            others={
+                name: np.asarray(value_of(x)) for name, x in found.others.items() if is_numbers(x)
+            },
         )
 
     def again(self) -> dict[str, Any]:
+        """Return what backward gives in float64: the very objects, which are looked for again."""
         found = self._returned(np.float64, self.call, self.douts)
         return found.gradients | found.others
 
