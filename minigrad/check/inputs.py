@@ -93,6 +93,24 @@ class Inputs:
 
         return [_mapped(x, path, leaf) for path, x in self.items]
 
+    def restored(
+        self, arguments: list[Any], given: Mapping[str, Any], values: Mapping[str, Array]
+    ) -> list[Any]:
+        """Return arguments with these values where they still hold what was `given`.
+
+        Objects stay as they are, with all that is kept in them; but Tensors become arrays.
+        """
+
+        def leaf(path: Place, x: Any) -> Any:
+            name = named(path)
+            return values[name] if name in given and x is given[name] else value_of(x)
+
+        on_tensors = any(isinstance(x, Tensor) for x in given.values())
+        return [
+            _mapped(x, path, leaf, into_objects=on_tensors)
+            for (path, _), x in zip(self.items, arguments, strict=True)
+        ]
+
     def changed(self, given: Mapping[str, Any], arguments: list[Any]) -> list[str]:
         """Return the inputs that are others now than when these arguments were built of them."""
         now = {its: x for (path, _), y in zip(self.items, arguments, strict=True)
@@ -171,12 +189,14 @@ def parameters(f: Callable[..., Any]) -> list[inspect.Parameter] | None:
     return [p for p in known if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
-def _mapped(x: Any, path: Place, leaf: Callable[[Place, Any], Any]) -> Any:
+def _mapped(
+    x: Any, path: Place, leaf: Callable[[Place, Any], Any], into_objects: bool = True
+) -> Any:
     """Return a copy of nested containers, with what `leaf` makes of all that is in them."""
-    parts = fields(x)
+    parts = fields(x) if into_objects or not is_object(x) else None
     if parts is None:
         return leaf(path, x)
-    new = [_mapped(part, (*path, key), leaf) for key, part in parts]
+    new = [_mapped(part, (*path, key), leaf, into_objects) for key, part in parts]
     if isinstance(x, Mapping):
         items = dict(zip(x, new, strict=True))
         if type(x) is dict or not isinstance(x, MutableMapping):

@@ -19,7 +19,7 @@ from ..core.tree import Tree
 from .calling import Call, calls, drawn, is_output, loss_of, parts
 from .compare import entries
 from .debug import located
-from .inputs import Inputs, is_numbers, is_object, shape_text
+from .inputs import Inputs, is_numbers, shape_text
 from .returned import Returned, fits, returned, twins
 
 __all__ = ["Runs"]
@@ -174,8 +174,8 @@ class Runs:
     def _returned(self, dtype: Any, call: Call, douts: list[Tree]) -> Returned:
         """Return what backward gives, by name: the very objects.
 
-        The forward pass runs before it, for the cache, and for what it keeps in objects. What else
-        it changes of its arguments is as before.
+        The forward pass runs before it, for the cache, and for what it keeps in objects and dicts.
+        Arrays that it changes in place, but for those of objects, are as before.
         """
         given = self._given(dtype)
         arguments = self.inputs.built(given)
@@ -184,10 +184,7 @@ class Runs:
         if self.on_tensors:
             values = tree.map(value_of, values)
         if self.on_tensors or any(not np.array_equal(x, before[n]) for n, x in given.items()):
-            arguments = [
-                x if is_object(x) and not self.on_tensors else new
-                for x, new in zip(arguments, self.inputs.built(before), strict=True)
-            ]
+            arguments = self.inputs.restored(arguments, given, before)
         copies = tree.map(lambda u: np.array(u, dtype), [*douts])
         ordered, by_name = call.given(values, arguments, copies)
         found = self._by_chance(lambda: self.backward(*ordered, **by_name))

@@ -93,6 +93,35 @@ def test_objects_in_an_object_after_use():
     assert report.not_compared == ("scale", "layers[0].mean", "layers[1].mean")
 
 
+@pytest.mark.parametrize("cls", [Net, InPlace])
+@pytest.mark.parametrize("times", [0, 1])
+def test_a_list_of_objects_that_change_in_place(cls, times):
+    def run(p):
+        p["kept"] = x = p["x"]
+        x -= 1.0
+        for net in p["nets"]:
+            x = net.forward(x) @ W.T
+        return np.sum(x)
+
+    def backward(p):
+        assert "kept" in p
+        found, d = [], np.ones((5, 3))
+        for net in reversed(p["nets"]):
+            net.backward(d @ W)
+            found.insert(0, {"W": net.dW, "b": net.db})
+            d = (d @ W * (1 - net.h**2)) @ net.W.T
+            d = d - 0.1 * d.mean(axis=0)
+        return {"nets": found, "x": d}
+
+    p = {"x": X, "nets": [cls(), cls()]}
+    for _ in range(times):
+        run(p | {"x": X + 1})
+        backward(p | {"kept": X})
+    report = compare_backward(run, backward, p)
+    assert report.ok, report
+    assert len(report.rows) == 5
+
+
 def test_a_dict_after_use():
     def run(p):
         p["h"] = np.tanh(p["x"] @ p["W"])
