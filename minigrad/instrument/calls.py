@@ -14,7 +14,7 @@ import functools
 import math
 import sys
 from contextvars import ContextVar
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,6 @@ from numpy.lib.stride_tricks import as_strided
 
 from ..core.tensor import OPS, Tensor, op
 from ..guard.errors import NUMPY, users_file
-from ..ops import special
 from .assignable import (
     PLAIN_OPTIONS,
     Assignable,
@@ -37,10 +36,10 @@ from .assignable import (
     refused,
     wrapped,
 )
-from .functions import by_numbers, function_result, of_values, stands_apart, strided, ufunc_result
+from .functions import by_numbers, numpys_result, of_values, stands_apart, strided
 from .held import is_users
 from .rewrite import Instrumented, Rewriter, original, rewritten
-from .scipys import SCIPYS, scipys_name
+from .scipys import MATH, SCIPYS, scipys_name
 
 __all__ = ["Calls", "Run", "callee", "running"]
 
@@ -114,11 +113,126 @@ def _shown(x: Any) -> Any:
     return x if running.get() is None else plain(x)
 
 
-# ---- makers of arrays --------------------------------------------------------------------------
+# ---- what is called instead: by the values, or so that gradients flow through --------------------
+
+
+def _asked(f: Any) -> Any:
+    """Make of a function that gives no real number one of the values."""
+    return lambda *args, **kwargs: f(*plain(args), **plain(kwargs))
 
 
 def _maker(f: Any) -> Any:
     return lambda *args, **kwargs: wrapped(f(*plain(args), **plain(kwargs)))
+
+
+def _followed(f: Any, known: Any) -> Any:
+    """Make of a function one that does what is known to have derivatives, where they are needed."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        args = tuple([[*x] if isinstance(x, GeneratorType) else x for x in args])
+        if not is_live([*args, *kwargs.values()]):
+            return f(*plain(args), **plain(kwargs))
+        return wrapped(known(*map(joined, args), **recorded(kwargs)))
+
+    return call
+
+
+def _unknown(f: Any, why: str) -> Any:
+    """Make of a function one of the values; it may show them, but not compute floats from them."""
+    return _followed(f, lambda *args, **kwargs: of_values(f, args, kwargs, why))
+
+
+def _math(f: Any) -> Any:
+    known = MATH.get(f.__name__)
+    if known is None:
+        return _unknown(f, f"math.{f.__name__} has no derivative in minigrad; write it in NumPy")
+    one = lambda x: x.reshape(()) if isinstance(x, Tensor) and x.size == 1 else x
+    return _followed(f, lambda *xs: known(*map(one, xs)))
+
+
+def _librarys(f: Any) -> Any:
+    """A function of another library: on the values, unless it takes tensors."""
+    on_values = _unknown(
+        f,
+        f"{f.__module__}.{f.__name__} computes from what gradients flow through, and minigrad does "
+        "not know its derivative; write it in NumPy, or define it as a primitive (see mg.define)",
+    )
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if is_live([*args, *kwargs.values()]):
+            with contextlib.suppress(NotFollowed):
+                return f(*args, **kwargs)
+        return on_values(*args, **kwargs)
+
+    return call
+
+
+def _minigrads(f: Any) -> Any:
+    """A function of minigrad's: it takes plain tensors, from functions of the user's as well."""
+    return lambda *args, **kwargs: wrapped(
+        f(*recorded(tuple(map(_giving_tensors, args))), **recorded(kwargs))
+    )
+
+
+def _giving_tensors(f: Any) -> Any:
+    if type(f) not in (FunctionType, MethodType):
+        return f
+    return functools.wraps(f)(lambda *args, **kwargs: recorded(callee(f)(*args, **kwargs)))
+
+
+def _numpys(f: Any) -> Any:
+    """A function of NumPy's, which may be given lists of tensors, and tensors from elsewhere."""
+    operation: Any = None if stands_apart(f) else OPS.get(f)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and type(args[0]) is Assignable and operation is not None:
+            if PLAIN_OPTIONS.issuperset(kwargs):
+                return wrapped(operation(args[0].now(), **kwargs))
+        if holds_tensor(args) or (kwargs and holds_tensor([*kwargs.values()])):
+            return numpys_result(f, args, kwargs)
+        return f(*args, **kwargs)
+
+    return call
+
+
+def _method_of_array(f: Any, a: Any) -> Any:
+    """A method of a plain array, which may be given tensors."""
+    name = f.__name__
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not holds_tensor([*args, *kwargs.values()]):
+            return f(*args, **kwargs)
+        if hasattr(np, name):
+            return numpys_result(getattr(np, name), (a, *args), kwargs)
+        if is_live(args):
+            raise into_plain(f"by .{name}")
+        return f(*plain(args), **plain(kwargs))
+
+    return _maker(f) if name == "copy" else call
+
+
+def _of_chance(f: Any) -> Any:
+    """A method of a generator of random numbers, which makes arrays."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        first, *rest = args or (None,)
+        if f.__name__ == "shuffle" and isinstance(first, Tensor):
+            wrapped(first)[...] = by_numbers(lambda a: (f(a, *rest, **kwargs), a)[1], first)
+            return None
+        if f.__name__ in ("permutation", "permuted", "choice") and isinstance(first, Tensor):
+            return by_numbers(lambda a: f(a, *rest, **kwargs), first)
+        if is_live([*args, *kwargs.values()]):
+            raise refused(
+                f"random numbers are drawn by {f.__name__} with a distribution that gradients flow "
+                "through",
+                "write mean + std * rng.normal(size=mean.shape)",
+            )
+        return wrapped(f(*plain(args), **plain(kwargs)))
+
+    return call
+
+
+# ---- functions with a way of their own ---------------------------------------------------------
 
 
 def _array(x: Any, dtype: Any = None, *, copy: Any = True, ndmin: int = 0, **options: Any) -> Any:
@@ -145,29 +259,19 @@ def _asarray(x: Any, dtype: Any = None, *rest: Any, **options: Any) -> Any:
     return a if a is x else wrapped(a)
 
 
+def _contiguous(x: Any, dtype: Any = None) -> Any:
+    x = _asarray(x, dtype)
+    return x if x.flags.c_contiguous else x.copy()
+
+
 def _full(shape: Any, x: Any, dtype: Any = None, **_: Any) -> Any:
     if not holds_tensor(x):
         return wrapped(np.full(shape, x, dtype))
-    t = op(np.broadcast_to)(joined(x), shape=shape)
-    return wrapped(op(np.copy)(t if dtype is None else op(np.astype)(t, np.dtype(dtype))))
+    return _array(op(np.broadcast_to)(joined(x), shape=shape), dtype)
 
 
 def _full_like(a: Any, x: Any, dtype: Any = None, shape: Any = None, **_: Any) -> Any:
     return _full(np.shape(a) if shape is None else shape, x, dtype or plain(a).dtype)
-
-
-def _contiguous(f: Any) -> Any:
-    def call(x: Any, dtype: Any = None) -> Any:
-        if not isinstance(x, Tensor):
-            return _asarray(x if holds_tensor(x) else f(x, dtype), dtype)
-        x = _asarray(x, dtype)
-        order = "F" if f is np.asfortranarray else "C"
-        return x if getattr(x.flags, f"{order.lower()}_contiguous") else x.copy()
-
-    return call
-
-
-# ---- numbers, and what is asked of types -------------------------------------------------------
 
 
 def _float(*args: Any) -> Any:
@@ -196,21 +300,11 @@ def _type(*args: Any) -> Any:
     return type(*(plain(args) if len(args) == 1 else args))
 
 
-def _asked(f: Any) -> Any:
-    """A function that gives no real number: on the values."""
-    return lambda *args, **kwargs: f(*plain(args), **plain(kwargs))
-
-
-# ---- functions that call others ----------------------------------------------------------------
-
-
 def _calling(f: Any) -> Any:
     """A function that is given functions, as `map` is."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return f(*map(_callee, args), **{key: _callee(x) for key, x in kwargs.items()})
-
-    return call
+    return lambda *args, **kwargs: f(
+        *map(_callee, args), **{key: _callee(x) for key, x in kwargs.items()}
+    )
 
 
 def _callee(x: Any) -> Any:
@@ -224,28 +318,19 @@ def _vectorized(f: Any) -> Any:
         if not holds_tensor(args) or kwargs or f.signature:
             return f(*args, **kwargs)
         xs = [wrapped(x) for x in np.broadcast_arrays(*map(joined, args))]
-        shape = np.shape(xs[0])
         of_numbers = callee(f.pyfunc)
-        found = [of_numbers(*[x[i] for x in xs]) for i in np.ndindex(*shape)]
-        if not holds_tensor(found):
-            return np.array(found).reshape(shape)
-        return wrapped(joined(found).reshape(shape))
+        found = [of_numbers(*[x[i] for x in xs]) for i in np.ndindex(*xs[0].shape)]
+        return _array(found).reshape(xs[0].shape)
 
     return call
 
 
 def _apply_along_axis(f: Any, axis: int, a: Any, *args: Any, **kwargs: Any) -> Any:
-    f, rows = callee(f), np.moveaxis(wrapped(a) if isinstance(a, Tensor) else a, axis, -1)
+    f, rows = callee(f), np.moveaxis(wrapped(a), axis, -1)
     lead = rows.shape[:-1]
     found = [f(rows[i], *args, **kwargs) for i in np.ndindex(*lead)]
     t = _array(found).reshape(lead + np.shape(found[0]))
     return np.moveaxis(t, -1, axis) if np.ndim(found[0]) else t
-
-
-def _ndenumerate(a: Any) -> Any:
-    if not isinstance(a, Tensor):
-        return np.ndenumerate(a)
-    return ((i, wrapped(a)[i]) for i in np.ndindex(*a.shape))
 
 
 class _Joins:
@@ -263,197 +348,6 @@ class _Joins:
         return by_numbers(lambda *numbers: self.of[(*texts, *numbers)], *arrays)
 
 
-# ---- math and SciPy --------------------------------------------------------------------
-
-_NUMPYS = {
-    "pow": np.power, "fabs": np.abs, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan,
-    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "atan2": np.arctan2,
-    "erf": special.erf, "erfc": special.erfc, "fsum": sum, "prod": lambda xs: np.prod(joined(xs)),
-    "dist": lambda p, q: np.sqrt(sum((a - b) ** 2 for a, b in zip(p, q, strict=True))),
-    "hypot": lambda *xs: np.sqrt(sum(x * x for x in xs)),
-    "remainder": None,
-    "log": lambda x, base=None: np.log(x) if base is None else np.log(x) / np.log(base),
-}  # fmt: skip
-_OF_VALUES = {
-    "floor", "ceil", "trunc", "isnan", "isinf", "isfinite", "isclose", "comb", "perm", "factorial",
-    "gcd", "lcm", "isqrt",
-}  # fmt: skip
-
-
-def _math(f: Any) -> Any:
-    name = f.__name__
-    on_tensors: Any = _NUMPYS[name] if name in _NUMPYS else getattr(np, name, None)
-    if name in _OF_VALUES:
-        return _asked(f)
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if name in ("fsum", "prod"):
-            args = ([*args[0]], *args[1:])
-        if not is_live(args):
-            return f(*plain(args), **kwargs)
-        if on_tensors is None:
-            raise refused(f"math.{name} has no derivative in minigrad", "write it in NumPy")
-        numbers = [x.reshape(()) if isinstance(x, Tensor) else x for x in map(now, args)]
-        return wrapped(on_tensors(*numbers))
-
-    return call
-
-
-def _scipys(f: Any, known: Any) -> Any:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if not is_live([*args, *kwargs.values()]):
-            return f(*plain(args), **plain(kwargs))
-        return wrapped(known(*map(joined, args), **recorded(kwargs)))
-
-    return call
-
-
-# ---- what else takes tensors -------------------------------------------------------------------
-
-
-def _numpys(f: Any) -> Any:
-    """A function of NumPy's, which may be given lists of tensors, and tensors from elsewhere."""
-    in_sequence = f in _SEQUENCES
-    keeps = in_sequence or f is np.block
-    operation: Any = None if keeps or stands_apart(f) else OPS.get(f)
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        is_usual = len(args) == 1 and type(args[0]) is Assignable and operation is not None
-        if is_usual and PLAIN_OPTIONS.issuperset(kwargs):
-            return wrapped(operation(args[0].now(), **kwargs))
-        if in_sequence:
-            args = tuple([_sequence(x) for x in args])
-        found = False
-        for x in args:
-            if isinstance(x, Tensor):
-                found = True
-            elif (type(x) is list or type(x) is tuple) and holds_tensor(x):
-                args, found = args if keeps else tuple(map(joined, args)), True
-        if found or (kwargs and holds_tensor([*kwargs.values()])):
-            return function_result(f, args, kwargs)
-        return f(*args, **kwargs)
-
-    return call
-
-
-def _sequence(x: Any) -> Any:
-    """A sequence of arrays, some of which may be lists of tensors."""
-    if type(x) not in (list, tuple):
-        return x
-    return [joined(part) if isinstance(part, (list, tuple)) else part for part in x]
-
-
-_SEQUENCES: Any = {
-    np.stack, np.concatenate, np.vstack, np.hstack, np.dstack, np.column_stack,
-    np.broadcast_arrays, np.einsum, np.select, np.choose, np.meshgrid,
-}  # fmt: skip
-
-
-def _of_ufunc(f: Any) -> Any:
-    operation = OPS.get(f)
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if not kwargs and len(args) == 1 and operation is not None:
-            x = args[0]
-            if type(x) is Assignable:
-                return wrapped(operation(x.now()))
-        if holds_tensor([*args, *kwargs.values()]):
-            return ufunc_result(f, "__call__", args, kwargs)
-        return f(*args, **kwargs)
-
-    return call
-
-
-def _of_ufuncs_method(f: Any) -> Any:
-    """What np.add.reduce and the like are, which may be given lists."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if holds_tensor([*args, *kwargs.values()]):
-            if f.__name__ in ("reduce", "accumulate") and len(args) > 1:
-                kwargs, args = {"axis": args[1], **kwargs}, args[:1]
-            first = args if f.__name__ == "at" else [joined(x) for x in args]
-            return ufunc_result(f.__self__, f.__name__, first, kwargs)
-        return f(*args, **kwargs)
-
-    return call
-
-
-def _minigrads(f: Any) -> Any:
-    """A function of minigrad's: it takes plain tensors, from functions of the user's as well."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        args = tuple(map(_giving_tensors, args))
-        return wrapped(f(*recorded(args), **recorded(kwargs)))
-
-    return call
-
-
-def _giving_tensors(f: Any) -> Any:
-    if type(f) not in (FunctionType, MethodType):
-        return f
-    return functools.wraps(f)(lambda *args, **kwargs: recorded(callee(f)(*args, **kwargs)))
-
-
-def _librarys(f: Any) -> Any:
-    """A function of another library: if it does not take tensors, on the values.
-
-    Then it may show them, but not compute floats from them.
-    """
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if not is_live([*args, *kwargs.values()]):
-            return f(*plain(list(args)), **plain(kwargs))
-        with contextlib.suppress(NotFollowed):
-            return f(*args, **kwargs)
-        why = (
-            f"{f.__module__}.{f.__name__} computes from what gradients flow through, and minigrad "
-            "does not know its derivative; write it in NumPy, or define it as a primitive (see "
-            "mg.define)"
-        )
-        return of_values(f, args, kwargs, why)
-
-    return call
-
-
-def _of_chance(f: Any) -> Any:
-    """A method of a generator of random numbers, which makes arrays."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        first, *rest = args or (None,)
-        if f.__name__ == "shuffle" and isinstance(first, Tensor):
-            wrapped(first)[...] = by_numbers(lambda a: (f(a, *rest, **kwargs), a)[1], first)
-            return None
-        if f.__name__ in ("permutation", "permuted", "choice") and isinstance(first, Tensor):
-            return by_numbers(lambda a: f(a, *rest, **kwargs), first)
-        if is_live([*args, *kwargs.values()]):
-            raise refused(
-                f"random numbers are drawn by {f.__name__} with a distribution that gradients flow "
-                "through",
-                "write mean + std * rng.normal(size=mean.shape)",
-            )
-        return wrapped(f(*plain(list(args)), **plain(kwargs)))
-
-    return call
-
-
-def _method_of_array(f: Any, a: Any) -> Any:
-    """A method of a plain array, which may be given tensors."""
-    name = f.__name__
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if name == "copy":
-            return wrapped(f(*args, **kwargs))
-        if not holds_tensor([*args, *kwargs.values()]):
-            return f(*args, **kwargs)
-        if not is_live([*args, *kwargs.values()]) and kwargs.get("out") is None:
-            return f(*plain(args), **plain(kwargs))
-        if name in ("fill", "put", "itemset", "setfield"):
-            raise into_plain(f"by .{name}")
-        return function_result(getattr(np, name), (a, *args), kwargs)
-
-    return call
-
-
 def _cached(f: Any, run: Run) -> Any:
     """A function with a cache, which must not keep what this run gives it."""
     if f not in run.cached:
@@ -465,15 +359,13 @@ def _cached(f: Any, run: Run) -> Any:
 
 _TABLE: dict[Any, Any] = {
     float: _float, int: _asked(int), isinstance: _isinstance, type: _type,
-    np.array: _array, np.asarray: _asarray, np.asanyarray: _asarray,
-    np.ascontiguousarray: _contiguous(np.ascontiguousarray),
-    np.asfortranarray: _contiguous(np.asfortranarray), np.copy: _array, np.full: _full,
-    np.full_like: _full_like, np.fromiter: lambda xs, dtype, *_, **__: _array([*xs], dtype),
-    np.c_: _Joins(np.c_), np.r_: _Joins(np.r_),
-    as_strided: strided, np.ndenumerate: _ndenumerate,
-    map: _calling(map), filter: _calling(filter), sorted: _calling(sorted),
-    functools.reduce: _calling(functools.reduce), functools.partial: _calling(functools.partial),
-    max: _calling(max), min: _calling(min), np.apply_along_axis: _apply_along_axis,
+    np.array: _array, np.copy: _array, np.asarray: _asarray, np.asanyarray: _asarray,
+    np.ascontiguousarray: _contiguous, np.full: _full, np.full_like: _full_like,
+    np.fromiter: lambda xs, dtype, *_, **__: _array([*xs], dtype),
+    np.c_: _Joins(np.c_), np.r_: _Joins(np.r_), as_strided: strided,
+    np.ndenumerate: lambda a: ((i, a[i]) for i in np.ndindex(*np.shape(a))),
+    np.apply_along_axis: _apply_along_axis,
+    **{f: _calling(f) for f in (map, filter, sorted, max, min, functools.reduce, functools.partial)},
     **{kind: _number(kind) for kind in (np.float16, np.float32, np.float64, np.longdouble)},
     **{kind: _asked(kind) for kind in (np.int8, np.int16, np.int32, np.int64, np.bool)},
     **{f: _maker(f) for f in (
@@ -505,14 +397,14 @@ def callee(f: Any) -> Any:
         if type(owner) is np.ndarray:
             return _method_of_array(f, owner)
         if type(owner) is np.ufunc:
-            return _of_ufuncs_method(f)
+            return _numpys(f)
         if isinstance(owner, _CHANCE):
             return _of_chance(f)
         return _TABLE.get(f, f) if owner is None or type(owner) is ModuleType else f
     if kind is np.ufunc or kind is _Dispatched:
         found = _TABLE.get(f)
         if found is None:
-            found = _TABLE[f] = _of_ufunc(f) if kind is np.ufunc else _numpys(f)
+            found = _TABLE[f] = _numpys(f)
         return found
     if isinstance(f, type):
         if f in _TABLE:
@@ -555,7 +447,7 @@ def _function(f: Any) -> Any:
     if module.startswith("minigrad."):
         return _minigrads(f)
     if (known := SCIPYS.get(scipys_name(f))) is not None:
-        return _scipys(f, known)
+        return _followed(f, known)
     if file.startswith(NUMPY):
         return _numpys(f)
     if module.partition(".")[0] in sys.stdlib_module_names:

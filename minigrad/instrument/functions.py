@@ -6,6 +6,7 @@ import functools
 import operator
 import sys
 from collections.abc import Callable, Sequence
+from types import BuiltinFunctionType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..core.tensor import OPS, Tensor, op, plain_index
 from ..guard import leaving
 from .assignable import (
     Assignable,
+    holds_tensor,
     into_plain,
     is_live,
     joined,
@@ -26,7 +28,7 @@ from .assignable import (
 )
 from .scipys import SCIPYS
 
-__all__ = ["by_numbers", "function_result", "of_values", "stands_apart", "strided", "ufunc_result"]
+__all__ = ["by_numbers", "numpys_result", "of_values", "stands_apart", "strided"]
 
 VIEWS: Any = {
     np.transpose, np.reshape, np.ravel, np.swapaxes, np.squeeze, np.expand_dims, np.moveaxis,
@@ -41,6 +43,33 @@ SPLITS: Any = {np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit, np.uns
 """Functions that give several views."""
 
 LIKE: Any = {np.zeros_like, np.ones_like, np.empty_like, np.full_like}
+
+
+SEQUENCES: Any = {
+    np.stack, np.concatenate, np.vstack, np.hstack, np.dstack, np.column_stack,
+    np.broadcast_arrays, np.einsum, np.select, np.choose, np.meshgrid,
+}  # fmt: skip
+"""Functions that are given lists of arrays."""
+
+
+def numpys_result(f: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
+    """Return what a function of NumPy's gives, a ufunc or a method of one; of lists, too."""
+    ufunc = f.__self__ if isinstance(f, BuiltinFunctionType) else f
+    if type(ufunc) is not np.ufunc:
+        return function_result(f, _arrays(f, args), options)
+    method = "__call__" if ufunc is f else f.__name__
+    if method in ("reduce", "accumulate") and len(args) > 1:
+        options, args = {"axis": args[1], **options}, args[:1]
+    return ufunc_result(ufunc, method, args, dict(options))
+
+
+def _arrays(f: Any, args: Sequence[Any]) -> Sequence[Any]:
+    """Return the arguments with arrays for lists of tensors, also in a list of arrays."""
+    if f is np.block:
+        return args
+    if f in SEQUENCES:
+        return [_arrays(None, x) if type(x) in (list, tuple) else x for x in args]
+    return [joined(x) if type(x) in (list, tuple) and holds_tensor(x) else x for x in args]
 
 
 def ufunc_result(ufunc: Any, method: str, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
@@ -66,8 +95,6 @@ def ufunc_result(ufunc: Any, method: str, inputs: Sequence[Any], options: dict[s
         )
         if operation is None and method != "__call__":
             operation = _folded(ufunc, method)
-        if operation is None and all("O" in kind for kind in ufunc.types):  # np.frompyfunc's
-            return ufunc(*map(_as_objects, inputs))
         if operation is None:
             result = of_values(key, inputs, options, str(leaving.no_derivative(key)))
             return result if out is None else written(out, result, name)
@@ -78,15 +105,6 @@ def ufunc_result(ufunc: Any, method: str, inputs: Sequence[Any], options: dict[s
         before = out[0] if isinstance(out, tuple) else out
         result = op(np.where)(where, now(result), 0.0 if before is None else now(before))
     return wrapped(result) if out is None else written(out, now(result), name)
-
-
-def _as_objects(x: Any) -> Any:
-    if not isinstance(x, Tensor):
-        return x
-    out = np.empty(x.shape, object)
-    for i in np.ndindex(*x.shape):
-        out[i] = wrapped(x)[i]
-    return out
 
 
 def _folded(ufunc: Any, method: str) -> Callable[..., Any] | None:
@@ -165,7 +183,7 @@ def _is_by_columns(func: Any, args: Any, options: Any) -> bool:
 
 def stands_apart(func: Any) -> bool:
     """Whether more is to be done for a function than an operation does."""
-    return func in VIEWS or func in SPLITS or func in LIKE or func in FUNCTIONS
+    return any(func in kind for kind in (VIEWS, SPLITS, LIKE, SEQUENCES, FUNCTIONS))
 
 
 def function_result(func: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:

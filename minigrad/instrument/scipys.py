@@ -1,4 +1,4 @@
-"""SciPy's functions, as operations: what people use in a forward pass."""
+"""Functions of SciPy's and of `math`, as operations: what people use in a forward pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..core.tensor import op
 from ..ops import elementwise, reduce, special
 from .assignable import joined, plain, refused
 
-__all__ = ["SCIPYS", "scipys_name"]
+__all__ = ["MATH", "SCIPYS", "scipys_name"]
 
 
 def _xlogy(x: Any, y: Any) -> Any:
@@ -105,3 +105,17 @@ def scipys_name(f: Any) -> str:
     """Return the name that a function of SciPy's has in the table."""
     module = (f.__module__ or "").split(".")
     return f"{module[1]}.{f.__name__}" if module[0] == "scipy" and len(module) > 1 else ""
+
+
+MATH: dict[str, Callable[..., Any]] = {
+    **{name: getattr(np, name) for name in (
+        "exp", "exp2", "expm1", "log1p", "log2", "log10", "sqrt", "cbrt", "copysign", "fmod",
+        "sin", "cos", "tan", "sinh", "cosh", "tanh", "radians", "degrees")},
+    **{f"a{name}": getattr(np, f"arc{name}") for name in (
+        "sin", "cos", "tan", "sinh", "cosh", "tanh", "tan2")},
+    "pow": np.power, "fabs": np.abs, "erf": special.erf, "erfc": special.erfc,
+    "log": lambda x, base=None: np.log(x) if base is None else np.log(x) / np.log(base),
+    "hypot": lambda *xs: np.sqrt(sum(x * x for x in xs)), "fsum": np.sum, "prod": np.prod,
+    "dist": lambda p, q: np.sqrt(np.sum((p - q) ** 2)),
+}  # fmt: skip
+"""The functions of `math` that have derivatives, as functions of tensors."""

@@ -161,12 +161,6 @@ def float_if(x):
 
 
 @given((3,))
-def frompyfunc(x):
-    f = np.frompyfunc(lambda a: a * a, 1, 1)
-    return np.sum(f(x))
-
-
-@given((3,))
 def in_place_ops(x):
     a = x.copy()
     a += 1

@@ -146,6 +146,10 @@ def of_chance(x):
     return np.sum(np.random.default_rng(0).normal(x, 1.0))
 
 
+def from_a_python_function(x):
+    return np.sum(np.frompyfunc(lambda a: a * a, 1, 1)(x))
+
+
 def yields(x):
     yield np.sum(x)
 
@@ -164,6 +168,7 @@ REFUSED = [
     (drawn_anew, (), "drawn_anew .*line.* gives .* when it is recorded.*random numbers"),
     (state_kept, (), "gives .* on arrays and .* when it is recorded.*state"),
     (of_chance, (), "random numbers.*return np.sum.*rng.normal"),
+    (from_a_python_function, (), "no derivative.*np.sum.np.frompyfunc"),
     (yields, (), "generator; return a list"),
 ]
 
