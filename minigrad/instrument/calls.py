@@ -185,9 +185,9 @@ def _numpys(f: Any) -> Any:
     operation: Any = None if stands_apart(f) else OPS.get(f)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        if len(args) == 1 and type(args[0]) is Assignable and operation is not None:
-            if PLAIN_OPTIONS.issuperset(kwargs):
-                return wrapped(operation(args[0].now(), **kwargs))
+        is_usual = len(args) == 1 and type(args[0]) is Assignable and operation is not None
+        if is_usual and PLAIN_OPTIONS.issuperset(kwargs):
+            return wrapped(operation(args[0].now(), **kwargs))
         if holds_tensor(args) or (kwargs and holds_tensor([*kwargs.values()])):
             return numpys_result(f, args, kwargs)
         return f(*args, **kwargs)
@@ -365,7 +365,8 @@ _TABLE: dict[Any, Any] = {
     np.c_: _Joins(np.c_), np.r_: _Joins(np.r_), as_strided: strided,
     np.ndenumerate: lambda a: ((i, a[i]) for i in np.ndindex(*np.shape(a))),
     np.apply_along_axis: _apply_along_axis,
-    **{f: _calling(f) for f in (map, filter, sorted, max, min, functools.reduce, functools.partial)},
+    **{f: _calling(f) for f in (
+        map, filter, sorted, max, min, functools.reduce, functools.partial)},
     **{kind: _number(kind) for kind in (np.float16, np.float32, np.float64, np.longdouble)},
     **{kind: _asked(kind) for kind in (np.int8, np.int16, np.int32, np.int64, np.bool)},
     **{f: _maker(f) for f in (

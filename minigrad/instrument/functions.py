@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 import sys
 from collections.abc import Callable, Sequence
@@ -31,19 +32,14 @@ from .scipys import SCIPYS
 __all__ = ["by_numbers", "numpys_result", "of_values", "stands_apart", "strided"]
 
 VIEWS: Any = {
-    np.transpose, np.reshape, np.ravel, np.swapaxes, np.squeeze, np.expand_dims, np.moveaxis,
-    np.rollaxis, np.broadcast_to, np.diagonal, np.flip, np.fliplr, np.flipud, np.rot90,
-    np.atleast_1d, np.atleast_2d, np.atleast_3d, np.matrix_transpose,
+    np.transpose, np.swapaxes, np.squeeze, np.expand_dims, np.moveaxis, np.rollaxis,
+    np.broadcast_to, np.diagonal, np.flip, np.fliplr, np.flipud, np.rot90, np.atleast_1d,
+    np.atleast_2d, np.atleast_3d, np.matrix_transpose,
 }  # fmt: skip
 """Functions that give a view of their first argument, where NumPy can."""
 
-_OF_SEVERAL: Any = {np.atleast_1d, np.atleast_2d, np.atleast_3d}
-
 SPLITS: Any = {np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit, np.unstack}
 """Functions that give several views."""
-
-LIKE: Any = {np.zeros_like, np.ones_like, np.empty_like, np.full_like}
-
 
 SEQUENCES: Any = {
     np.stack, np.concatenate, np.vstack, np.hstack, np.dstack, np.column_stack,
@@ -51,16 +47,51 @@ SEQUENCES: Any = {
 }  # fmt: skip
 """Functions that are given lists of arrays."""
 
+_OF_NO_VALUE = {"casting", "kind", "optimize", "order", "stable", "subok"}
+"""Options that change no value."""
+
+
+def stands_apart(f: Any) -> bool:
+    """Whether more is to be done for a function than an operation does."""
+    return any(f in kind for kind in (VIEWS, SPLITS, SEQUENCES, FUNCTIONS))
+
 
 def numpys_result(f: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
     """Return what a function of NumPy's gives, a ufunc or a method of one; of lists, too."""
     ufunc = f.__self__ if isinstance(f, BuiltinFunctionType) else f
-    if type(ufunc) is not np.ufunc:
-        return function_result(f, _arrays(f, args), options)
-    method = "__call__" if ufunc is f else f.__name__
-    if method in ("reduce", "accumulate") and len(args) > 1:
-        options, args = {"axis": args[1], **options}, args[:1]
-    return ufunc_result(ufunc, method, args, dict(options))
+    options = dict(options)
+    if type(ufunc) is np.ufunc:
+        if f.__name__ == "at":
+            return _update_at(ufunc, *args)
+        if f is ufunc and len(args) > f.nin:
+            args, options["out"] = args[: f.nin], args[f.nin]
+        if f.__name__ in ("reduce", "accumulate") and len(args) > 1:
+            options, args = {"axis": args[1], **options}, args[:1]
+    args = _arrays(f, args)
+    if f in FUNCTIONS:
+        return FUNCTIONS[f](*args, **options)
+    out, where = options.pop("out", None), True
+    if type(f) is np.ufunc:
+        where = options.pop("where", True)
+    if out is None and args and type(args[0]) is Assignable and (f in VIEWS or f in SPLITS):
+        return _views(f, args[0], plain([*args[1:]]), options)
+    if not is_live([*args, *options.values()]):
+        result: Any = f(*map(plain, args), **plain(options))
+    elif (operation := _operation(f, ufunc)) is None:
+        return of_values(f, args, options, str(leaving.no_derivative(f)))
+    else:
+        for name in {"where", "initial"} & options.keys():
+            raise refused(
+                f"{f.__name__} with {name}=", "write np.where(condition, x, 0) or np.maximum first"
+            )
+        options = {k: v for k, v in options.items() if k not in _OF_NO_VALUE}
+        if f is not np.astype and (dtype := options.pop("dtype", None)) is not None:
+            args = [x.astype(dtype) if isinstance(x, Tensor) else x for x in map(joined, args)]
+        result = operation(*map(recorded, args), **recorded(options))
+    if where is not True:
+        before = out[0] if isinstance(out, tuple) else out
+        result = op(np.where)(where, now(result), 0.0 if before is None else now(before))
+    return wrapped(result) if out is None else written(out, now(result), f.__name__)
 
 
 def _arrays(f: Any, args: Sequence[Any]) -> Sequence[Any]:
@@ -72,54 +103,40 @@ def _arrays(f: Any, args: Sequence[Any]) -> Sequence[Any]:
     return [joined(x) if type(x) in (list, tuple) and holds_tensor(x) else x for x in args]
 
 
-def ufunc_result(ufunc: Any, method: str, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
-    """Return what a ufunc, or a method of one, gives."""
-    out, where = options.pop("out", None), options.pop("where", True)
-    if method == "__call__" and len(inputs) > ufunc.nin:
-        inputs, out = inputs[: ufunc.nin], inputs[ufunc.nin]
-    name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
-    if method == "at":
-        _update_at(ufunc, *inputs)
-        return None
-    if not any(map(is_live, inputs)):
-        result: Any = getattr(ufunc, method)(*map(plain, inputs), **plain(options))
-    elif method == "outer":
-        a, b = map(joined, inputs)
-        result = ufunc_result(
-            ufunc, "__call__", (np.reshape(a, (*a.shape, *[1] * np.ndim(b))), b), options
+def _views(f: Any, a: Assignable, rest: list[Any], options: dict[str, Any]) -> Any:
+    if f in VIEWS:
+        return a.view_by(lambda x: f(x, *rest, **options), lambda t: OPS[f](t, *rest, **options))
+    return [
+        a.view_by(
+            lambda x, k=k: f(x, *rest, **options)[k],  # type: ignore[misc]
+            lambda t, k=k: OPS[f](t, *rest, **options)[k],  # type: ignore[misc]
         )
-    else:
-        key = ufunc if method == "__call__" else getattr(ufunc, method)
-        operation = OPS.get(key) or (
-            SCIPYS.get(f"special.{name}") if method == "__call__" else None
-        )
-        if operation is None and method != "__call__":
-            operation = _folded(ufunc, method)
-        if operation is None:
-            result = of_values(key, inputs, options, str(leaving.no_derivative(key)))
-            return result if out is None else written(out, result, name)
-        options = {k: v for k, v in options.items() if k not in _OF_NO_VALUE}
-        inputs = _in_dtype(inputs, options)
-        result = operation(*map(joined, inputs), **recorded(options))
-    if where is not True:
-        before = out[0] if isinstance(out, tuple) else out
-        result = op(np.where)(where, now(result), 0.0 if before is None else now(before))
-    return wrapped(result) if out is None else written(out, now(result), name)
+        for k in range(len(f(a.value, *rest, **options)))
+    ]
 
 
-def _folded(ufunc: Any, method: str) -> Callable[..., Any] | None:
-    """Return the reduction of a ufunc of two arguments, one element after another."""
-    if ufunc not in OPS or method not in ("reduce", "accumulate"):
-        return None
+def _operation(f: Any, ufunc: Any) -> Any:
+    """Return the operation that a function is, or what it is made of; None if there is none."""
+    if f in OPS:
+        if type(ufunc) is np.ufunc:
+            return OPS[f]
+        return lambda *xs, **options: Tensor.__array_function__(_ANY, f, (), xs, options)
+    if f is ufunc:
+        return SCIPYS.get(f"special.{f.__name__}") if type(f) is np.ufunc else None
+    if f.__name__ == "outer":
+        return lambda a, b: ufunc(np.reshape(a, (*np.shape(a), *[1] * np.ndim(b))), b)
+    if f.__name__ in ("reduce", "accumulate") and ufunc in OPS:
+        return functools.partial(_folded, f.__name__, ufunc)
+    return None
 
-    def fold(a: Any, axis: int = 0, **_: Any) -> Any:
-        first, *parts = np.moveaxis(a, axis, 0)
-        seen = [first]
-        for part in parts:
-            seen.append(ufunc(seen[-1], part))
-        return seen[-1] if method == "reduce" else np.stack(seen, axis=axis)
 
-    return fold
+def _folded(method: str, ufunc: Any, a: Any, axis: int = 0) -> Any:
+    """Return the reduction by a ufunc of two arguments, one element after another."""
+    seen = [*itertools.accumulate(np.moveaxis(a, axis, 0), ufunc)]
+    return seen[-1] if method == "reduce" else np.stack(seen, axis=axis)
+
+
+_ANY = Tensor(np.zeros(()))
 
 
 def _update_at(ufunc: Any, a: Any, index: Any, b: Any = None) -> None:
@@ -128,16 +145,15 @@ def _update_at(ufunc: Any, a: Any, index: Any, b: Any = None) -> None:
         if is_live(b):
             raise into_plain(f"by np.{ufunc.__name__}.at")
         ufunc.at(a, plain(index), plain(b))
-        return
-    index = plain_index(index)
-    if ufunc in (np.add, np.subtract):
-        a[...] = a.now().at[index].add(joined(b) if ufunc is np.add else -joined(b))
-        return
-    places = np.arange(a.size).reshape(a.shape)[index]
-    one_by_one = np.broadcast_to(joined(b), places.shape) if b is not None else None
-    for k in np.ndindex(places.shape):
-        at = np.unravel_index(places[k], a.shape)
-        a[at] = ufunc(a[at]) if one_by_one is None else ufunc(a[at], one_by_one[k])
+    elif ufunc in (np.add, np.subtract):
+        b = joined(b)
+        a[...] = a.now().at[plain_index(index)].add(b if ufunc is np.add else -b)
+    else:
+        places = np.arange(a.size).reshape(a.shape)[plain_index(index)]
+        parts = np.broadcast_to(joined(b), places.shape)
+        for k in np.ndindex(places.shape):
+            at = np.unravel_index(places[k], a.shape)
+            a[at] = ufunc(a[at], parts[k])
 
 
 def of_values(f: Any, args: Any, options: Any, why: str) -> Any:
@@ -150,89 +166,9 @@ def of_values(f: Any, args: Any, options: Any, why: str) -> Any:
 
 
 def _has_floats(x: Any) -> bool:
-    if isinstance(x, Tensor):
-        return True
     if isinstance(x, (list, tuple)):
         return any(map(_has_floats, x))
-    return isinstance(x, (float, np.floating, np.ndarray)) and np.asarray(x).dtype.kind in "fcO"
-
-
-_REDUCED: dict[Any, Any] = {
-    np.sum: (np.add, 0), np.prod: (np.multiply, 1),
-    np.max: (np.maximum, None), np.min: (np.minimum, None),
-}  # fmt: skip
-"""Reductions: by what, and what in them counts for nothing; None is what `initial=` says."""
-
-_OF_NO_VALUE = {"casting", "kind", "optimize", "order", "stable", "subok"}
-"""Options that change no value."""
-
-
-def _in_dtype(args: Sequence[Any], options: dict[str, Any]) -> Sequence[Any]:
-    """Take `dtype=` out of the options, and return the arguments in it."""
-    dtype = options.pop("dtype", None)
-    if dtype is None:
-        return args
-    return [x.astype(dtype) if isinstance(x, Tensor) else x for x in map(joined, args)]
-
-
-def _is_by_columns(func: Any, args: Any, options: Any) -> bool:
-    """Whether a function takes elements in Fortran's order."""
-    given = [x for x in (*args, options.get("order")) if type(x) is str]
-    return func in (np.reshape, np.ravel) and given == ["F"]
-
-
-def stands_apart(func: Any) -> bool:
-    """Whether more is to be done for a function than an operation does."""
-    return any(func in kind for kind in (VIEWS, SPLITS, LIKE, SEQUENCES, FUNCTIONS))
-
-
-def function_result(func: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
-    """Return what a function of NumPy's gives."""
-    first = args[0] if args else None
-    if type(first) is Assignable and options.get("out") is None:
-        rest = [plain(x) for x in args[1:]]
-        if func in _OF_SEVERAL and len(args) > 1:
-            return [function_result(func, (x,), {}) for x in args]
-        if func in VIEWS and not _is_by_columns(func, args, options):
-            return first.view_by(
-                lambda a: func(a, *rest, **options), lambda t: OPS[func](t, *rest, **options)
-            )
-        if func in VIEWS:
-            shape = () if func is np.ravel else rest[:1] or (options["shape"],)
-            return getattr(first, func.__name__)(*shape, order="F")
-        if func in SPLITS:
-            count = len(func(first.value, *rest, **options))
-            return [
-                first.view_by(
-                    lambda a, k=k: func(a, *rest, **options)[k],  # type: ignore[misc]
-                    lambda t, k=k: OPS[func](t, *rest, **options)[k],  # type: ignore[misc]
-                )
-                for k in range(count)
-            ]
-    if func in FUNCTIONS:
-        return FUNCTIONS[func](*args, **options)
-    options = dict(options)
-    out = options.pop("out", None)
-    initial = options.pop("initial", None) if func in _REDUCED else None
-    if options.get("where") is not None and func in _REDUCED:
-        nothing = initial if _REDUCED[func][1] is None else _REDUCED[func][1]
-        args = (np.where(plain(options.pop("where")), first, nothing), *args[1:])
-    if func in LIKE and not is_live(args[1:]):
-        return wrapped(func(*map(plain, args), **plain(options)))
-    if not is_live([*args, *options.values()]):
-        result: Any = func(*map(plain, args), **plain(options))
-    else:
-        if func not in OPS:
-            return of_values(func, args, options, str(leaving.no_derivative(func)))
-        options = {k: v for k, v in options.items() if k not in _OF_NO_VALUE}
-        args = args if func is np.astype else _in_dtype(args, options)
-        result = Tensor.__array_function__(
-            now(first) if isinstance(first, Tensor) else Tensor(np.zeros(())),
-            func, (), recorded(list(args)), recorded(options),
-        )  # fmt: skip
-    if initial is not None:
-        result = _REDUCED[func][0](result, initial)
-    return wrapped(result) if out is None else written(out, now(result), func.__name__)
+    return isinstance(x, (float, Tensor)) or getattr(x, "dtype", np.dtype(int)).kind in "fcO"
 
 
 # ---- functions of NumPy's that no operation stands for -----------------------------------------
@@ -325,7 +261,21 @@ def _bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
     return wrapped(Tensor(np.zeros(len(numbers))).at[plain(x)].add(joined(weights)))
 
 
+def _reshape(a: Any, shape: Any, order: str = "C") -> Any:
+    return wrapped(joined(a)).reshape(plain(shape), order=order)
+
+
+def _ravel(a: Any, order: str = "C") -> Any:
+    return wrapped(joined(a)).ravel(order)
+
+
+def _atleast(f: Any) -> Any:
+    return lambda *xs: _views(f, wrapped(joined(xs[0])), [], {}) if len(xs) == 1 else [*map(f, xs)]
+
+
 FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    np.reshape: _reshape, np.ravel: _ravel,
+    **{f: _atleast(f) for f in (np.atleast_1d, np.atleast_2d, np.atleast_3d)},
     np.insert: _insert, np.choose: _choose, np.polyval: _polyval, np.bincount: _bincount,
     **{f: _in_place(f, 1) for f in (np.copyto, np.fill_diagonal)},
     **{f: _in_place(f, 2) for f in (np.put, np.place, np.putmask, np.put_along_axis)},
@@ -336,16 +286,12 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
 # ---- NumPy's protocols -----------------------------------------------------------------------
 
 
-def _references(inputs: Any, kwargs: Any, out: Any) -> int:
-    return sys.getrefcount(out)
-
-
 class _Counting:
     """What finds out how many references there are to an array in `a += this`, and no others."""
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         out = kwargs.get("out", (None,))[0]
-        return _references(inputs, kwargs, out)
+        return sys.getrefcount(out)
 
 
 def _counted() -> Any:
@@ -357,26 +303,23 @@ def _counted() -> Any:
 _ALONE = _counted()
 
 
-def _is_whole(a: Any) -> bool:
-    """Whether nobody else sees the memory of an array."""
-    base = a.base
-    return base is None or (type(base) is np.ndarray and sys.getrefcount(base) <= 3)
-
-
 def _array_ufunc(self: Assignable, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
     out = kwargs.get("out", (None,))[0]
-    is_operator = leaving.instruction(sys._getframe(1)) == "BINARY_OP"
-    if type(out) is np.ndarray and inputs[0] is out and is_operator:
-        if _references(inputs, kwargs, out) > _ALONE or not _is_whole(out):
-            raise into_plain(f"in place, by np.{ufunc.__name__}")
-        del kwargs["out"]  # `a += t` binds a anew, and nobody else has the old one
-        t = ufunc_result(ufunc, method, inputs, kwargs)
-        return t if t.dtype == out.dtype else t.astype(out.dtype)
-    return ufunc_result(ufunc, method, inputs, kwargs)
+    f = ufunc if method == "__call__" else getattr(ufunc, method)
+    if type(out) is not np.ndarray or inputs[0] is not out or not _is_operator(sys._getframe(1)):
+        return numpys_result(f, inputs, kwargs)
+    if sys.getrefcount(out) > _ALONE or out.base is not None:
+        raise into_plain(f"in place, by np.{ufunc.__name__}")
+    t = numpys_result(f, inputs, {})  # `a += t` binds a anew, and nobody else has the old one
+    return t if t.dtype == out.dtype else t.astype(out.dtype)
+
+
+def _is_operator(frame: Any) -> bool:
+    return leaving.instruction(frame) == "BINARY_OP"
 
 
 def _array_function(self: Assignable, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-    return function_result(func, args, kwargs)
+    return numpys_result(func, args, kwargs)
 
 
 Assignable.__array_ufunc__ = _array_ufunc  # type: ignore[assignment]

@@ -146,6 +146,14 @@ def of_chance(x):
     return np.sum(np.random.default_rng(0).normal(x, 1.0))
 
 
+def sum_of_some(x):
+    return np.sum(x, where=x > 0)
+
+
+def from_a_number_on(x):
+    return x.max(initial=0.5)
+
+
 def from_a_python_function(x):
     return np.sum(np.frompyfunc(lambda a: a * a, 1, 1)(x))
 
@@ -168,6 +176,8 @@ REFUSED = [
     (drawn_anew, (), "drawn_anew .*line.* gives .* when it is recorded.*random numbers"),
     (state_kept, (), "gives .* on arrays and .* when it is recorded.*state"),
     (of_chance, (), "random numbers.*return np.sum.*rng.normal"),
+    (sum_of_some, (), "sum with where=.*np.sum.x, where=x > 0.*np.where"),
+    (from_a_number_on, (), "max with initial=.*x.max.initial=0.5.*np.maximum"),
     (from_a_python_function, (), "no derivative.*np.sum.np.frompyfunc"),
     (yields, (), "generator; return a list"),
 ]
