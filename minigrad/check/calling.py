@@ -27,7 +27,8 @@ from .inputs import Inputs, is_numbers, parameters, shape_text
 __all__ = ["Call", "calls", "drawn", "is_output", "loss_of", "parts"]
 
 GRADIENT = re.compile(
-    r"(d(?!ata|ict)|g(rads?|radient)?(_|[A-Z]|$)|grad|delta|upstream|top_?diff|.*grad(ient)?s?$)"
+    r"d(?!ata|ict)|g(rads?|radient)?(_|[A-Z]|$)|grad|delta|upstream|top_?diff|.*grad(ient)?s?$|"
+    r"err(or)?s?(_|$)|(.*_?(bar|adjoint|cotangent))$"
 )
 CACHE = re.compile(
     r"(?i).*cache.*|ctx|context|saved.*|memory|mem|tape|states?|history|residuals?|intermediates?"
@@ -199,13 +200,16 @@ def _look(name: str) -> str:
 
 
 def _score(arguments: Sequence[Argument], names: Sequence[str]) -> int:
-    """Return how many names look like what they would be given, less those that do not."""
-    score = 0
-    for a in arguments:
-        if a.parameter not in names:
-            look = _look(a.parameter)
-            score += (look == a.kind) or -bool(look or a.kind == "gradient")
-    return score
+    """Return how many names look like what they would be given, less those that do not.
+
+    Beside names that look like gradients, another one is no gradient.
+    """
+    looks = [(a.kind, _look(a.parameter)) for a in arguments if a.parameter not in names]
+    has_gradients = "gradient" in [look for _, look in looks]
+    return sum(
+        (look == kind) or -bool(look or (has_gradients and kind == "gradient"))
+        for kind, look in looks
+    )
 
 
 def _is_meant(name: str, names: Sequence[str], values: Sequence[Any]) -> bool:

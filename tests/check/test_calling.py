@@ -178,3 +178,28 @@ def test_a_container_before_a_loss_is_what_was_computed():
 
     report = compare_backward(forward, backward, (X, W))
     assert (report.ok, report.remarks) == (True, ())
+
+
+def test_outputs_and_parameters_without_telling_names_are_refused():
+    """Of `h, h**2, sum` the last two may be outputs or kept values."""
+
+    def forward(x):
+        h = np.tanh(x)
+        return h, h**2, h * 3, h
+
+    def backward(a, b, c, h):
+        return (a + 2 * h * b + 3 * c) * (1 - h * h)
+
+    with pytest.raises(ValueError, match="cannot be told which is meant; name the gradients"):
+        compare_backward(forward, backward, (X,))
+    named = lambda da, db, dc, h: backward(da, db, dc, h)
+    assert compare_backward(forward, named, (X,)).ok
+
+
+@pytest.mark.parametrize(
+    "name", ["dout", "grad_output", "gradOutput", "upstream", "delta", "error", "y_bar", "out_grad"]
+)
+def test_names_of_gradients_beside_an_array_that_is_kept(name):
+    forward = lambda x: (x * (x > 0), 1.0 * (x > 0))
+    backward = eval(f"lambda {name}, kept: {name} * kept")
+    assert compare_backward(forward, backward, (X,)).ok
