@@ -335,8 +335,11 @@ class Assignable(Tensor):
                 return view
         else:
             array = on_array(self.value)
-            if not np.may_share_memory(array, memory.array):
-                return wrapped(on_tensor(self.now()))
+            if type(array) is not np.ndarray or not np.may_share_memory(array, memory.array):
+                if not memory.is_split:
+                    return wrapped(on_tensor(self.now()))
+                owner, place = map(on_array, self._sources(memory))
+                return wrapped(memory.read(np.asarray(owner), np.asarray(place), array))
             view = _new(Assignable)
             view.memory, view.version, view.array = None, -1, array
         view.base, view.parent, view.on_array, view.on_tensor = top, self, on_array, on_tensor
@@ -346,29 +349,10 @@ class Assignable(Tensor):
 
     def __getitem__(self, index: Any) -> Any:
         index = plain_index(index)
-        if not _is_basic(index):
-            index = tuple(map(kept, index)) if type(index) is tuple else kept(index)
-            return wrapped(_read(self.now(), index=index))
-        top = self if self.base is None else self.base
-        memory = top.memory
-        if memory is None:
-            view = _around(apply(_read, (self.node,), {"index": index}))
-            if not view.node.value.ndim and not _has_ellipsis(index):
-                return view  # a number of its own
-        else:
-            array = self.value[index]
-            if type(array) is not np.ndarray:
-                if not memory.is_split:
-                    return _around(_read(self.now(), index=index))
-                owner, place = self._sources(memory)
-                return _around(memory.element(int(owner[index]), int(place[index]), array))
-            view = _new(Assignable)
-            view.memory, view.version, view.array = None, -1, array
-        view.base, view.parent, view.on_array = top, self, operator.itemgetter(index)
-        view.on_tensor = functools.partial(_element, index)
-        if memory is not None and not memory.is_split:
-            view.now()
-        return view
+        if _is_basic(index):
+            return self.view_by(operator.itemgetter(index), functools.partial(_element, index))
+        index = tuple(map(kept, index)) if type(index) is tuple else kept(index)
+        return _around(_read(self.now(), index=index))
 
     def __setitem__(self, index: Any, x: Any) -> None:  # type: ignore[override]
         index = plain_index(index)
@@ -467,31 +451,10 @@ class Assignable(Tensor):
             return self
         return wrapped(op(np.copy)(op(np.astype)(self.now(), dtype)))
 
-    def __len__(self) -> int:
-        return len(self.value)
-
     def __iter__(self) -> Iterator[Any]:
-        if not self.ndim:
-            raise TypeError("iteration over a 0-d array")
         return (self[k] for k in range(len(self)))
 
     # ---- Python's protocols ------------------------------------------------------------------
-
-    def __hash__(self) -> int:
-        if self.ndim:
-            raise TypeError("unhashable type: 'numpy.ndarray'")
-        return hash(self.value.item())
-
-    def __bool__(self) -> bool:
-        return bool(self.value)
-
-    def __int__(self) -> int:
-        return int(self.value)
-
-    __trunc__ = __int__
-
-    def __index__(self) -> int:
-        return operator.index(self.value)  # which refuses, in NumPy's words
 
     def __float__(self) -> float:
         if self.is_live:
@@ -512,30 +475,23 @@ class Assignable(Tensor):
             )
         return np.array(self.value, dtype=dtype)
 
-    def __format__(self, spec: str) -> str:
-        return format(self.value.item(), spec) if spec and self.size == 1 else str(self)
-
-    def __repr__(self) -> str:
-        return repr(self.value if self.ndim else self.value[()])
-
-    def __str__(self) -> str:
-        return str(self.value if self.ndim else self.value[()])
-
-    def __copy__(self) -> Any:
+    def __copy__(self, memo: Any = None) -> Any:
         return self.copy()
 
-    def __deepcopy__(self, memo: Any) -> Any:
-        return self.copy()
+    __deepcopy__ = __copy__
 
     def __reduce__(self) -> NoReturn:
         raise refused(
             "what gradients flow through is pickled, and keeps no derivative", "use x.copy()"
         )
 
-    def __round__(self, digits: int | None = None) -> Any:
-        return round(self.value.item() if not self.ndim else self.value, digits)
+
+def _of_values(f: Any) -> Any:
+    return lambda self, *args: f(plain(self), *args)
 
 
+for _f in (bool, int, hash, format, repr, str, round, len, operator.index):
+    setattr(Assignable, f"__{_f.__name__}__", _of_values(_f))
 for _name in ("add", "sub", "mul", "truediv", "pow", "mod", "matmul"):
     for _form, _operator in zip(("", "r", "i"), _operators(_name), strict=True):
         setattr(Assignable, f"__{_form}{_name}__", _operator)
@@ -564,12 +520,8 @@ def _is_basic(index: Any) -> bool:
     return type(index) in BASIC or isinstance(index, np.integer)
 
 
-def _has_ellipsis(index: Any) -> bool:
-    return index is Ellipsis or (type(index) is tuple and any(k is Ellipsis for k in index))
-
-
 def _element(index: Any, t: Tensor) -> Tensor:
-    return _read(t, index=index)  # type: ignore[no-any-return]
+    return apply(_read, (t,), {"index": index})
 
 
 def _is_all_of(index: Any) -> bool:

@@ -87,15 +87,6 @@ class Memory:
             self.node_version = self.version
         return self.node
 
-    def element(self, owner: int, place: int, value: Any) -> Tensor:
-        """Return the tensor of one element."""
-        if owner == CONSTANT:
-            return Tensor(np.array(value))
-        t: Tensor = self.writes[owner]
-        if t.size == 1:
-            return shaped(t, ())  # type: ignore[no-any-return]
-        return _read(t, index=tuple(map(int, np.unravel_index(place, t.shape))))  # type: ignore[no-any-return]
-
     def read(self, owner: Array, place: Array, values: Array) -> Any:
         """Return the tensor of the elements of a view."""
         if not owner.size:
@@ -190,6 +181,9 @@ def _piece(t: Tensor, places: Array) -> Any:
         return op(np.broadcast_to)(one, shape=places.shape) if places.shape else one
     flat = places.ravel()
     start = int(flat[0])
+    if flat.size == 1:
+        at = tuple(map(int, np.unravel_index(start, t.shape)))
+        return shaped(_read(t, index=at), places.shape)
     if not _follow(flat, start):
         return _read(shaped(t, (-1,)), index=places.copy())  # the memory's own will change
     if flat.size == t.size:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import traceback
 from collections.abc import Callable
 from types import CodeType, FunctionType, GeneratorType, MethodType
 from typing import Any, TypeVar
 
 import numpy as np
 
+from ..core import tree
 from ..core.tensor import Tensor, value_of
-from ..guard.errors import users_file
 from .assignable import Assignable, NotFollowed, snapshots, wrapped
 from .calls import Calls, Run, callee, running
 from .held import carried_over, copied, generators, is_users, settle_names, settled, tensors
@@ -20,6 +21,7 @@ __all__ = ["numpy_code"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _unknown = object()
+_NUMBERS = np.ndarray, np.generic, float, int
 
 
 def numpy_code(f: F) -> F:
@@ -48,7 +50,7 @@ def numpy_code(f: F) -> F:
     >>> mg.grad(last_state)(0.5, np.array([1.0, -1.0]))  # doctest: +ELLIPSIS
     np.float64(0.5...)
     """
-    known: list[Instrumented] = []
+    known: Instrumented | None = None
     kind: Any = type(f)
 
     @functools.wraps(f)
@@ -56,36 +58,30 @@ def numpy_code(f: F) -> F:
         kinds = {type(t) for t in tensors((args, kwargs))}
         if not kinds - {Assignable}:  # nothing to record, or it is recorded already
             return callee(f)(*args, **kwargs)
+        nonlocal known
         function: Any = f
+        given, instrumented = args, known
         if isinstance(f, MethodType):
             function, args = f.__func__, (f.__self__, *args)
         elif is_users(kind):
             function, args = kind.__call__, (f, *args)
         expected: Any = _unknown
-        if not known:
+        if instrumented is None:
             expected, codes = _plain_run(function, args, kwargs)
-            known.append(Instrumented(Calls, codes))
-        instrumented = known[0]
-        while True:
-            rewind = _chance(function) if expected is not _unknown else None
-            try:
-                result = _recorded_run(function, args, kwargs, instrumented)
-                break
-            except Exception as error:
-                refusal = _refusal(error)
-                if refusal is None:
-                    raise
-                if not _more(error, instrumented):
-                    raise _explained(refusal, error, instrumented) from None
-                if rewind is not None:
-                    rewind()
-        if expected is not _unknown:
-            try:
+            known = instrumented = Instrumented(Calls, codes)
+        try:
+            result = _recorded_run(function, args, kwargs, instrumented)
+            if expected is not _unknown:
                 _same(function, expected, result)
-            except NotFollowed:
-                known.clear()
+            return result
+        except Exception as error:
+            refusal = _refusal(error)
+            if refusal is None:
                 raise
-        return result
+            known = None
+            if expected is _unknown:  # other functions than the first time may have run
+                return run(*given, **kwargs)
+            raise _explained(refusal, error, instrumented.missing) from None
 
     vars(run)["records_numpy_code"] = True
     return run  # type: ignore[return-value]
@@ -162,35 +158,16 @@ def _refusal(error: BaseException | None) -> NotFollowed | None:
     return error
 
 
-def _codes(error: BaseException) -> list[CodeType]:
-    """List the functions of the user's that an error came through."""
-    found, trace = [], error.__traceback__
-    while trace is not None:
-        code = original(trace.tb_frame.f_code)
-        if users_file(code.co_filename):
-            found.append(code)
-        trace = trace.tb_next
-    return found
-
-
-def _more(error: BaseException, instrumented: Instrumented) -> bool:
-    """Put hooks into functions that ran for the first time, on the way to where f was refused."""
-    new = [code for code in _codes(error) if id(code) not in instrumented.known]
-    instrumented.add(new)
-    return any(not any(code is lost for lost in instrumented.missing) for code in new)
-
-
-def _explained(
-    refusal: NotFollowed, error: BaseException, instrumented: Instrumented
-) -> NotFollowed:
-    """Return a refusal, which says so if the function has no hooks in it."""
-    missing = [code for code in _codes(error) if any(code is x for x in instrumented.missing)]
-    if not missing:
-        return refusal
-    return NotFollowed(
-        f"{refusal}\nThe source of {missing[-1].co_qualname} is not known, or is not what runs, so "
-        "calls in it are not followed: load it from a file or a notebook, as that is now"
-    )
+def _explained(refusal: NotFollowed, error: BaseException, missing: list[CodeType]) -> NotFollowed:
+    """Return a refusal, which says so if it comes from a function without hooks."""
+    ran = [original(frame.f_code) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for code in reversed(ran):
+        if any(code is lost for lost in missing):
+            return NotFollowed(
+                f"{refusal}\nThe source of {code.co_qualname} is not known, or is not what runs, "
+                "so calls in it are not followed: load it from a file or a notebook, as that is now"
+            )
+    return refusal
 
 
 def _described(f: Any) -> str:
@@ -199,37 +176,28 @@ def _described(f: Any) -> str:
     return f"{getattr(f, '__qualname__', f)}{where}"
 
 
-def _same(f: Any, expected: Any, result: Any, path: str = "") -> None:
+def _same(f: Any, expected: Any, result: Any) -> None:
     """Raise NotFollowed unless the recorded result is that of the plain run, but for rounding."""
-    if isinstance(expected, dict) and isinstance(result, dict):
-        pairs = [(f"{path}[{key!r}]", expected[key], result.get(key)) for key in expected]
-    elif isinstance(expected, (list, tuple)) and isinstance(result, (list, tuple)):
-        if len(expected) != len(result):
-            raise _differs(f, path, f"{len(expected)} values", f"{len(result)} values")
-        pairs = [
-            (f"{path}[{k}]", a, b) for k, (a, b) in enumerate(zip(expected, result, strict=True))
-        ]
-    else:
-        a, b = value_of(expected), value_of(result)
-        numbers = (np.ndarray, np.generic, float, int)
-        if not isinstance(a, numbers) or not isinstance(b, numbers):
-            return
+    (wanted, structure), (found, _) = tree.flatten(expected), tree.flatten(result)
+    if len(wanted) != len(found):
+        raise _differs(f, "", f"{len(wanted)} values", f"{len(found)} values")
+    for name, a, b in zip(
+        tree.names(structure), map(value_of, wanted), map(value_of, found), strict=True
+    ):
+        if not isinstance(a, _NUMBERS) or not isinstance(b, _NUMBERS):
+            continue
         a, b = np.asarray(a), np.asarray(b)
         if a.shape != b.shape:
-            raise _differs(f, path, f"the shape {a.shape}", f"the shape {b.shape}")
+            raise _differs(f, name, f"the shape {a.shape}", f"the shape {b.shape}")
         if a.dtype.kind not in "fiub" or b.dtype.kind not in "fiub":
-            return
-        kinds = [x.dtype for x in (a, b) if x.dtype.kind == "f"]
-        rounding = 1e4 * max([np.finfo(kind).eps for kind in kinds], default=0.0)
+            continue
+        rounding = 1e4 * max(np.finfo(x.dtype).eps if x.dtype.kind == "f" else 0.0 for x in (a, b))
         with np.errstate(all="ignore"):
             size = np.max(np.abs(a), initial=0.0, where=np.isfinite(a))
             near = np.isclose(a, b, rounding, rounding * size, equal_nan=True)
         if not near.all():
             k = tuple(np.argwhere(~near)[0].tolist())
-            raise _differs(f, f"{path}{list(k)}" if k else path, a[k], b[k])
-        return
-    for place, a, b in pairs:
-        _same(f, a, b, place)
+            raise _differs(f, f"{name}{list(k)}" if k else name, a[k], b[k])
 
 
 def _differs(f: Any, path: str, a: Any, b: Any) -> NotFollowed:
