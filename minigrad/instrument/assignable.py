@@ -114,9 +114,11 @@ def is_live(x: Any) -> bool:
 
 def joined(x: Any) -> Any:
     """Return what is to be used as one array: a list with tensors in it as one tensor."""
+    if type(x) is Assignable:
+        return x.now()
     if isinstance(x, (list, tuple)) and holds_tensor(x):
         return op(np.stack)([joined(part) for part in x])
-    return x.now() if type(x) is Assignable else kept(x)
+    return kept(x)
 
 
 def recorded(x: Any) -> Any:
@@ -150,17 +152,18 @@ def _operators(name: str) -> tuple[Any, Any, Any]:
     left, right = getattr(Tensor, f"__{name}__"), getattr(Tensor, f"__r{name}__")
 
     def of_left(self: Assignable, other: Any) -> Any:
-        if type(other) is Assignable:
-            return _around(left(self.now(), other.now()))
-        return _around(left(self.now(), joined(other)))
+        return _around(left(self.now(), other if type(other) in _FIXED else joined(other)))
 
     def of_right(self: Assignable, other: Any) -> Any:
-        return _around(right(self.now(), joined(other)))
+        return _around(right(self.now(), other if type(other) in _FIXED else joined(other)))
 
     def in_place(self: Assignable, other: Any) -> Any:
         return self.become(left(self.now(), joined(other)))
 
     return of_left, of_right, in_place
+
+
+_FIXED = {int, float, Tensor}
 
 
 def _method(name: str) -> Any:
@@ -249,8 +252,7 @@ class Assignable(Tensor):
 
     def now(self) -> Tensor:
         """Return the plain tensor of this moment."""
-        base = self.base
-        memory = self.memory if base is None else base.memory
+        memory = self.memory if (base := self.base) is None else base.memory
         if memory is None or self.version == memory.version:
             return self.node
         if base is None:

@@ -18,11 +18,15 @@ from .assignable import Assignable
 __all__ = ["carried_over", "copied", "generators", "is_users", "settle_names", "settled", "tensors"]
 
 
-def _attributes(x: Any) -> dict[str, Any] | None:
-    """Return the attributes of an object of a class of the user's, None for anything else."""
+def _items(x: Any) -> dict[Any, Any]:
+    """Return what a list, a dict or an object of the user's holds, by index, key or name."""
+    if isinstance(x, dict):
+        return dict(x)
+    if isinstance(x, list):
+        return dict(enumerate(x))
     kind: Any = type(x)
     if not is_users(kind):
-        return None
+        return {}
     found = dict(getattr(x, "__dict__", {}))
     for c in kind.__mro__:
         slots = vars(c).get("__slots__", ())
@@ -30,6 +34,18 @@ def _attributes(x: Any) -> dict[str, Any] | None:
             if hasattr(x, name) and name not in ("__dict__", "__weakref__"):
                 found[name] = getattr(x, name)
     return found
+
+
+def _put(x: Any, key: Any, part: Any) -> None:
+    if isinstance(x, (dict, list)):
+        x[key] = part
+    else:
+        object.__setattr__(x, key, part)
+
+
+def _tuple(x: Any, parts: list[Any]) -> Any:
+    """Return a tuple of the kind of x."""
+    return x._make(parts) if hasattr(x, "_make") else type(x)(parts)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -44,11 +60,9 @@ def is_users(kind: Hashable) -> bool:
 
 
 def _parts(x: Any) -> list[Any]:
-    if isinstance(x, dict):
-        return [*x.values()]
     if isinstance(x, (list, tuple)):
         return [] if _SIMPLE.issuperset(map(type, x)) else [*x]
-    return [*(_attributes(x) or {}).values()]
+    return [*_items(x).values()]
 
 
 def tensors(x: Any) -> Iterator[Tensor]:
@@ -84,38 +98,20 @@ def copied(
     if not everything and next(tensors(x), None) is None:
         return x
     if isinstance(x, tuple):
-        parts = [copied(part, leaf, copies, everything) for part in x]
-        return x._make(parts) if hasattr(x, "_make") else type(x)(parts)
-    attributes = None if isinstance(x, (dict, list)) else _attributes(x)
-    if attributes is None and not isinstance(x, (dict, list)):
+        return _tuple(x, [copied(part, leaf, copies, everything) for part in x])
+    kind: Any = type(x)
+    if not isinstance(x, (dict, list)) and not is_users(kind):
         return x
     try:
         made = copy.copy(x)
     except Exception:  # a lock, a connection: whatever it is, there is one of it
-        made = x
-    if made is x:
         return x
-    copies[id(x)] = x, made, {}
-    items: Any = attributes
-    if attributes is None:
-        items = x if isinstance(x, dict) else dict(enumerate(x))
-    for key, part in [*items.items()]:
-        _put(made, key, copied(part, leaf, copies, everything))
-    copies[id(x)] = x, made, _items(made)
+    if made is not x:
+        copies[id(x)] = x, made, {}
+        for part, put in _places(made):
+            put(copied(part, leaf, copies, everything))
+        copies[id(x)] = x, made, _items(made)
     return made
-
-
-def _items(x: Any) -> dict[Any, Any]:
-    if isinstance(x, dict):
-        return dict(x)
-    return dict(enumerate(x)) if isinstance(x, list) else _attributes(x) or {}
-
-
-def _put(x: Any, key: Any, part: Any) -> None:
-    if isinstance(x, (dict, list)):
-        x[key] = part
-    else:
-        object.__setattr__(x, key, part)
 
 
 def carried_over(given: Any, made: Any, before: Any) -> None:
@@ -152,19 +148,15 @@ def _replaced(x: Any, leaf: Callable[[Any], Any], seen: dict[int, Any], todo: li
     kind: Any = type(x)
     if kind is Assignable:
         return leaf(x)
-    if (
-        kind in _SIMPLE
-        and kind is not FunctionType
-        and not (kind is np.ndarray and x.dtype.hasobject)
-    ):
+    holds_others = kind is FunctionType or (kind is np.ndarray and x.dtype.hasobject)
+    if kind in _SIMPLE and not holds_others:
         return x
     if id(x) not in seen:
         seen[id(x)] = x, x
         if isinstance(x, tuple):
             parts = [_replaced(part, leaf, seen, todo) for part in x]
             if any(a is not b for a, b in zip(parts, x, strict=True)):
-                made = x._make(parts) if hasattr(x, "_make") else type(x)(parts)
-                seen[id(x)] = x, made
+                seen[id(x)] = x, _tuple(x, parts)
         else:
             todo.append(x)
     return seen[id(x)][1]
