@@ -308,7 +308,7 @@ class Assignable(Tensor):
     is_live = property(lambda self: self.now().live)
     name = property(lambda self: self.now().name)
     data = property(lambda self: self.value.copy())
-    T = property(lambda self: self.transpose())
+    T = property(lambda self: self.view_by(operator.attrgetter("T"), Tensor.transpose))
     mT = property(lambda self: self.swapaxes(-1, -2))  # noqa: N815
     real = property(lambda self: self)
     imag = property(lambda self: np.zeros(self.shape, self.dtype))
@@ -395,11 +395,7 @@ class Assignable(Tensor):
 
     @shape.setter
     def shape(self, shape: Any) -> None:
-        if self.base is not None or self.memory is not None:
-            raise refused(
-                "the shape of an array that was written to is set", "write a = a.reshape(shape)"
-            )
-        self.node = self.node.reshape(shape)
+        raise refused("the shape of an array is set", "write a = a.reshape(shape)")
 
     @property
     def flat(self) -> Flat:

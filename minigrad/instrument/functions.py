@@ -43,7 +43,7 @@ SPLITS: Any = {np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit, np.uns
 
 SEQUENCES: Any = {
     np.stack, np.concatenate, np.vstack, np.hstack, np.dstack, np.column_stack,
-    np.broadcast_arrays, np.einsum, np.select, np.choose, np.meshgrid,
+    np.broadcast_arrays, np.einsum, np.select, np.meshgrid,
 }  # fmt: skip
 """Functions that are given lists of arrays."""
 
@@ -140,20 +140,18 @@ _ANY = Tensor(np.zeros(()))
 
 
 def _update_at(ufunc: Any, a: Any, index: Any, b: Any = None) -> None:
-    """Do what `ufunc.at` does: once for every time an element is named."""
-    if type(a) is not Assignable:
-        if is_live(b):
-            raise into_plain(f"by np.{ufunc.__name__}.at")
-        ufunc.at(a, plain(index), plain(b))
-    elif ufunc in (np.add, np.subtract):
+    """Do what np.add.at does: once for every time an element is named."""
+    if not is_live([a, b]):
+        values = plain(a).copy()
+        ufunc.at(values, *[plain(x) for x in (index, b) if x is not None])
+        a[...] = values
+    elif ufunc not in (np.add, np.subtract):
+        raise refused(f"np.{ufunc.__name__}.at has no derivative in minigrad", "write a loop")
+    elif type(a) is not Assignable:
+        raise into_plain(f"by np.{ufunc.__name__}.at")
+    else:
         b = joined(b)
         a[...] = a.now().at[plain_index(index)].add(b if ufunc is np.add else -b)
-    else:
-        places = np.arange(a.size).reshape(a.shape)[plain_index(index)]
-        parts = np.broadcast_to(joined(b), places.shape)
-        for k in np.ndindex(places.shape):
-            at = np.unravel_index(places[k], a.shape)
-            a[at] = ufunc(a[at], parts[k])
 
 
 def of_values(f: Any, args: Any, options: Any, why: str) -> Any:
@@ -229,10 +227,6 @@ def _insert(a: Any, obj: Any, values: Any, axis: Any = None) -> Any:
     return by_numbers(lambda a, values: np.insert(a, obj, values, axis), a, values)
 
 
-def _choose(a: Any, choices: Any, **options: Any) -> Any:
-    return by_numbers(lambda *numbers: np.choose(plain(a), numbers, **options), *choices)
-
-
 def _in_place(function: Any, k: int) -> Callable[..., None]:
     """Make of a function that writes its k-th argument into the first what does that here."""
 
@@ -254,13 +248,6 @@ def _polyval(p: Any, x: Any) -> Any:
     return functools.reduce(lambda y, c: y * x + c, p, 0.0 * x)
 
 
-def _bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
-    numbers = np.bincount(plain(x), minlength=minlength)
-    if weights is None:
-        return numbers
-    return wrapped(Tensor(np.zeros(len(numbers))).at[plain(x)].add(joined(weights)))
-
-
 def _reshape(a: Any, shape: Any, order: str = "C") -> Any:
     return wrapped(joined(a)).reshape(plain(shape), order=order)
 
@@ -276,7 +263,7 @@ def _atleast(f: Any) -> Any:
 FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.reshape: _reshape, np.ravel: _ravel,
     **{f: _atleast(f) for f in (np.atleast_1d, np.atleast_2d, np.atleast_3d)},
-    np.insert: _insert, np.choose: _choose, np.polyval: _polyval, np.bincount: _bincount,
+    np.insert: _insert, np.polyval: _polyval,
     **{f: _in_place(f, 1) for f in (np.copyto, np.fill_diagonal)},
     **{f: _in_place(f, 2) for f in (np.put, np.place, np.putmask, np.put_along_axis)},
 }  # fmt: skip

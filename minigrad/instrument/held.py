@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import operator
 import sys
 from collections.abc import Callable, Hashable, Iterator
 from types import FunctionType
@@ -95,10 +96,11 @@ def copied(
         return copies[id(x)][1]
     if everything and isinstance(x, (np.random.Generator, np.random.RandomState)):
         return copy.deepcopy(x)
+    if isinstance(x, tuple):
+        parts = [copied(part, leaf, copies, everything) for part in x]
+        return x if all(map(operator.is_, parts, x)) else _tuple(x, parts)
     if not everything and next(tensors(x), None) is None:
         return x
-    if isinstance(x, tuple):
-        return _tuple(x, [copied(part, leaf, copies, everything) for part in x])
     kind: Any = type(x)
     if not isinstance(x, (dict, list)) and not is_users(kind):
         return x
@@ -155,7 +157,7 @@ def _replaced(x: Any, leaf: Callable[[Any], Any], seen: dict[int, Any], todo: li
         seen[id(x)] = x, x
         if isinstance(x, tuple):
             parts = [_replaced(part, leaf, seen, todo) for part in x]
-            if any(a is not b for a, b in zip(parts, x, strict=True)):
+            if not all(map(operator.is_, parts, x)):
                 seen[id(x)] = x, _tuple(x, parts)
         else:
             todo.append(x)

@@ -848,7 +848,7 @@ def options_of_functions(x):
         + np.sort(x, kind="stable")[0]
     )
     c = np.add(x, x, dtype=float).sum()
-    d = np.bincount([0, 1, 1], weights=x[0]).prod() + np.polyval([1.0, 2.0, 3.0], x).sum()
+    d = np.polyval([1.0, 2.0, 3.0], x).sum()
     e = x.compress([True, False, True], axis=1).sum() + x.view()[0, 0] + np.r_["-1", x, x][0, 4]
     v = np.vectorize(math.tanh)(x)
     v.sort(axis=0)

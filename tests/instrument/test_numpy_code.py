@@ -154,6 +154,26 @@ def from_a_number_on(x):
     return x.max(initial=0.5)
 
 
+def sums_by_number(x):
+    return np.sum(np.bincount([0, 1, 1], weights=x) ** 2)
+
+
+def chosen(x):
+    return np.sum(np.choose([0, 1, 0], [x, x**2]))
+
+
+def updated_at(x):
+    a = np.zeros(3)
+    np.maximum.at(a, [0, 0, 1], x)
+    return np.sum(a)
+
+
+def shape_is_set(x):
+    y = x * 2
+    y.shape = (3, 1)
+    return np.sum(y @ y.T)
+
+
 def from_a_python_function(x):
     return np.sum(np.frompyfunc(lambda a: a * a, 1, 1)(x))
 
@@ -178,6 +198,10 @@ REFUSED = [
     (of_chance, (), "random numbers.*return np.sum.*rng.normal"),
     (sum_of_some, (), "sum with where=.*np.sum.x, where=x > 0.*np.where"),
     (from_a_number_on, (), "max with initial=.*x.max.initial=0.5.*np.maximum"),
+    (sums_by_number, (), "bincount has no derivative.*weights=x.*add"),
+    (chosen, (), "choose has no derivative.*np.choose.*np.where"),
+    (updated_at, (), "maximum.at has no derivative.*np.maximum.at.a, .*loop"),
+    (shape_is_set, (), "the shape .*y.shape = .3, 1.*reshape"),
     (from_a_python_function, (), "no derivative.*np.sum.np.frompyfunc"),
     (yields, (), "generator; return a list"),
 ]
