@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 __all__ = ["about", "letters"]
 
 
+@lru_cache(maxsize=10_000)
 def letters(name: str) -> str:
     """Return the letters of a name: of dh[t] and d["h"] those of dh and h."""
     quoted = re.search(r"""\[["'](\w+)["']\]$""", name)
@@ -14,7 +16,8 @@ def letters(name: str) -> str:
     return re.sub(r"\W|_", "", name.replace("self.", "").lower())
 
 
-def about(name: str) -> set[str]:
+@lru_cache(maxsize=10_000)
+def about(name: str) -> frozenset[str]:
     """List what a variable may be the gradient of, by its name: dh, grad_h, h_grad of h."""
     full, found = letters(name), set[str]()
     for mark in ("gradient", "grad", "delta", "dl", "d", "g"):
@@ -24,4 +27,4 @@ def about(name: str) -> set[str]:
             found.add(full[: -len(mark)])
     if re.search(r"""\[["'](\w+)["']\]$""", name):
         found.add(full)  # grads["h"]
-    return found - {""}
+    return frozenset(found - {""})

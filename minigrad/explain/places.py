@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ..instrument.expressions import Site, Statement
-from ..instrument.recording import Sum
+from ..instrument.recording import Event, Sum
 from .blame import Labels, Suspect
 
 __all__ = ["NAMES", "Place", "Places"]
@@ -20,13 +20,16 @@ SHARED = 20
 
 NAMES = ("Name", "Subscript", "Attribute", "IfExp")
 LITERALS = ("Tuple", "List", "Dict")
+UNREAD = ("old", "write", *LITERALS)
 
 
 class Place(NamedTuple):
     """An expression that may be replaced, and the statement that is blamed if that helps.
 
     `sum` is given where the right side of `a += b` is replaced such that a is what is given.
-    `alias` says that the expression computes nothing: the statement gives a value another name.
+    `alias` says that the expression computes nothing: the statement gives a value another name;
+    `operand` that it is read by a statement on the way to wrong results, and `others` that the
+    statement reads the same there.
     """
 
     site: Site
@@ -35,6 +38,13 @@ class Place(NamedTuple):
     sum: Sum | None = None
     alias: bool = False
     own: bool = False
+    operand: bool = False
+    others: tuple[Site, ...] = ()
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """All that is replaced."""
+        return self.site, *self.others
 
 
 class Places:
@@ -87,6 +97,51 @@ class Places:
                         found.setdefault(use.site, Place(use.site, statement, values))
                 before = events[before].old
         return [*found.values()]
+
+    def operands(self) -> list[Place]:
+        """List what statements between right values and wrong results read: each, and all alike."""
+        events, found = self.labels.events, list[Place]()
+        statements = {
+            site.statement for i in self.doubtful()
+            for site in [events[i].site, *[use.site for use in events[i].uses]]
+        }  # fmt: skip
+        alike: dict[tuple[Statement, str], list[Site]] = defaultdict(list)
+        for site, values in self.values.items():
+            if site.statement in statements and not site.whole and site.kind not in UNREAD:
+                v = events[values[0][0]].value
+                if v.size > 1 and v.dtype.kind == "f" and self._known(values[0][0]):
+                    alike[site.statement, site.text].append(site)
+        for (statement, _), sites in alike.items():
+            if len({len(self.values[site]) for site in sites}) == 1 < len(sites):
+                values = self.values[sites[0]]
+                place = Place(sites[0], statement, values, operand=True, others=(*sites[1:],))
+                found.append(place)
+            found += [Place(s, statement, self.values[s], operand=True) for s in sites]
+        return found
+
+    def doubtful(self) -> set[int]:
+        """Return the events behind wrong results, as far as what is right."""
+        labels = self.labels
+        found = {i for name in labels.wrong if (i := labels.outputs.get(name)) is not None}
+        stack = [*found]
+        while stack:
+            new = {d for d in labels.events[stack.pop()].deps if d not in found}
+            new = {d for d in new if not labels.good(d)}
+            found |= new
+            stack += new
+        return found
+
+    def _known(self, i: int) -> bool:
+        """Whether an event may be an operand that is right, and not what is meant."""
+        written = self.written(i) is not None
+        return written or self.labels.forward[i] or self.labels.status[i] == "right"
+
+    def written(self, i: int) -> Event | None:
+        """Return what has written to the array that an event gives, as it stands."""
+        e = self.labels.events[i]
+        while not e.written and e.deps and e.site.kind in NAMES:
+            e = self.labels.events[e.deps[0]]
+        return e if e.written else None
 
     def _beyond_doubt(self, place: Place) -> bool:
         """Whether a place gives data, or always what its name says."""

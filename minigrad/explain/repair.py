@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from ..instrument.expressions import Site, Statement
 from ..instrument.recording import Edit, Sum
 from .blame import Labels, Suspect, differing
 from .names import about, letters
-from .places import NAMES, Place, Places
+from .places import Place, Places
 from .series import Series, SeriesOf
 from .truth import Quantity, Truth, fitted, matched
 from .words import Words
@@ -57,6 +57,11 @@ class Repair(NamedTuple):
     def event(self) -> int:
         """The event that is replaced first."""
         return self.place.values[self.first][0]
+
+    @property
+    def edits(self) -> dict[Site, Edit]:
+        """What is put at which expressions."""
+        return dict.fromkeys(self.place.sites, self.edit)
 
     @property
     def quantity(self) -> Quantity | None:
@@ -117,7 +122,7 @@ class Repairs:
         factors = self._factors()
         found += [(0.0, place, None, COPY) for place in self.places.shared()]
         for penalty, place in self.places.around(suspects):
-            n, shape = len(place.values), self.labels.events[place.values[0][0]].value.shape
+            n, shapes = len(place.values), self._shapes(place)
             if n == 1 or len(factors) == 1:
                 found += [(penalty, place, None, c) for c in factors]
             away = self._away(place)
@@ -125,11 +130,8 @@ class Repairs:
             name = place.site.name or place.site.text
             forward = self.labels.forward[place.values[0][0]]
             order = self.orders[place.site.statement.within]
-            for series in self.series[n]:
+            for series in self.series[1] if n == 1 and bound else self.series.fitting(shapes):
                 if series.order * order < 0:
-                    continue
-                q = next(q for q in series.quantities if q is not None)
-                if fitted(q.value, shape) is None and not (n == 1 and bound):
                     continue
                 of_values = series.kind in ("derivative", "value")
                 if not forward if of_values else forward and not bound and n > 1:
@@ -146,7 +148,43 @@ class Repairs:
                 named = self._named(name, some[0])
                 unnamed = 0.1 * (not self.words.short(some[0].k).isidentifier())
                 found.append((penalty + near - named + unnamed, place, series, 1.0))
+        found += self._operands()
         return sorted(found, key=lambda attempt: attempt[0])
+
+    def _operands(self) -> Iterator[tuple[float, Place, Series | None, float]]:
+        """List what may be meant by operands that are right, but of something else."""
+        for place in self.places.operands():
+            forward = self.labels.forward[place.values[0][0]]
+            kinds = {"value", "derivative"} if forward else {"gradient"}
+            if not forward and self.labels.status[place.values[0][0]] != "right":
+                kinds.clear()
+            order = self.orders[place.site.statement.within]
+            away = self._away(place)
+            if earlier := self._earlier(place):
+                yield 1.0, place, earlier, 1.0
+            for series in self.series.fitting(self._shapes(place)):
+                if series.kind not in kinds or series.order * order < 0:
+                    continue
+                near = min(away.get(q.k, FAR) for q in series.quantities[:2] if q)
+                yield 1.5 + near, place, series, 1.0
+
+    def _shapes(self, place: Place) -> list[tuple[int, ...]]:
+        return [self.labels.events[i].value.shape for i, _ in place.values]
+
+    def _earlier(self, place: Place) -> Series | None:
+        """Return what was in the arrays that a place reads, before they were written to."""
+        found = [self._before(i) for i, _ in place.values]
+        return Series("value", found) if any(found) else None
+
+    def _before(self, i: int) -> Quantity | None:
+        e = self.places.written(i)
+        while e is not None and e.old is not None:
+            e = self.labels.events[e.old]
+            if e.value.shape == self.labels.events[i].value.shape:
+                for m in self.labels.matches[e.number]:
+                    if m.factor == 1 and m.quantity.kind in ("value", "gradient"):
+                        return m.quantity
+        return None
 
     def _sorted(self, found: list[Repair]) -> list[Repair]:
         def key(r: Repair) -> tuple[float, ...]:
@@ -156,7 +194,8 @@ class Repairs:
 
     def _cured(self, place: Place, edit: Edit) -> set[str]:
         self.tried += 1
-        edits, sums = {**self.before[0], place.site: edit}, {**self.before[1]}
+        edits = {**self.before[0], **dict.fromkeys(place.sites, edit)}
+        sums = {**self.before[1]}
         if place.sum:
             sums[place.site] = place.sum
         try:
@@ -178,6 +217,8 @@ class Repairs:
         if series is None and self._scales(i, factor):
             return 2
         if self._lost(place, series, first):
+            return 1
+        if place.operand and labels.forward[i]:
             return 1
         meant = self._meant(i, name)
         made = labels.events[i].site
@@ -230,10 +271,8 @@ class Repairs:
         q = series and series.quantities[first]
         if q is None or place.site.kind not in ("Name", "Subscript"):
             return None
-        e = self.labels.events[place.values[first][0]]
-        while not e.written and e.deps and e.site.kind in NAMES:
-            e = self.labels.events[e.deps[0]]
-        if not e.written or _holds(e.value, q.value):
+        e = self.places.written(place.values[first][0])
+        if e is None or _holds(e.value, q.value):
             return None
         writer = e.site.statement
         while e.old is not None:
@@ -261,7 +300,7 @@ class Repairs:
             n for n, (x, e) in enumerate(zip(given, events, strict=True))
             if x is not None and not _close(x, e.value)
         ]  # fmt: skip
-        key = place.site, place.sum, tuple(None if x is None else x.tobytes() for x in given)
+        key = place.sites, place.sum, tuple(None if x is None else x.tobytes() for x in given)
         if not changed or key in self.seen:
             return None, 0
         self.seen.add(key)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from .backward import Edge
-from .truth import Quantity, Truth
+from .backward import Edge, Site
+from .truth import Quantity, Truth, fitted
 
 __all__ = ["Series", "SeriesOf"]
 
@@ -26,11 +26,25 @@ class SeriesOf:
     def __init__(self, truth: Truth) -> None:
         self.truth, self.walk = truth, truth.walk
         self.lengths: dict[int, list[Series]] = {}
+        self.fit: dict[Any, list[Series]] = {}
 
     def __getitem__(self, n: int) -> list[Series]:
         if n not in self.lengths:
             self.lengths[n] = [*self._once()] if n == 1 else [*self._often(n)]
         return self.lengths[n]
+
+    def fitting(self, shapes: Sequence[tuple[int, ...]]) -> list[Series]:
+        """List those that fit into these shapes at all times."""
+        key = tuple(shapes)
+        if key not in self.fit:
+            self.fit[key] = [
+                series for series in self[len(key)]
+                if all(
+                    q is None or fitted(q.value, shape) is not None
+                    for q, shape in zip(series.quantities, key, strict=True)
+                )
+            ]  # fmt: skip
+        return self.fit[key]
 
     def _once(self) -> Iterator[Series]:
         for q in self.truth.quantities:
@@ -46,10 +60,7 @@ class SeriesOf:
                 yield Series(kind, some, -1)
                 yield Series(kind, some[::-1], 1)
 
-        for site in walk.sites:
-            ks = site.members
-            if len(ks) != n:
-                continue
+        for ks in self._members(n):
             yield from both("gradient", truth.gradient)
             yield from self._shares(ks, [*ks])
             for j in walk.edges[ks[-1]]:
@@ -62,6 +73,25 @@ class SeriesOf:
             yield from both("value", truth.of_value)
             for j in range(len(walk.xs[ks[-1]])):
                 yield from both("value", lambda k, j=j: truth.of_input(k, j))  # type: ignore[misc]
+
+    def _members(self, n: int) -> Iterator[list[int]]:
+        """List nodes that one expression made n times, whatever their shapes.
+
+        Of layers, all but the first or the last, too.
+        """
+        layers: dict[Any, list[Site]] = defaultdict(list)
+        for site in self.walk.sites:
+            if len(site) == n:
+                yield site.members
+            if site.place:
+                layers[site.place.site, site.op, site.part].append(site)
+        for some in layers.values():
+            ks = sorted(k for site in some for k in site.members)
+            if len(some) > 1 and len(ks) == n:
+                yield ks
+            if len(some) > 1 and len(ks) == n + 1:
+                yield ks[1:]
+                yield ks[:-1]
 
     def _shares(self, ks: list[int], nodes: list[int | None]) -> Iterator[Series]:
         """List what each operation sends to nodes, and what all the others do."""

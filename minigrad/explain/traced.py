@@ -150,7 +150,7 @@ class Traced:
             if not now or not chosen:
                 break
             for r in chosen:  # what they hide shows when they are repaired
-                edits[r.place.site] = r.edit
+                edits |= r.edits
                 if r.place.sum:
                     sums[r.place.site] = r.place.sum
             recorded = record(rerun, edits, sums)
