@@ -21,6 +21,7 @@ from .blame import Labels, Suspect, differing
 from .names import about, letters
 from .places import Place, Places
 from .series import Series, SeriesOf
+from .sizes import Number, Numbers
 from .truth import Quantity, Truth, fitted, matched
 from .words import Words
 
@@ -47,6 +48,7 @@ class Repair(NamedTuple):
     edit: Edit
     first: int  # the first time that it is another value
     fits: float  # how well the place and the quantity go together
+    number: Number | None = None
 
     @property
     def at(self) -> int:
@@ -112,9 +114,27 @@ class Repairs:
             if writer := self._lost(place, series, first):
                 place = place._replace(statement=writer)
             found.append(Repair(place, series, factor, frozenset(cured), edit, first, -rank[0]))
-            if cured == self.labels.wrong and rank[0] < 0:
+            if cured == self.labels.wrong and rank[0] < 0 and not self._is_result(place):
                 best, end = rank, min(end, time.thread_time() + self.seconds / 3)
+        if not best[0]:
+            found += self._numbers()
         return self._sorted(found)
+
+    def _numbers(self) -> Iterator[Repair]:
+        """Give numbers that should be others, until everything is right."""
+        end = time.thread_time() + self.seconds / 2
+        for number in Numbers(self.places, self._factors()):
+            if time.thread_time() > end:
+                break
+            if cured := self._cured(number.place, number.edit):
+                cures = frozenset(cured)
+                yield Repair(number.place, None, 1.0, cures, number.edit, 0, 1, number)
+                if cured == self.labels.wrong:
+                    break
+
+    def _is_result(self, place: Place) -> bool:
+        """Whether what is replaced is a result itself: that proves nothing."""
+        return all(i in self.labels.final for i, _ in place.values)
 
     def _attempts(self, suspects: list[Suspect]) -> list[tuple[float, Place, Series | None, float]]:
         """List what may be put where, the nearest on the tape first."""
@@ -214,6 +234,8 @@ class Repairs:
         status, quantity = labels.status[i], series.quantities[first] if series else None
         if series is None and factor == COPY:
             return 1
+        if series is None and status == "neutral":
+            return 0.5
         if series is None and self._scales(i, factor):
             return 2
         if self._lost(place, series, first):

@@ -227,6 +227,10 @@ class Traced:
         is_now, words = self.phrases.event(labels, i), ""
         if expected:
             words = self.phrases.quantity(expected)
+        name = ", ".join(statement.targets)
+        if repair and repair.number:
+            is_now, words, wanted = repair.number.now, repair.number.new, None
+            name = name if site.whole else ""
         if s.times:
             is_now, words = [f"gone through {n} times" for n in s.times]
         if repair and factor == COPY:
@@ -235,7 +239,7 @@ class Traced:
             wanted = e.value
         return Finding(
             statement.file, statement.line, statement.last, statement.text, text,
-            ", ".join(statement.targets), expected.step if expected else None, labels.status[i],
+            name, expected.step if expected else None, labels.status[i],
             e.value, is_now,
             tuple(
                 f"`{labels.events[d].site.text}` is {self.phrases.event(labels, d)}"

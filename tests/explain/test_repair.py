@@ -1,4 +1,4 @@
-"""Repairs of operands, layers, memory and numbers: what was replaced is the statement that is named."""
+"""Repairs of operands, layers, memory and numbers: the statement that is named first."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def layered(p):
 
 
 def slope_of_the_wrong_one(p, cache):
-    zs, hs = cache
+    _, hs = cache
     dws, dh = [None] * 3, hs[-1] - GOAL
     for i in (2, 1, 0):
         slope = np.cos(hs[i + 1])
@@ -69,7 +69,10 @@ def weights():
             one_squashed, one_jacobian_of_scores, {"w": rng.normal(size=(5, 3))},
             "J = np.diag(z) - np.outer(z, z)", "`a`",
         ),
-        (layered, slope_of_the_wrong_one, weights(), "slope = np.cos(hs[i + 1])", "`np.sin(zs[-1])`"),
+        (
+            layered, slope_of_the_wrong_one, weights(),
+            "slope = np.cos(hs[i + 1])", "`np.sin(zs[-1])`",
+        ),
         (layered, stepped_before_it_is_read, weights(), "ws[i] -= 0.1 * dws[i]", "`ws[2]`"),
     ],
     ids=lambda x: getattr(x, "__name__", ""),
@@ -78,4 +81,58 @@ def test_the_statement_that_mixes_up_an_operand(forward, backward, p, statement,
     found = first(forward, backward, p)
     assert found.statement == statement
     assert words in found.expected
+    assert found.repaired
+
+
+def grouped(p):
+    x = p["x"]
+    m, v = x.mean(axis=1, keepdims=True), x.var(axis=1, keepdims=True)
+    return np.sum(SCALE * (x - m) / np.sqrt(v + 1e-5)), v
+
+
+def divided_by_the_wrong_size(p, v):
+    n = SCALE.shape[0]
+    inv = 1 / np.sqrt(v + 1e-5)
+    y = (p["x"] - p["x"].mean(axis=1, keepdims=True)) * inv
+    sums = SCALE.sum(axis=1, keepdims=True) + y * (SCALE * y).sum(axis=1, keepdims=True)
+    return {"x": (SCALE - sums / n) * inv}
+
+
+SCALE, NOISE = rng.normal(size=(2, 3, 8))
+
+
+def strided(x, w):
+    out = np.zeros(3)
+    for t in range(3):
+        out[t] = (x[2 * t : 2 * t + 2] * w).sum()
+    return out, (x, w)
+
+
+def strides_left_out(dout, cache):
+    x, w = cache
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for t in range(3):
+        start = t
+        dx[start : start + 2] += dout[t] * w
+        dw += dout[t] * x[start : start + 2]
+    return dx, dw
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "inputs", "statement", "is_now", "expected"),
+    [
+        (grouped, divided_by_the_wrong_size, {"x": NOISE}, "n = SCALE.shape[0]", "3", "8"),
+        (
+            strided, strides_left_out, {"x": rng.normal(size=7), "w": rng.normal(size=2)},
+            "start = t", "0, 1, 2", "twice as large",
+        ),
+    ],
+    ids=lambda x: getattr(x, "__name__", ""),
+)  # fmt: skip
+def test_the_statement_that_binds_another_number(
+    forward, backward, inputs, statement, is_now, expected
+):
+    found = first(forward, backward, inputs)
+    assert found.statement == statement
+    assert f"is {is_now}; it should be {expected}." in found.sentence
     assert found.repaired
