@@ -67,7 +67,7 @@ def wrapped(t: Any) -> Any:
 
 def _around(t: Tensor) -> Assignable:
     a: Assignable = _new(Assignable)
-    a.node, a.base, a.memory, a.version = t, None, None, 0
+    a.node, a.base, a.memory = t, None, None
     return a
 
 
@@ -166,6 +166,20 @@ def _operators(name: str) -> tuple[Any, Any, Any]:
 _FIXED = {int, float, Tensor}
 
 
+def _unary(name: str) -> Any:
+    of_tensor = getattr(Tensor, name)
+    return lambda self: _around(of_tensor(self.now()))
+
+
+def _in_place(name: str) -> Any:
+    """Make a method that puts what NumPy's function of this name gives into the array."""
+
+    def method(self: Assignable, *args: Any, **kwargs: Any) -> None:
+        self[...] = getattr(np, name)(self, *args, **kwargs)
+
+    return method
+
+
 def _method(name: str) -> Any:
     of_tensor = getattr(Tensor, name)
 
@@ -209,11 +223,6 @@ def written(out: Any, result: Any, name: str) -> Any:
         out[...] = result.value
         return out
     raise into_plain(f"by out= of {name}")
-
-
-def _refuse_storing(frame: Any) -> None:
-    if leaving.instruction(frame) in ("STORE_SUBSCR", "STORE_SLICE"):
-        raise into_plain("by a[i] = x")
 
 
 def into_plain(how: str) -> NotFollowed:
@@ -292,7 +301,7 @@ class Assignable(Tensor):
     def _writable(self) -> Memory:
         top = self if self.base is None else self.base
         if top.memory is None:
-            top.memory = Memory(top.node)
+            top.memory, top.version = Memory(top.node), 0
         return top.memory
 
     @property
@@ -335,6 +344,7 @@ class Assignable(Tensor):
             view = wrapped(on_tensor(self.node))
             if not np.may_share_memory(view.node.value, top.node.value):
                 return view
+            view.version = 0
         else:
             array = on_array(self.value)
             if type(array) is not np.ndarray or not np.may_share_memory(array, memory.array):
@@ -410,10 +420,6 @@ class Assignable(Tensor):
         """Write one number everywhere."""
         self[...] = x
 
-    def sort(self, axis: int = -1, **_: Any) -> None:  # type: ignore[override]
-        """Sort in place."""
-        self[...] = op(np.sort)(self.now(), axis=axis)
-
     def compress(self, condition: Any, axis: int | None = None) -> Any:
         """Return the slices where a condition holds."""
         return np.compress(condition, self, axis)
@@ -455,23 +461,24 @@ class Assignable(Tensor):
     # ---- Python's protocols ------------------------------------------------------------------
 
     def __float__(self) -> float:
-        if self.is_live:
-            _refuse_storing(sys._getframe(1))
-            raise refused(
-                "what gradients flow through becomes a Python number, which keeps no derivative",
-                "leave it an array; write np.exp(x) for a function of another library",
-            )
+        self._leaves(
+            "a Python number, which keeps no derivative",
+            "leave it an array; write np.exp(x) for a function of another library",
+        )
         return float(self.value)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        if self.is_live:
-            _refuse_storing(sys._getframe(1))
-            raise refused(
-                "what gradients flow through becomes a plain array, in a function that minigrad "
-                "does not know",
-                "compute it with functions of NumPy, or define a primitive (see mg.define)",
-            )
+        self._leaves(
+            "a plain array, in a function that minigrad does not know",
+            "compute it with functions of NumPy, or define a primitive (see mg.define)",
+        )
         return np.array(self.value, dtype=dtype)
+
+    def _leaves(self, what: str, instead: str) -> None:
+        if self.is_live:
+            if leaving.instruction(sys._getframe(2)) in ("STORE_SUBSCR", "STORE_SLICE"):
+                raise into_plain("by a[i] = x")
+            raise refused(f"what gradients flow through becomes {what}", instead)
 
     def __copy__(self, memo: Any = None) -> Any:
         return self.copy()
@@ -495,11 +502,14 @@ for _name in ("add", "sub", "mul", "truediv", "pow", "mod", "matmul"):
         setattr(Assignable, f"__{_form}{_name}__", _operator)
 for _name in (
     "sum", "prod", "mean", "var", "std", "max", "min", "clip", "cumsum", "cumprod", "repeat", "dot",
-    "trace", "take", "partition", "conj", "argmax", "argmin", "argsort", "argpartition",
-    "searchsorted", "all", "any", "round", "nonzero", "__neg__", "__pos__", "__abs__",
-    "__floordiv__", "__rfloordiv__", "__divmod__", "__rdivmod__",
+    "trace", "take", "conj", "argmax", "argmin", "argsort", "argpartition", "searchsorted", "all",
+    "any", "round", "nonzero", "__floordiv__", "__rfloordiv__", "__divmod__", "__rdivmod__",
 ):  # fmt: skip
     setattr(Assignable, _name, _method(_name))
+for _name in ("__neg__", "__pos__", "__abs__"):
+    setattr(Assignable, _name, _unary(_name))
+for _name in ("sort", "partition"):
+    setattr(Assignable, _name, _in_place(_name))
 for _name in ("reshape", "transpose", "swapaxes", "squeeze", "ravel", "diagonal"):
     setattr(Assignable, _name, _view(_name))
 
@@ -542,9 +552,3 @@ class Flat:
 
     def __setitem__(self, i: Any, x: Any) -> None:
         self.of[self._index(i)] = x
-
-    def __len__(self) -> int:
-        return self.of.size
-
-    def __iter__(self) -> Iterator[Any]:
-        return (self.of[i] for i in np.ndindex(*self.of.shape))

@@ -349,6 +349,14 @@ def flat_forms(x):
     return s + y.sum() + x.flat[4] * x.flat[-1] + x.ravel()[-1]
 
 
+@given((4, 3))
+def sorted_in_place(x):
+    a, b = x.copy(), x * 2
+    a.sort(axis=0)
+    b[1:].partition(1, axis=0)
+    return np.sum(a * np.arange(3.0) + b * np.arange(12.0).reshape(4, 3))
+
+
 @given((3, 3))
 def diag_forms(x):
     a = np.diag(np.diag(x))
