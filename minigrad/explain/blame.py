@@ -30,6 +30,21 @@ SUMS = ("sum", "mean", "max", "min")
 MOVES = {"pad", "reshape", "transpose", "copy", "ravel", "squeeze", "swapaxes", "astype"}
 """What puts numbers elsewhere and changes none."""
 
+LINEAR = {
+    "",
+    "Mult",
+    "Div",
+    "MatMult",
+    "USub",
+    "dot",
+    "matmul",
+    "outer",
+    "einsum",
+    "tensordot",
+    *SUMS,
+}
+"""What hands on a factor."""
+
 OF_GRADIENTS = ("gradient", "contribution", "unsummed")
 
 
@@ -53,11 +68,17 @@ class Labels:
         self.matches = [truth.matches(e.value) for e in self.events]
         self.status = [self._status(e) for e in self.events]
         self.forward = self._forward()
+        places = [place for k in range(len(truth.walk.nodes)) if (place := truth.walk.place(k))]
+        self.forward_lines = {(p.file, p.line) for place in places for p in place.chain}
         self.outputs = self._outputs()
         self.bad = {i for name, i in self.outputs.items() if name in self.wrong}
         self.final = self._final()
         self.served = self._served()
         self._scaled: dict[int, bool] = {}
+        self.innocent = {
+            e.value.tobytes() for e in self.events
+            if self.served[e.number] and self.status[e.number] in ("scaled", "unknown")
+        }  # fmt: skip
 
     def _outputs(self) -> dict[str, int]:
         """Find the events of what was returned, by the object or else by the numbers."""
@@ -163,9 +184,50 @@ class Labels:
                     mine & self._factors(d) and (self.served[d] or self.ok(d))
                     for d in self.events[i].deps
                     if self.status[d] == "scaled"
-                )
+                ) or self._deferred(i)
             return self._scaled[i]
         return self.status[i] in ("right", "neutral", "so far")
+
+    def _deferred(self, i: int) -> bool:
+        """Whether a factor goes wherever an event does, until a function that is not linear.
+
+        Then it is divided by later. A sum with what has not the factor is wrong already.
+        """
+        mine = {abs(f) for f in self._factors(i)}
+        seen, stack, lost = {i}, [i], False
+        while mine and stack:
+            for u in self.users[stack.pop()]:
+                e = self.events[u]
+                has = bool(mine & {abs(f) for f in self._factors(u)})
+                if u in self.bad or (self.adds(e) and not has):
+                    return False
+                if not has and not self.moves(e) and e.site.op not in LINEAR:
+                    lost = True
+                elif u not in seen:
+                    seen.add(u)
+                    stack.append(u)
+        return lost
+
+    def behind(self, i: int) -> set[int]:
+        """Return the events that an event is computed from."""
+        seen, stack = set[int](), [i]
+        while stack:
+            new = [d for d in self.events[stack.pop()].deps if d not in seen]
+            seen.update(new)
+            stack += new
+        return seen
+
+    def values_only(self, i: int) -> bool:
+        """Whether no gradient is behind an event, nor is it one."""
+        return not any(
+            m.factor == 1 and m.quantity.kind in OF_GRADIENTS
+            for j in (i, *self.behind(i)) for m in self.matches[j][:1]
+        )  # fmt: skip
+
+    def called(self, i: int, statement: Statement) -> bool:
+        """Whether an event is in a function that a statement calls."""
+        lines = range(statement.line, statement.last + 1)
+        return any(f == statement.file and n in lines for f, n in self.events[i].calls)
 
     def _factors(self, i: int) -> set[float]:
         return {round(m.factor, 9) for m in self.matches[i] if m.quantity.kind in OF_GRADIENTS}
@@ -175,7 +237,9 @@ class Labels:
         deps = self.events[i].deps
         if self.status[i] == "neutral" and deps and depth < 6:  # zeros out of what is wrong
             return all(self.good(d, depth + 1) for d in deps)
-        return self.ok(i) or (self.served[i] and i not in self.bad)
+        if self.ok(i) or i in self.bad:
+            return i not in self.bad
+        return self.served[i] or self.events[i].value.tobytes() in self.innocent
 
 
 class Suspect:
@@ -209,7 +273,7 @@ class _Frontier:
         labels, later = self.labels, list[tuple[int, str]]()
         for name in sorted(labels.wrong & labels.outputs.keys()):
             for i in self._first_wrong(labels.outputs[name]):
-                at = self._completed(i)
+                at = self._completed(self._deviates(i))
                 if at is None:
                     continue
                 if labels.status[at] == "part" and labels.adds(self.events[at]):
@@ -234,8 +298,26 @@ class _Frontier:
         for s in self.suspects.values():
             s.events.sort()
             s.weak = all(map(self._weak, s.events))
+        self._shared()
         order = lambda s: (s.times is None, s.second, s.weak, -len(s.results), s.events[0])
         return sorted(self.suspects.values(), key=order)
+
+    def _shared(self) -> None:
+        """Doubt a gradient that several suspects read, if nothing right comes of it."""
+        labels, strong = (
+            self.labels,
+            [s for s in self.suspects.values() if not (s.second or s.weak)],
+        )
+        for e in self.events if len(strong) > 1 else ():
+            i = e.number
+            if labels.status[i] != "right" or labels.served[i] or labels.forward[i] or not e.deps:
+                continue
+            readers = {id(use.site.statement) for use in e.uses}
+            if all(id(s.statement) in readers for s in strong):
+                statement = e.site.statement
+                if _key(statement) not in self.suspects:
+                    self._note(statement, i, *strong[0].results)
+                    self.suspects[_key(statement)].second = True
 
     def _loops(self) -> None:
         """Blame loops for sums that stop too early, and for what goes to each other's names."""
@@ -251,7 +333,7 @@ class _Frontier:
                         if early and needed > times == self._times(loop):
                             self._note(loop, i, *s.results)
                             self.suspects[_key(loop)].times = times, needed
-                    if self._another(i):
+                    if self._another(i, self.labels.wrong):
                         swapped[loop].add(s)
         for loop, some in swapped.items():
             if len(some) > 1:
@@ -281,6 +363,8 @@ class _Frontier:
 
     def _first_wrong(self, result: int) -> list[int]:
         """List the events behind a wrong result that are wrong, and computed from good ones."""
+        if self.labels.status[result] == "right" and self._another(result):
+            return [result]
         seen, stack, found = {result}, [result], []
         while stack:
             i = stack.pop()
@@ -290,6 +374,19 @@ class _Frontier:
             if not wrong:
                 found.append(i)
         return found
+
+    def _deviates(self, i: int) -> int:
+        """Follow what is innocent at other steps to where something is right at these."""
+        labels, at = self.labels, i
+        while self._weak(i) and not labels.moves(self.events[i]):
+            after = [u for u in labels.users[at] if self._nothing(u)]
+            if not after or after[0] in labels.bad:
+                break
+            at = after[0]
+            others = labels.of_site[self.events[at].site]
+            if any(labels.status[j] in ("right", "part", "so far") for j in others):
+                return at
+        return i
 
     def _completed(self, i: int) -> int | None:
         """Follow a part of a gradient to the last place where the others could have been added.
@@ -330,25 +427,40 @@ class _Frontier:
             named = [use.site for use in e.uses if use.site.whole and use.site.statement.targets]
             if named and named[-1] is not e.site:  # another name for it: `db = dy`
                 return named[-1].statement
-            if labels.served[i] or self._another(i):  # returned under a wrong name
+            if labels.served[i] or self._another(i, labels.wrong):  # returned under a wrong name
                 return e.uses[-1].site.statement
         elsewhere = [
             j for j in labels.of_site[e.site]
             if self.events[j].frame != e.frame and (labels.served[j] or labels.status[j] == "right")
         ]  # fmt: skip
+        if e.calls and self._runs_forward(e.site.statement):
+            return self._caller(e)
         if e.calls and elsewhere:
             inside = [j for j in labels.of_frame[e.frame] if self.events[j].deps]
             helpless = not any(labels.served[j] or labels.status[j] == "right" for j in inside)
             given = bool(e.deps) and all(labels.status[d] == "right" for d in e.deps)
             outside = any(self.events[d].frame != e.frame and self.events[d].deps for d in e.deps)
             if helpless or (given and outside):
-                return self._at(*e.calls[0]) or e.site.statement
+                return self._caller(e)
         return e.site.statement
 
-    def _another(self, i: int) -> bool:
-        """Whether an event is what should be returned under another name, and is not."""
+    def _caller(self, e: Event) -> Statement:
+        """Return the statement that calls the function an event is in, outside the forward pass."""
+        for call in e.calls:
+            statement = self._at(*call)
+            if statement and not self._runs_forward(statement):
+                return statement
+        return e.site.statement
+
+    def _runs_forward(self, statement: Statement) -> bool:
+        """Whether the forward pass runs a statement, too: then it is right."""
+        lines = range(statement.line, statement.last + 1)
+        return any((statement.file, line) in self.labels.forward_lines for line in lines)
+
+    def _another(self, i: int, names: Iterable[str] | None = None) -> bool:
+        """Whether an event is what should be returned under another name, perhaps one of these."""
         labels = self.labels
-        keys = {labels.keys[name] for name, j in labels.outputs.items() if name in labels.wrong}
+        keys = {labels.keys[name] for name in names or labels.keys if name in labels.keys}
         mine = {labels.keys[name] for name, j in labels.outputs.items() if j == i}
         return any(
             m.factor == 1 and m.quantity.kind == "gradient" and m.quantity.k in keys - mine
@@ -368,12 +480,18 @@ class _Frontier:
         labels, e = self.labels, self.events[i]
         if labels.moves(e):
             return True
-        return (
-            labels.status[i] == "unknown"
-            and all(labels.status[d] in ("right", "neutral") for d in e.deps)
-            and any(
-                labels.served[j] and labels.status[j] == "unknown" for j in labels.of_site[e.site]
-            )
+        return all(labels.good(d) for d in e.deps) and any(
+            labels.served[j]
+            for j in labels.of_site[e.site]
+            if self._nothing(i) and self._nothing(j)
+        )
+
+    def _nothing(self, i: int) -> bool:
+        """Whether an event is nothing that has a name, or a multiple of a value."""
+        labels = self.labels
+        kinds = {m.quantity.kind for m in labels.matches[i]}
+        return labels.status[i] == "unknown" or (
+            labels.status[i] == "scaled" and kinds <= {"value", "derivative"}
         )
 
 

@@ -207,7 +207,7 @@ class Traced:
             everything = repair.cured == labels.wrong
             if not repair.cured & left or repair.fits < 0:
                 continue
-            if own - {id(repair.place.statement)} and _proves_nothing(labels, repair):
+            if _proves_nothing(labels, some, repair):
                 continue
             if everything or id(repair.place.statement) in own:
                 chosen.append(repair)
@@ -330,10 +330,27 @@ class Phrases:
         return self.match(found[0])
 
 
-def _proves_nothing(labels: Labels, repair: Repair) -> bool:
-    """Whether a result itself is replaced: that cures it, whatever was wrong before."""
-    i = repair.event
-    return i in labels.final and labels.status[i] != "right" and repair.factor != COPY
+def _proves_nothing(labels: Labels, some: list[Suspect], repair: Repair) -> bool:
+    """Whether a repair would help whatever is wrong before: suspects that are in its way.
+
+    So does a result that is replaced, and what is computed from a suspected gradient, or by the
+    function that a suspect is in. An unknown value that no gradient is in may be innocent.
+    """
+    i, statement = repair.event, repair.place.statement
+    others = [s for s in some if not (s.second or s.weak) and s.statement is not statement]
+    if repair.factor == COPY:
+        return False
+    if i in labels.final and labels.status[i] != "right":
+        return bool(others)
+    if any(s.statement is statement for s in some):
+        return False
+    before = labels.behind(i)
+    return any(
+        labels.status[s.events[0]] in ("unknown", "scaled")
+        and s.events[0] in before
+        and (not labels.values_only(s.events[0]) or labels.called(s.events[0], statement))
+        for s in others
+    )
 
 
 def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:

@@ -164,3 +164,114 @@ def test_a_result_that_is_replaced_proves_nothing():
         return {"x": dx.copy(), "w": p["x"] / s}
 
     assert first(share, backward, p).startswith("mean = ")
+
+
+def sigmoid(x, slope=False):
+    if slope:
+        return x * (1 - x)
+    return 1 / (1 + np.exp(-x))
+
+
+def test_a_function_that_the_forward_pass_runs_is_right():
+    def forward(p):
+        return np.sum(sigmoid(p["x"] @ p["w"]) ** 2)
+
+    def backward(p):
+        s = sigmoid(p["x"] @ p["w"])
+        ds = 2 * s
+        dz = ds * sigmoid(s)
+        return {"x": dz @ p["w"].T, "w": p["x"].T @ dz}
+
+    assert first(forward, backward, inputs).startswith("dz = ")
+
+
+def slope_of_huber(e):
+    side = (e > 1).astype(float)
+    return (abs(e) <= 1) * e + side * np.sign(e)
+
+
+def test_a_function_of_the_backward_pass_is_wrong_itself():
+    def forward(p):
+        e = p["x"] @ p["w"]
+        far = abs(e) > 1
+        return np.mean((1 - far) * e**2 / 2 + far * (abs(e) - 0.5))
+
+    def backward(p):
+        e = p["x"] @ p["w"]
+        de = slope_of_huber(e) / e.size
+        return {"x": de @ p["w"].T, "w": p["x"].T @ de}
+
+    assert first(forward, backward, inputs).startswith("side = ")
+
+
+def test_a_gradient_under_another_name_is_named_where_it_gets_it():
+    def forward(p):
+        return sum([np.sum(np.tanh(p["a"] * x + p["b"]) ** 2) for x in p["x"]])
+
+    def backward(p):
+        grads = {name: np.zeros_like(v) for name, v in p.items()}
+        for t, x in enumerate(p["x"]):
+            y = np.tanh(p["a"] * x + p["b"])
+            dz = 2 * y * (1 - y**2)
+            grads["x"][t] = dz * p["a"]
+            grads["a"] += dz * x
+            grads["b"] += dz * x
+        return grads
+
+    p = {"x": rng.normal(size=(4, 3)), "a": rng.normal(size=3), "b": rng.normal(size=3)}
+    assert first(forward, backward, p) == 'grads["b"] += dz * x'
+
+
+def test_a_factor_that_is_divided_by_later_is_no_mistake():
+    def forward(p):
+        h = np.maximum(0, p["x"] @ p["w"])
+        return np.sum((h @ p["v"]) ** 2) / 2 / len(h)
+
+    def backward(p):
+        h = np.maximum(0, p["x"] @ p["w"])
+        dh = (h @ p["v"]) @ p["v"].T
+        dh = np.maximum(0, dh)
+        dv = h.T @ (h @ p["v"]) / len(h)
+        return {"w": p["x"].T @ dh / len(h), "v": dv, "x": dh @ p["w"].T / len(h)}
+
+    draw = np.random.default_rng(3).normal
+    p = {"x": draw(size=(9, 3)), "w": draw(size=(3, 4)), "v": draw(size=(4, 5))}
+    assert first(forward, backward, p) == "dh = np.maximum(0, dh)"
+
+
+def test_weights_that_have_been_stepped_too_early():
+    def forward(p):
+        return np.mean((np.tanh(p["x"] @ p["w"]) @ p["v"]) ** 2)
+
+    def backward(p):
+        w, v = p["w"].copy(), p["v"].copy()
+        h = np.tanh(p["x"] @ w)
+        g = 2 * (h @ v) / len(h) / v.shape[1]
+        dv = h.T @ g
+        v -= 0.1 * dv
+        g = g @ v.T * (1 - h**2)
+        return {"w": p["x"].T @ g, "v": dv, "x": g @ w.T}
+
+    p = {**inputs, "v": rng.normal(size=(2, 5))}
+    assert first(forward, backward, p) == "v -= 0.1 * dv"
+
+
+def test_a_step_too_many_is_named_where_its_values_are_right_at_other_steps():
+    def forward(p):
+        some = [np.sum(np.tanh(p["w"] * a) ** 2) for a in p["s"][1:]]
+        return sum(some) + np.sum(np.sin(p["s"][0]))
+
+    def backward(p):
+        w, s = p["w"], p["s"]
+        ds, dw = np.zeros_like(s), np.zeros_like(w)
+        ds[0] = np.cos(s[0])
+        for t in range(len(s)):
+            twice = 2 * w * s[t]
+            th = 2 / (1 + np.exp(-twice)) - 1
+            dw += 2 * th * (1 - th**2) * s[t]
+            if t > 0:
+                ds[t] = np.sum(2 * th * (1 - th**2) * w)
+        return {"w": dw, "s": ds}
+
+    p = {"w": rng.normal(size=3), "s": rng.normal(size=4)}
+    assert first(forward, backward, p).startswith("th = ")
