@@ -8,7 +8,8 @@ calls          what is called in it instead of what is written there
 assignable     arrays that can be assigned to, and that gradients flow through
 memory         what is behind them: which tensors the elements came from
 functions      NumPy's functions on them
-scipys         SciPy's functions, as operations
+makers         what makes arrays and numbers
+scipys         functions of SciPy's and of math, as operations
 held           what functions are given and keep
 """
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from ..core.tensor import OPS, Tensor, op
+from ..core.tensor import OPS, Tensor
 from ..guard.errors import NUMPY, users_file
 from .assignable import (
     PLAIN_OPTIONS,
@@ -30,14 +30,13 @@ from .assignable import (
     into_plain,
     is_live,
     joined,
-    now,
     plain,
     recorded,
-    refused,
     wrapped,
 )
-from .functions import by_numbers, numpys_result, of_values, stands_apart, strided
+from .functions import numpys_result, of_values, stands_apart, strided
 from .held import is_users
+from .makers import MAKERS, array, maker, of_chance
 from .rewrite import Instrumented, Rewriter, original, rewritten
 from .scipys import MATH, SCIPYS, scipys_name
 
@@ -114,15 +113,6 @@ def _shown(x: Any) -> Any:
 
 
 # ---- what is called instead: by the values, or so that gradients flow through --------------------
-
-
-def _asked(f: Any) -> Any:
-    """Make of a function that gives no real number one of the values."""
-    return lambda *args, **kwargs: f(*plain(args), **plain(kwargs))
-
-
-def _maker(f: Any) -> Any:
-    return lambda *args, **kwargs: wrapped(f(*plain(args), **plain(kwargs)))
 
 
 def _followed(f: Any, known: Any) -> Any:
@@ -208,96 +198,10 @@ def _method_of_array(f: Any, a: Any) -> Any:
             raise into_plain(f"by .{name}")
         return f(*plain(args), **plain(kwargs))
 
-    return _maker(f) if name == "copy" else call
+    return maker(f) if name == "copy" else call
 
 
-def _of_chance(f: Any) -> Any:
-    """A method of a generator of random numbers, which makes arrays."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        first, *rest = args or (None,)
-        if f.__name__ == "shuffle" and isinstance(first, Tensor):
-            wrapped(first)[...] = by_numbers(lambda a: (f(a, *rest, **kwargs), a)[1], first)
-            return None
-        if f.__name__ in ("permutation", "permuted", "choice") and isinstance(first, Tensor):
-            return by_numbers(lambda a: f(a, *rest, **kwargs), first)
-        if is_live([*args, *kwargs.values()]):
-            raise refused(
-                f"random numbers are drawn by {f.__name__} with a distribution that gradients flow "
-                "through",
-                "write mean + std * rng.normal(size=mean.shape)",
-            )
-        return wrapped(f(*plain(args), **plain(kwargs)))
-
-    return call
-
-
-# ---- functions with a way of their own ---------------------------------------------------------
-
-
-def _array(x: Any, dtype: Any = None, *, copy: Any = True, ndmin: int = 0, **options: Any) -> Any:
-    if not holds_tensor(x):
-        return wrapped(np.array(x, dtype, copy=copy, ndmin=ndmin, **options))
-    if dtype is not None and np.dtype(dtype) == object:
-        out = np.empty(len(x), object)
-        out[:] = [*x]
-        return out
-    if isinstance(x, Tensor) and not copy:
-        return _asarray(x, dtype)
-    t = op(np.copy)(now(x)) if isinstance(x, Tensor) else joined(x)
-    t = t if dtype is None else op(np.astype)(t, np.dtype(dtype))
-    return wrapped(t.reshape((1,) * (ndmin - t.ndim) + t.shape) if t.ndim < ndmin else t)
-
-
-def _asarray(x: Any, dtype: Any = None, *rest: Any, **options: Any) -> Any:
-    if isinstance(x, Tensor):
-        x = wrapped(x)
-        return x if dtype is None or np.dtype(dtype) == x.dtype else x.astype(dtype)
-    if holds_tensor(x):
-        return _array(x, dtype)
-    a = np.asarray(x, dtype, *rest, **options)
-    return a if a is x else wrapped(a)
-
-
-def _contiguous(x: Any, dtype: Any = None) -> Any:
-    x = _asarray(x, dtype)
-    return x if x.flags.c_contiguous else x.copy()
-
-
-def _full(shape: Any, x: Any, dtype: Any = None, **_: Any) -> Any:
-    if not holds_tensor(x):
-        return wrapped(np.full(shape, x, dtype))
-    return _array(op(np.broadcast_to)(joined(x), shape=shape), dtype)
-
-
-def _full_like(a: Any, x: Any, dtype: Any = None, shape: Any = None, **_: Any) -> Any:
-    return _full(np.shape(a) if shape is None else shape, x, dtype or plain(a).dtype)
-
-
-def _float(*args: Any) -> Any:
-    if args and isinstance(args[0], Tensor):
-        x = wrapped(args[0])
-        return x.item() if x.size == 1 and is_live(x) else float(x.value)
-    return float(*args)
-
-
-def _number(kind: Any) -> Any:
-    def convert(*args: Any) -> Any:
-        if args and holds_tensor(args[0]):
-            return wrapped(op(np.astype)(joined(args[0]), np.dtype(kind)))
-        return kind(*args)
-
-    return convert
-
-
-def _isinstance(x: Any, kinds: Any) -> bool:
-    if not isinstance(x, Tensor):
-        return isinstance(x, kinds)
-    return isinstance(plain(x), kinds) or (not isinstance(x, Assignable) and isinstance(x, kinds))
-
-
-def _type(*args: Any) -> Any:
-    return type(*(plain(args) if len(args) == 1 else args))
+# ---- functions that call others ----------------------------------------------------------------
 
 
 def _calling(f: Any) -> Any:
@@ -320,7 +224,7 @@ def _vectorized(f: Any) -> Any:
         xs = [wrapped(x) for x in np.broadcast_arrays(*map(joined, args))]
         of_numbers = callee(f.pyfunc)
         found = [of_numbers(*[x[i] for x in xs]) for i in np.ndindex(*xs[0].shape)]
-        return _array(found).reshape(xs[0].shape)
+        return array(found).reshape(xs[0].shape)
 
     return call
 
@@ -329,23 +233,8 @@ def _apply_along_axis(f: Any, axis: int, a: Any, *args: Any, **kwargs: Any) -> A
     f, rows = callee(f), np.moveaxis(wrapped(a), axis, -1)
     lead = rows.shape[:-1]
     found = [f(rows[i], *args, **kwargs) for i in np.ndindex(*lead)]
-    t = _array(found).reshape(lead + np.shape(found[0]))
+    t = array(found).reshape(lead + np.shape(found[0]))
     return np.moveaxis(t, -1, axis) if np.ndim(found[0]) else t
-
-
-class _Joins:
-    """np.c_ or np.r_ of tensors."""
-
-    def __init__(self, of: Any) -> None:
-        self.of = of
-
-    def __getitem__(self, key: Any) -> Any:
-        parts = key if isinstance(key, tuple) else (key,)
-        if not holds_tensor(parts):
-            return wrapped(self.of[key])
-        texts = [part for part in parts if isinstance(part, str)]
-        arrays = [self.of[x] if isinstance(x, slice) else x for x in parts if type(x) is not str]
-        return by_numbers(lambda *numbers: self.of[(*texts, *numbers)], *arrays)
 
 
 def _cached(f: Any, run: Run) -> Any:
@@ -358,20 +247,9 @@ def _cached(f: Any, run: Run) -> Any:
 
 
 _TABLE: dict[Any, Any] = {
-    float: _float, int: _asked(int), isinstance: _isinstance, type: _type,
-    np.array: _array, np.copy: _array, np.asarray: _asarray, np.asanyarray: _asarray,
-    np.ascontiguousarray: _contiguous, np.full: _full, np.full_like: _full_like,
-    np.fromiter: lambda xs, dtype, *_, **__: _array([*xs], dtype),
-    np.c_: _Joins(np.c_), np.r_: _Joins(np.r_), as_strided: strided,
-    np.ndenumerate: lambda a: ((i, a[i]) for i in np.ndindex(*np.shape(a))),
-    np.apply_along_axis: _apply_along_axis,
+    **MAKERS, as_strided: strided, np.apply_along_axis: _apply_along_axis,
     **{f: _calling(f) for f in (
         map, filter, sorted, max, min, functools.reduce, functools.partial)},
-    **{kind: _number(kind) for kind in (np.float16, np.float32, np.float64, np.longdouble)},
-    **{kind: _asked(kind) for kind in (np.int8, np.int16, np.int32, np.int64, np.bool)},
-    **{f: _maker(f) for f in (
-        np.zeros, np.empty, np.ones, np.eye, np.identity, np.zeros_like, np.empty_like,
-        np.ones_like, np.tri, np.fromfunction)},
     **{f: _math(f) for name, f in vars(math).items() if callable(f) and name[0] != "_"},
 }  # fmt: skip
 """By what is called, what is called instead. What is not here `callee` decides by its kind."""
@@ -400,7 +278,7 @@ def callee(f: Any) -> Any:
         if type(owner) is np.ufunc:
             return _numpys(f)
         if isinstance(owner, _CHANCE):
-            return _of_chance(f)
+            return of_chance(f)
         return _TABLE.get(f, f) if owner is None or type(owner) is ModuleType else f
     if kind is np.ufunc or kind is _Dispatched:
         found = _TABLE.get(f)
@@ -463,7 +341,7 @@ def _method(f: Any, run: Run) -> Any:
     if isinstance(owner, Tensor):
         return getattr(wrapped(owner), f.__name__)
     if isinstance(owner, _CHANCE):
-        return _of_chance(f)
+        return of_chance(f)
     if type(function) is not FunctionType:
         return f
     if isinstance(owner, type):

@@ -239,7 +239,10 @@ def in_place_on_plain_result(x):
     z = X.dot(np.ones(3))
     z += x.sum()
     z *= 2
-    return np.sum(z**2)
+    plain = X[:, 0] * 0.5
+    plain -= x[0]
+    plain[1:] *= x[1]
+    return np.sum(z**2) + np.sum(plain)
 
 
 @given((3,), (2,))
