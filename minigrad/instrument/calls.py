@@ -65,44 +65,25 @@ running: ContextVar[Run | None] = ContextVar("the run of NumPy code", default=No
 
 
 class Calls(Rewriter):
-    """Puts `callee` around what is called, and around np.c_ and np.r_; in functions only."""
-
-    depth = 0
-
-    def _function(self, node: Any) -> Any:
-        node.decorator_list = [self.visit(x) for x in getattr(node, "decorator_list", ())]
-        node.args = self.visit(node.args)
-        self.depth += 1
-        body = node.body
-        node.body = [self.visit(x) for x in body] if isinstance(body, list) else self.visit(body)
-        self.depth -= 1
-        return node
-
-    visit_FunctionDef = visit_AsyncFunctionDef = visit_Lambda = _function  # noqa: N815 (ast's)
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
-        depth, self.depth = self.depth, 0
-        self.generic_visit(node)
-        self.depth = depth
-        return node
+    """Puts `callee` around what is called, and around np.c_ and np.r_."""
 
     def visit_Call(self, node: ast.Call) -> ast.Call:
         self.generic_visit(node)
         is_super = isinstance(node.func, ast.Name) and node.func.id == "super"
-        if self.depth and not is_super:
+        if not is_super:
             node.func = self.call(callee, node.func, node.func)
         return node
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
         self.generic_visit(node)
         joins = node.attr in ("c_", "r_") and isinstance(node.ctx, ast.Load)
-        return self.call(callee, node, node) if self.depth and joins else node
+        return self.call(callee, node, node) if joins else node
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.BinOp:
         left = node.left
         is_text = isinstance(left, ast.Constant) and isinstance(left.value, str)
         self.generic_visit(node)
-        if self.depth and is_text and isinstance(node.op, ast.Mod):
+        if is_text and isinstance(node.op, ast.Mod):
             node.right = self.call(_shown, node.right, node.right)
         return node
 
