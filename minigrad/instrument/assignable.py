@@ -266,7 +266,7 @@ class Assignable(Tensor):
             return self.node
         if base is None:
             t = memory.whole()
-        elif memory.is_split and memory.node_version != memory.version:
+        elif memory.writes and memory.node_version != memory.version:
             t = memory.read(*self._sources(memory), self.value)
         else:
             t = self.on_tensor(self.parent.now())
@@ -348,14 +348,14 @@ class Assignable(Tensor):
         else:
             array = on_array(self.value)
             if type(array) is not np.ndarray or not np.may_share_memory(array, memory.array):
-                if not memory.is_split:
+                if not memory.writes:
                     return wrapped(on_tensor(self.now()))
                 owner, place = map(on_array, self._sources(memory))
                 return wrapped(memory.read(np.asarray(owner), np.asarray(place), array))
             view = _new(Assignable)
             view.memory, view.version, view.array = None, -1, array
         view.base, view.parent, view.on_array, view.on_tensor = top, self, on_array, on_tensor
-        if memory is not None and not memory.is_split:
+        if memory is not None and not memory.writes:
             view.now()
         return view
 
@@ -383,7 +383,7 @@ class Assignable(Tensor):
             return
         self.value[index] = x.value if isinstance(x, Tensor) else x
         if live or memory.is_live:
-            if not memory.is_split:
+            if not memory.writes:
                 memory.split()
             memory.write(*self._sources(memory), index, x)
         memory.version += 1

@@ -28,15 +28,14 @@ CONSTANT = -1
 class Memory:
     """The values of an array that was written to, and where they came from.
 
-    `node` is the tensor of the whole as it was at `node_version`. While it `is_split`, `owner` says
-    of every element which of the `writes` gave it, and `place` where in that it stands; else all of
-    it is `node`. Both have the shape and the order in memory of `array`, so what makes a view of
+    `node` is the tensor of the whole as it was at `node_version`. Where there are `writes`, `owner`
+    says of every element which of them gave it, and `place` where in that it stands; else all of it
+    is `node`. Both have the shape and the order in memory of `array`, so what makes a view of
     one makes that of the others.
     """
 
     __slots__ = (
-        "array", "is_live", "is_split", "node", "node_version", "owner", "place", "version",
-        "writes",
+        "array", "is_live", "node", "node_version", "owner", "place", "version", "writes",
     )  # fmt: skip
 
     def __init__(self, node: Tensor) -> None:
@@ -44,19 +43,15 @@ class Memory:
         self.is_live, self.version = node.live, 0
         self.owner: Any = None
         self.place: Any = None
-        self._be(node)
-
-    def _be(self, node: Tensor) -> None:
-        self.node, self.node_version = node, self.version
+        self.node, self.node_version = node, 0
         self.writes: list[Tensor] = []
-        self.is_split = False
 
     def replace(self, t: Tensor) -> None:
         """Let a tensor of this shape be all of it."""
         self.array[...] = t.value
         self.version += 1
         self.is_live = True
-        self._be(t)
+        self.node, self.node_version, self.writes = t, self.version, []
 
     def split(self) -> None:
         """Tell the elements apart from now on."""
@@ -65,7 +60,7 @@ class Memory:
             self.place = np.empty_like(self.array, dtype=np.int64)
         self.owner[...] = 0 if self.node.live else CONSTANT
         self.place[...] = np.arange(self.array.size).reshape(self.array.shape)
-        self.writes, self.is_split = [self.node], True
+        self.writes = [self.node]
 
     def write(self, owner: Array, place: Array, index: Any, x: Any) -> None:
         """Note that x, a tensor or a constant, was written at an index of a view."""
@@ -80,7 +75,7 @@ class Memory:
     def whole(self) -> Tensor:
         """Return the tensor of all of it."""
         if self.node_version != self.version:
-            if self.is_split:
+            if self.writes:
                 self.node = self.read(self.owner, self.place, self.array)
             else:
                 self.node = Tensor(self.array.copy())
