@@ -87,6 +87,8 @@ def numpys_result(f: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
         options = {k: v for k, v in options.items() if k not in _OF_NO_VALUE}
         if f is not np.astype and (dtype := options.pop("dtype", None)) is not None:
             args = [x.astype(dtype) if isinstance(x, Tensor) else x for x in map(joined, args)]
+        if where is not True:  # 0.5: a place where derivatives are finite, to be multiplied by 0
+            args = [op(np.where)(where, x, 0.5) for x in map(joined, args)]
         result = operation(*map(recorded, args), **recorded(options))
     if where is not True:
         before = out[0] if isinstance(out, tuple) else out

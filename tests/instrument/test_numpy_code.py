@@ -447,6 +447,19 @@ def test_nothing_is_left_in_names():
     np.testing.assert_array_equal(TOTAL, [1.0, 0.0])
 
 
+def test_where_a_function_is_not_computed_its_derivative_does_not_matter():
+    @mg.numpy_code
+    def f(x):
+        return np.sum(
+            np.divide(1.0, x, out=np.zeros_like(x), where=x != 0)
+            + np.sqrt(x, where=x > 0, out=x * 3)
+        )
+
+    with np.errstate(all="raise"):
+        g = mg.grad(f)(np.array([0.0, 4.0]))
+    np.testing.assert_allclose(g, [3.0, -1 / 16 + 1 / 4])
+
+
 def test_long_chains_of_objects():
     class Link:
         def __init__(self, x, before):
