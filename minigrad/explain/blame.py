@@ -14,6 +14,7 @@ An unknown value is innocent if something right is computed from it: it was *ser
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -217,17 +218,30 @@ class Labels:
             stack += new
         return seen
 
-    def values_only(self, i: int) -> bool:
-        """Whether no gradient is behind an event, nor is it one."""
-        return not any(
-            m.factor == 1 and m.quantity.kind in OF_GRADIENTS
-            for j in (i, *self.behind(i)) for m in self.matches[j][:1]
-        )  # fmt: skip
+    def turned(self, i: int) -> bool:
+        """Whether an event is the gradient of the results that it becomes, but for its axes."""
+        keys = {self.keys[name] for name in self.wrong if name in self.keys}
+        return any(
+            m.how == "transposed" and m.quantity.kind == "gradient" and m.quantity.k in keys
+            for m in self.matches[i]
+        )
 
-    def called(self, i: int, statement: Statement) -> bool:
-        """Whether an event is in a function that a statement calls."""
-        lines = range(statement.line, statement.last + 1)
-        return any(f == statement.file and n in lines for f, n in self.events[i].calls)
+    def certain(self, i: int, statement: Statement) -> bool:
+        """Whether a suspected event is worth more than a repair of a later statement.
+
+        A number that is computed from values alone may be a step on the way to a derivative, but
+        for a condition, or in a function that the later statement calls.
+        """
+        e, lines = self.events[i], range(statement.line, statement.last + 1)
+        called = any(f == statement.file and n in lines for f, n in e.calls)
+        return self.status[i] in ("unknown", "scaled") and (
+            called
+            or e.value.dtype.kind == "b"
+            or any(
+                m.factor == 1 and m.quantity.kind in OF_GRADIENTS
+                for j in (i, *self.behind(i)) for m in self.matches[j][:1]
+            )
+        )  # fmt: skip
 
     def _factors(self, i: int) -> set[float]:
         return {round(m.factor, 9) for m in self.matches[i] if m.quantity.kind in OF_GRADIENTS}
@@ -298,26 +312,9 @@ class _Frontier:
         for s in self.suspects.values():
             s.events.sort()
             s.weak = all(map(self._weak, s.events))
-        self._shared()
+        self._missed()
         order = lambda s: (s.times is None, s.second, s.weak, -len(s.results), s.events[0])
         return sorted(self.suspects.values(), key=order)
-
-    def _shared(self) -> None:
-        """Doubt a gradient that several suspects read, if nothing right comes of it."""
-        labels, strong = (
-            self.labels,
-            [s for s in self.suspects.values() if not (s.second or s.weak)],
-        )
-        for e in self.events if len(strong) > 1 else ():
-            i = e.number
-            if labels.status[i] != "right" or labels.served[i] or labels.forward[i] or not e.deps:
-                continue
-            readers = {id(use.site.statement) for use in e.uses}
-            if all(id(s.statement) in readers for s in strong):
-                statement = e.site.statement
-                if _key(statement) not in self.suspects:
-                    self._note(statement, i, *strong[0].results)
-                    self.suspects[_key(statement)].second = True
 
     def _loops(self) -> None:
         """Blame loops for sums that stop too early, and for what goes to each other's names."""
@@ -339,6 +336,39 @@ class _Frontier:
             if len(some) > 1:
                 for s in some:
                     self._note(loop, s.events[0], *s.results)
+
+    def _missed(self) -> None:
+        """Blame loops that end before they come to a result, or to some of its rows."""
+        labels, result = self.labels, self.labels.recorded.result
+        alike = defaultdict[str, list[str]](list)
+        for name in labels.outputs:
+            alike[re.sub(r"\d+", "#", name)].append(name)
+        for names in alike.values():
+            zero = [n for n in names if n in labels.wrong and not np.any(result[n])]
+            made = [labels.outputs[n] for n in names if n not in zero]
+            statements = {self.events[i].site.statement for i in made}
+            if zero and len(statements) == 1:
+                at = labels.outputs[zero[0]]
+                self._ended(statements.pop(), len(made), len(names), at, zero)
+        for name in labels.wrong & labels.outputs.keys():
+            e, t = self.events[labels.outputs[name]], labels.truth.walk.cots.get(labels.keys[name])
+            r = np.asarray(result[name])
+            if t is None or not e.written or not r.ndim or r.shape != np.shape(t):
+                continue
+            rows = [k for k in range(len(r)) if r[k].any()]
+            missing = [k for k in range(len(r)) if k not in rows and np.any(t[k])]
+            if missing and all(np.allclose(r[k], t[k], rtol=1e-8) for k in rows):
+                needed = len(rows) + len(missing)
+                self._ended(e.site.statement, len(rows), needed, e.number, [name])
+
+    def _ended(
+        self, statement: Statement, ran: int, needed: int, i: int, results: Iterable[str]
+    ) -> None:
+        """Blame the loop around a statement that ran so often, and should have run more often."""
+        for loop in self._around(statement)[:1]:
+            if self._times(loop) == ran:
+                self._note(loop, i, *results)
+                self.suspects[_key(loop)].times = ran, needed
 
     def _around(self, statement: Statement) -> list[Statement]:
         """List the loops that a statement stands in, the innermost first."""

@@ -141,7 +141,9 @@ class Traced:
         labels = self.labels
         while now and len(rounds) < ROUNDS:
             some = suspects(labels)
-            repairs = Repairs(labels, truth, case.words, true, seconds, (edits, sums))
+            repairs = Repairs(
+                labels, truth, case.words, true, seconds / (len(rounds) + 1), (edits, sums)
+            )
             found = repairs.found(some)
             self.found += found
             self.tried += repairs.tried
@@ -333,24 +335,17 @@ class Phrases:
 def _proves_nothing(labels: Labels, some: list[Suspect], repair: Repair) -> bool:
     """Whether a repair would help whatever is wrong before: suspects that are in its way.
 
-    So does a result that is replaced, and what is computed from a suspected gradient, or by the
-    function that a suspect is in. An unknown value that no gradient is in may be innocent.
+    So does a result that is replaced, and what is computed from a suspect that is certain.
     """
     i, statement = repair.event, repair.place.statement
     others = [s for s in some if not (s.second or s.weak) and s.statement is not statement]
     if repair.factor == COPY:
         return False
-    if i in labels.final and labels.status[i] != "right":
-        return bool(others)
-    if any(s.statement is statement for s in some):
-        return False
+    if i in labels.final:
+        another = labels.status[i] == "right" and not labels.turned(i)
+        return bool(others) and not another
     before = labels.behind(i)
-    return any(
-        labels.status[s.events[0]] in ("unknown", "scaled")
-        and s.events[0] in before
-        and (not labels.values_only(s.events[0]) or labels.called(s.events[0], statement))
-        for s in others
-    )
+    return any(labels.certain(s.events[0], statement) and s.events[0] in before for s in others)
 
 
 def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:

@@ -275,3 +275,53 @@ def test_a_step_too_many_is_named_where_its_values_are_right_at_other_steps():
 
     p = {"w": rng.normal(size=3), "s": rng.normal(size=4)}
     assert first(forward, backward, p).startswith("th = ")
+
+
+def test_a_loop_that_ends_before_the_first_layer():
+    def forward(p):
+        h = xs
+        for w in (p["w1"], p["w2"], p["w3"]):
+            h = np.tanh(h @ w)
+        return np.sum(h**2)
+
+    def backward(p):
+        hs = [xs]
+        for k in (1, 2, 3):
+            hs.append(np.tanh(hs[-1] @ p[f"w{k}"]))
+        grads = {name: np.zeros_like(w) for name, w in p.items()}
+        dh = 2 * hs[-1]
+        for k in range(3, 1, -1):
+            dz = dh * (1 - hs[k] ** 2)
+            grads[f"w{k}"] = hs[k - 1].T @ dz
+            dh = dz @ p[f"w{k}"].T
+        return grads
+
+    xs = rng.normal(size=(4, 3))
+    p = {f"w{k}": rng.normal(size=(3 + k, 4 + k)) for k in range(1, 4)}
+    best = traced(forward, backward, p | {"w1": rng.normal(size=(3, 5))}).findings[0]
+    assert (best.statement, best.times) == ("for k in range(3, 1, -1)", (2, 3))
+
+
+def test_a_loop_that_does_not_come_to_the_last_row():
+    def forward(p):
+        return np.sum(np.tanh(p["x"]) ** 2)
+
+    def backward(p):
+        dx = np.zeros_like(p["x"])
+        for t in range(len(dx) - 1):
+            y = np.tanh(p["x"][t])
+            dx[t] = 2 * y * (1 - y**2)
+        return {"x": dx}
+
+    best = traced(forward, backward, {"x": rng.normal(size=(4, 3))}).findings[0]
+    assert (best.statement, best.times) == ("for t in range(len(dx) - 1)", (3, 4))
+
+
+def test_a_result_that_is_turned_is_named_where_it_is_computed():
+    def backward(p):
+        y = np.tanh(p["x"] @ p["w"])
+        dz, dw = 1 - y**2, np.zeros(p["w"].shape[::-1])
+        dw += dz.T @ p["x"]
+        return {"x": dz @ p["w"].T, "w": dw}
+
+    assert first(forward, backward, inputs) == 'dw += dz.T @ p["x"]'
