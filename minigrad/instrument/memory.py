@@ -9,7 +9,6 @@ recorded never changes.
 
 from __future__ import annotations
 
-import itertools
 import operator
 from typing import Any
 
@@ -120,33 +119,24 @@ class Memory:
         return shaped(op(np.stack)(parts), owner.shape)
 
     def _in_slices(self, owner: Array, place: Array, values: Array, used: list[int]) -> Any:
-        """As `x[t] = v` and `x[:, a:b] = v` leave it: along one axis, whole tensors follow."""
+        """As `x[t] = v` and `x[:, a:b] = v` leave it: along one axis, pieces of tensors follow."""
         for axis in range(owner.ndim):
             rows = np.moveaxis(owner, axis, 0)
             row = rows.reshape(len(rows), -1)[:, 0]
-            if not (rows == row.reshape(-1, *[1] * (rows.ndim - 1))).all():
+            cuts = np.flatnonzero(np.diff(row)) + 1
+            owners = row[[0, *cuts]].tolist()
+            if not (row == rows.T).all() or sum(k != CONSTANT for k in owners) > len(used):
                 continue
-            cuts = [0, *(np.flatnonzero(np.diff(row)) + 1).tolist(), len(row)]
-            parts: list[Any] = []
-            for a, b in itertools.pairwise(cuts):
-                at = (slice(None),) * axis + (slice(a, b),)
-                k, wanted = int(row[a]), place[at]
-                if k == CONSTANT:
-                    parts.append(np.array(values[at]))
-                elif _is_all(self.writes[k], wanted):
-                    parts.append(self.writes[k])
-                else:
-                    break
-            else:
-                rest = owner.shape[:axis] + owner.shape[axis + 1 :]
-                if len(cuts) == len(row) + 1:
-                    return op(np.stack)([shaped(part, rest) for part in parts], axis=axis)
-                lengths = np.diff(cuts).tolist()
-                whole = [
-                    shaped(part, (*owner.shape[:axis], n, *owner.shape[axis + 1 :]))
-                    for part, n in zip(parts, lengths, strict=True)
-                ]
-                return op(np.concatenate)(whole, axis=axis)
+            is_each = len(owners) == len(row)
+            places, constants = (
+                np.moveaxis(x, axis, 0) if is_each else np.split(x, cuts, axis)
+                for x in (place, values)
+            )
+            parts = [
+                np.array(constant) if k == CONSTANT else _piece(self.writes[k], at)
+                for k, at, constant in zip(owners, places, constants, strict=True)
+            ]
+            return op(np.stack if is_each else np.concatenate)(parts, axis=axis)
         return None
 
     def _gathered(self, owner: Array, place: Array, values: Array, used: list[int]) -> Any:
@@ -159,10 +149,6 @@ class Memory:
             n += part.size
         inside = np.where(owner == CONSTANT, np.arange(owner.size).reshape(owner.shape), place)
         return _read(op(np.concatenate)(parts), index=starts[owner + 1] + inside)
-
-
-def _is_all(t: Tensor, places: Array) -> bool:
-    return t.size == places.size and _follow(places.ravel(), 0)
 
 
 def _follow(places: Array, start: int) -> bool:
