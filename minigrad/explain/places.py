@@ -29,7 +29,7 @@ class Place(NamedTuple):
     `sum` is given where the right side of `a += b` is replaced such that a is what is given.
     `alias` says that the expression computes nothing: the statement gives a value another name;
     `operand` that it is read by a statement on the way to wrong results, and `others` that the
-    statement reads the same there.
+    statement reads the same there; `some` that not all wrong results depend on it.
     """
 
     site: Site
@@ -40,6 +40,7 @@ class Place(NamedTuple):
     own: bool = False
     operand: bool = False
     others: tuple[Site, ...] = ()
+    some: bool = False
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -72,7 +73,7 @@ class Places:
         for place in bindings:
             handed = not (place.site.whole or place.site.name)
             doubt = 2 * (handed and labels.forward[place.values[0][0]])
-            every.append((doubt + 0.5 * (not place.alias), place))
+            every.append((doubt + 0.5 * (not place.alias) + 3 * place.some, place))
         every += [(1.0, p) for s in suspects for p in self._read(s)]
         every += [(3.0, p) for s in suspects if s.weak for p in self._own(s)]
         for penalty, place in every:
@@ -189,7 +190,7 @@ class Places:
             yield Place(kids[-1], blamed, self.values[e.site], (olds[0], sign), own=True)
 
     def _bindings(self) -> list[Place]:
-        """List what statements bind, of those that all wrong results depend on."""
+        """List what statements bind, of those that wrong results depend on."""
         labels = self.labels
         results = [
             i for name in sorted(labels.wrong) if (i := labels.outputs.get(name)) is not None
@@ -207,10 +208,11 @@ class Places:
         found = []
         for site, reached in behind.items():
             bound = site.whole or site.name or (site.around and site.around.kind in LITERALS)
-            if not bound or reached != {*results} or site.kind in ("write", "Tuple", "Dict"):
+            if not bound or not reached or site.kind in ("write", "Tuple", "Dict"):
                 continue
             alias = site.kind in NAMES and bool(site.name or not site.whole)
-            found.append(Place(site, site.statement, self.values[site], alias=alias))
+            some = reached != {*results}
+            found.append(Place(site, site.statement, self.values[site], alias=alias, some=some))
         return found
 
     def _read(self, s: Suspect) -> Iterator[Place]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..instrument.expressions import Site, Statement
 from ..instrument.recording import Edit, Sum
-from .blame import Labels, Suspect, differing
+from .blame import OF_GRADIENTS, Labels, Suspect, differing
 from .names import about, letters
 from .places import Place, Places
 from .series import Series, SeriesOf
@@ -30,6 +30,11 @@ __all__ = ["COPY", "Repair", "Repairs"]
 SUSPECTS = 8
 """How many suspects are repaired."""
 
+TRIES, AFTER, NUMBERS, PROVEN = 800, 120, 300, 4
+"""How often the backward pass runs again, after something is found, with other numbers; and how
+many repairs together are a proof.
+"""
+
 COPY = 0.0
 """The factor that stands for no factor, but a copy of an array that is written to later."""
 
@@ -39,7 +44,10 @@ FAR = 5
 
 
 class Repair(NamedTuple):
-    """What was put somewhere: a series, or else the value divided by a factor, or a COPY of it."""
+    """What was put somewhere: a series, `factor` times.
+
+    Without a series it is the value divided by a factor, or a COPY of it, or another number.
+    """
 
     place: Place
     series: Series | None
@@ -49,6 +57,7 @@ class Repair(NamedTuple):
     first: int  # the first time that it is another value
     fits: float  # how well the place and the quantity go together
     number: Number | None = None
+    together: bool = False  # with the others that are it, it makes everything right
 
     @property
     def at(self) -> int:
@@ -101,9 +110,10 @@ class Repairs:
     def found(self, suspects: list[Suspect]) -> list[Repair]:
         """Return what makes wrong results right and breaks none, the best first."""
         found, best = list[Repair](), (0.0, np.inf)
-        end = time.thread_time() + self.seconds
+        end, last = time.thread_time() + self.seconds, TRIES
         for far, place, series, factor in self._attempts(suspects[:SUSPECTS]):
-            if time.thread_time() > end or (best[0] and far > FAR):
+            late = time.thread_time() > end or self.tried > last
+            if late or (best[0] and far > FAR):
                 break
             edit, first = self._edit(place, series, factor)
             if edit is None:
@@ -115,16 +125,48 @@ class Repairs:
                 place = place._replace(statement=writer)
             found.append(Repair(place, series, factor, frozenset(cured), edit, first, -rank[0]))
             if cured == self.labels.wrong and rank[0] < 0 and not self._is_result(place):
-                best, end = rank, min(end, time.thread_time() + self.seconds / 3)
+                best, last = rank, min(last, self.tried + AFTER)
         if not best[0]:
             found += self._numbers()
-        return self._sorted(found)
+        found = self._sorted([*found, *self._copied(found)])
+        return found if best[0] else self._proven(found)
+
+    def _copied(self, found: list[Repair]) -> Iterator[Repair]:
+        """Give repairs of later expressions that are the same: those that were copied."""
+        best = next(iter(self._sorted(found)), None)
+        if best is None or best.series is None or best.place.alias or best.place.sum:
+            return
+        if best.place.statement is not best.place.site.statement:
+            return
+        events, (site, statement, values, *_) = self.labels.events, best.place
+        for other, others in [*self.places.values.items()]:
+            if other.text != site.text or other.statement is statement or best.place.others:
+                continue
+            if len(others) != len(values) or others[0][1] < values[0][1]:
+                continue
+            pairs = zip(others, values, strict=True)
+            if all(np.array_equal(events[i].value, events[j].value) for (i, _), (j, _) in pairs):
+                place = best.place._replace(site=other, statement=other.statement, values=others)
+                edit, first = self._edit(place, best.series, best.factor, again=True)
+                if edit and self._cured(place, edit) == best.cured:
+                    yield best._replace(place=place, edit=edit, first=first, fits=best.fits + 0.1)
+
+    def _proven(self, found: list[Repair]) -> list[Repair]:
+        """Mark a few repairs that make everything right together."""
+        left, some = {*self.labels.wrong}, list[Repair]()
+        for repair in found:
+            if repair.fits >= 0.5 and repair.cured & left and not self._is_result(repair.place):
+                some.append(repair)
+                left -= repair.cured
+        if left or len(some) > PROVEN:
+            return found
+        return [r._replace(together=any(r is s for s in some)) for r in found]
 
     def _numbers(self) -> Iterator[Repair]:
         """Give numbers that should be others, until everything is right."""
-        end = time.thread_time() + self.seconds / 2
+        end, last = time.thread_time() + self.seconds / 2, self.tried + NUMBERS
         for number in Numbers(self.places, self._factors()):
-            if time.thread_time() > end:
+            if time.thread_time() > end or self.tried > last:
                 break
             if cured := self._cured(number.place, number.edit):
                 cures = frozenset(cured)
@@ -150,24 +192,21 @@ class Repairs:
             name = place.site.name or place.site.text
             forward = self.labels.forward[place.values[0][0]]
             order = self.orders[place.site.statement.within]
+            scales = self._scales_of_inputs(place)
             for series in self.series[1] if n == 1 and bound else self.series.fitting(shapes):
                 if series.order * order < 0:
                     continue
                 of_values = series.kind in ("derivative", "value")
                 if not forward if of_values else forward and not bound and n > 1:
                     continue
-                some = [q for q in series.quantities[:2] + series.quantities[-2:] if q]
-                near = (
-                    1
-                    if not away
-                    else min(
-                        min(away.get(k, FAR) for k in (q.k, *[e[0] for e in q.edges[:1]]))
-                        for q in some
-                    )
-                )
-                named = self._named(name, some[0])
-                unnamed = 0.1 * (not self.words.short(some[0].k).isidentifier())
-                found.append((penalty + near - named + unnamed, place, series, 1.0))
+                near = min([away.get(k, FAR) for k in self.series.about(series)]) if away else 1
+                q = next(q for q in series.quantities if q)
+                named = self._named(name, q)
+                unnamed = 0.1 * (not self.words.short(q.k).isidentifier())
+                far = penalty + near - named + unnamed
+                found.append((far, place, series, 1.0))
+                if series.kind in OF_GRADIENTS:
+                    found += [(far + 0.2, place, series, c) for c in scales]
         found += self._operands()
         return sorted(found, key=lambda attempt: attempt[0])
 
@@ -187,6 +226,14 @@ class Repairs:
                     continue
                 near = min(away.get(q.k, FAR) for q in series.quantities[:2] if q)
                 yield 1.5 + near, place, series, 1.0
+
+    def _scales_of_inputs(self, place: Place) -> set[float]:
+        """Collect the factors that inputs of a place have, to be divided by later."""
+        found, events = set[float](), self.labels.events
+        for d in events[place.values[0][0]].deps:
+            if self.labels.status[d] == "scaled":
+                found |= {m.factor for m in self.labels.matches[d] if m.quantity.kind == "gradient"}
+        return found if len(found) < 3 else set()
 
     def _shapes(self, place: Place) -> list[tuple[int, ...]]:
         return [self.labels.events[i].value.shape for i, _ in place.values]
@@ -255,6 +302,9 @@ class Repairs:
             return 1
         if meant:
             return -1
+        read = place.site.kind in ("Name", "Subscript") and status == "right"
+        if read and quantity and quantity.kind == "gradient":
+            return 0.5
         return 1 if place.own and not labels.served[i] else 0
 
     def _scales(self, i: int, factor: float) -> bool:
@@ -305,17 +355,19 @@ class Repairs:
 
     # ---- what is put there -----------------------------------------------------------------------
 
-    def _edit(self, place: Place, series: Series | None, factor: float) -> tuple[Edit | None, int]:
+    def _edit(
+        self, place: Place, series: Series | None, factor: float, again: bool = False
+    ) -> tuple[Edit | None, int]:
         """Return the edit, None if it changes nothing, and the first time that it does."""
         if series is None:
             return (lambda _, x: x / factor) if factor != COPY else (lambda _, x: np.copy(x)), 0
         events = [self.labels.events[i] for i, _ in place.values]
         given = [
-            None if q is None else fitted(q.value, e.value.shape)
+            None if q is None else fitted(factor * q.value, e.value.shape)
             for q, e in zip(series.quantities, events, strict=True)
         ]
         if len(given) == 1 and given[0] is None and series.quantities[0] is not None:
-            given = [series.quantities[0].value]  # in the shape that it should have
+            given = [factor * series.quantities[0].value]  # in the shape that it should have
         if any(x is None and q is not None for x, q in zip(given, series.quantities, strict=True)):
             return None, 0
         changed = [
@@ -323,7 +375,7 @@ class Repairs:
             if x is not None and not _close(x, e.value)
         ]  # fmt: skip
         key = place.sites, place.sum, tuple(None if x is None else x.tobytes() for x in given)
-        if not changed or key in self.seen:
+        if not changed or (key in self.seen and not again):
             return None, 0
         self.seen.add(key)
         return _put(given), changed[0]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from .backward import Edge, Site
 from .truth import Quantity, Truth, fitted
@@ -27,6 +30,7 @@ class SeriesOf:
         self.truth, self.walk = truth, truth.walk
         self.lengths: dict[int, list[Series]] = {}
         self.fit: dict[Any, list[Series]] = {}
+        self.nodes: dict[int, tuple[int, ...]] = {}
 
     def __getitem__(self, n: int) -> list[Series]:
         if n not in self.lengths:
@@ -40,11 +44,19 @@ class SeriesOf:
             self.fit[key] = [
                 series for series in self[len(key)]
                 if all(
-                    q is None or fitted(q.value, shape) is not None
+                    q is None or _fit(q.value.shape, shape)
                     for q, shape in zip(series.quantities, key, strict=True)
                 )
             ]  # fmt: skip
         return self.fit[key]
+
+    def about(self, series: Series) -> tuple[int, ...]:
+        """List the nodes that the first and the last of a series are about."""
+        key = id(series.quantities)
+        if key not in self.nodes:
+            some = [q for q in series.quantities[:2] + series.quantities[-2:] if q]
+            self.nodes[key] = (*{k for q in some for k in (q.k, *[e[0] for e in q.edges[:1]])},)
+        return self.nodes[key]
 
     def _once(self) -> Iterator[Series]:
         for q in self.truth.quantities:
@@ -109,3 +121,9 @@ class SeriesOf:
                 if sum(q is not None for q in some) > len(nodes) // 2:
                     yield Series("contribution", some[::-1], -1)
                     yield Series("contribution", some, 1)
+
+
+@lru_cache(maxsize=10_000)
+def _fit(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """Whether an array of one shape can be given another, transposed perhaps."""
+    return fitted(np.broadcast_to(0.0, a), b) is not None

@@ -211,7 +211,7 @@ class Traced:
                 continue
             if _proves_nothing(labels, some, repair):
                 continue
-            if everything or id(repair.place.statement) in own:
+            if everything or repair.together or id(repair.place.statement) in own:
                 chosen.append(repair)
                 left -= repair.cured
         return chosen, left
@@ -225,10 +225,15 @@ class Traced:
         factor, text = repair.factor if repair else 1.0, site.text
         if repair and not repair.series and factor:
             wanted = e.value / factor
-        statement = s.statement
+        statement, actual = s.statement, e.value
+        if repair and repair.series and factor != 1:  # divided by later
+            actual, wanted, factor = e.value / factor, factor * np.asarray(wanted), 1.0
         is_now, words = self.phrases.event(labels, i), ""
         if expected:
-            words = self.phrases.quantity(expected)
+            times = (
+                f"{repair.factor:.4g} times " if repair and repair.factor not in (1, COPY) else ""
+            )
+            words = times + self.phrases.quantity(expected)
         name = ", ".join(statement.targets)
         if repair and repair.number:
             is_now, words, wanted = repair.number.now, repair.number.new, None
@@ -242,7 +247,7 @@ class Traced:
         return Finding(
             statement.file, statement.line, statement.last, statement.text, text,
             name, expected.step if expected else None, labels.status[i],
-            e.value, is_now,
+            actual, is_now,
             tuple(
                 f"`{labels.events[d].site.text}` is {self.phrases.event(labels, d)}"
                 for d in e.deps[:4]

@@ -78,7 +78,8 @@ class Truth:
         for q in self.quantities:
             self.sized[q.value.size].append(q)
         self.tables = {
-            n: np.array([_statistics(q.value) for q in some]) for n, some in self.sized.items()
+            n: _statistics(np.stack([q.value.ravel() for q in some]))
+            for n, some in self.sized.items()
         }
         self.known: dict[Any, list[Match]] = {}
 
@@ -89,7 +90,7 @@ class Truth:
             return []
         key = v.shape, v.tobytes()
         if key not in self.known:
-            mine = _statistics(v)
+            mine = _statistics(v.reshape(1, -1))
             near = abs(self.tables[v.size] - mine) <= 1e-8 * np.maximum(1, abs(mine))
             found = []
             for n in np.flatnonzero(near.all(1)):
@@ -313,10 +314,11 @@ def _plain(value: Any) -> Any:
     return v
 
 
-def _statistics(v: Any) -> Any:
-    a = abs(v.ravel())
-    a = a / a.max() if a.size > 1 else a  # one number is looked up as it is
-    return np.array([a.mean(), (a * a).mean(), (a**3).mean()])
+def _statistics(rows: Any) -> Any:
+    a = abs(rows)
+    if a.shape[1] > 1:  # one number is looked up as it is
+        a = a / a.max(1, keepdims=True)
+    return np.stack([a.mean(1), (a * a).mean(1), (a * a * a).mean(1)], 1)
 
 
 def fitted(q: Any, shape: Sequence[int]) -> Any:

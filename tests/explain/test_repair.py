@@ -136,3 +136,71 @@ def test_the_statement_that_binds_another_number(
     assert found.statement == statement
     assert f"is {is_now}; it should be {expected}." in found.sentence
     assert found.repaired
+
+
+A = rng.normal(size=(5, 3))
+
+
+def two_layers(p):
+    h = np.maximum(A @ p["w1"] + p["b1"], 0)
+    return np.sum(np.exp(0.3 * h @ p["w2"])) / 5, h
+
+
+def relu_of_the_gradient(p, h):
+    dout = 0.3 * np.exp(0.3 * h @ p["w2"])
+    dh = dout @ p["w2"].T
+    dz = np.maximum(dh, 0)
+    return {
+        "w1": A.T @ dz / 5,
+        "b1": np.sum(dz, 0) / 5,
+        "w2": h.T @ dout / 5,
+    }
+
+
+def test_a_factor_that_is_divided_by_later_does_not_hide_a_mistake():
+    p = {"w1": rng.normal(size=(3, 6)), "b1": rng.normal(size=6), "w2": rng.normal(size=(6, 2))}
+    found = first(two_layers, relu_of_the_gradient, p)
+    assert found.statement == "dz = np.maximum(dh, 0)"
+    assert found.expected.startswith("5 times ")
+    assert found.repaired == ("b1", "w1")
+
+
+def three_branches(p):
+    a, b, c = np.tanh(A @ p["wa"]), np.sin(A @ p["wb"]), np.exp(A @ p["wc"])
+    return np.sum(a * b + c * b), (a, b, c)
+
+
+def two_biases_of_the_wrong_branch(p, cache):
+    a, b, c = cache
+    grads = [b * (1 - a**2), (a + c) * np.cos(A @ p["wb"]), b * c]
+    return {"wa": A.T @ grads[0], "wb": A.T @ grads[0], "wc": A.T @ grads[1]}
+
+
+def test_independent_mistakes_are_cured_together():
+    p = {name: 0.4 * rng.normal(size=(3, 4)) for name in ("wa", "wb", "wc")}
+    report = mg.compare_backward(three_branches, two_biases_of_the_wrong_branch, p)
+    found = list(report.explain(np.inf))
+    assert found[0].line == two_biases_of_the_wrong_branch.__code__.co_firstlineno + 3
+    assert found[0].repaired
+
+
+def both_ways(p):
+    s = p["u"] @ p["v"].T
+    rows = np.log(np.exp(s).sum(1))
+    columns = np.log(np.exp(s).sum(0))
+    return np.sum(rows) + np.sum(columns) - 2 * np.trace(s)
+
+
+def the_same_way_twice(p):
+    s = p["u"] @ p["v"].T
+    eye = 2 * np.eye(4)
+    rows = np.exp(s - np.log(np.exp(s).sum(1))[:, None])
+    columns = np.exp(s - np.log(np.exp(s).sum(1))[:, None])
+    ds = rows + columns - eye
+    return {"u": ds @ p["v"], "v": ds.T @ p["u"]}
+
+
+def test_of_two_places_that_are_equal_the_later_is_the_copy():
+    p = {"u": rng.normal(size=(4, 3)), "v": rng.normal(size=(4, 3))}
+    found = first(both_ways, the_same_way_twice, p)
+    assert found.statement.startswith("columns = np.exp(s - ")
