@@ -186,7 +186,7 @@ def _method(name: str) -> Any:
     def method(self: Assignable, *args: Any, **kwargs: Any) -> Any:
         if not PLAIN_OPTIONS.issuperset(kwargs):
             return getattr(np, name)(self, *args, **kwargs)
-        return wrapped(of_tensor(self.now(), *map(joined, args), **recorded(kwargs)))
+        return wrapped(of_tensor(self.now(), *map(joined, args), **kwargs))
 
     method.__name__ = name
     return method
@@ -360,9 +360,9 @@ class Assignable(Tensor):
         return view
 
     def __getitem__(self, index: Any) -> Any:
-        index = plain_index(index)
         if _is_basic(index):
             return self.view_by(operator.itemgetter(index), functools.partial(_element, index))
+        index = plain_index(index)
         index = tuple(map(kept, index)) if type(index) is tuple else kept(index)
         return _around(_read(self.now(), index=index))
 
@@ -522,10 +522,11 @@ def _is_same_view(a: Any, b: Any) -> bool:
     return where
 
 
+_BASIC = {*BASIC, *(np.dtype(code).type for code in np.typecodes["AllInteger"])}
+
+
 def _is_basic(index: Any) -> bool:
-    if type(index) is tuple:
-        return all(type(k) in BASIC or isinstance(k, np.integer) for k in index)
-    return type(index) in BASIC or isinstance(index, np.integer)
+    return _BASIC.issuperset(map(type, index)) if type(index) is tuple else type(index) in _BASIC
 
 
 def _element(index: Any, t: Tensor) -> Tensor:
