@@ -252,7 +252,7 @@ class Case:
         """Explain a gradient of the wrong shape."""
         k = self.keys[name]
         right = self.walk.cots.get(k, np.zeros(np.shape(self.walk.z[k])))
-        kind, text = misshapen(np.asarray(right), self.manual[name], f"{name!r}")
+        kind, text = misshapen(np.asarray(right), self.manual[name], f"the gradient of {name!r}")
         return told(self.words, next(iter(self.walk.uses[k]), k), kind, text)
 
     def unexplained(self, wrong: Iterable[str]) -> Explanations:

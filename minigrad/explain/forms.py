@@ -2,84 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-__all__ = ["FORMS", "QUOTIENTS"]
+__all__ = ["FORMS", "QUOTIENTS", "named"]
+
+FUNCTIONS = {name: getattr(np, name) for name in ("tanh", "sqrt", "exp", "sign", "cos", "sin")}
+FUNCTIONS |= {"cosh": np.cosh, "s": lambda x: 1 / (1 + np.exp(-x))}
 
 
-def _sigmoid(x: Any) -> Any:
-    return 1 / (1 + np.exp(-x))
+def _written(text: str, names: str) -> list[tuple[str, Callable[[Any, Any], Any]]]:
+    """List formulas in two names, each with the function that it is."""
+    every = [part.strip() for part in text.split("|")]
+    return [(part, eval(f"lambda {names}: {part}", FUNCTIONS)) for part in every]
 
 
-Form = Callable[[Any, Any], Any]
+def named(text: str, names: Mapping[str, str]) -> str:
+    """Write a formula with other names."""
+    return re.sub(r"\b[xyz]\b", lambda found: names.get(found[0], found[0]), text)
 
-FORMS: list[tuple[str, Form]] = [
-    ("1 - {z}", lambda z, x: 1 - z),
-    ("1 - {z}**2", lambda z, x: 1 - z**2),
-    ("{z} * (1 - {z})", lambda z, x: z * (1 - z)),
-    ("1 - {x}**2", lambda z, x: 1 - x**2),
-    ("{x} * (1 - {x})", lambda z, x: x * (1 - x)),
-    ("1 - tanh({z})**2", lambda z, x: 1 - np.tanh(z) ** 2),
-    ("s({z}) * (1 - s({z}))", lambda z, x: _sigmoid(z) * (1 - _sigmoid(z))),
-    ("{z} / 2", lambda z, x: 0.5 * z),
-    ("{z}", lambda z, x: z),
-    ("1 + {z}**2", lambda z, x: 1 + z**2),
-    ("{z} * (1 + {z})", lambda z, x: z * (1 + z)),
-    ("({z} > 0)", lambda z, x: (z > 0) * 1.0),
-    ("(1 - {z})**2", lambda z, x: (1 - z) ** 2),
-    ("{z} * (1 - {z}**2)", lambda z, x: z * (1 - z**2)),
-    ("1 - {x}", lambda z, x: 1 - x),
-    ("{x}", lambda z, x: x),
-    ("2 * {x}", lambda z, x: 2 * x),
-    ("{x}**2", lambda z, x: x**2),
-    ("1 - tanh({x})", lambda z, x: 1 - np.tanh(x)),
-    ("1 - tanh({x})**2", lambda z, x: 1 - np.tanh(x) ** 2),
-    ("s({x}) * (1 - s({x}))", lambda z, x: _sigmoid(x) * (1 - _sigmoid(x))),
-    ("s({x})", lambda z, x: _sigmoid(x)),
-    ("s({z})", lambda z, x: _sigmoid(z)),
-    ("1 / cosh({x})", lambda z, x: 1 / np.cosh(x)),
-    ("1 / {x}", lambda z, x: 1 / x),
-    ("-1 / {x}", lambda z, x: -1 / x),
-    ("1 / {x}**2", lambda z, x: 1 / x**2),
-    ("-1 / {x}**2", lambda z, x: -1 / x**2),
-    ("1 / {z}", lambda z, x: 1 / z),
-    ("1 / (2 * {x})", lambda z, x: 0.5 / x),
-    ("1 / (2 * sqrt({z}))", lambda z, x: 0.5 / np.sqrt(abs(z))),
-    ("({x} > 0)", lambda z, x: (x > 0) * 1.0),
-    ("({x} < 0)", lambda z, x: (x < 0) * 1.0),
-    ("1 + {z}", lambda z, x: 1 + z),
-    ("{z}**2", lambda z, x: z**2),
-    ("3 * {x}**2", lambda z, x: 3 * x**2),
-    ("exp({z})", lambda z, x: np.exp(np.minimum(z, 50))),
-    ("exp({x})", lambda z, x: np.exp(np.minimum(x, 50))),
-    ("exp(-{x})", lambda z, x: np.exp(np.minimum(-x, 50))),
-    ("sign({x})", lambda z, x: np.sign(x)),
-    ("cos({z})", lambda z, x: np.cos(z)),
-    ("sin({x})", lambda z, x: np.sin(x)),
-    ("cos({x})", lambda z, x: np.cos(x)),
-]
+
+FORMS = _written(
+    """1 - z | 1 - z**2 | z * (1 - z) | 1 - x**2 | x * (1 - x) | 1 - tanh(z)**2
+    | s(z) * (1 - s(z)) | z / 2 | z | 1 + z**2 | z * (1 + z) | (z > 0) | (1 - z)**2
+    | z * (1 - z**2) | 1 - x | x | 2 * x | x**2 | 1 - tanh(x) | 1 - tanh(x)**2
+    | s(x) * (1 - s(x)) | s(x) | s(z) | 1 / cosh(x) | 1 / x | -1 / x | 1 / x**2 | -1 / x**2
+    | 1 / z | 1 / (2 * x) | 1 / (2 * sqrt(z)) | (x > 0) | (x < 0) | 1 + z | z**2 | 3 * x**2
+    | exp(z) | exp(x) | exp(-x) | sign(x) | cos(z) | sin(x) | cos(x)""",
+    "z, x",
+)
 """What the derivative of a function of one variable is taken for: output z, input x."""
 
-QUOTIENTS: dict[int, list[tuple[str, Callable[[Any, Any], Any]]]] = {
-    0: [
-        ("y", lambda x, y: y),
-        ("1 / y**2", lambda x, y: 1 / y**2),
-        ("x / y", lambda x, y: x / y),
-        ("-1 / y", lambda x, y: -1 / y),
-    ],
-    1: [
-        ("-x / y", lambda x, y: -x / y),
-        ("-x", lambda x, y: -x),
-        ("-1 / y**2", lambda x, y: -1 / y**2),
-        ("-1 / y", lambda x, y: -1 / y),
-        ("1 / y", lambda x, y: 1 / y),
-        ("1 / y**2", lambda x, y: 1 / y**2),
-        ("x / y", lambda x, y: x / y),
-        ("-x / y**3", lambda x, y: -x / y**3),
-        ("-x * y", lambda x, y: -x * y),
-    ],
-}
-"""What the derivative of x / y by x (0) and by y (1) is taken for."""
+QUOTIENTS = _written(
+    "y | 1 / y | -1 / y | 1 / y**2 | -1 / y**2 | x / y | -x / y | -x | -x / y**3 | -x * y", "x, y"
+)
+"""What the derivative of x / y, by x or by y, is taken for."""

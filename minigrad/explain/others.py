@@ -15,8 +15,8 @@ from .backward import mark
 from .term import Term, fit
 
 __all__ = [
-    "PRODUCTS", "at_other_steps", "near_factors", "of_other_nodes", "operands", "other_gradients",
-    "other_values", "slopes", "terms_of_it",
+    "PRODUCTS", "at_other_steps", "of_other_nodes", "other_gradients", "other_values",
+    "terms_of_it",
 ]  # fmt: skip
 
 SHIFTS = (
@@ -27,7 +27,7 @@ Of = Callable[[Term], Any]
 Option = tuple[Any, str]
 
 
-def operands(t: Term) -> list[int]:
+def _operands(t: Term) -> list[int]:
     """List the inputs that the derivative is written with; -1 is the output."""
     if t.family not in ("elementwise", "multilinear") or t.several or t.top != t.k:
         return []
@@ -38,7 +38,7 @@ def operands(t: Term) -> list[int]:
 def at_other_steps(t: Term) -> Iterator[Option]:
     """Give an operand of another step: by an index that wraps, held at the ends, or zero there."""
     ks = t.walk.site_of[t.k].members
-    for i in operands(t) if len(ks) > 1 else ():
+    for i in _operands(t) if len(ks) > 1 else ():
         states, start = _states(t, ks, i)
         n, now = len(states), [_operand(t, k, i) for k in ks]
         seen = {mark(now)}
@@ -63,7 +63,7 @@ def at_other_steps(t: Term) -> Iterator[Option]:
 def other_values(t: Term) -> Iterator[Option]:
     """Give another quantity of the forward pass for an operand, the nearest first."""
     walk, ks = t.walk, t.walk.site_of[t.k].members
-    for i in operands(t):
+    for i in _operands(t):
         now = [_operand(t, k, i) for k in ks]
         seen = {mark(now)}
         around = {t.top, *walk.edges[t.top].values(), *walk.uses[t.top], *walk.uses[t.source]}
@@ -212,48 +212,3 @@ def terms_of_it(t: Term) -> Iterator[Option]:
             return t.pulled(total)
 
         yield of, t.words.value(m)
-
-
-# ---- factors -------------------------------------------------------------------------------------
-
-
-def near_factors(t: Term) -> Iterator[Option]:
-    """Give the quantities near a term that it may be multiplied by."""
-    for m in _near(t):
-        yield _beside_value(t, m, False), t.words.value(m)
-
-
-def slopes(t: Term) -> Iterator[Option]:
-    """Give the derivatives of functions of one variable near a term."""
-    for m in _near(t):
-        if len(t.walk.edges[m]) == 1 and t.walk.family(m) == "elementwise" and m != t.k:
-            yield _beside_value(t, m, True), f"the derivative of {t.words.value(m)}"
-
-
-def _near(t: Term) -> list[int]:
-    walk, shape = t.walk, np.shape(t.c)
-    near = {t.source, t.k, *walk.edges[t.k].values(), *walk.uses[t.source], *walk.uses[t.k]}
-    near |= {m for k in list(near) for m in (*walk.edges[k].values(), *walk.uses[k])}
-    found = []
-    for m in sorted(near) if shape and not t.several and t.top == t.k else ():
-        its = () if isinstance(walk.z[m], Outputs) else np.shape(walk.z[m])
-        if its and len(its) <= len(shape) and all(map(_goes, its[::-1], shape[::-1])):
-            found.append(m)
-    return found
-
-
-def _goes(a: int, b: int) -> bool:
-    return a in (1, b)
-
-
-def _beside_value(t: Term, m: int, derived: bool) -> Of:
-    k0 = t.k
-
-    def of(t: Term) -> Any:
-        its = t.walk.beside(k0, m, t.k)
-        if its is None:
-            return 1.0
-        v = t.walk.z[its]
-        return next(iter(t.walk.pulled(its, np.ones(np.shape(v))).values())) if derived else v
-
-    return of

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ..core.tape import Outputs
 from .backward import Backward, Edge
 from .changes import CLOSE, Changes, size
-from .kinds import WHOLE
+from .kinds import KINDS, sentence
 from .spots import Spot, parts
 from .term import chains, fit
 from .words import Words
@@ -84,7 +85,7 @@ def recognised(
     if isinstance(right, Outputs) or not np.isfinite(wrong).all():
         return None
     if np.shape(right) != np.shape(wrong):
-        return misshapen(right, wrong, words.value(s))
+        return misshapen(right, wrong, f"the gradient of {words.value(s)}")
     error, limit = wrong - right, CLOSE * max(size(wrong), size(right))
     if size(error) <= limit:
         return None
@@ -110,71 +111,86 @@ def recognised_derivative(
     """
     g = walk.cots[edge[0] if top is None else top]
     if np.shape(wrong) != np.shape(g):
-        return misshapen(np.ones(np.shape(g)), np.asarray(wrong), words.value(edge[0]))
+        return misshapen(
+            np.ones(np.shape(g)), np.asarray(wrong), f"the derivative of {words.value(edge[0])}"
+        )
     return recognised(walk, words, edge, fit(g * wrong, walk.contributions[edge]))
 
 
 @np.errstate(all="ignore")
 def recognised_value(walk: Backward, words: Words, k: int, wrong: Any) -> tuple[str, str] | None:
     """Return the same for what stands in the place of the value of node k."""
-    right, wrong, name = np.asarray(walk.z[k]), np.asarray(wrong), words.value(k)
-    if right.shape != wrong.shape:
-        return misshapen(right, wrong, name)
-    site = walk.site_of.get(k)
+    right, name, site = np.asarray(walk.z[k]), words.value(k), walk.site_of.get(k)
     for m, z in enumerate(walk.z):
-        if m != k and np.shape(z) == wrong.shape and np.array_equal(z, wrong):
+        if m != k and np.shape(z) == np.shape(wrong) and np.array_equal(z, wrong):
             if site is not None and walk.site_of.get(m) is site:
                 when = f"of step {walk.step(m)} stands where that of step {walk.step(k)} belongs"
                 return "wrong step", f"{name} {when}"
             return "swapped operand", f"{words.value(m)} stands where {name} belongs"
-    if right.ndim > 1 and right.shape == right.shape[::-1] and np.array_equal(right.T, wrong):
-        return "transpose", f"{name} is transposed"
-    if np.array_equal(-right, wrong):
-        return "sign", f"{name} has the wrong sign"
     if not np.any(wrong):
         return "overwritten", f"{name} is zero here"
-    return None
+    return _as_a_whole(Whole(right, np.asarray(wrong), name))
 
 
 def misshapen(right: Any, wrong: Any, name: str) -> tuple[str, str]:
     """Return the kind of a mistake, and what is said of it, where a shape is wrong."""
-    kind, text = "broadcast", f"the gradient of {name} has shape {wrong.shape}, not {right.shape}"
-    extra = wrong.ndim - right.ndim
+    text = f"{name} has shape {wrong.shape}, not {right.shape}"
+    extra, kind = wrong.ndim - right.ndim, "broadcast"
 
     def same(x: Any) -> bool:
         return size(x - right) <= 1e-4 * size(right)
 
-    if wrong.shape == right.shape[::-1] and same(wrong.T):
-        kind, text = "transpose", f"the gradient of {name} is transposed"
+    if wrong.shape == right.shape[::-1]:
+        kind, how = ("transpose", "it is transposed") if same(wrong.T) else (kind, "transposed?")
     elif extra > 0 and wrong.shape[extra:] == right.shape and same(wrong.sum((*range(extra),))):
-        axes = ", ".join(map(str, range(extra)))
-        text += f": sum it over axis {axes}, along which {name} is broadcast"
+        how = f"sum it over axis {', '.join(map(str, range(extra)))}, along which it is broadcast"
     elif wrong.size == right.size and same(wrong.reshape(right.shape)):
-        text += ": the numbers are right, reshape it"
-    elif wrong.shape == right.shape[::-1]:
-        text += ": transposed?"
-    elif wrong.size < right.size and np.allclose(wrong, right.sum(), rtol=1e-4):
-        text += ": it is summed over too many axes"
+        how = "the numbers are right, reshape it"
     elif wrong.size < right.size:
-        text += ": it is summed over axes that it should keep"
-    return kind, text
+        whole = np.allclose(wrong, right.sum(), rtol=1e-4)
+        how = f"it is summed over {'too many axes' if whole else 'axes that it should keep'}"
+    else:
+        return kind, text
+    return kind, f"{text}: {how}"
+
+
+class Whole(NamedTuple):
+    """A quantity, for the rows that hold of any, what stands in its place, and what it is called.
+
+    Like a term it has the names that sentences need.
+    """
+
+    c: Any
+    wrong: Any
+    passes: str
+    several: bool = False
+    here: str = ""
+    what: str = ""
+    right: str = ""
+
+
+def _as_a_whole(q: Whole) -> tuple[str, str] | None:
+    if np.shape(q.c) != np.shape(q.wrong):
+        return misshapen(q.c, q.wrong, q.passes)
+    limit = CLOSE * max(size(q.wrong), size(q.c))
+    for row in itertools.chain.from_iterable(KINDS):
+        for option, it in row.options(q) if row.whole else ():
+            if size(row.written(q, option) - q.wrong) <= limit:
+                return row.kind, sentence(row.says, q, it)
+    return None
 
 
 def whole(walk: Backward, words: Words, s: int, wrong: Any) -> tuple[str, str] | None:
     """Return the kind of a mistake in the gradient of node s as a whole, and what is said of it."""
-    right, name = walk.cots[s], words.value(s)
-    limit = CLOSE * max(size(wrong), size(right))
-    for row in WHOLE:
-        for option, it in row.options(right, wrong):
-            if size(row.written(right, option) - wrong) <= limit:
-                return row.kind, row.says.format(what=name, it=it)
+    name, limit = words.value(s), CLOSE * max(size(wrong), size(walk.cots[s]))
+    if found := _as_a_whole(Whole(walk.cots[s], wrong, f"the gradient of {name}")):
+        return found
     for k in sorted(walk.cots, reverse=True):
         same = k != s and np.shape(walk.cots[k]) == np.shape(wrong)
         if same and size(walk.cots[k] - wrong) <= limit:
             kind = "permuted" if k in walk.leaves else "swapped operand"
             kind = "initial state" if walk.initial(s) and k not in walk.leaves else kind
-            other = words.value(k)
-            return kind, f"the gradient of {other} stands in the place of that of {name}"
+            return kind, f"the gradient of {words.value(k)} stands in the place of that of {name}"
     return None
 
 

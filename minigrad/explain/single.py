@@ -58,7 +58,7 @@ def _explanation(walk: Backward, words: Words, m: Mistake) -> Explanation:
     """Return the explanation that is a mistake: with the errors that it leads to everywhere."""
     called = not words.in_every_call([k for k, _ in m.edits])
     said = told(words, m.term.top, m.kind, m.says(), called)
-    return replace(said, expected=m.term.right.removeprefix("it should be "), edits=m.edits)
+    return replace(said, expected=m.term.right.removeprefix("right is "), edits=m.edits)
 
 
 def told(words: Words, k: int, kind: str, text: str, called: bool = True) -> Explanation:

@@ -13,7 +13,7 @@ import numpy as np
 from ..core.tape import Outputs
 from .backward import Backward, Edge
 from .changes import Edit
-from .kinds import AT_SOME_STEPS, KINDS, Row, Span, sentence
+from .kinds import KINDS, Row, sentence
 from .term import Term, chains
 from .words import Words
 
@@ -67,46 +67,42 @@ class Spot(NamedTuple):
         steps = {(k, j): j if one else walk.step(k) for k, j in self.tops}
         every = sorted(set(steps.values()))
         carried = any(walk.carries(*e) for e in self.tops)
-        start, end = (walk.edges[k][j] for k, j in (min(self.tops), max(self.tops)))
+        start = walk.edges[min(self.tops)[0]][min(self.tops)[1]]
         same = len({walk.edges[k][j] for k, j in self.tops}) * len(every) == len(self.tops)
         for mistake in self.mistakes(walk, words, PLAIN) if len(every) > 1 else ():
-            for when, counts, some in _spans(every, carried and mistake.kind == "missing term"):
+            missing = mistake.kind == "missing term"
+            for when, some in _spans(every, carried and missing):
                 first = some == every[:1] and walk.initial(start)
-                span = Span(mistake.kind, when, counts, first, same, carried)
-                row = next(row for row in AT_SOME_STEPS if row.holds(span))
-
-                def says(row: Any = row, span: Span = span, mistake: Mistake = mistake) -> str:
-                    return sentence(
-                        row.says, mistake.term, mistake.says(), when=span.when,
-                        counts=span.counts, state=words.value(start if span.first else end),
-                    )  # fmt: skip
-
+                kind = mistake.kind
+                if missing and same and len(some) == len(every) - 1:
+                    kind, when = "not accumulated", f"{when} (= where += belongs)"
+                elif carried and first and kind != "sign":
+                    kind, when = "initial state", f"{when}, of {words.value(start)}"
+                elif carried and missing and len(some) < len(every) - 1:
+                    kind, when = "truncated", f"the gradient is cut {when}"
                 edits = {e: edit for e, edit in mistake.edits.items() if steps[e] in some}
-                kind = row.kind or mistake.kind
-                yield mistake._replace(kind=kind, says=says, edits=edits, row=row)
+                says = lambda when=when, mistake=mistake: f"{when}: {mistake.says()}"
+                yield mistake._replace(kind=kind, says=says, edits=edits)
 
 
 PLAIN = [row for part in KINDS[:2] for row in part if row.plain]
 """The rows that may hold at some steps only."""
 
 
-def _spans(steps: list[int], cut: bool) -> Iterator[tuple[str, str, list[int]]]:
-    """List the steps that a mistake may be made at, with words for them; more for a `cut`.
-
-    The second says which step alone is right.
-    """
-    yield "at the first step only", "", steps[:1]
-    yield "at the last step only", "", steps[-1:]
+def _spans(steps: list[int], cut: bool) -> Iterator[tuple[str, list[int]]]:
+    """List the steps that a mistake may be made at, with words for them; more for a `cut`."""
+    yield "at the first step only", steps[:1]
+    yield "at the last step only", steps[-1:]
     if len(steps) > 2:
-        yield "at every step but the first", "first", steps[1:]
-        yield "at every step but the last", "last", steps[:-1]
+        yield "at every step but the first", steps[1:]
+        yield "at every step but the last", steps[:-1]
     for t in steps[1:-1] if cut and len(steps) > 3 else ():
-        yield f"at step {t} only", "", [t]
-        yield f"at the steps up to {t}", "", [s for s in steps if s <= t]
-        yield f"at the steps from {t} on", "", [s for s in steps if s >= t]
+        yield f"at step {t} only", [t]
+        yield f"at the steps up to {t}", [s for s in steps if s <= t]
+        yield f"at the steps from {t} on", [s for s in steps if s >= t]
     for n in range(2, len(steps) // 2 + 2) if cut and len(steps) > 3 else ():
         for start in range(n):
-            yield f"at step {', '.join(map(str, steps[start::n]))}", "", steps[start::n]
+            yield f"at step {', '.join(map(str, steps[start::n]))}", steps[start::n]
 
 
 def spots(walk: Backward, words: Words) -> Iterator[Spot]:

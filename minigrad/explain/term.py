@@ -83,6 +83,14 @@ class Term:
     def carried(self) -> bool:
         return self.walk.carries(self.k, self.j)
 
+    @property
+    def passed(self) -> Any:
+        """The gradient g as it is, in the shape of the term."""
+        params, g = self.walk.nodes[self.k].params, self.g
+        if self.family == "reduction" and params.get("axis") is not None:
+            g = g if params.get("keepdims") else np.expand_dims(g, params["axis"])
+        return fit(g, self.c)
+
     def pulled(self, g: Any = None, i: int | None = None, value: Any = None) -> Any:
         """Apply the rule to another gradient, or to another value of input i; -1 is the output.
 
@@ -111,6 +119,10 @@ class Term:
         return self.words.marked(self.k, self.j)
 
     @property
+    def passes(self) -> str:
+        return f"what {self.here} sends to {self.what}" + " of the step before" * self.carried
+
+    @property
     def names(self) -> dict[str, str]:
         """Names for the output z and the input x in formulas."""
         short = self.words.short(self.top), self.words.input(self.k, self.j)
@@ -118,12 +130,12 @@ class Term:
 
     @property
     def right(self) -> str:
-        """Say what the term should be; "" for a chain that is no function with a name."""
+        """Say what the term is; "" for a chain that is no function with a name."""
         if self.top == self.k:
-            return self.words.right(self.k, self.j)
+            return f"right is {self.words.right(self.k, self.j)}"
         with np.errstate(all="ignore"):
             sigmoid = np.allclose(self.z, 1 / (1 + np.exp(-self.x)), rtol=1e-9)
-        return "it should be `g * {z} * (1 - {z})`".format(**self.names) if sigmoid else ""
+        return "right is `g * {z} * (1 - {z})`".format(**self.names) if sigmoid else ""
 
 
 def chains(walk: Backward, words: Words) -> list[dict[Edge, int]]:

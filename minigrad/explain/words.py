@@ -188,14 +188,14 @@ class Words:
         return text if text == "a constant" else f"`{text}`"
 
     def right(self, k: int, j: int) -> str:
-        """Say what the contribution to the j-th input should be."""
+        """Say what the contribution to the j-th input is."""
         t = self.walk.nodes[k]
         inputs = [factor(self.input(k, i)) for i in range(len(t.xs))]
         written = stated(t.primitive.name, j, factor(self.short(k)), inputs)
         if not written:
-            return f"it should be the derivative of {t.primitive.name}"
+            return f"the derivative of {t.primitive.name}"
         formula, comma, rest = written.rpartition(", at every")
-        return f"it should be `{formula or rest}`" + (comma + rest if formula else "")
+        return f"`{formula or rest}`" + (comma + rest if formula else "")
 
     def inner(self, k: int) -> bool:
         """Whether a node stands in a helper function."""

@@ -9,8 +9,8 @@ import pytest
 
 import minigrad as mg
 from minigrad.explain.changes import Changes
-from minigrad.explain.kinds import AT_SOME_STEPS, KINDS, WHOLE, sentence
-from minigrad.explain.recognised import misshapen, recognised, said, whole
+from minigrad.explain.kinds import KINDS, sentence
+from minigrad.explain.recognised import Whole, _as_a_whole, misshapen, recognised, said
 from minigrad.explain.single import Search, searched
 from minigrad.explain.spots import spots
 from minigrad.explain.term import Term, chains
@@ -19,6 +19,8 @@ from tests.helpers import assert_current
 FROM_ABOVE = ("a term of the gradient is missing", "a term of the gradient is twice there")
 """Where the right value of one term is known, these are mistakes of the terms above it."""
 ROWS = [row for part in KINDS for row in part]
+OF_ALL = ("its blocks are exchanged", "it is moved by one")  # rows of any array, but of no term
+TERMS = [row for row in ROWS if row.name not in OF_ALL]
 
 
 def sigmoid(s):
@@ -109,14 +111,14 @@ def planted(row):
     return None, others
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+@pytest.mark.parametrize("row", TERMS, ids=[row.name for row in TERMS])
 def test_a_mistake_is_known_again_where_it_was_made(row):
     """The right value of one term is known, and what stands in its place."""
     text, others = planted(row)
     assert text, f"{row.name}: none is said to be that, but {others}"
 
 
-SEEN = [row for row in ROWS if row.name != "clipped"]  # which can only be seen at the term
+SEEN = [row for row in TERMS if row.name != "clipped"]  # which can only be seen at the term
 
 
 @pytest.mark.parametrize("row", SEEN, ids=[row.name for row in SEEN])
@@ -137,6 +139,9 @@ def test_a_mistake_at_all_steps_is_found_from_the_gradients_alone(row):
     pytest.fail(f"{row.name}: none is found to be that, but {said}")
 
 
+WHOLE = [row for row in ROWS if row.whole]
+
+
 @functools.cache
 def planted_as_a_whole(row):
     """Plant a row in the gradient of `u`: its sentences, and what was said."""
@@ -144,38 +149,47 @@ def planted_as_a_whole(row):
     k = next(k for k in sorted(walk.leaves) if walk.nodes[k].name == "u")
     right = walk.cots[k]
     wrong = np.clip(right, -0.01, 0.01) if row.kind == "clipped" else right / 3
-    options = [*row.options(right, wrong)]
-    return [(row.kind, row.says.format(what="`u`", it=it)) for _, it in options], [
-        whole(walk, words, k, row.written(right, option)) for option, _ in options
+    q = Whole(right, wrong, "the gradient of `u`")
+    options = [*row.options(q)]
+    return [(row.kind, sentence(row.says, q, it)) for _, it in options], [
+        _as_a_whole(q._replace(wrong=row.written(q, option))) for option, _ in options
     ]
 
 
 @pytest.mark.parametrize("row", WHOLE, ids=[row.name for row in WHOLE])
 def test_a_gradient_that_is_another_as_a_whole(row):
     texts, found = planted_as_a_whole(row)
-    assert texts == found
+    assert texts
+    assert all(one in texts for one in found)
+    assert texts[-1] in found
 
 
-@functools.cache
-def planted_at_some_steps(row):
-    """Plant a row at some of the steps: its sentence, where it is found from the gradients."""
+AT_SOME_STEPS = (
+    ("not accumulated", "at every step but the last (= where += belongs): what"),
+    ("initial state", "at the first step only, of `h`: what"),
+    ("truncated", "the gradient is cut at step 2 only: what"),
+    ("truncated", "the gradient is cut at step 0, 2: what"),
+    ("sign", "at the last step only: the sign of what"),
+    ("missing term", "at the first step only: what"),
+    ("derivative left out", "at every step but the first: the derivative of"),
+)
+
+
+@pytest.mark.parametrize(("kind", "text"), AT_SOME_STEPS)
+def test_a_mistake_at_some_steps_is_found_from_the_gradients_alone(kind, text):
     walk, words = recorded(gated)
     others = set()
     for spot in spots(walk, words):
         for mistake in spot.at_some_steps(walk, words):
-            if mistake.row is row and (manual := given(walk, mistake.edits)):
+            if mistake.kind != kind or not mistake.says().startswith(text):
+                continue
+            if manual := given(walk, mistake.edits):
                 found = Search(walk, words, manual, 1e-8).found(60.0)
                 texts = [(m.kind, m.says()) for m in found]
                 if (mistake.kind, mistake.says()) in texts:
-                    return mistake.says(), None
+                    return
                 others.add(texts[0] if texts else None)
-    return None, others
-
-
-@pytest.mark.parametrize("row", AT_SOME_STEPS, ids=[row.name for row in AT_SOME_STEPS])
-def test_a_mistake_at_some_steps_is_found_from_the_gradients_alone(row):
-    text, others = planted_at_some_steps(row)
-    assert text, f"{row.name}: none is found to be that, but {others}"
+    pytest.fail(f"none is found to be that, but {others}")
 
 
 # ---- the table, printed --------------------------------------------------------------------------
@@ -188,9 +202,14 @@ What people write in the place of a term of a backward pass, and what is said of
 table in `minigrad/explain/kinds.py`, each with an example. A *term* is what one operation passes to
 one of its inputs; `g` is the gradient of what the operation gives. Every row is tried where
 `compare_backward` has found the wrong statement, and by the search for a single mistake where only
-gradients are given (`compare(numbers, loss)`). Written by `make mistakes-page`.
+gradients are given (`compare(numbers, loss)`); some are looked for at some time steps only, too:
+then the kind may be "initial state", "truncated" or "not accumulated". Written by `make pages`.
 """
 PARTS = ("What everybody does", "What is common", "What is rarer")
+
+
+def example(row):
+    return planted(row)[0] or planted_as_a_whole(row)[0][0][1]
 
 
 def page():
@@ -201,14 +220,11 @@ def page():
         lines.extend([f"## {title}", "", "| mistake | kind | for example |", "|---|---|---|"])
         for row, text in rows:
             text = text[0].upper() + text[1:].replace("|", "\\|")
-            lines.append(f"| {row.name} | {row.kind or 'that kind'} | {text} |")
+            lines.append(f"| {row.name} | {row.kind} | {text} |")
         lines.append("")
 
     for title, part in zip(PARTS, KINDS, strict=True):
-        table(title, [(row, planted(row)[0]) for row in part])
-    table("At some time steps", [(row, planted_at_some_steps(row)[0]) for row in AT_SOME_STEPS])
-    whole_rows = [(row, planted_as_a_whole(row)[0][0][1]) for row in WHOLE]
-    table("A gradient as a whole", whole_rows)
+        table(title, [(row, example(row)) for row in part])
     return "\n".join(lines)
 
 
@@ -238,7 +254,7 @@ def test_a_derivative_is_known_again():
     n, (j,) = walk.z[k], walk.edges[k]
     kind, text = known_again("derivative", k, 1 - n**2, 1 - n, [(k, j)])
     assert kind == "wrong derivative"
-    assert "is taken as `1 - n`; it should be `g * (1 - n**2)`" in text
+    assert "is taken as `1 - n`; right is `g * (1 - n**2)`" in text
 
 
 def test_the_derivative_of_a_helper_is_known_again():
@@ -248,7 +264,7 @@ def test_the_derivative_of_a_helper_is_known_again():
     z = walk.z[k]
     kind, text = known_again("derivative", k, z * (1 - z), z * (1 + z), [edge])
     assert kind == "wrong derivative"
-    assert "`z = sigmoid(a)` is taken as `z * (1 + z)`; it should be `g * z * (1 - z)`" in text
+    assert "`z = sigmoid(a)` is taken as `z * (1 + z)`; right is `g * z * (1 - z)`" in text
 
 
 def test_a_value_is_known_again():
@@ -275,7 +291,7 @@ def test_a_part_of_the_terms_of_a_gradient_is_known_again():
     wrong = right - walk.contributions[some[0]]
     kind, text = known_again("part", k, right, wrong, some)
     assert kind == "missing term"
-    assert "does not flow from" in text
+    assert text.endswith("is missing")
 
 
 def test_gradients_of_all_steps_are_known_again_at_the_first_that_is_wrong():
@@ -292,7 +308,7 @@ def test_a_shape_is_known_again():
     right = walk.cots[b]
     rows = np.vstack([right, 0 * right])
     for wrong, kind, text in (
-        (rows, "broadcast", "sum it over axis 0, along which `b` is broadcast"),
+        (rows, "broadcast", "(2, 4), not (4,): sum it over axis 0, along which it is broadcast"),
         (right[None], "broadcast", "sum it over axis 0"),
         (right.sum(), "broadcast", "it is summed over too many axes"),
         (right[:2], "broadcast", "it is summed over axes that it should keep"),
