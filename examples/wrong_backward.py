@@ -4,8 +4,9 @@
 
 An LSTM in plain NumPy, as it is written from scratch in many places, and backpropagation through
 time beside it. One line is wrong, in a way that does not stop the training: nothing crashes, the
-loss goes down, only slower. `mg.compare_backward` runs the forward pass on Tensors, holds the
-gradients against the automatic ones, and searches for the mistake that gives just these numbers.
+loss goes down, only slower. `mg.compare_backward` holds the gradients against the automatic ones,
+runs the backward pass with every value in it held against what it should be, and names the line
+that is wrong, what stands there and what belongs there.
 
 It writes wrong_backward.html, the graph with every operation coloured by how far off its gradient
 is, and wrong_backward.dot (and .svg, where Graphviz is installed).

@@ -190,13 +190,12 @@ class Case:
             proven, until = _proven(findings), time.monotonic() + SHARE * seconds
             located = []
             for n, f in enumerate(findings[:SHOWN]):
-                ask = n < (proven or SHOWN)
-                located.append(
-                    explained(
-                        self.walk, self.words, f,
-                        lambda f=f, ask=ask: self._searched(f, wrong, until) if ask else None,  # type: ignore[misc]
-                    )
-                )  # fmt: skip
+                end = until if n < (proven or SHOWN) else 0.0
+
+                def ask(f: Finding = f, end: float = end) -> tuple[str, str] | None:
+                    return self._searched(f, wrong, shapes, end)
+
+                located.append(explained(self.walk, self.words, f, ask))
             return Explanations(
                 located, Listing(traced.annotations, located[: proven or 1]), proven
             )
@@ -212,12 +211,15 @@ class Case:
         return Listing(traced.annotations if traced else ())
 
     def _searched(
-        self, finding: Finding, wrong: Collection[str], until: float
+        self, finding: Finding, wrong: Collection[str], shapes: Collection[str], until: float
     ) -> tuple[str, str] | None:
         """Find the single mistake that gives the gradients that depend on a place, or one of them.
 
         It is asked where the values at that place do not tell what is wrong with it.
         """
+        for name in shapes if len(finding.results) == 1 else ():
+            if name in finding.results:
+                return self._misshapen(name)
         given = self._given()
         for results in (finding.results, finding.results[:1]):
             some = {
@@ -236,8 +238,11 @@ class Case:
         self, wrong: Iterable[str], shapes: Iterable[str], seconds: float
     ) -> Explanations:
         """Search for the mistake that gives these numbers, whatever code made them."""
-        if some := [self._misshapen(name) for name in shapes if name in self.keys]:
-            return Explanations(some)
+        if some := [name for name in shapes if name in self.keys]:
+            ends = [next(iter(self.walk.uses[k]), k) for k in map(self.keys.__getitem__, some)]
+            return Explanations(
+                [told(self.words, k, *self._misshapen(n)) for k, n in zip(ends, some, strict=True)]
+            )
         given, rtol = self._given(), PRECISION[8]
         for k, m in given.items():
             width = min(m.itemsize, self.walk.nodes[k].value.dtype.itemsize, 8)
@@ -248,12 +253,10 @@ class Case:
                 return Explanations([told(self.words, max(self.walk.uses[k], default=k), *found)])
         return searched(self.walk, self.words, given, rtol, seconds)
 
-    def _misshapen(self, name: str) -> Explanation:
-        """Explain a gradient of the wrong shape."""
-        k = self.keys[name]
-        right = self.walk.cots.get(k, np.zeros(np.shape(self.walk.z[k])))
-        kind, text = misshapen(np.asarray(right), self.manual[name], f"the gradient of {name!r}")
-        return told(self.words, next(iter(self.walk.uses[k]), k), kind, text)
+    def _misshapen(self, name: str) -> tuple[str, str]:
+        """Say what is wrong with a gradient of the wrong shape."""
+        right = self._automatic(self.keys[name])
+        return misshapen(right, self.manual[name], f"the gradient of `{name}`")
 
     def unexplained(self, wrong: Iterable[str]) -> Explanations:
         """Return the words for gradients that no mistake is searched for."""

@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
+
+import numpy as np
 
 from .backward import Backward
 from .explanation import Explanation
+from .names import about, letters
 from .recognised import said
 from .traced import Finding
 from .words import Words
 
 __all__ = ["explained"]
 
-NOTHING = "matches nothing"
+NOTHING = ("matches nothing", "given")
 UNKNOWN = "wrong value"
 """The kind of a mistake that no row of the table gives."""
 
@@ -25,21 +29,32 @@ def explained(
 ) -> Explanation:
     """Return what is said of a finding; `searched` is asked where its own values do not tell."""
     kind, how = differs(walk, words, finding) or searched() or (UNKNOWN, "")
-    subject = f"`{finding.name if _is_whole(finding) else finding.expression}`"
-    known, right = finding.is_now != NOTHING, finding.words
-    parts = [f"{subject} is {finding.is_now}"] if known else []
-    if right:
-        parts.append(f"it should be {right}" if known else f"{subject} should be {right}")
-    elif not known:
-        parts.append(f"{subject} is nothing that is right: no gradient, derivative or value")
-    text = "; ".join(parts) + (f": {how}" if how else "")
+    name = _bound(finding)
+    subject, right = f"`{name or finding.expression}`", _expected(walk, words, finding, name)
+    q = finding.expected
+    if finding.is_now not in NOTHING:
+        how = how if q is None or q.kind != "value" else ""  # it has been said
+        text = f"{subject} is {finding.is_now}"
+        if right and right not in finding.is_now:
+            text += f"; it should be {right}"
+        text += ", which is not right" * (not right and not how)
+    elif right and how:
+        text = f"{subject} should be {right}"
+    else:
+        inputs = [text.split("` is ")[0] + "`" for text in finding.inputs if NOTHING[0] not in text]
+        known = f"{_list(inputs)} {_are(inputs)} right here, {subject} is not" if inputs else (
+            f"{subject} is not right"
+        )  # fmt: skip
+        text = f"{known}: it is no gradient, derivative or value of this model"
+        text += f"; it should be {right}" * bool(right)
+    text += f": {how}" * bool(how)
     if finding.repaired:
-        names = _list([f"`{name}`" for name in finding.repaired])
-        are = "are" if len(finding.repaired) > 1 else "is"
-        text += f". With that in its place {names} {are} right"
+        names = [f"`{name}`" for name in finding.repaired]
+        text += f". With that in its place {_list(names)} {_are(names)} right"
+    wrong = walk.edges[q.edges[0][0]][q.edges[0][1]] if q and q.kind == "derivative" else None
     return Explanation(
-        finding.file, finding.line, finding.statement, kind, text + ".", finding.words,
-        finding.repaired, node=finding.expected.k if finding.expected else None,
+        finding.file, finding.line, finding.statement, kind, text + ".", right,
+        finding.repaired, node=q.k if q and wrong is None else wrong,
     )  # fmt: skip
 
 
@@ -47,19 +62,53 @@ def differs(walk: Backward, words: Words, finding: Finding) -> tuple[str, str] |
     """Return the kind of a mistake, and how what is there differs from what should be."""
     if finding.expected is not None:
         return said(walk, words, finding.expected, finding.actual)
+    if finding.factor == -1:
+        return "sign", "its sign is wrong"
     if finding.factor != 1:
         return "factor", f"it has a factor {finding.factor:.4g} too much"
     return None
 
 
-def _is_whole(finding: Finding) -> bool:
-    """Whether the expression is all that is bound to the one name of its statement."""
-    if not finding.name or "," in finding.name:
-        return False
-    if finding.expected is None and finding.factor == 1:
-        return True
-    return "".join(finding.statement.split()).endswith("=" + "".join(finding.expression.split()))
+def _bound(finding: Finding) -> str:
+    """Return the name that the expression is bound to: of several targets the one; "" if none."""
+    if finding.expected is None and finding.factor == 1 and "," not in finding.name:
+        return finding.name
+    try:
+        statement = ast.parse(finding.statement).body[0]
+        expression = ast.unparse(ast.parse(finding.expression, mode="eval"))
+    except (SyntaxError, IndexError):
+        return ""
+    if isinstance(statement, ast.Assign):
+        pairs = [(target, statement.value) for target in statement.targets]
+    elif isinstance(statement, ast.AugAssign):
+        pairs = [(statement.target, statement.value)]
+    else:
+        return ""
+    for target, value in pairs:
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            pairs += zip(target.elts, value.elts, strict=False)
+        elif ast.unparse(value) == expression and not isinstance(target, ast.Tuple):
+            return ast.unparse(target)
+    return ""
+
+
+def _expected(walk: Backward, words: Words, finding: Finding, name: str) -> str:
+    """Return what should be there, by the variable that the name speaks of if that is the same."""
+    q, text = finding.expected, finding.words
+    if q is None or q.kind != "gradient" or letters(words.short(q.k)) in (meant := about(name)):
+        return text
+    right = walk.cots.get(q.k, 0.0)
+    for m, g in walk.cots.items():
+        same_step = q.step is None or (m in walk.site_of and walk.step(m) == q.step)
+        meant_here = same_step and letters(words.short(m)) in meant
+        if meant_here and np.shape(g) == np.shape(right) and np.allclose(g, right, 1e-9, 0):
+            return text.replace(f"`{words.short(q.k)}`", f"`{words.short(m)}`")
+    return text
 
 
 def _list(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _are(names: list[str]) -> str:
+    return "are" if len(names) > 1 else "is"

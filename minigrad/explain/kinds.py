@@ -135,13 +135,17 @@ def _factors(t: Any) -> Iterator[Option]:
     factors = [2.0, 0.5]
     if isinstance(t, Term):
         shapes = [np.shape(x) for x in (t.x, t.z, *[t.walk.z[k] for k in t.walk.leaves])]
-        lengths = {n for shape in shapes for n in shape} | {len(site) for site in t.walk.sites}
-        divisor = math.prod(np.shape(t.x)) / max(math.prod(np.shape(t.z)), 1)
-        if t.numbers and t.op in ("multiply", "divide"):
-            divisor = t.numbers[0] ** (1 if t.op == "divide" else -1)
-        near = {*lengths, divisor - 1, divisor + 1, divisor + 2}
+        lengths: set[float] = {n for shape in shapes for n in shape} | {
+            len(site) for site in t.walk.sites
+        }
         factors += [f for n in sorted(lengths) if n > 1 for f in (1 / n, n)]
-        factors += [divisor / n for n in sorted(near) if n > 0]
+        divisor = 0.0
+        if t.op == "mean":
+            divisor = math.prod(np.shape(t.x)) / max(math.prod(np.shape(t.z)), 1)
+            lengths |= {divisor - 1, divisor + 1, divisor + 2}
+        elif t.numbers and t.op in ("multiply", "divide"):
+            divisor = t.numbers[0] ** (1 if t.op == "divide" else -1)
+        factors += [divisor / n for n in sorted(lengths) if n > 1]
     if t.wrong is not None:
         factors.append(float(np.vdot(t.wrong, t.c) / (np.vdot(t.c, t.c) or 1.0)))
     for f in dict.fromkeys(factors):
@@ -219,6 +223,12 @@ def _blocks(t: Any) -> Iterator[Option]:
 def _exchanged(c: Any, axis: int, n: int, order: tuple[int, ...]) -> Any:
     blocks = np.split(c, n, axis)
     return np.concatenate([blocks[i] for i in order], axis)
+
+
+def _masks(t: Term) -> Iterator[Option]:
+    for name, text in (("x", t.what), ("z", t.here)) if not t.several and np.ndim(t.c) else ():
+        if np.shape(getattr(t, name)) == np.shape(t.c):
+            yield name, text
 
 
 def _carry(t: Term) -> Iterator[Option]:
@@ -330,6 +340,9 @@ KINDS: list[list[Row]] = [
         Row("the derivative has another power", "wrong derivative",
             "the derivative of {here} {it}; {right}", lambda t, power: t.c * power(t), _powers,
             True),
+        Row("let through as by a relu", "wrong derivative",
+            "{passes} is let through only where {it} is positive, as behind a relu",
+            lambda t, name: t.c * (getattr(t, name) > 0), _masks),
         Row("clipped", "clipped", "{passes} is clipped to {it}",
             lambda t, limit: np.clip(t.c, -limit, limit), _limits, whole=True),
     ],

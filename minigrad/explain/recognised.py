@@ -59,14 +59,14 @@ def said(walk: Backward, words: Words, expected: Expected, wrong: Any) -> tuple[
         turned = wrong.shape == value.shape[::-1]
         other = wrong.T if turned else wrong.reshape(value.shape)
         if size(other - value) <= CLOSE * size(value):
-            return misshapen(value, wrong, words.value(k))
+            return misshapen(value, wrong, f"the gradient of {words.value(k)}")
         wrong = other
     if len(edges) == 1:
         c = walk.contributions[edges[0]]
         fits = np.shape(wrong) == np.shape(value) and kind == "unsummed"
         return recognised(walk, words, edges[0], fit(wrong, c) if fits else wrong)
     if wrong.shape != value.shape:
-        return misshapen(value, wrong, words.value(k))
+        return misshapen(value, wrong, f"the gradient of {words.value(k)}")
     return recognised(walk, words, k, walk.cots[k] + (wrong - value))  # of some of its terms
 
 
@@ -141,7 +141,11 @@ def misshapen(right: Any, wrong: Any, name: str) -> tuple[str, str]:
         return size(x - right) <= 1e-4 * size(right)
 
     if wrong.shape == right.shape[::-1]:
-        kind, how = ("transpose", "it is transposed") if same(wrong.T) else (kind, "transposed?")
+        kind, how = (
+            ("transpose", "it is transposed")
+            if same(wrong.T)
+            else (kind, "perhaps it is transposed")
+        )
     elif extra > 0 and wrong.shape[extra:] == right.shape and same(wrong.sum((*range(extra),))):
         how = f"sum it over axis {', '.join(map(str, range(extra)))}, along which it is broadcast"
     elif wrong.size == right.size and same(wrong.reshape(right.shape)):

@@ -249,8 +249,9 @@ class Traced:
             name, expected.step if expected else None, labels.status[i],
             actual, is_now,
             tuple(
-                f"`{labels.events[d].site.text}` is {self.phrases.event(labels, d)}"
+                f"`{(at.whole and at.name) or at.text}` is {self.phrases.event(labels, d)}"
                 for d in e.deps[:4]
+                for at in (labels.events[d].site,)
             ),
             None if s.times else expected, words, wanted,
             factor, tuple(sorted(repair.cured)) if repair else (),

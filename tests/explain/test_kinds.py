@@ -145,7 +145,7 @@ WHOLE = [row for row in ROWS if row.whole]
 @functools.cache
 def planted_as_a_whole(row):
     """Plant a row in the gradient of `u`: its sentences, and what was said."""
-    walk, words = recorded(gated)
+    walk, _ = recorded(gated)
     k = next(k for k in sorted(walk.leaves) if walk.nodes[k].name == "u")
     right = walk.cots[k]
     wrong = np.clip(right, -0.01, 0.01) if row.kind == "clipped" else right / 3
