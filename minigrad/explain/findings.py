@@ -37,7 +37,9 @@ def explained(
         text = f"{subject} is {finding.is_now}"
         if right and right not in finding.is_now:
             text += f"; it should be {right}"
-        text += ", which is not right" * (not right and not how)
+        elif not (right or how):
+            right_here = finding.status == "right"
+            text += ", but what becomes of it is wrong" if right_here else ", which is not right"
     elif right and how:
         text = f"{subject} should be {right}"
     else:

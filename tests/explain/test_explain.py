@@ -235,11 +235,12 @@ def test_two_mistakes_come_out_as_two_in_the_order_of_execution():
         return {"x": dx, "w": dw, "r": y}
 
     found = compare_backward(tiny, two, tiny_inputs()).explain()
-    assert [(e.kind, e.statement, e.repaired) for e in found] == [
+    assert [(e.kind, e.statement, e.repaired) for e in found[:2]] == [
         ("sign", 'dx = -ds @ p["w"].T', ("x",)),
         ("factor", 'dw = 2 * p["x"].T @ ds', ("w",)),
     ]
     assert "is -1 times the gradient of `s`: its sign is wrong" in found[0].sentence
+    assert found.proven == 2  # others are only named
 
 
 def test_nonsense_is_called_so():
