@@ -626,7 +626,7 @@ def cell_backward(d, kept, axis, slope):
     ("wrong", "kind", "statement", "said"),
     [
         ({"start": 0}, "wrong value", "both =", "`both` is not"),
-        ({"axis": 0}, "wrong value", "dz = (d -", "`dz` is not"),
+        ({"axis": 0}, "", "both, da = cell_backward(dh2", "`axis` is 0; it should be 1"),
         ({"cut": slice(-3, None)}, "wrong value", "carry, dh2 = dh1, dboth[:, cut]",
          "it should be what `both` sends to"),
         ({"slopes": (flat, slope)}, "wrong derivative", "return 1 - z", 'in `cell(p["words"]'),
