@@ -35,7 +35,7 @@ def explained(
     if finding.is_now not in NOTHING:
         how = how if q is None or q.kind != "value" else ""  # it has been said
         text = f"{subject} is {finding.is_now}"
-        if right and right not in finding.is_now:
+        if right and right != finding.is_now.partition(",")[0]:
             text += f"; it should be {right}"
         elif not (right or how):
             right_here = finding.status == "right"

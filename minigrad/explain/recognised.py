@@ -122,7 +122,7 @@ def recognised_value(walk: Backward, words: Words, k: int, wrong: Any) -> tuple[
     """Return the same for what stands in the place of the value of node k."""
     right, name, site = np.asarray(walk.z[k]), words.value(k), walk.site_of.get(k)
     for m, z in enumerate(walk.z):
-        if m != k and np.shape(z) == np.shape(wrong) and np.array_equal(z, wrong):
+        if m != k and (np.array_equal(z, wrong) or np.array_equal(z, np.transpose(wrong))):
             if site is not None and walk.site_of.get(m) is site:
                 when = f"of step {walk.step(m)} stands where that of step {walk.step(k)} belongs"
                 return "wrong step", f"{name} {when}"
