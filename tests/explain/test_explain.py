@@ -688,7 +688,7 @@ def right_to_left_backward(p, back=True, roll=0, put=True, full=True, first=0):
 @pytest.mark.parametrize(
     ("wrong", "kind", "statement", "said"),
     [
-        ({"back": False}, "swapped operand", "d = {", "at all steps"),
+        ({"back": False}, "permuted", "d = {", "is reversed along axis 0"),
         ({"roll": 1}, "wrong value", "dx = np.roll", "`roll` is 1; it should be 0."),
         ({"put": False}, "permuted", "d = {", "is reversed along axis 0"),
         ({"full": False}, "wrong value", "ds = share", "it should be the gradient of"),
