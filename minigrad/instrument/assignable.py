@@ -405,7 +405,11 @@ class Assignable(Tensor):
 
     @shape.setter
     def shape(self, shape: Any) -> None:
-        raise refused("the shape of an array is set", "write a = a.reshape(shape)")
+        if self.base is not None or self.memory is not None:
+            raise refused(
+                "the shape of an array that was written to is set", "write a = a.reshape(shape)"
+            )
+        self.node = self.node.reshape(shape)
 
     @property
     def flat(self) -> Flat:

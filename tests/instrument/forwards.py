@@ -1020,3 +1020,10 @@ def order_of_copies(x):
     b[0] = 0.0
     c = x.astype(float, copy=False)
     return np.sum(a * b) + np.sum(c**2)
+
+
+@given((4, 3))
+def its_shape_is_set(x):
+    y = x * 2
+    y.shape = (2, 6)
+    return np.sum(y @ y.T)
