@@ -9,7 +9,6 @@ taken, but for places that are right in their own role.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -17,30 +16,25 @@ import numpy as np
 
 from ..instrument.expressions import Site, Statement
 from ..instrument.recording import Edit, Sum
-from .blame import OF_GRADIENTS, Labels, Suspect, differing
+from .attempts import COPY, FAR, Attempts
+from .blame import Labels, Suspect, differing
 from .names import about, letters
-from .places import Place, Places
-from .series import Series, SeriesOf
+from .places import Place
+from .series import Series
 from .sizes import Number, Numbers
 from .truth import Quantity, Truth, fitted, matched
 from .words import Words
 
-__all__ = ["COPY", "Repair", "Repairs"]
+__all__ = ["Repair", "Repairs"]
 
 SUSPECTS = 8
 """How many suspects are repaired."""
 
-TRIES, AFTER, NUMBERS, PROVEN = 800, 120, 300, 4
-"""How often the backward pass runs again, after something is found, with other numbers; and how
-many repairs together are a proof.
-"""
+TRIES, AFTER, NUMBERS = 800, 120, 300
+"""How often the backward pass runs again: at all, after something is found, with other numbers."""
 
-COPY = 0.0
-"""The factor that stands for no factor, but a copy of an array that is written to later."""
-
-DEEP = 8
-FAR = 5
-"""From where on the tape is far: no farther is looked after something is found."""
+PROVEN = 4
+"""How many repairs together are a proof."""
 
 
 class Repair(NamedTuple):
@@ -92,26 +86,14 @@ class Repairs:
         self.walk = truth.walk
         self.seconds = seconds
         self.tried, self.seen = 0, set[Any]()
-        self.series, self.places = SeriesOf(truth), Places(labels, self._meant)
-        self.orders = self._orders()
-
-    def _orders(self) -> dict[Statement | None, int]:
-        """Say of loops whether they go through the steps forward (1 and more) or backward."""
-        found: dict[Statement | None, int] = defaultdict(int)
-        for site, values in self.places.values.items():
-            steps = [
-                m.quantity.step for i, _ in values for m in self.labels.matches[i][:1]
-                if m.factor == 1 and m.quantity.step is not None
-            ]  # fmt: skip
-            if len(steps) > 1:
-                found[site.statement.within] += int(np.sign(np.diff(steps)).sum())
-        return found
+        self.attempts = Attempts(labels, truth, words, true)
+        self.places = self.attempts.places
 
     def found(self, suspects: list[Suspect]) -> list[Repair]:
         """Return what makes wrong results right and breaks none, the best first."""
         found, best = list[Repair](), (0.0, np.inf)
         end, last = time.thread_time() + self.seconds, TRIES
-        for far, place, series, factor in self._attempts(suspects[:SUSPECTS]):
+        for far, place, series, factor in self.attempts.of(suspects[:SUSPECTS]):
             late = time.thread_time() > end or self.tried > last
             if late or (best[0] and far > FAR):
                 break
@@ -165,7 +147,7 @@ class Repairs:
     def _numbers(self) -> Iterator[Repair]:
         """Give numbers that should be others, until everything is right."""
         end, last = time.thread_time() + self.seconds / 2, self.tried + NUMBERS
-        for number in Numbers(self.places, self._factors()):
+        for number in Numbers(self.places, self.attempts.factors()):
             if time.thread_time() > end or self.tried > last:
                 break
             if cured := self._cured(number.place, number.edit):
@@ -177,81 +159,6 @@ class Repairs:
     def _is_result(self, place: Place) -> bool:
         """Whether what is replaced is a result itself: that proves nothing."""
         return all(i in self.labels.final for i, _ in place.values)
-
-    def _attempts(self, suspects: list[Suspect]) -> list[tuple[float, Place, Series | None, float]]:
-        """List what may be put where, the nearest on the tape first."""
-        found = list[tuple[float, Place, Series | None, float]]()
-        factors = self._factors()
-        found += [(0.0, place, None, COPY) for place in self.places.shared()]
-        for penalty, place in self.places.around(suspects):
-            n, shapes = len(place.values), self._shapes(place)
-            if n == 1 or len(factors) == 1:
-                found += [(penalty, place, None, c) for c in factors]
-            away = self._away(place)
-            bound = place.site.whole or place.site.name
-            name = place.site.name or place.site.text
-            forward = self.labels.forward[place.values[0][0]]
-            order = self.orders[place.site.statement.within]
-            scales = self._scales_of_inputs(place)
-            for series in self.series[1] if n == 1 and bound else self.series.fitting(shapes):
-                if series.order * order < 0:
-                    continue
-                of_values = series.kind in ("derivative", "value")
-                if not forward if of_values else forward and not bound and n > 1:
-                    continue
-                near = min([away.get(k, FAR) for k in self.series.about(series)]) if away else 1
-                q = next(q for q in series.quantities if q)
-                named = self._named(name, q)
-                unnamed = 0.1 * (not self.words.short(q.k).isidentifier())
-                far = penalty + near - named + unnamed
-                found.append((far, place, series, 1.0))
-                if series.kind in OF_GRADIENTS:
-                    found += [(far + 0.2, place, series, c) for c in scales]
-        found += self._operands()
-        return sorted(found, key=lambda attempt: attempt[0])
-
-    def _operands(self) -> Iterator[tuple[float, Place, Series | None, float]]:
-        """List what may be meant by operands that are right, but of something else."""
-        for place in self.places.operands():
-            forward = self.labels.forward[place.values[0][0]]
-            kinds = {"value", "derivative"} if forward else {"gradient"}
-            if not forward and self.labels.status[place.values[0][0]] != "right":
-                kinds.clear()
-            order = self.orders[place.site.statement.within]
-            away = self._away(place)
-            if earlier := self._earlier(place):
-                yield 1.0, place, earlier, 1.0
-            for series in self.series.fitting(self._shapes(place)):
-                if series.kind not in kinds or series.order * order < 0:
-                    continue
-                near = min(away.get(q.k, FAR) for q in series.quantities[:2] if q)
-                yield 1.5 + near, place, series, 1.0
-
-    def _scales_of_inputs(self, place: Place) -> set[float]:
-        """Collect the factors that inputs of a place have, to be divided by later."""
-        found, events = set[float](), self.labels.events
-        for d in events[place.values[0][0]].deps:
-            if self.labels.status[d] == "scaled":
-                found |= {m.factor for m in self.labels.matches[d] if m.quantity.kind == "gradient"}
-        return found if len(found) < 3 else set()
-
-    def _shapes(self, place: Place) -> list[tuple[int, ...]]:
-        return [self.labels.events[i].value.shape for i, _ in place.values]
-
-    def _earlier(self, place: Place) -> Series | None:
-        """Return what was in the arrays that a place reads, before they were written to."""
-        found = [self._before(i) for i, _ in place.values]
-        return Series("value", found) if any(found) else None
-
-    def _before(self, i: int) -> Quantity | None:
-        e = self.places.written(i)
-        while e is not None and e.old is not None:
-            e = self.labels.events[e.old]
-            if e.value.shape == self.labels.events[i].value.shape:
-                for m in self.labels.matches[e.number]:
-                    if m.factor == 1 and m.quantity.kind in ("value", "gradient"):
-                        return m.quantity
-        return None
 
     def _sorted(self, found: list[Repair]) -> list[Repair]:
         def key(r: Repair) -> tuple[float, ...]:
@@ -289,7 +196,7 @@ class Repairs:
             return 1
         if place.operand and labels.forward[i]:
             return 1
-        meant = self._meant(i, name)
+        meant = self.attempts.meant(i, name)
         made = labels.events[i].site
         if place.alias and made is not place.site and made not in place.site.kids:
             text = place.site.text  # it hands on what it gets
@@ -298,7 +205,7 @@ class Repairs:
             return 2 if status in ("right", "part", "neutral") and not (same or meant) else -1
         if status not in ("right", "so far"):
             return 1
-        if quantity and (self._named(name, quantity) or self._other_step(i, quantity)):
+        if quantity and (self.attempts.named(name, quantity) or self._other_step(i, quantity)):
             return 1
         if meant:
             return -1
@@ -313,21 +220,6 @@ class Repairs:
         inputs = [self.labels.events[d].value for d in self.labels.events[i].deps]
         ratios = [m for x in inputs if x.shape == v.shape and x.any() and (m := matched(v, x))]
         return any(abs(ratio - factor) <= 1e-9 * abs(factor) for ratio, how in ratios if not how)
-
-    def _named(self, name: str, quantity: Quantity) -> bool:
-        """Whether a variable is named as a quantity: h, or dh for its gradient."""
-        node = letters(self.words.short(quantity.k))
-        if quantity.kind == "value":
-            return node == letters(name)
-        return node in about(name) or (node == letters(name) and name in self.true)
-
-    def _meant(self, i: int, name: str) -> bool:
-        """Whether an event is what the name that it is bound to says."""
-        return any(
-            m.factor == 1 and m.quantity.kind in ("gradient", "value")
-            and self._named(name, m.quantity)
-            for m in self.labels.matches[i]
-        )  # fmt: skip
 
     def _other_step(self, i: int, quantity: Quantity) -> bool:
         """Whether an event is what is meant, but of another step."""
@@ -379,48 +271,6 @@ class Repairs:
             return None, 0
         self.seen.add(key)
         return _put(given), changed[0]
-
-    def _away(self, place: Place) -> dict[int, int]:
-        """Say how far nodes are on the tape from those that a value and its inputs are about."""
-        labels, found = self.labels, dict[int, int]()
-        for i, _ in place.values[:3] + place.values[-1:]:
-            some, seen = [i], {i}
-            for depth in range(DEEP):
-                for d in some:
-                    for m in labels.matches[d][:6]:
-                        if m.quantity.kind != "value" or labels.forward[i]:
-                            found[m.quantity.k] = 0
-                            found |= dict.fromkeys([k for k, _ in m.quantity.edges[:4]], 0)
-                some = [b for a in some for b in labels.events[a].deps if b not in seen]
-                seen.update(some)
-                if not some or (found and depth > 1):
-                    break
-        edge = [*found]
-        for distance in range(1, FAR):
-            edge = [
-                m for k in edge for m in (*self._below(k), *self.walk.uses[k][:20])
-                if m not in found
-            ]  # fmt: skip
-            found |= dict.fromkeys(edge, distance)
-        return found
-
-    def _below(self, k: int) -> list[int]:
-        """List the inputs of a node, and that of the functions that are one thought with it."""
-        links = self.walk.chain(k)
-        below = [*self.walk.edges[k].values()]
-        return [*below, *self.walk.edges[links[-1]].values()] if len(links) > 1 else below
-
-    def _factors(self) -> set[float]:
-        """Collect the factors that wrong results have."""
-        found = set()
-        for name in self.labels.wrong:
-            r = np.asarray(self.labels.recorded.result.get(name, np.nan))
-            t = self.true[name]
-            if r.shape == t.shape and r.size > 1 and t.any() and r.any() and np.isfinite(r).all():
-                match = matched(r, t, 1e-8)
-                if match and not match[1]:
-                    found.add(round(match[0], 12))
-        return found
 
 
 def _holds(a: Any, x: Any) -> bool:

@@ -15,9 +15,10 @@ import numpy as np
 
 from ..instrument.expressions import Site, Statement
 from ..instrument.recording import Edit, Sum, record
+from .attempts import COPY
 from .backward import Backward
 from .blame import Labels, Suspect, differing, suspects
-from .repair import COPY, Repair, Repairs
+from .repair import Repair, Repairs
 from .truth import Match, Quantity, Truth
 from .words import Words
 
