@@ -96,12 +96,16 @@ class Labels:
                 found[name] = i
         return found
 
-    def _final(self) -> set[int]:
-        """Find the events that are wrong results, or become them by being moved."""
-        found = {*self.bad}
+    def _final(self) -> dict[int, set[int]]:
+        """Find the events that are wrong results, or become them by being moved: of which nodes."""
+        found = defaultdict[int, set[int]](set)
+        for name, i in self.outputs.items():
+            if name in self.wrong:
+                found[i].add(self.keys[name])
         for i in reversed(range(len(self.events))):
             if i in found and self.moves(self.events[i]):
-                found.update(self.events[i].deps)
+                for d in self.events[i].deps:
+                    found[d] |= found[i]
         return found
 
     # ---- labels ----------------------------------------------------------------------------------
@@ -218,26 +222,28 @@ class Labels:
             stack += new
         return seen
 
-    def turned(self, i: int) -> bool:
-        """Whether an event is the gradient of the results that it becomes, but for its axes."""
-        keys = {self.keys[name] for name in self.wrong if name in self.keys}
+    def another(self, i: int) -> bool:
+        """Whether a result is a value, or the gradient of something else."""
         return any(
-            m.how == "transposed" and m.quantity.kind == "gradient" and m.quantity.k in keys
+            m.factor == 1 and m.how != "transposed"
+            and (m.quantity.kind == "value"
+                 or (m.quantity.kind == "gradient" and m.quantity.k not in self.final[i]))
             for m in self.matches[i]
-        )
+        )  # fmt: skip
 
-    def certain(self, i: int, statement: Statement) -> bool:
+    def runs_forward(self, statement: Statement) -> bool:
+        """Whether the forward pass runs a statement, too: then it is right."""
+        lines = range(statement.line, statement.last + 1)
+        return any((statement.file, line) in self.forward_lines for line in lines)
+
+    def certain(self, i: int) -> bool:
         """Whether a suspected event is worth more than a repair of a later statement.
 
-        A number that is computed from values alone may be a step on the way to a derivative, but
-        for a condition, or in a function that the later statement calls.
+        A multiple of a value may be a step on the way to a derivative.
         """
-        e, lines = self.events[i], range(statement.line, statement.last + 1)
-        called = any(f == statement.file and n in lines for f, n in e.calls)
-        return self.status[i] in ("unknown", "scaled") and (
-            called
-            or e.value.dtype.kind == "b"
-            or any(
+        return self.status[i] == "unknown" or (
+            self.status[i] == "scaled"
+            and any(
                 m.factor == 1 and m.quantity.kind in OF_GRADIENTS
                 for j in (i, *self.behind(i)) for m in self.matches[j][:1]
             )
@@ -251,6 +257,9 @@ class Labels:
         deps = self.events[i].deps
         if self.status[i] == "neutral" and deps and depth < 6:  # zeros out of what is wrong
             return all(self.good(d, depth + 1) for d in deps)
+        e = self.events[i]
+        if e.written and self.forward[i] and self.runs_forward(e.site.statement):
+            return True  # an array that is not full yet
         if self.ok(i) or i in self.bad:
             return i not in self.bad
         return self.served[i] or self.events[i].value.tobytes() in self.innocent
@@ -463,7 +472,7 @@ class _Frontier:
             j for j in labels.of_site[e.site]
             if self.events[j].frame != e.frame and (labels.served[j] or labels.status[j] == "right")
         ]  # fmt: skip
-        if e.calls and self._runs_forward(e.site.statement):
+        if e.calls and self.labels.runs_forward(e.site.statement):
             return self._caller(e)
         if e.calls and elsewhere:
             inside = [j for j in labels.of_frame[e.frame] if self.events[j].deps]
@@ -478,14 +487,9 @@ class _Frontier:
         """Return the statement that calls the function an event is in, outside the forward pass."""
         for call in e.calls:
             statement = self._at(*call)
-            if statement and not self._runs_forward(statement):
+            if statement and not self.labels.runs_forward(statement):
                 return statement
         return e.site.statement
-
-    def _runs_forward(self, statement: Statement) -> bool:
-        """Whether the forward pass runs a statement, too: then it is right."""
-        lines = range(statement.line, statement.last + 1)
-        return any((statement.file, line) in self.labels.forward_lines for line in lines)
 
     def _another(self, i: int, names: Iterable[str] | None = None) -> bool:
         """Whether an event is what should be returned under another name, perhaps one of these."""

@@ -229,6 +229,9 @@ class Traced:
         statement, actual = s.statement, e.value
         if repair and repair.series and factor != 1:  # divided by later
             actual, wanted, factor = e.value / factor, factor * np.asarray(wanted), 1.0
+        if expected and expected.kind in ("value", "derivative") and actual.ndim == 2:
+            turned = expected.value.shape == actual.shape[::-1] != actual.shape
+            actual = actual.T if turned else actual  # as it was repaired
         is_now, words = self.phrases.event(labels, i), ""
         if expected:
             times = (
@@ -348,11 +351,16 @@ def _proves_nothing(labels: Labels, some: list[Suspect], repair: Repair) -> bool
     others = [s for s in some if not (s.second or s.weak) and s.statement is not statement]
     if repair.factor == COPY:
         return False
+    if labels.runs_forward(statement) or (repair.series is None and labels.status[i] == "right"):
+        return True
     if i in labels.final:
-        another = labels.status[i] == "right" and not labels.turned(i)
-        return bool(others) and not another
+        made = labels.events[i].site.statement
+        if any(s.statement is made for s in (some if repair.place.alias else others)):
+            return True
+        if not labels.another(i):
+            return bool(others)
     before = labels.behind(i)
-    return any(labels.certain(s.events[0], statement) and s.events[0] in before for s in others)
+    return any(labels.certain(s.events[0]) and s.events[0] in before for s in others)
 
 
 def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:

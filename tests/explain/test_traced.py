@@ -325,3 +325,25 @@ def test_a_result_that_is_turned_is_named_where_it_is_computed():
         return {"x": dz @ p["w"].T, "w": dw}
 
     assert first(forward, backward, inputs) == 'dw += dz.T @ p["x"]'
+
+
+def test_an_alias_of_what_is_wrong_is_not_blamed():
+    def backward(p):
+        y = np.tanh(p["x"] @ p["w"])
+        dz, dx = 1 - y**2, np.zeros_like(p["x"])
+        for n in range(len(dx)):
+            dx[n] = p["w"] @ dz[n] - 0.1 * p["w"] @ y[n]
+        found = dx
+        return {"x": found, "w": p["x"].T @ dz}
+
+    assert first(forward, backward, inputs).startswith("dx[n] = ")
+
+
+def test_two_steps_to_a_derivative_of_which_the_first_is_wrong():
+    def backward(p):
+        y = np.tanh(p["x"] @ p["w"])
+        flat = 1 - abs(y)
+        dz = flat * (1 + y)
+        return {"x": dz @ p["w"].T, "w": p["x"].T @ dz}
+
+    assert first(forward, backward, inputs) == "flat = 1 - abs(y)"
