@@ -199,9 +199,10 @@ class Case:
             return Explanations(
                 located, Listing(traced.annotations, located[: proven or 1]), proven
             )
+        until = time.monotonic() + seconds
         found = self._by_numbers(wrong, shapes, seconds)
         if nothing and len(nothing) < len(wrong) and not _is_one_mistake(found):
-            others = self.without(nothing)._by_numbers(wrong, shapes, seconds)
+            others = self.without(nothing)._by_numbers(wrong, shapes, until - time.monotonic())
             found = others if _is_one_mistake(others) else found
         return found
 

@@ -7,6 +7,7 @@ arrays of several walks are held in one, with an axis more in front: Python's ow
 from __future__ import annotations
 
 import math
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -32,11 +33,14 @@ gradient of node m, as the edits have left it."""
 class Changes:
     """The changes of the gradients of the `given` nodes, and of those on the way to them.
 
-    What flows outside of the nodes `within` is left out.
+    What flows outside of the nodes `within` is left out. A walk that lasts until it is `until`, in
+    the time that `time.monotonic` measures, fails.
     """
 
-    def __init__(self, walk: Backward, given: Iterable[int], within: Any = None) -> None:
-        self.walk, behind = walk, walk.behind(given)
+    def __init__(
+        self, walk: Backward, given: Iterable[int], within: Any = None, until: float = math.inf
+    ) -> None:
+        self.walk, self.until, behind = walk, until, walk.behind(given)
         self.steps: list[dict[int, Step]] = [
             {j: _step(walk, k, j) for j, s in edges.items() if behind[s]}
             if within is None or k in within
@@ -58,6 +62,8 @@ class Changes:
             for edge, edit in edits.items():
                 edited[edge[0]].append((i, edge, edit))
         for k in range(max(edited, default=-1), -1, -1):
+            if time.monotonic() > self.until:
+                return {}, [*range(n)]
             d, steps = delta.get(k), self.steps[k]
             through = {j: step(d) for j, step in steps.items()} if d is not None else {}
             here = edited.get(k, ())

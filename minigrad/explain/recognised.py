@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 from typing import Any, NamedTuple, Protocol
 
@@ -72,7 +73,7 @@ def said(walk: Backward, words: Words, expected: Expected, wrong: Any) -> tuple[
 
 @np.errstate(all="ignore")
 def recognised(
-    walk: Backward, words: Words, place: int | Edge, wrong: Any
+    walk: Backward, words: Words, place: int | Edge, wrong: Any, until: float = math.inf
 ) -> tuple[str, str] | None:
     """Return the kind of a mistake, and what is said of it, at a place with right inputs.
 
@@ -90,8 +91,8 @@ def recognised(
     if size(error) <= limit:
         return None
     around, near = _around(walk, words, s, edge, error)
-    changes = Changes(walk, [s], near)
-    for number, mistakes in enumerate(parts(walk, words, around)):
+    changes = Changes(walk, [s], near, until)
+    for number, mistakes in enumerate(parts(walk, words, around, until)):
         mistakes.sort(key=lambda m: m.rank)
         edits = [m.edits for m in mistakes]
         for mistake, change in zip(mistakes, changes.of(s, edits), strict=True):

@@ -43,7 +43,7 @@ def searched(
         return Explanations([_explanation(walk, words, m) for m in different.values()])
     alone = Explanations()
     for k in search.wrong:
-        if time.monotonic() < until and (said := recognised(walk, words, k, given[k])):
+        if said := recognised(walk, words, k, given[k], until):
             alone.append(told(words, max(walk.uses[k], default=k), *said))
     if alone:
         return alone
@@ -129,7 +129,8 @@ class Search:
         """Return the mistakes that fit, the most ordinary first."""
         until = time.monotonic() + seconds
         key = min(self.wrong, key=lambda k: len(self.walk.into(k)))
-        short, whole = Changes(self.walk, [key]), Changes(self.walk, self.given)
+        short = Changes(self.walk, [key], until=until)
+        whole = Changes(self.walk, self.given, until=until)
         error, least = self.errors[key], float(np.linalg.norm(self.errors[key]))
         for idle in (self.idle, {}) if self.idle else ({},):  # perhaps they were derived, too
             for mistakes in self._parts(until):

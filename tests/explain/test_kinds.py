@@ -1,6 +1,7 @@
 """The table of kinds of mistakes: every row, planted at a term, is known again on both roads."""
 
 import functools
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -364,6 +365,20 @@ def test_gradients_that_are_wrong_for_different_reasons_are_explained_one_by_one
     found = searched(walk, words, manual, 1e-8, 60.0)
     assert {e.kind for e in found} == {"sign", "factor"}
     assert all(str(e).startswith("test_kinds.py:") for e in found)
+
+
+def test_a_limit_of_time_holds_inside_a_batch_of_candidates():
+    walk, words = recorded(gated)
+    rng = np.random.default_rng(3)
+    manual = {k: rng.normal(size=np.shape(walk.z[k])) for k in walk.leaves}
+    start = time.monotonic()
+    (found,) = searched(walk, words, manual, 1e-8, 0.1)
+    assert found.kind == "nearest"
+    assert time.monotonic() - start < 2
+    late = Changes(walk, walk.leaves, until=0.0)
+    edit = {next(iter(walk.contributions)): lambda e, c, now: 2 * c}
+    assert late([edit, edit]) == ({}, [0, 1])
+    assert [*late.of(max(walk.leaves), [edit])] == [np.inf]
 
 
 def test_two_gradients_under_each_others_names():
