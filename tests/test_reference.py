@@ -97,7 +97,6 @@ SECTIONS = {
         "explain/listing": "The annotated backward pass",
         "explain/traced": "The annotated backward pass",
         "explain/case": "The first divergence",
-        "explain/words": "Where in the graph",
         "check/chain_rule": "The chain rule",
         "check/gradients": "Central differences",
         "check/laws": "The laws",

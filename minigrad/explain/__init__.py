@@ -23,7 +23,6 @@ case          a loss and the gradients derived by hand for it
 from .case import Case, Divergence
 from .explanation import Explanation, Explanations
 from .listing import Listing
-from .words import Where
 
 __all__ = [
     "Case",
@@ -31,5 +30,4 @@ __all__ = [
     "Explanation",
     "Explanations",
     "Listing",
-    "Where",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from .listing import Listing
 from .recognised import misshapen, recognised
 from .single import Search, errors_of, searched, told
 from .traced import Finding, Traced
-from .words import Where, Words
+from .words import Words
 
 __all__ = ["Case", "Divergence"]
 
@@ -37,12 +38,15 @@ PRECISION = {2: 2e-2, 4: 3e-4, 8: 1e-8}
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """The first wrong gradient on the way from the loss: all that it is computed from is right."""
+    """The first wrong gradient on the way from the loss: all that it is computed from is right.
+
+    `place` is the line of the forward pass, "lstm.py:54", or the scope where lines are unknown.
+    """
 
     name: str
     sentence: str
-    where: Where
     step: int | None
+    place: str
 
     def __str__(self) -> str:
         return self.sentence
@@ -152,9 +156,11 @@ class Case:
             text += f". How it is wrong: {found[1]}"
         elif users:
             text += f". The line to look at is the derivative of {words.value(at)}"
-        where = words.where(at)
-        text += f" [{where}]" if str(where) else ""
-        return Divergence(name, text[0].upper() + text[1:] + ".", where, step)
+        line = words.place(at)
+        scope = str(self.walk.nodes[at].scope or "")
+        place = f"{os.path.basename(line.file)}:{line.line}" if line else scope
+        text += f" [{place}]" if place else ""
+        return Divergence(name, text[0].upper() + text[1:] + ".", step, place)
 
     def _first(self, wrong: Iterable[str]) -> tuple[str, set[int]] | None:
         """Name the first wrong gradient, and the given ones that it is computed from: all right."""

@@ -340,6 +340,9 @@ KINDS: list[list[Row]] = [
         Row("the derivative has another power", "wrong derivative",
             "the derivative of {here} {it}; {right}", lambda t, power: t.c * power(t), _powers,
             True),
+        Row("the gradient is added as it is", "counted twice",
+            "the gradient of {here} is passed to {what} as it is, in addition to what belongs "
+            "there; {right}", lambda t, o: t.passed + t.c, when(_has_derivative)),
         Row("let through as by a relu", "wrong derivative",
             "{passes} is let through only where {it} is positive, as behind a relu",
             lambda t, name: t.c * (getattr(t, name) > 0), _masks),

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import ast
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..graph.source import Place
 from .backward import Backward
 
-__all__ = ["Where", "Words", "factor", "stated"]
+__all__ = ["Words", "factor", "stated"]
 
 SHORT = 3
 """How many lines a helper function has that is one thought: a report points at the call of it."""
@@ -72,19 +71,6 @@ def factor(text: str) -> str:
         return text
     loose = (ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.Lambda)
     return f"({text})" if isinstance(whole, loose) else text
-
-
-class Where(NamedTuple):
-    """A place in the forward pass: operation, number on the tape, scope path, line, expression."""
-
-    op: str
-    node: int
-    scope: str
-    line: str
-    expression: str
-
-    def __str__(self) -> str:
-        return self.line.partition(": ")[0] or self.scope
 
 
 class Words:
@@ -216,14 +202,6 @@ class Words:
     def place(self, k: int, called: bool = True) -> Place | None:
         """Return the place of a node, in a function where that is called or in itself."""
         return self.expressions[k][0] if called and k in self.expressions else self.walk.place(k)
-
-    def where(self, k: int, called: bool = True) -> Where:
-        """Describe the place of a node, in a function where that is called or in itself."""
-        t = self.walk.nodes[k]
-        place = self.place(k, called)
-        line = f"{os.path.basename(place.file)}:{place.line}: {place.statement}" if place else ""
-        op = t.primitive.name if t.primitive else "leaf"
-        return Where(op, t.index, str(t.scope or ""), line, place.expression if place else "")
 
 
 def _shape(t: Any) -> str:
