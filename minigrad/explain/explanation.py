@@ -17,8 +17,8 @@ class Explanation:
 
     `file`, `line` and `statement` are those of the backward pass where there is code to run, else
     of the line of the forward pass whose derivative is wrong ("" and 0 where lines are unknown).
-    `kind` is one of those in docs/mistakes.md; two of them with a "+" for two mistakes; "nearest"
-    for one that does not give the manual numbers. `expected` says what would be right, in the
+    `kind` is one of those in docs/mistakes.md, or "wrong value" where none fits; "nearest" is one
+    that does not give the manual numbers. `expected` says what would be right, in the
     user's own names. `repaired` are the gradients that become right with it, if that was tried.
     """
 
