@@ -209,6 +209,9 @@ class Repairs:
             return 1
         if meant:
             return -1
+        kinds = {m.quantity.kind for m in labels.matches[i] if m.factor == 1}
+        if quantity and quantity.kind == "gradient" and kinds <= {"derivative", "value"}:
+            return 0 if labels.served[i] else 1  # what it is multiplied by is left out
         read = place.site.kind in ("Name", "Subscript") and status == "right"
         if read and quantity and quantity.kind == "gradient":
             return 0.5

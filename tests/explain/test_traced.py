@@ -347,3 +347,17 @@ def test_two_steps_to_a_derivative_of_which_the_first_is_wrong():
         return {"x": dz @ p["w"].T, "w": p["x"].T @ dz}
 
     assert first(forward, backward, inputs) == "flat = 1 - abs(y)"
+
+
+def test_a_derivative_where_a_gradient_belongs():
+    def forward(p):
+        return np.mean((np.tanh(p["x"] @ p["w"]) - want) ** 2)
+
+    def backward(p):
+        h = np.tanh(p["x"] @ p["w"])
+        dh = 2 * (h - want)
+        dz = dh * (1 - h**2)
+        return {"x": dz @ p["w"].T, "w": p["x"].T @ dz}
+
+    want = rng.normal(size=(4, 2))
+    assert first(forward, backward, inputs) == "dh = 2 * (h - want)"
