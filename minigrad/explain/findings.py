@@ -14,6 +14,7 @@ from .backward import Backward
 from .explanation import Explanation
 from .names import about, letters
 from .recognised import said
+from .sizes import MIXED_UP
 from .traced import Finding
 from .words import Words
 
@@ -66,6 +67,8 @@ def differs(walk: Backward, words: Words, finding: Finding) -> tuple[str, str] |
         return said(walk, words, finding.expected, finding.actual)
     if finding.factor == -1:
         return "sign", "its sign is wrong"
+    if finding.words and finding.wanted is None and not finding.times:  # another number, or name
+        return ("swapped operand" if finding.is_now == MIXED_UP else UNKNOWN), ""
     if finding.factor != 1:
         return "factor", f"it has a factor {finding.factor:.4g} too much"
     return None

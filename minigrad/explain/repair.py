@@ -8,6 +8,7 @@ taken, but for places that are right in their own role.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from ..instrument.expressions import Site, Statement
 from ..instrument.recording import Edit, Sum
 from .attempts import COPY, FAR, Attempts
 from .blame import Labels, Suspect, differing
+from .mixed import mixed_up
 from .names import about, letters
 from .places import Place
 from .series import Series
@@ -145,9 +147,10 @@ class Repairs:
         return [r._replace(together=any(r is s for s in some)) for r in found]
 
     def _numbers(self) -> Iterator[Repair]:
-        """Give numbers that should be others, until everything is right."""
+        """Give variables and numbers that should be others, until everything is right."""
         end, last = time.thread_time() + self.seconds / 2, self.tried + NUMBERS
-        for number in Numbers(self.places, self.attempts.factors()):
+        numbers = Numbers(self.places, self.attempts.factors())
+        for number in itertools.chain(mixed_up(numbers), numbers):
             if time.thread_time() > end or self.tried > last:
                 break
             if cured := self._cured(number.place, number.edit):

@@ -17,11 +17,15 @@ from ..instrument.expressions import Site, Statement
 from ..instrument.recording import Edit
 from .places import Place, Places
 
-__all__ = ["Number", "Numbers"]
+__all__ = ["MIXED_UP", "Number", "Numbers"]
 
 KINDS = ("Name", "BinOp", "UnaryOp", "Call", "Subscript", "Attribute")
 SIZES = 24
 """How many sizes are tried."""
+
+
+MIXED_UP = "mixed up"
+"""What a variable is that stands in the place of another one."""
 
 
 class Number(NamedTuple):
@@ -43,7 +47,7 @@ class Numbers:
 
     def __iter__(self) -> Iterator[Number]:
         """List numbers that statements bind, two of them together, then operands."""
-        statements = self._statements()
+        statements = self.statements()
         some = [s for s in self.labels.recorded.recording.counts if s.statement in statements]
         values = self._values([s for s in some if s.kind in KINDS])
         bound = [s for s in values if s.whole and s.statement.targets]
@@ -65,7 +69,7 @@ class Numbers:
             for new, words in [*self._steps(values[site]), *self._others(values[site])]:
                 yield self._number((site,), values[site], new, words)
 
-    def _statements(self) -> set[Statement]:
+    def statements(self) -> set[Statement]:
         """Collect statements in doubt, the loops around, and those that bind what they read."""
         events, counts = self.labels.events, self.labels.recorded.recording.counts
         found = {
@@ -113,12 +117,15 @@ class Numbers:
         }  # fmt: skip
 
     def _number(self, sites: tuple[Site, ...], values: list[Any], new: Any, words: str) -> Number:
+        return Number(self.place(sites), lambda _, x: new(x), _text(values), words)
+
+    def place(self, sites: tuple[Site, ...]) -> Place:
+        """Return expressions as a place, with the first event in doubt that they may lead to."""
         events, statement = self.labels.events, sites[0].statement
         at = [i for i in self.doubtful if events[i].site.statement is statement]
         after = [i for i in self.doubtful if events[i].site.statement.line > statement.line]
         i = next(iter([*at, *after, *self.doubtful]))
-        place = Place(sites[0], statement, [(i, i)], others=sites[1:])
-        return Number(place, lambda _, x: new(x), _text(values), words)
+        return Place(sites[0], statement, [(i, i)], others=sites[1:])
 
     def _others(self, values: list[Any]) -> Iterator[tuple[Any, str]]:
         v, once = values[0], len({*values}) == 1

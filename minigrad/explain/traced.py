@@ -349,7 +349,7 @@ def _proves_nothing(labels: Labels, some: list[Suspect], repair: Repair) -> bool
     """
     i, statement = repair.event, repair.place.statement
     others = [s for s in some if not (s.second or s.weak) and s.statement is not statement]
-    if repair.factor == COPY:
+    if repair.factor == COPY or repair.number:
         return False
     if labels.runs_forward(statement) or (repair.series is None and labels.status[i] == "right"):
         return True

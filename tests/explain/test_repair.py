@@ -204,3 +204,24 @@ def test_of_two_places_that_are_equal_the_later_is_the_copy():
     p = {"u": rng.normal(size=(4, 3)), "v": rng.normal(size=(4, 3))}
     found = first(both_ways, the_same_way_twice, p)
     assert found.statement.startswith("columns = np.exp(s - ")
+
+
+def paired(left, right, w):
+    both = (left, right)
+    return (*both[:1], np.tanh(both[1] @ w)), (both, w)
+
+
+def inputs_among_gradients(dout, cache):
+    both, w = cache
+    dy = dout[1] * (1 - np.tanh(both[1] @ w) ** 2)
+    dboth = (*both[:1], dy @ w.T)
+    return dboth[0], dboth[1], both[1].T @ dy
+
+
+def test_a_tuple_that_stands_in_the_place_of_another():
+    p = {"left": rng.normal(size=(4, 3)), "right": rng.normal(size=(4, 3))}
+    found = first(paired, inputs_among_gradients, {**p, "w": rng.normal(size=(3, 2))})
+    assert found.statement == "dboth = (*both[:1], dy @ w.T)"
+    assert found.expected == "`dout`"
+    assert found.repaired == ("left",)
+    assert found.kind == "swapped operand"
