@@ -21,7 +21,7 @@ from .attempts import COPY, FAR, Attempts
 from .blame import Labels, Suspect, differing
 from .mixed import mixed_up
 from .names import about, letters
-from .places import Place
+from .places import NAMES, Place
 from .series import Series
 from .sizes import Number, Numbers
 from .truth import Quantity, Truth, fitted, matched
@@ -32,7 +32,7 @@ __all__ = ["Repair", "Repairs"]
 SUSPECTS = 8
 """How many suspects are repaired."""
 
-TRIES, AFTER, NUMBERS = 800, 120, 300
+TRIES, AFTER, NUMBERS = 600, 100, 250
 """How often the backward pass runs again: at all, after something is found, with other numbers."""
 
 PROVEN = 4
@@ -94,7 +94,8 @@ class Repairs:
     def found(self, suspects: list[Suspect]) -> list[Repair]:
         """Return what makes wrong results right and breaks none, the best first."""
         found, best = list[Repair](), (0.0, np.inf)
-        end, last = time.thread_time() + self.seconds, TRIES
+        self.until = time.thread_time() + self.seconds
+        end, last = time.thread_time() + 2 * self.seconds / 3, TRIES
         for far, place, series, factor in self.attempts.of(suspects[:SUSPECTS]):
             late = time.thread_time() > end or self.tried > last
             if late or (best[0] and far > FAR):
@@ -120,7 +121,7 @@ class Repairs:
         best = next(iter(self._sorted(found)), None)
         if best is None or best.series is None or best.place.alias or best.place.sum:
             return
-        if best.place.statement is not best.place.site.statement:
+        if best.place.statement is not best.place.site.statement or best.place.site.kind in NAMES:
             return
         events, (site, statement, values, *_) = self.labels.events, best.place
         for other, others in [*self.places.values.items()]:
@@ -148,10 +149,10 @@ class Repairs:
 
     def _numbers(self) -> Iterator[Repair]:
         """Give variables and numbers that should be others, until everything is right."""
-        end, last = time.thread_time() + self.seconds / 2, self.tried + NUMBERS
+        last = self.tried + NUMBERS
         numbers = Numbers(self.places, self.attempts.factors())
         for number in itertools.chain(mixed_up(numbers), numbers):
-            if time.thread_time() > end or self.tried > last:
+            if time.thread_time() > self.until or self.tried > last:
                 break
             if cured := self._cured(number.place, number.edit):
                 cures = frozenset(cured)

@@ -225,3 +225,22 @@ def test_a_tuple_that_stands_in_the_place_of_another():
     assert found.expected == "`dout`"
     assert found.repaired == ("left",)
     assert found.kind == "swapped operand"
+
+
+def gated(p):
+    i = np.tanh(A @ p["wi"]) ** 2
+    g = np.sin(A @ p["wg"])
+    return np.sum(np.exp(i * g)), (i, g)
+
+
+def an_operand_twice(p, cache):
+    i, g = cache
+    dc = np.exp(i * g)
+    di = dc * i
+    dai = di * i * (1 - np.sqrt(i) ** 2) * 2 / np.tanh(A @ p["wi"])
+    return {"wi": A.T @ dai, "wg": A.T @ (dc * i * np.cos(A @ p["wg"]))}
+
+
+def test_a_variable_that_is_read_again_is_no_copy():
+    p = {name: rng.normal(size=(3, 4)) for name in ("wi", "wg")}
+    assert first(gated, an_operand_twice, p).statement == "di = dc * i"
