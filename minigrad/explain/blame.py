@@ -366,8 +366,10 @@ class _Frontier:
                 continue
             rows = [k for k in range(len(r)) if r[k].any()]
             missing = [k for k in range(len(r)) if k not in rows and np.any(t[k])]
-            if missing and all(np.allclose(r[k], t[k], rtol=1e-8) for k in rows):
-                needed = len(rows) + len(missing)
+            n = len(missing)
+            ends = [*range(n)], [*range(len(r) - n, len(r))]
+            if n and missing in ends and all(np.allclose(r[k], t[k], rtol=1e-8) for k in rows):
+                needed = len(rows) + n
                 self._ended(e.site.statement, len(rows), needed, e.number, [name])
 
     def _ended(
