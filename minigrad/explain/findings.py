@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 
@@ -34,22 +35,25 @@ def explained(
     subject, right = f"`{name or finding.expression}`", _expected(walk, words, finding, name)
     q = finding.expected
     if finding.is_now not in NOTHING:
-        how = how if q is None or q.kind != "value" else ""  # it has been said
+        if q is not None and q.kind == "value":  # it has been said
+            how = "it is of the wrong step" if kind == "wrong step" else ""
         text = f"{subject} is {finding.is_now}"
         if right and right != finding.is_now.partition(",")[0]:
-            text += f"; it should be {right}"
+            text += f"; it should be {right}{_compared(finding.is_now, right)}"
         elif not (right or how):
             right_here = finding.status == "right"
             text += ", but what becomes of it is wrong" if right_here else ", which is not right"
     elif right and how:
         text = f"{subject} should be {right}"
     else:
-        inputs = [text.split("` is ")[0] + "`" for text in finding.inputs if NOTHING[0] not in text]
+        inputs = [_input(x) for x in finding.inputs if _is_known(x, finding)]
         known = f"{_list(inputs)} {_are(inputs)} right here, {subject} is not" if inputs else (
             f"{subject} is not right"
         )  # fmt: skip
         text = f"{known}: it is no gradient, derivative or value of this model"
         text += f"; it should be {right}" * bool(right)
+    if kind == UNKNOWN and finding.statement.startswith(("for ", "while ")):
+        kind, how = "truncated", "the loop is left too early, or too late"
     text += f": {how}" * bool(how)
     if finding.repaired:
         names = [f"`{name}`" for name in finding.repaired]
@@ -70,7 +74,7 @@ def differs(walk: Backward, words: Words, finding: Finding) -> tuple[str, str] |
     if finding.words and finding.wanted is None and not finding.times:  # another number, or name
         return ("swapped operand" if finding.is_now == MIXED_UP else UNKNOWN), ""
     if finding.factor != 1:
-        return "factor", f"it has a factor {finding.factor:.4g} too much"
+        return "factor", f"it has a factor {number(finding.factor)} too much"
     return None
 
 
@@ -109,6 +113,34 @@ def _expected(walk: Backward, words: Words, finding: Finding, name: str) -> str:
         if meant_here and np.shape(g) == np.shape(right) and np.allclose(g, right, 1e-9, 0):
             return text.replace(f"`{words.short(q.k)}`", f"`{words.short(m)}`")
     return text
+
+
+def number(x: float) -> str:
+    """Write a number as people do: 1/9 for 0.1111."""
+    near = Fraction(x).limit_denominator(1000)
+    return str(near) if abs(x - near) <= 1e-9 * abs(x) else f"{x:.4g}"
+
+
+def _compared(now: str, right: str) -> str:
+    """Say of two numbers how many times the other one the right one is."""
+    try:
+        ratio = float(right) / float(now)
+    except (ValueError, ZeroDivisionError):
+        return ""
+    words = {2.0: ", twice that", 0.5: ", half of that", -1.0: ", with the other sign"}
+    return words.get(round(ratio, 9), f", {number(ratio)} times that" if ratio > 0 else "")
+
+
+def _is_known(text: str, finding: Finding) -> bool:
+    """Whether what is said of an input says what it is, and the input is not the whole."""
+    name, _, what = text.partition("` is ")
+    return what not in NOTHING and name.strip("`") not in (finding.expression, finding.statement)
+
+
+def _input(text: str) -> str:
+    """Name an input and what it is: "`dV` (the gradient of `V`)"."""
+    name, _, what = text.partition("` is ")
+    return f"{name}`" if what == f"{name}`" else f"{name}` ({what})"
 
 
 def _list(names: list[str]) -> str:
