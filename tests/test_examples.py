@@ -142,7 +142,7 @@ def test_the_wrong_backward_is_explained_and_drawn(capsys, monkeypatch, tmp_path
     text = capsys.readouterr().out
     line = next(line for line in text.splitlines() if line.startswith("wrong_backward.py:"))
     statement = "di, df, dg = dc * g, dc * cs[t + 1], dc * i"
-    said = "`cs[t + 1]` is `c` at step 11; it should be `c` at step 10."
+    said = "`cs[t + 1]` is `c` at step 11; it should be `c` at step 10"
     assert line.partition(" ")[2].startswith(f"{statement}: {said}")
     assert "With that in its place `W_hh`, `W_ih`, `b`, `c0`, `h0` and `x` are right." in line
     assert {"wrong_backward.html", "wrong_backward.dot"} <= {p.name for p in tmp_path.iterdir()}

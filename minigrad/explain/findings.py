@@ -38,7 +38,7 @@ def explained(
         if q is not None and q.kind == "value":  # it has been said
             how = "it is of the wrong step" if kind == "wrong step" else ""
         text = f"{subject} is {finding.is_now}"
-        if right and right != finding.is_now.partition(",")[0]:
+        if right and right != finding.is_now.removesuffix(", transposed"):
             text += f"; it should be {right}{_compared(finding.is_now, right)}"
         elif not (right or how):
             right_here = finding.status == "right"
@@ -122,13 +122,13 @@ def number(x: float) -> str:
 
 
 def _compared(now: str, right: str) -> str:
-    """Say of two numbers how many times the other one the right one is."""
+    """Say of two numbers what the right one is of the other, if that is simple."""
     try:
         ratio = float(right) / float(now)
     except (ValueError, ZeroDivisionError):
         return ""
     words = {2.0: ", twice that", 0.5: ", half of that", -1.0: ", with the other sign"}
-    return words.get(round(ratio, 9), f", {number(ratio)} times that" if ratio > 0 else "")
+    return words.get(round(ratio, 9), "")
 
 
 def _is_known(text: str, finding: Finding) -> bool:

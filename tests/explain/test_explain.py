@@ -527,8 +527,9 @@ def test_what_a_loop_within_each_step_makes_is_told_apart():
     assert compare_backward(gated, gated_backward, inputs).ok
     report = compare_backward(gated, lambda p: gated_backward(p, slopes=(1, 0)), inputs)
     best = report.explain()[0]
-    assert best.kind == "derivative left out"
-    assert "(number 2 of 2)" in best.sentence
+    assert best.statement == "da[k] = da[k] * (1 - gates[t][k] ** 2 * slopes[k])"
+    assert "`slopes[k]` is 1, 0; it should be 1" in best.sentence
+    assert best.repaired == ("h", "v", "w", "x")
 
 
 def test_the_gradient_of_a_state_that_is_added_to_that_of_the_step_after():
@@ -688,11 +689,11 @@ def right_to_left_backward(p, back=True, roll=0, put=True, full=True, first=0):
 @pytest.mark.parametrize(
     ("wrong", "kind", "statement", "said"),
     [
-        ({"back": False}, "permuted", "d = {", "is reversed along axis 0"),
+        ({"back": False}, "swapped operand", "d = {", "With that in its place `x` is right"),
         ({"roll": 1}, "wrong value", "dx = np.roll", "`roll` is 1; it should be 0."),
         ({"put": False}, "permuted", "d = {", "is reversed along axis 0"),
         ({"full": False}, "wrong value", "ds = share", "it should be the gradient of"),
-        ({"first": 1}, "missing term", "for t in", "is gone through 4 times; it should be"),
+        ({"first": 1}, "missing term", "for t in", "gone through 4 times; it should be"),
     ],
 )
 def test_a_pass_from_right_to_left(wrong, kind, statement, said):
