@@ -11,7 +11,9 @@ single        the row that gives wrong gradients, where there is no code to run
 truth         the true quantities of the tape, and which of them an array is
 blame         the user's own code: where wrong values come of right ones
 repair        runs of it with one expression replaced, and which of them are the proof
-places        where that may be                 series    what may be put there
+places        where that may be                 attempts  what may be put there: series
+series        of true quantities                mixed     of the user's other variables
+sizes         numbers that are no arrays
 names         what the name of a variable says
 traced        the wrong statements of it
 findings      what is said of such a place      listing   the backward pass, annotated

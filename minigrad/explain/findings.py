@@ -31,6 +31,8 @@ def explained(
 ) -> Explanation:
     """Return what is said of a finding; `searched` is asked where its own values do not tell."""
     kind, how = differs(walk, words, finding) or searched() or (UNKNOWN, "")
+    if finding.loses and kind == UNKNOWN:
+        kind, how = "not accumulated", "it is written over what was there (= where += belongs)"
     name = _bound(finding)
     subject, right = f"`{name or finding.expression}`", _expected(walk, words, finding, name)
     q = finding.expected
@@ -53,7 +55,7 @@ def explained(
         text = f"{known}: it is no gradient, derivative or value of this model"
         text += f"; it should be {right}" * bool(right)
     if kind == UNKNOWN and finding.statement.startswith(("for ", "while ")):
-        kind, how = "truncated", "the loop is left too early, or too late"
+        kind, how = "truncated", "the loop is truncated, or goes too far"
     text += f": {how}" * bool(how)
     if finding.repaired:
         names = [f"`{name}`" for name in finding.repaired]
@@ -134,7 +136,8 @@ def _compared(now: str, right: str) -> str:
 def _is_known(text: str, finding: Finding) -> bool:
     """Whether what is said of an input says what it is, and the input is not the whole."""
     name, _, what = text.partition("` is ")
-    return what not in NOTHING and name.strip("`") not in (finding.expression, finding.statement)
+    wholes = finding.expression, finding.statement, finding.name
+    return what not in NOTHING and name.strip("`") not in wholes
 
 
 def _input(text: str) -> str:

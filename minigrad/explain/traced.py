@@ -41,6 +41,7 @@ class Finding:
     the gradients that became right, and none wrong, when that was put in its place; with a
     `factor`, when it was divided by that. `results` are the wrong gradients that depend on it.
     `times` is given for a loop or condition: how often it ran, and how often it should have.
+    `loses` says that `a[i] = b` is written over something else than zero, which is lost.
     """
 
     file: str
@@ -61,6 +62,7 @@ class Finding:
     repaired: tuple[str, ...]
     results: tuple[str, ...]
     times: tuple[int, int] | None = None
+    loses: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,8 @@ class Traced:
             )
             words = times + self.phrases.quantity(expected)
         name = ", ".join(statement.targets)
+        if repair is None and e.written:
+            text = name or text
         if repair and repair.number:
             is_now, words, wanted = repair.number.now, repair.number.new, None
             name = name if site.whole else ""
@@ -260,6 +264,7 @@ class Traced:
             None if s.times else expected, words, wanted,
             factor, tuple(sorted(repair.cured)) if repair else (),
             tuple(sorted(s.results)), s.times,
+            repair is None and e.written and _loses(labels, site),
         )  # fmt: skip
 
     def _returned(self, i: int) -> Quantity | None:
@@ -361,6 +366,17 @@ def _proves_nothing(labels: Labels, some: list[Suspect], repair: Repair) -> bool
             return bool(others)
     before = labels.behind(i)
     return any(labels.certain(s.events[0]) and s.events[0] in before for s in others)
+
+
+def _loses(labels: Labels, site: Site) -> bool:
+    """Whether a plain assignment to elements is written over others than zeros."""
+    if site.op in ("Add", "Sub"):
+        return False
+    pairs = [
+        (labels.events[e.old].value, e.value)
+        for e in labels.events if e.site is site and e.written and e.old is not None
+    ]  # fmt: skip
+    return any(a.shape == b.shape and np.any((a != b) & (a != 0)) for a, b in pairs)
 
 
 def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:

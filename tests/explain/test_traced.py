@@ -361,3 +361,28 @@ def test_a_derivative_where_a_gradient_belongs():
 
     want = rng.normal(size=(4, 2))
     assert first(forward, backward, inputs) == "dh = 2 * (h - want)"
+
+
+def overlapping(p):
+    total = 0.0
+    for i in range(4):
+        total = total + np.sum(np.tanh(p["x"][i : i + 3] * p["w"]))
+    return total
+
+
+def written_over(p):
+    dx, dw = np.zeros_like(p["x"]), np.zeros_like(p["w"])
+    for i in range(4):
+        d = 1 - np.tanh(p["x"][i : i + 3] * p["w"]) ** 2
+        dw += d * p["x"][i : i + 3]
+        dx[i : i + 3] = d * p["w"]
+    return {"x": dx, "w": dw}
+
+
+def test_what_is_written_over_what_should_be_added_to():
+    rng = np.random.default_rng(0)
+    inputs = {"x": rng.normal(size=6), "w": rng.normal(size=3)}
+    best = mg.compare_backward(overlapping, written_over, inputs).explain()[0]
+    assert best.statement == 'dx[i : i + 3] = d * p["w"]'
+    assert best.kind == "not accumulated"
+    assert "= where += belongs" in best.sentence
