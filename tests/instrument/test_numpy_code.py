@@ -50,6 +50,7 @@ def seeded(f, *xs):
     return float(f(*xs))
 
 
+@pytest.mark.filterwarnings("ignore:Setting the shape")  # NumPy 2.5
 @pytest.mark.parametrize(
     ("f", "shapes", "positive"), FORWARDS, ids=[f.__name__ for f, *_ in FORWARDS]
 )
@@ -208,6 +209,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Setting the shape")  # NumPy 2.5
 @pytest.mark.parametrize(("f", "others", "text"), REFUSED, ids=[f.__name__ for f, *_ in REFUSED])
 def test_refused_with_line_and_remedy(f, others, text):
     code = f.__code__
