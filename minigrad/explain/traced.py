@@ -6,7 +6,6 @@ right and wrong, `repair` the proof. Here they are put together.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -106,7 +105,6 @@ class Traced:
         self.findings: list[Finding] = []
         self.annotations: list[Annotation] = []
         self.reason = ""
-        self.seconds: dict[str, float] = {}
         try:
             self._trace(case, rerun, {*wrong}, seconds)
         except Exception as error:
@@ -114,7 +112,6 @@ class Traced:
 
     def _trace(self, case: Any, rerun: Any, wrong: set[str], seconds: float) -> None:
         walk: Backward = case.walk
-        start = time.perf_counter()
         recorded = record(rerun)
         if recorded.recording.failure:
             self.reason = recorded.recording.failure
@@ -127,9 +124,7 @@ class Traced:
             for name, k in case.keys.items()
         }
         now = differing(recorded.result, true) & wrong
-        self.seconds["record"] = time.perf_counter() - start
         truth = self.truth = Truth(walk)
-        self.seconds["truth"] = time.perf_counter() - start
         self.labels = Labels(recorded, truth, case.keys, now)
         if not self.labels.outputs:
             missing = dict.fromkeys(code.co_name for code in recorded.missing)
@@ -138,8 +133,6 @@ class Traced:
             return
         self.phrases = Phrases(walk, case.words)
         self.annotations = self._annotated()
-        self.seconds["labels"] = time.perf_counter() - start
-        self.found, self.tried = list[Repair](), 0
         rounds, edits, sums = list[Round](), dict[Site, Edit](), dict[Site, Sum]()
         labels = self.labels
         while now and len(rounds) < ROUNDS:
@@ -148,8 +141,6 @@ class Traced:
                 labels, truth, case.words, true, seconds / (len(rounds) + 1), (edits, sums)
             )
             found = repairs.found(some)
-            self.found += found
-            self.tried += repairs.tried
             chosen, now = self._chosen(labels, some, found)
             rounds.append(Round(labels, some, chosen))
             if not now or not chosen:
@@ -165,7 +156,6 @@ class Traced:
             labels = Labels(recorded, truth, case.keys, now)
         if rounds:
             self.findings = self._findings(rounds, bool(now))
-        self.seconds["all"] = time.perf_counter() - start
 
     # ---- findings --------------------------------------------------------------------------------
 
