@@ -95,6 +95,6 @@ def test_a_program_is_readable():
         "        v4: f8[3] = tanh(v6)",
         "        hs[r+1] = v4  (f8[5,3], and first before the first)",
         "    v8: f8[3] = v4 of the last round",
-        "    v9: f8[] = sum(hs[2, 0:2], axis=None)",
+        "    v9: f8[] = sum(hs[2, ..., 0:2], axis=None)",
         "    return hs, v8, v9, 2.0",
     ]
