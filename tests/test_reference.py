@@ -85,8 +85,11 @@ SECTIONS = {
         "optim/clipping": "Clipping",
         "optim/averaging": "Averages of weights",
         "optim/scipys": "SciPy's minimisers",
-        "data": "Data",
-        "train": "The loop",
+        "data/loader": "Data in batches",
+        "data/arrays": "Data once through",
+        "data/series": "Series in time",
+        "train/loop": "The loop",
+        "train/history": "What the loop saw",
         "io": "Files",
     },
     "Checks": {

@@ -177,7 +177,7 @@ _OPTIMISERS = ("Adadelta", "Adagrad", "Adam", "AdamW", "Lion", "NAdam", "RMSprop
 _AS_IT_IS = "f  # there is no compiler: f runs as it is"
 _RECORDED = "f(t)  # recorded wherever no mg.no_grad() is around it"
 _TREE = "{name: 2.0 * p for name, p in params.items()}  # grad takes dicts, lists and tuples"
-_BATCHES = "mg.data.batches(x, y, size=2)"
+_LOADER = "mg.data.DataLoader(x, y, batch_size=2)"
 
 PACKAGE = {
     **{name: f"mg.tensor(np.{name}(...))" for name in _MADE},
@@ -195,7 +195,7 @@ PACKAGE = {
     **dict.fromkeys(("tree", "tree_map", "tree_util"), _TREE),
     **dict.fromkeys(("custom_gradient", "custom_jvp"), "mg.define(elementwise=[slope])(f)"),
     **dict.fromkeys(("func", "functional"), "mg.grad(f)(x)"),
-    **dict.fromkeys(("Dataset", "DataLoader", "utils"), _BATCHES),
+    **dict.fromkeys(("Dataset", "DataLoader", "utils"), _LOADER),
     "Function": "mg.define(elementwise=[slope])(f)",
     "GradientTape": "mg.value_and_grad(f)(x)",
     "Module": "mg.nn.Module",
@@ -317,7 +317,11 @@ OPTIM = {
     "apply_updates": "opt.step()",
     "sgd": "mg.optim.SGD([t], lr=0.1)",
 }
-DATA = dict.fromkeys(("DataLoader", "Dataset", "TensorDataset", "random_split"), _BATCHES)
+DATA = {
+    **dict.fromkeys(("Dataset", "TensorDataset"), _LOADER),
+    **dict.fromkeys(("Subset", "random_split"), "mg.data.split(x, y, shares=(0.5, 0.5), rng=0)"),
+    "WeightedRandomSampler": "mg.data.DataLoader(x, batch_size=2, shuffle=True, weights=[1, 2])",
+}
 VIZ = dict.fromkeys(("make_dot", "plot", "plot_model"), "mg.viz.draw(f(t))")
 
 TABLES = {

@@ -76,7 +76,7 @@ def test_what_a_hint_says_can_be_written(place, name, tmp_path):
             lambda t: mg.optim.RMSProp,
             r"'minigrad\.optim' has no .*'RMSProp'; write mg\.optim\.RMSprop",
         ),
-        (lambda t: mg.data.DataLoader, r"write mg\.data\.batches"),
+        (lambda t: mg.data.random_split, r"write mg\.data\.split"),
         (lambda t: mg.viz.make_dot, r"write mg\.viz\.draw"),
         (lambda t: t.at[0].min, r"At has no attribute 'min'; write t\.at\[0\]\.set"),
     ],

@@ -7,27 +7,17 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TextIO
 
-from .core.context import current, no_grad, put_back
-from .core.tensor import Tensor
-from .guard.errors import shown
-from .nn.arguments import number, whole
-from .nn.module import Module
-from .optim.clipping import clip_grad_norm_
-from .optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from .optim.optimizer import Optimizer
+from ..core.context import current, no_grad, put_back
+from ..core.tensor import Tensor
+from ..guard.errors import shown
+from ..nn.arguments import number, whole
+from ..nn.module import Module
+from ..optim.clipping import clip_grad_norm_
+from ..optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from ..optim.optimizer import Optimizer
+from .history import History
 
-__all__ = ["History", "fit"]
-
-
-class History:
-    """What `fit` saw: the numbers of each epoch, and the epoch whose parameters were kept."""
-
-    def __init__(self) -> None:
-        self.epochs: list[dict[str, float]] = []
-        self.best = -1
-
-    def __getitem__(self, name: str) -> list[float]:
-        return [epoch[name] for epoch in self.epochs]
+__all__ = ["fit"]
 
 
 def fit(

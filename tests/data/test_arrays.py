@@ -1,22 +1,10 @@
-"""Windows and batches of arrays, and sequences side by side."""
+"""Batches of arrays once through, and sequences side by side."""
 
 import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.data import batches, padded, windows
-
-
-def test_windows():
-    x, y = windows(np.arange(5.0), 3)
-    assert x.tolist() == [[0, 1, 2], [1, 2, 3]]
-    assert y.tolist() == [3, 4]
-    with pytest.raises(ValueError, match=r"1 value.* position 2 \(nan\)"):
-        windows([1.0, 2.0, np.nan, 4.0], 2)
-    with pytest.raises(ValueError, match="series of 2 values"):
-        windows([1.0, 2.0], 2)
-    with pytest.raises(ValueError, match="one axis"):
-        windows(np.ones((2, 2)), 1)
+from minigrad.data import batches, padded
 
 
 def test_batches():
@@ -52,24 +40,12 @@ def test_batches_of_what_is_no_array():
         (lambda: batches((k for k in "ab"), size=1), TypeError, "arrays with rows"),
         (lambda: batches(np.ones(3), size=1, rng=0), TypeError, "same order.*default_rng"),
         (lambda: batches(np.ones(3), size=1, rng=np.random), TypeError, "default_rng"),
-        (lambda: windows([1.0, 2.0, 3.0], 0), ValueError, "length must be an integer, at least 1"),
-        (lambda: windows([1.0, 2.0, 3.0], 1.5), TypeError, "length must be an integer"),
-        (lambda: windows(["1", "2", "3"], 1), TypeError, "windows takes real numbers"),
-        (lambda: windows([1j, 2, 3], 1), TypeError, "windows takes real numbers"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_at_once(call, kind, message):
     """By the call itself, not by the first step of a loop."""
     with pytest.raises(kind, match=message):
         call()
-
-
-def test_windows_share_no_memory_with_the_series():
-    series = np.arange(5.0)
-    x, y = windows(series, 2)
-    series[:] = 0
-    assert x[-1].tolist() == [2, 3]
-    assert y.tolist() == [2, 3, 4]
 
 
 def test_padded():

@@ -1,49 +1,19 @@
-"""Batches and windows of arrays, and sequences side by side."""
+"""Batches of arrays once through, and sequences side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ._lazy import found as _found
-from .core.dtypes import Array, plain, real
-from .core.tensor import Tensor
-from .guard.errors import shown
-from .nn.arguments import flag, whole
+from ..core.dtypes import Array, plain
+from ..core.tensor import Tensor
+from ..guard.errors import shown
+from ..nn.arguments import flag, whole
 
-__all__ = ["batches", "padded", "windows"]
-
-
-def windows(series: npt.ArrayLike, length: int) -> tuple[Array, Array]:
-    """Return windows (N - length, length) of a series (N,), and the value after each (N - length,).
-
-    Both are copies. ValueError for a series that is too short, or holds what is not finite.
-
-    >>> x, y = windows([1.0, 2.0, 3.0, 4.0], 2)
-    >>> x.tolist(), y.tolist()
-    ([[1.0, 2.0], [2.0, 3.0]], [3.0, 4.0])
-    """
-    values, length = (
-        real(np.asarray(series), "windows", "takes"),
-        whole("windows", "length", length),
-    )
-    if values.ndim != 1:
-        raise ValueError(f"windows: the series must have one axis, not shape {values.shape}")
-    bad = np.flatnonzero(~np.isfinite(values))
-    if bad.size:
-        raise ValueError(
-            f"windows: the series has {bad.size} value(s) that are not finite, the first at "
-            f"position {bad[0]} ({values[bad[0]]}); fill or cut them first"
-        )
-    if length >= len(values):
-        raise ValueError(
-            f"windows: a series of {len(values)} values has no windows of {length} and a next value"
-        )
-    view = np.lib.stride_tricks.sliding_window_view(values, length)
-    return view[:-1].copy(), values[length:].copy()
+__all__ = ["batches", "padded"]
 
 
 def batches(
@@ -113,9 +83,3 @@ def padded(
     for k, a in enumerate(rows):
         out[k, : len(a)] = a
     return (out if flag("padded", "batch_first", batch_first) else out.swapaxes(0, 1)), lengths
-
-
-if not TYPE_CHECKING:
-
-    def __getattr__(name):
-        return _found(name, __name__, {})  # an error, which says what to write

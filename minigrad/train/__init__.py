@@ -1,0 +1,14 @@
+"""The training loop, what it saw, and what may stop it."""
+
+from typing import TYPE_CHECKING
+
+from .._lazy import found as _found
+from .loop import fit
+from .history import History
+
+__all__ = ["History", "fit"]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        return _found(name, __name__, {})  # an error, which says what to write
