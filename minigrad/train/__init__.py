@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from .._lazy import found as _found
-from .loop import fit
 from .history import History
+from .loop import fit
 
 __all__ = ["History", "fit"]
 
