@@ -90,7 +90,8 @@ SECTIONS = {
         "data/series": "Series in time",
         "train/loop": "The loop",
         "train/history": "What the loop saw",
-        "io": "Files",
+        "io/weights": "Files of weights",
+        "io/checkpoint": "Checkpoints",
     },
     "Checks": {
         "check/compare": "Manual against automatic",

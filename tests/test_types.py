@@ -30,6 +30,7 @@ WRONG = {
     "mg.nn.LSTM(1, 2)(x)[1].shape": "attr-defined",
     "mg.grad(mg.sin, argnums='x')": "arg-type",
     "mg.io.save('file', mg.nn.Linear(1, 1))": "arg-type",
+    "mg.io.save_checkpoint('file', seen={1, 2})": "arg-type",
     "mg.viz.summary(x, folded=True)": "call-arg",
     "mg.optim.SGD([x], 0.1, rho=0.9)": "call-arg",
     "mg.compare_backward(np.sum, {}, {}).summary()": "arg-type",

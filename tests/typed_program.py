@@ -50,6 +50,8 @@ def trained(path: Path) -> tuple[Forecaster, list[float]]:
         losses.append(loss.item() + 0 * norm)
     mg.io.save(model, path)
     mg.io.load(model, path)
+    mg.io.save_checkpoint(path, model=model, optimizer=optimizer, rng=rng, losses=losses, best=None)
+    losses = mg.io.load_checkpoint(path, model=model, optimizer=optimizer, rng=rng)["losses"]
     print(mg.viz.summary(loss, grads=True, ascii=True))
     return model, losses
 

@@ -37,7 +37,8 @@ def misfits(own: Mapping[str, Tensor | Array], given: Mapping[str, Described]) -
 def fitted(own: Mapping[str, Tensor | Array], state: Mapping[str, Any]) -> dict[str, Array]:
     """Return copies of the arrays of `state`, as the tensors of `own` can hold them.
 
-    ValueError that lists all that does not fit.
+    They lie in memory as those do (a matrix by columns stays so): a product depends on that in its
+    last bits. ValueError that lists all that does not fit.
     """
     arrays, found = {}, []
     for name, value in state.items():
@@ -52,7 +53,7 @@ def fitted(own: Mapping[str, Tensor | Array], state: Mapping[str, Any]) -> dict[
     new = {}
     for name, t in own.items():
         if name in arrays and arrays[name].dtype.kind in "fiub":
-            new[name] = a = _cast(arrays[name], t.dtype)
+            new[name] = a = _cast(arrays[name], t.data if isinstance(t, Tensor) else t)
             lost = np.isfinite(arrays[name]) & ~np.isfinite(a)
             if t.dtype.kind != "f":
                 lost = a != arrays[name]
@@ -63,9 +64,11 @@ def fitted(own: Mapping[str, Tensor | Array], state: Mapping[str, Any]) -> dict[
     return new
 
 
-def _cast(a: Array, dtype: np.dtype[Any]) -> Array:
+def _cast(a: Array, like: Array) -> Array:
+    cast = np.empty(a.shape, like.dtype) if a.shape != like.shape else np.empty_like(like)
     with np.errstate(all="ignore"):  # what is lost is looked for, and said
-        return a.astype(dtype)
+        np.copyto(cast, a, casting="unsafe")
+    return cast
 
 
 def functional_call(

@@ -73,8 +73,7 @@ def _memory(
         return {}
     numbers: dict[str, Any] = {}
     optimizer._count(numbers, group.data)
-    wide = np.promote_types(p.dtype, np.float32)
-    like = np.broadcast_to(np.zeros((), wide), p.shape)
+    like = np.empty_like(p.data, np.promote_types(p.dtype, np.float32))
     arrays = dict.fromkeys(optimizer._kept(group.data), like)
     memory: dict[str, Any] = {}
     for name in numbers:

@@ -182,3 +182,21 @@ def test_a_path_or_a_module_in_the_place_of_a_state():
     for given in ("x.npz", nn.Linear(1, 1), None, [("weight", ONES)]):
         with pytest.raises(TypeError, match=r"minigrad\.io\.load\(net, path\).*state_dict\(\)"):
             m.load_state_dict(given)
+
+
+def test_what_is_loaded_lies_in_memory_as_before():
+    """A product with a matrix by columns has other last bits than with one by rows."""
+    x = np.random.default_rng(0).normal(size=(5, 37)).astype(np.float32)
+    first, second = nn.Linear(37, 53, rng=1), nn.Linear(37, 53, rng=2)
+    for net in (first, second):
+        net.weight.data = np.asfortranarray(net.weight.data)
+    optimizers = [mg.optim.Adam(net.parameters()) for net in (first, second)]
+    for net, optimizer in zip((first, second), optimizers, strict=True):
+        net(x).sum().backward()
+        optimizer.step()
+    state = {name: np.ascontiguousarray(a) for name, a in first.state_dict().items()}
+    second.load_state_dict(state)
+    optimizers[1].load_state_dict(optimizers[0].state_dict())
+    assert second.weight.data.flags.f_contiguous
+    assert optimizers[1].memory[0]["exp_avg"].flags.f_contiguous
+    np.testing.assert_array_equal(first(x).data, second(x).data)

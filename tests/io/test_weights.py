@@ -198,7 +198,7 @@ def test_what_a_killed_writer_leaves_the_next_one_removes(tmp_path):
     assert left.name.startswith(".minigrad-")
     (tmp_path / f".minigrad-{'0' * 16}.partial").symlink_to(tmp_path / "victim")
     net = Net()
-    with mg.io._replacing(str(tmp_path / "other")) as alive:
+    with mg.io.replacing.replacing(str(tmp_path / "other")) as alive:
         save(net, tmp_path / "w.npz")
         assert not left.exists()
         assert Path(alive.name).exists()
