@@ -13,6 +13,7 @@ after every pass, and `unroll` writes the loops out.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -23,7 +24,7 @@ from ..core.dtypes import Array
 
 __all__ = [
     "Carry", "Collect", "Function", "Item", "Loop", "Op", "Operand", "Program", "Row", "Section",
-    "Value", "View", "held", "mapped", "viewed",
+    "Value", "View", "held", "is_elementwise", "mapped", "viewed",
 ]  # fmt: skip
 
 
@@ -96,6 +97,21 @@ class Function:
 
     def __init__(self, name: str, forward: Callable[..., Any], effect: bool = False) -> None:
         self.name, self.forward, self.effect = name, forward, effect
+
+
+_ELEMENTWISE = {
+    operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne, operator.invert,
+    operator.and_, operator.or_, operator.xor,
+}  # fmt: skip
+
+
+def is_elementwise(does: Any) -> bool:
+    """Whether an element of the result depends on that element of the operands, broadcast."""
+    return (
+        getattr(does, "family", None) == "elementwise"
+        or isinstance(does.forward, np.ufunc)
+        or does.forward in _ELEMENTWISE
+    )
 
 
 @dataclass(eq=False, slots=True)
