@@ -39,7 +39,7 @@ from .program import (
     viewed,
 )
 
-__all__ = ["normal", "without_the_dead"]
+__all__ = ["normal", "told", "without_the_dead"]
 
 _FOLDED = 1 << 16  # elements; a larger constant is computed again at every call
 _MATMUL, _SUM, _COPY = OPS[np.matmul], OPS[np.sum], OPS[np.copy]
@@ -125,7 +125,7 @@ class _Normalizing:
             self.items.append(op)
             return View(op.outs[0])
         kinds = tuple([_kind(v) for v in op.outs])
-        key = op.does, tuple(map(_told, op.args)), _told(op.params), kinds
+        key = op.does, tuple(map(told, op.args)), told(op.params), kinds
         known = self.made.setdefault(key, op.outs)
         if known is not op.outs:
             self.now.update(zip(op.outs, map(View, known), strict=True))
@@ -168,15 +168,9 @@ class _Normalizing:
 
     def number(self, v: View) -> View | None:
         """Return the one number that all elements of a view are, as a view of a 0-d value."""
-        value = v.value
-        if value not in self.spread and value.array is not None and 1 < value.array.size <= _FOLDED:
-            first = value.array.reshape(-1)[0]
-            if np.all(value.array == first):
-                one = Value((), value.dtype, "", np.array(first, value.dtype))
-                self.spread[value] = View(one)
         if not v.shape:
             return v if v.is_whole else None
-        return self.spread.get(value)
+        return self.spread.get(v.value)
 
     def elementwise(self, op: Op) -> View | None:
         """Take numbers for operands that are one number all over; drop factors of 1."""
@@ -399,16 +393,16 @@ _RULES: dict[Any, Callable[[_Normalizing, Op], View | None]] = {
 }
 
 
-def _told(x: Any) -> Any:
+def told(x: Any) -> Any:
     """Return what tells an operand or a parameter from others, to be a key."""
     if isinstance(x, (View, np.dtype)):
         return x
     if isinstance(x, (tuple, list)):
-        return type(x).__name__, *map(_told, x)
+        return type(x).__name__, *map(told, x)
     if isinstance(x, Mapping):
-        return tuple([(k, _told(v)) for k, v in x.items()])
+        return tuple([(k, told(v)) for k, v in x.items()])
     if isinstance(x, slice):
-        return "slice", _told(x.start), _told(x.stop), _told(x.step)
+        return "slice", told(x.start), told(x.stop), told(x.step)
     if isinstance(x, (int, float, str, bool, type(None), type(...))):
         return type(x), repr(x)  # 1 is not 1.0, nor 0.0 -0.0
     return type(x), id(x)  # an array, or anything else that the program holds

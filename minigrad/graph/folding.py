@@ -29,7 +29,7 @@ import numpy.typing as npt
 from ..core.context import Scope
 from ..core.tensor import Tensor
 
-__all__ = ["Cluster", "FoldPath", "Folding", "GraphNode"]
+__all__ = ["Cluster", "FoldPath", "Folding", "GraphNode", "periods"]
 
 HOLE = "\0"  # stands for an integer in the text of some metadata
 ROUNDS, OPERATIONS = 3, 12  # what a loop without scopes must have to be taken for one
@@ -166,7 +166,7 @@ class Folding:
         taken = np.zeros(len(items), bool)
         sizes = [len(item.numbers) if isinstance(item, Cluster) else 1 for item in items]
         before = np.cumsum([0, *sizes])  # operations
-        for start, stop, period in _periods(tokens):
+        for start, stop, period in periods(tokens):
             if before[stop] - before[start] < OPERATIONS or taken[start:stop].any():
                 continue
             if period == 1 and isinstance(items[start], Cluster):  # calls: are folded as they are
@@ -323,7 +323,7 @@ def _moving(letter: str, factor: int, offset: int) -> str:
     return text + (f"{offset:+d}".replace("-", "−") if offset else "")
 
 
-def _periods(tokens: npt.NDArray[Any]) -> list[tuple[int, int, int]]:
+def periods(tokens: npt.NDArray[Any]) -> list[tuple[int, int, int]]:
     """Return where a sequence repeats itself: start, stop, period; what covers most comes first.
 
     Candidates are the most frequent distances between two equal words of 1, 2, 4 ... tokens.

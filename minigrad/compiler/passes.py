@@ -1,0 +1,14 @@
+"""The passes in their order: what is recorded becomes what is run."""
+
+from __future__ import annotations
+
+from .normal import normal
+from .program import Program
+from .roll import rolled
+
+__all__ = ["optimised"]
+
+
+def optimised(program: Program) -> Program:
+    """Return a recorded program in its fastest form known here, for any back end."""
+    return rolled(normal(program))
