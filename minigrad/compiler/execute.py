@@ -1,0 +1,93 @@
+"""A program made ready to run: its source, workspaces, and the pool that they are taken from."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.dtypes import Array
+from .program import Loop, Op, Program
+from .straight import Straight, writes
+
+__all__ = ["Executable", "Workspace"]
+
+
+class Workspace(NamedTuple):
+    """Buffers that one call at a time uses: the sections as functions, with the buffers in them.
+
+    After a section it holds what later sections read, until it is given back.
+    """
+
+    sections: Sequence[Callable[..., list[Any]]]
+    forget: Callable[[], None] | None
+
+
+class Executable:
+    """A program as functions of arrays, to arrays that belong to the caller.
+
+    Take a workspace, run the sections in it one after the other, and give it back: a thread that
+    finds none in the pool makes one.
+    """
+
+    def __init__(self, program: Program, backend: str = "numpy") -> None:
+        if backend != "numpy":
+            raise ValueError(f"backend: 'numpy', not {backend!r}")
+        self.program, self.backend = program, backend
+        self.straight = Straight(program)
+        self._make = self.straight.compiled()
+        self._may_overflow = any(op.name == "sigmoid" for op in self._ops())
+        self._free: deque[Workspace] = deque()  # whose append and pop are atomic
+
+    def workspace(self) -> Workspace:
+        """Make a workspace."""
+        return Workspace(*self._make())
+
+    def take(self) -> Workspace:
+        """Return a workspace that nobody uses."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return self.workspace()
+
+    def give_back(self, workspace: Workspace) -> None:
+        """Let others use a workspace; what it holds is lost."""
+        if workspace.forget is not None:
+            workspace.forget()
+        self._free.append(workspace)
+
+    def run(self, k: int, inputs: Sequence[Array], workspace: Workspace) -> list[Any]:
+        """Return the outputs of section k, fresh arrays, and numbers that are outputs as such."""
+        if self._may_overflow:  # exp(-x), to inf, of which sigmoid rightly makes 0
+            with np.errstate(over="ignore"):
+                return workspace.sections[k](*inputs)
+        return workspace.sections[k](*inputs)
+
+    @property
+    def source(self) -> str:
+        """The program as Python."""
+        return self.straight.source
+
+    def report(self) -> str:
+        """Say which buffers a workspace has, and what is done without them."""
+        plan = self.straight.plan
+        buffers = plan.buffers()
+        names = self.straight.titles
+        lines = [f"{len(buffers)} buffers, {sum(b.nbytes for b in buffers):,} bytes"]
+        for b in sorted(buffers, key=lambda b: -b.nbytes):
+            shape = ", ".join(map(str, b.shape))
+            lines.append(f"    {names.get(b, '?')}: {b.dtype}[{shape}], {b.nbytes:,} bytes")
+        ops = self._ops()
+        others = [op.name for op in ops if not writes(op)]
+        counted = [f"{n} ({others.count(n)})" for n in dict.fromkeys(others)]
+        lines.append(f"{len(ops) - len(others)} operations write into buffers")
+        lines.append(f"{len(others)} make arrays of their own: {', '.join(counted) or 'none'}")
+        return "\n".join(lines)
+
+    def _ops(self) -> list[Op]:
+        ops: list[Op] = []
+        for item in self.program.items:
+            ops += item.body if isinstance(item, Loop) else [item]
+        return ops
