@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["Hooks"]
+__all__ = ["Hooks", "WithKeywords"]
+
+
+class WithKeywords(NamedTuple):
+    """A hook that is also given the arguments by keyword."""
+
+    hook: Callable[..., Any]
+
+    def __call__(self, *given: Any) -> Any:
+        return self.hook(*given)
 
 
 class Hooks:
@@ -24,6 +33,7 @@ class Hooks:
                 args = changed if isinstance(changed, tuple) else (changed,)
         out = forward(*args, **kwargs)
         for hook in list(self.after):
-            if (changed := hook(module, args, out)) is not None:
+            more = (kwargs,) if isinstance(hook, WithKeywords) else ()
+            if (changed := hook(module, args, *more, out)) is not None:
                 out = changed
         return out

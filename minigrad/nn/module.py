@@ -24,7 +24,7 @@ from .held import (
     is_state,
     warn_of_equal,
 )
-from .hooks import Hooks
+from .hooks import Hooks, WithKeywords
 from .inputs import called
 from .state import fitted
 
@@ -366,12 +366,18 @@ class Module(Holder):
 
     # ---- hooks ----------------------------------------------------------------------------------
 
-    def register_forward_hook(self, hook: Callable[[Any, tuple[Any, ...], Any], Any]) -> Handle:
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, with_kwargs: bool = False
+    ) -> Handle:
         """Have `hook(module, args, output)` called after every call; return what removes it.
 
-        Unless the hook returns None, what it returns takes the place of the output.
+        Unless the hook returns None, what it returns takes the place of the output. `with_kwargs`
+        it is `hook(module, args, kwargs, output)`, with the dict of the arguments by keyword.
         """
-        return Handle(f"{called(self)}.register_forward_hook", self._own_hooks().after, hook)
+        who, hooks = f"{called(self)}.register_forward_hook", self._own_hooks().after
+        if flag(self, "with_kwargs", with_kwargs) and callable(hook):
+            return Handle(who, hooks, WithKeywords(hook))
+        return Handle(who, hooks, hook)
 
     def register_forward_pre_hook(self, hook: Callable[[Any, tuple[Any, ...]], Any]) -> Handle:
         """Have `hook(module, args)` called before every call; return what removes it.
