@@ -46,8 +46,10 @@ _ROOMS = {  # a name and the room that states it; "" where the name is the room'
     "fft": "",
     "io": "",
     "linalg": "",
+    "metrics": "",
     "nn": "",
     "optim": "",
+    "parallel": "",
     "testing": "",
     "train": "",
     "viz": "",
@@ -68,8 +70,10 @@ if TYPE_CHECKING:
     from . import fft as fft
     from . import io as io
     from . import linalg as linalg
+    from . import metrics as metrics
     from . import nn as nn
     from . import optim as optim
+    from . import parallel as parallel
     from . import testing as testing
     from . import train as train
     from . import viz as viz

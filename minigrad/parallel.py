@@ -23,7 +23,7 @@ from .core.tensor import Tensor, value_of
 from .guard.errors import shown
 from .nn.arguments import number
 
-__all__ = ["Communicator", "mean_gradients"]
+__all__ = ["mean_gradients"]
 
 
 class Communicator(Protocol):
@@ -75,7 +75,9 @@ def mean_gradients(
             for k, p in enumerate(held):
                 if p.grad is not None:
                     sent[2 + ranks + k] = 1
-                    np.multiply(value_of(p.grad), weight, out=sent[at : at + p.size].reshape(p.shape))
+                    np.multiply(
+                        value_of(p.grad), weight, out=sent[at : at + p.size].reshape(p.shape)
+                    )
                 at += p.size
             finite = math.isfinite(float(sent.sum())) or bool(np.isfinite(sent).all())
         if not finite:
@@ -83,10 +85,10 @@ def mean_gradients(
             sent[2 + rank] = 1
     got = np.empty_like(sent)
     comm.Allreduce(sent, got)
-    if bad := np.flatnonzero(got[2 : 2 + ranks]).tolist():
+    if bad := [str(k) for k in np.flatnonzero(got[2 : 2 + ranks])]:
         raise FloatingPointError(
-            f"mean_gradients: the loss or a gradient is not finite in process {', '.join(map(str, bad))} "
-            f"of {ranks}; this is {rank}"
+            f"mean_gradients: the loss or a gradient is not finite in process {', '.join(bad)} of "
+            f"{ranks}; this is process {rank}"
         )
     total = float(got[0])
     if not total:
@@ -133,7 +135,9 @@ def share_states(comm: Communicator, parts: Mapping[str, Any]) -> None:
 def share_arrays(comm: Communicator, tensors: Iterable[Tensor]) -> None:
     """Give all processes the numbers that these tensors have in process 0."""
     held = list(tensors)
-    arrays: list[Array] = comm.bcast([t.data for t in held] if not comm.Get_rank() else None, root=0)
+    arrays: list[Array] = comm.bcast(
+        [t.data for t in held] if not comm.Get_rank() else None, root=0
+    )
     for t, a in zip(held, arrays, strict=True) if comm.Get_rank() else ():
         t.data = a
 

@@ -19,7 +19,10 @@ import numpy as np
 import minigrad as mg
 from minigrad.guard.hints import Elsewhere
 
-ROOMS = ("bptt", "data", "fft", "io", "linalg", "nn", "nn.init", "optim", "testing", "train", "viz")
+ROOMS = (
+    "bptt", "data", "fft", "io", "linalg", "metrics", "nn", "nn.init", "optim", "parallel",
+    "testing", "train", "viz",
+)  # fmt: skip
 """The public modules. Others are attributes of the package only because something imports them."""
 
 

@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING
 
 from .._lazy import found as _found
+from .callbacks import Callback, CellDistance
 from .history import History
 from .loop import fit
 
-__all__ = ["History", "fit"]
+__all__ = ["Callback", "CellDistance", "History", "fit"]
 
 if not TYPE_CHECKING:
 

@@ -18,16 +18,18 @@ __all__ = ["Callback", "CellDistance"]
 
 
 class Callback:
-    """Base: what `fit` calls as it goes. One that has `state_dict` and `load_state_dict` is saved
-    with a checkpoint.
+    """Base: what `fit` calls as it goes, method by method.
 
+    One that has `state_dict` and `load_state_dict` is saved with a checkpoint.
+
+    >>> from minigrad import nn, optim
     >>> class Average(Callback):
     ...     def __init__(self, net):
-    ...         self.net = net
-    ...         self.average = mg.optim.AveragedModel(net, decay=0.99)
+    ...         self.net, self.average = net, optim.AveragedModel(net, decay=0.99)
     ...
     ...     def after_step(self):
     ...         self.average.update_parameters(self.net)
+    >>> average = Average(nn.Linear(2, 1))  # fit(..., callbacks=[average])
     """
 
     def begin(self) -> None:
@@ -37,8 +39,10 @@ class Callback:
         """Called after every step of the optimiser."""
 
     def after_epoch(self, history: History) -> str | None:
-        """Called after every epoch, with its numbers in `history.epochs[-1]`, where more may be
-        put; returns why training shall stop, or None."""
+        """Called after every epoch: return why training shall stop, or None.
+
+        Its numbers are in `history.epochs[-1]`, where more may be put.
+        """
 
     def end(self) -> None:
         """Called once, after training, however it has ended."""
@@ -53,7 +57,7 @@ class CellDistance(Callback):
     `bound`, or when it has risen for `patience` epochs in which the validation was no better than
     the best. In several processes give `comm`, so that the mean is over all of them.
 
-    >>> lstm = mg.nn.LSTM(1, 8)
+    >>> lstm = LSTM(1, 8)
     >>> stop = CellDistance(lstm, bound=3.0, patience=5)  # fit(..., callbacks=[stop])
     """
 

@@ -227,7 +227,7 @@ def _require_alike(run: Run, comm: Communicator) -> None:
         "number of numbers that are moved": sum([p.size for p in run.optimizer.params if p.live]),
     }
     if isinstance(run.batches, Batches):
-        what |= {"number of batches": len(run.batches), "data": run.batches.described()}
+        what |= {"number of batches": len(run.batches), "data": run.batches._described()}
     require_same("fit", comm, **what)
 
 

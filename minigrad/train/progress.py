@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -22,7 +23,9 @@ class Progress:
     def __init__(self, out: Out, epochs: int) -> None:
         watched = _in_notebook()
         self.out = (sys.stdout if watched else sys.stderr) if out == "auto" else out
-        on_screen = self.out is not None and (self.out.isatty() or (watched and self.out is sys.stdout))
+        on_screen = self.out is not None and (
+            self.out.isatty() or (watched and self.out is sys.stdout)
+        )
         self.rewrites, self.epochs = on_screen, epochs
         self._bar: Any = None
         self._width = 0
@@ -52,7 +55,9 @@ class Progress:
             return
         self._said = now
         spent = now - self._start
-        numbers = f"loss {loss:.5f}  gradient {norm:.3g}  {self._examples / spent:,.0f} {self.unit}/s"
+        numbers = (
+            f"loss {loss:.5f}  gradient {norm:.3g}  {self._examples / spent:,.0f} {self.unit}/s"
+        )
         if self._bar is not None:
             self._bar.set_postfix_str(numbers, refresh=False)
             self._bar.update(self.done - self._bar.n)
@@ -73,22 +78,29 @@ class Progress:
         if self.out is None:
             return
         said = [f"{name} {value:.5f}" for name, value in row.items()]
+        said += [f"(best: {best + 1})"] * (best >= 0)
         said.append(f"{self._examples / spent:,.0f} {self.unit}/s")
         left = self.epochs - self.epoch - 1
-        if left and not stopped:
+        if stopped:
+            said.append(f"stopped: {stopped}")
+        elif left:
             said.append(f"{_time(self._seconds / self._done * left)} left")
-        said += [f"(best: {best + 1})"] * (best >= 0) + [f"stopped: {stopped}"] * bool(stopped)
         line = "  ".join([self._head(), *said])
-        if self.rewrites:
-            self._rewrite(line)
-        else:
+        if not self.rewrites:
             print(line, file=self.out, flush=True)
+            return
+        self._rewrite(line)
+        if stopped and self._width < len(line):
+            print(f"\nstopped: {stopped}", end="", file=self.out)
 
     def interrupted(self) -> None:
         """Somebody has ended it early."""
         self._close_bar()
         if self.out is not None:
-            print("\ninterrupted: keeping the best epoch so far", file=self.out)
+            print(
+                f"{chr(10) * bool(self._width)}interrupted: keeping the best epoch so far",
+                file=self.out,
+            )
 
     def close(self) -> None:
         """Leave what was said last on a line of its own."""
@@ -106,6 +118,10 @@ class Progress:
         return f"epoch {self.epoch + 1:>{len(str(self.epochs))}}/{self.epochs}"
 
     def _rewrite(self, line: str) -> None:
+        """Write a line over the one before: of the length of both, and of the screen at most."""
+        assert self.out is not None
+        if self.out.isatty():
+            line = line[: shutil.get_terminal_size().columns - 1]
         print(f"\r{line:<{self._width}}", end="", file=self.out, flush=True)
         self._width = len(line)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ class Run:
                 rng.bit_generator.state = state
 
     def _generators(self) -> list[np.random.Generator]:
-        """List the generators that modules and dropout draw from: those of a process are its own."""
+        """List the generators that modules draw from: those of a process are its own."""
         held = [v for m in self.module.modules() for v in vars(m).values()]
         return [generator(), *[v for v in held if isinstance(v, np.random.Generator)]]
 
@@ -213,9 +213,9 @@ class Run:
         if isinstance(self.batches, Batches):
             return len(self.batches), self.batches.shares(self.rank, self.ranks)
         given = self.batches()
-        if self.comm is not None and not hasattr(given, "__len__"):
+        if self.comm is not None and not isinstance(given, Sized):
             given = list(given)  # a generator does not know how many it has
-        steps = len(given) if hasattr(given, "__len__") else None
+        steps = len(given) if isinstance(given, Sized) else None
         if self.comm is not None:
             require_same("fit", self.comm, **{"number of batches": steps})
         return steps, (Share(batch, 1, 1) for batch in given)
@@ -223,25 +223,28 @@ class Run:
     def _step(self, share: Share) -> None:
         self.optimizer.zero_grad()
         value = None if share.batch is None else self._backward(share.batch)
-        if self.comm is None:
-            number = self._finite("loss", value.item() if value is not None else math.nan)
+        if self.comm is not None:
+            weight = self._weight(share)
+            number = mean_gradients(self.optimizer.params, self.comm, weight, value)
         else:
-            weight = 0.0 if value is None else share.rows if self.weight is None else None
-            if weight is None and self.weight is not None:
-                weight = self.weight(share.batch)
-            number = mean_gradients(self.optimizer.params, self.comm, weight or 0.0, value)
+            assert value is not None  # one process gets the whole batch
+            number = self._finite("loss", value.item())
         norm = self._norm()
         self.optimizer.step()
-        self.losses, self.norms, self.steps = (
-            self.losses + number,
-            self.norms + norm,
-            self.steps + 1,
-        )
+        self.losses += number
+        self.norms += norm
+        self.steps += 1
         if self.schedule is not None and self.each_step:
             self.schedule.step()
         for callback in self.callbacks:
             callback.after_step()
         self.progress.step(number, norm, share.of)
+
+    def _weight(self, share: Share) -> float:
+        """Return what the share of this process counts."""
+        if share.batch is None or self.weight is None:
+            return float(share.rows)
+        return self.weight(share.batch)
 
     def _backward(self, batch: Any) -> Tensor:
         """Return the loss of a batch, with its gradients in the parameters."""

@@ -373,6 +373,19 @@ def test_hooks_see_and_change_what_goes_in_and_comes_out():
             register(3)
 
 
+def test_a_hook_may_see_the_arguments_by_keyword():
+    lstm, seen = nn.LSTM(2, 3, rng=0), []
+    x, lengths = np.ones((4, 2, 2), np.float32), [4, 2]
+    with lstm.register_forward_hook(
+        lambda m, args, kwargs, out: seen.append((m, len(args), kwargs)), with_kwargs=True
+    ):
+        lstm(x, lengths=lengths)
+    lstm(x)
+    assert seen == [(lstm, 1, {"lengths": lengths})]
+    with pytest.raises(TypeError, match="a hook must be a function, not 3"):
+        lstm.register_forward_hook(3, with_kwargs=True)
+
+
 def test_hooks_of_a_part_in_a_transform():
     net, seen = nn.Sequential(nn.Linear(2, 3, rng=0), mg.tanh), []
     net[0].register_forward_hook(lambda m, args, y: seen.append(str(y.scope)))

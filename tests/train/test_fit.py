@@ -148,7 +148,7 @@ def test_an_optimiser_of_other_parameters_is_refused():
         ({"patience": 0}, ValueError, "patience must be an integer, at least 1"),
         ({"clip": -1}, ValueError, "clip must be positive and finite"),
         ({"clip": np.nan}, ValueError, "clip must be positive and finite"),
-        ({"batches": [1, 2]}, TypeError, r"batches must be a function.*write lambda: \.\.\."),
+        ({"batches": [1, 2]}, TypeError, r"batches must be a DataLoader.*or lambda: \.\.\."),
         ({"loss": None}, TypeError, "write lambda batch:"),
         ({"validate": 1.0}, TypeError, "validate must be a function"),
         ({"module": lambda x: x}, TypeError, "first argument must be a module"),
