@@ -1,8 +1,12 @@
 """Checkpoints: what is saved is loaded to the bit, all of it or nothing, and nothing else is."""
 
 import math
+import os
 import struct
+import subprocess
+import sys
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from minigrad.core.random import generator as default_generator
 from minigrad.io import load_checkpoint, read_checkpoint, save_checkpoint
 from minigrad.io.plain import difference
 
+ROOT = Path(__file__).parents[2]
 NAN = struct.unpack(">d", bytes.fromhex("fff8000000000123"))[0]
 
 VALUES = {
@@ -282,3 +287,11 @@ def test_a_generator_that_would_read_elsewhere(kind, name, place, tmp_path):
     with pytest.raises(ValueError, match=rf"{name} of a generator is"):
         load_checkpoint(tmp_path / "c", rng=rng)
     assert difference(rng.bit_generator.state, before, "state") == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
+def test_a_training_that_is_killed_loses_nothing():
+    command = [sys.executable, "-m", "tests.io.kills", "10"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("10 kills in ")
