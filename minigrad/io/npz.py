@@ -97,6 +97,8 @@ def _described(archive: zipfile.ZipFile, name: str) -> Described:
         if length > _HEADER:
             raise ValueError(f"{shown(name)} has a header of {length} bytes")
         shape, _, dtype = readers[version](BytesIO(size + member.read(length)))
+    if dtype.hasobject:
+        raise ValueError(f"{shown(name)} holds Python objects, which are pickled, and not read")
     start = npy.MAGIC_LEN + len(size) + length
     if info.file_size != start + math.prod(shape) * dtype.itemsize:
         raise ValueError(f"{shown(name)} has not as many bytes as its shape {shape} says")

@@ -26,6 +26,7 @@ Plain: TypeAlias = (
 """Numbers, strings, None, arrays, and lists, tuples and dicts of these."""
 
 _ARRAYS = "biufcSUmM"
+_DEEPEST = 100  # Python must be able to read it, wherever that is done
 _SCALARS = "biufcmM"  # NumPy takes the zeros at the end of a text for its end
 
 
@@ -35,13 +36,12 @@ def packed(who: str, *values: Any) -> tuple[str, list[Array]]:
     TypeError for what is none of the values that can be written, with its place.
     """
     arrays: list[Array] = []
-    try:
-        return json.dumps([_packed(who, value, "", arrays) for value in values]), arrays
-    except RecursionError:
-        raise ValueError(f"{who}: a value is nested too deeply, or contains itself") from None
+    return json.dumps([_packed(who, value, "", arrays, 0) for value in values]), arrays
 
 
-def _packed(who: str, value: Any, where: str, arrays: list[Array]) -> Any:
+def _packed(who: str, value: Any, where: str, arrays: list[Array], depth: int) -> Any:
+    if depth > _DEEPEST:
+        raise ValueError(f"{who}: {where[:80]}... is nested too deeply, or contains itself")
     kind = type(value)
     if value is None or kind in (bool, str):
         return value
@@ -50,19 +50,17 @@ def _packed(who: str, value: Any, where: str, arrays: list[Array]) -> Any:
     if kind is float:
         return value if math.isfinite(value) else ["float", struct.pack(">d", value).hex()]
     if kind in (list, tuple):
-        parts = [_packed(who, v, f"{where}[{k}]", arrays) for k, v in enumerate(value)]
+        parts = [_packed(who, v, f"{where}[{k}]", arrays, depth + 1) for k, v in enumerate(value)]
         return [kind.__name__, *parts]
     if kind is dict:
-        return [
-            "dict",
-            *(
-                [
-                    _packed(who, k, f"a key of {where}", arrays),
-                    _packed(who, v, _at(where, k), arrays),
-                ]
-                for k, v in value.items()
-            ),
+        pairs = [
+            [
+                _packed(who, k, f"a key of {where}", arrays, depth + 1),
+                _packed(who, v, _at(where, k), arrays, depth + 1),
+            ]
+            for k, v in value.items()
         ]
+        return ["dict", *pairs]
     if kind is np.ndarray:
         require_array(value.dtype, f"{who}: {where}")
         arrays.append(value)

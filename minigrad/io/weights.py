@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 from ..guard.errors import shown
 from ..nn.module import Module
 from ..nn.state import misfits
-from . import npz
+from . import npz, safetensors
 from .replacing import Path, replacing
 
 __all__ = ["load", "save"]
@@ -39,23 +39,29 @@ def _of_a_module(function: Callable[P, None]) -> Callable[P, None]:
 def save(module: Module, path: Path) -> None:
     """Write every parameter and buffer to `path`, which appears whole or not at all.
 
-    Links are followed, and the mode of a file that was there stays. ValueError for a name that the
-    file cannot hold.
+    A path that ends in .safetensors makes a file for PyTorch and others, with the same names and
+    shapes (the extra `interop`); any other one of NumPy's .npz. Links are followed, and the mode of
+    a file that was there stays. ValueError for a name that the file cannot hold.
     """
-    state = module.state_dict()
-    npz.check_names(state)
+    form, state = _form(path), module.state_dict()
+    form.check_names(state)
     with replacing(path) as file:
-        npz.write(file, state)
+        form.write(file, state)
 
 
 @_of_a_module
 def load(module: Module, path: Path) -> None:
-    """Read the file that `save` wrote; ValueError, with nothing changed, unless all of it fits."""
-    where = os.fsdecode(path)
+    """Read a file of weights; ValueError, with nothing changed, unless all of it fits.
+
+    It may be one of `save`, or of PyTorch: `safetensors.torch.save_file(net.state_dict(), path)`.
+    """
+    form, where = _form(path), os.fsdecode(path)
     with open(where, "rb") as file:
         try:
-            archive = npz.opened(file)
-            described = npz.described(archive)
+            archive = form.opened(file)
+            described = form.described(archive)
+        except ImportError:
+            raise
         except Exception as error:
             raise _broken(where, error) from error
         if found := misfits(module.state_dict(), described):
@@ -63,13 +69,17 @@ def load(module: Module, path: Path) -> None:
                 f"{where} does not fit this {type(module).__name__}: {'; '.join(found)}"
             )
         try:
-            state = {name: npz.read(archive, name) for name in described}
+            state = {name: form.read(archive, name) for name in described}
         except Exception as error:
             raise _broken(where, error) from error
     module.load_state_dict(state)
 
 
+def _form(path: Path) -> Any:
+    """Return the page that reads and writes such files."""
+    return safetensors if os.fsdecode(path).endswith(".safetensors") else npz
+
+
 def _broken(where: str, error: Exception) -> ValueError:
-    return ValueError(
-        f"{where} is not a whole file that minigrad.io.save wrote: {npz.reason(error)}"
-    )
+    kind = "safetensors file" if _form(where) is safetensors else "file that minigrad.io.save wrote"
+    return ValueError(f"{where} is not a whole {kind}: {npz.reason(error)}")

@@ -1,0 +1,123 @@
+"""Named arrays in a safetensors file, which PyTorch and others read and write by the same names.
+
+The `safetensors` package writes it, and checks headers: sizes, gaps and overlaps. The format has no
+checksums; minigrad's files carry some in their metadata, which others overlook.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from importlib import import_module
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from ..core.dtypes import Array
+from ..guard.errors import shown
+from ..nn.state import Described
+
+__all__ = ["check_names", "described", "opened", "read", "write"]
+
+_HEADER = 10_000_000  # bytes; a model of a hundred thousand tensors has as many
+_SUMS = "minigrad.crc32"
+_TYPES = {
+    "F64": "f8", "F32": "f4", "F16": "f2", "BOOL": "?",
+    "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1",
+    "U64": "u8", "U32": "u4", "U16": "u2", "U8": "u1",
+}  # fmt: skip
+_NAMES = {np.dtype(code): name for name, code in _TYPES.items()}
+
+
+def _package(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        raise ImportError(
+            "files of safetensors need the safetensors package, which is not installed: "
+            "pip install 'minigrad[interop]'; another suffix, as .npz, needs nothing"
+        ) from None
+
+
+def check_names(arrays: Mapping[str, Array]) -> None:
+    """ValueError for names and dtypes that the format has not."""
+    _package("safetensors")
+    for name, a in arrays.items():
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            name = "__metadata__"
+        if name == "__metadata__":
+            raise ValueError(
+                f"io.save: a file cannot hold the name {shown(name)}; rename the attribute"
+            )
+        if a.dtype not in _NAMES:
+            raise ValueError(f"io.save: {name} is of {a.dtype}, which safetensors has not")
+
+
+def write(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
+    """Write arrays under their names."""
+    flat = {name: np.asarray(a, order="C") for name, a in arrays.items()}
+    sums = {name: _sum(name, _NAMES[a.dtype], a.shape, a.data) for name, a in flat.items()}
+    metadata = {"format": "pt", _SUMS: json.dumps(sums)}  # the names and shapes are PyTorch's
+    file.write(_package("safetensors.numpy").save(flat, metadata))
+
+
+def _sum(name: str, kind: str, shape: Any, data: Any) -> int:
+    return zlib.crc32(data, zlib.crc32(f"{name} {kind} {[*shape]}".encode()))
+
+
+class _Opened(NamedTuple):
+    file: IO[bytes]
+    start: int
+    tensors: dict[str, Any]
+    sums: dict[str, int] | None
+
+
+def opened(file: IO[bytes]) -> _Opened:
+    """Read the header, which the package has checked; ValueError for one that is none."""
+    length = int.from_bytes(file.read(8), "little")
+    if length > _HEADER:
+        raise ValueError(f"it has a header of {length} bytes, or it is no safetensors file")
+    with _package("safetensors").safe_open(file.name, framework="np"):
+        pass
+    tensors = json.loads(file.read(length), object_pairs_hook=_once)
+    metadata = tensors.pop("__metadata__", {})
+    sums = json.loads(metadata[_SUMS], object_pairs_hook=_once) if _SUMS in metadata else None
+    if sums is not None and sums.keys() != tensors.keys():
+        raise ValueError("its checksums are of other names")
+    return _Opened(file, 8 + length, tensors, sums)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("its header has a name twice")
+    return made
+
+
+def described(archive: _Opened) -> dict[str, Described]:
+    """Return the shape and the dtype of every array; bfloat16 is read as float32."""
+    found = {}
+    for name, tensor in archive.tensors.items():
+        kind = tensor["dtype"]
+        if kind not in _TYPES and kind != "BF16":
+            raise ValueError(
+                f"{shown(name)} is of {shown(kind)}, which NumPy has not; save it as float32"
+            )
+        found[name] = tuple(tensor["shape"]), np.dtype(_TYPES.get(kind, "f4"))
+    return found
+
+
+def read(archive: _Opened, name: str) -> Array:
+    """Return an array, whose checksum is compared if the file has some."""
+    tensor = archive.tensors[name]
+    (first, last), kind, shape = tensor["data_offsets"], tensor["dtype"], tensor["shape"]
+    archive.file.seek(archive.start + first)
+    data = bytearray(archive.file.read(last - first))
+    if archive.sums is not None and archive.sums[name] != _sum(name, kind, shape, data):
+        raise ValueError(f"the checksum of {shown(name)} is another one")
+    if kind == "BF16":  # the upper half of a float32
+        return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("f4").reshape(shape)
+    return np.frombuffer(data, np.dtype(_TYPES[kind]).newbyteorder("<")).reshape(shape)
