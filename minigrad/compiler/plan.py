@@ -22,25 +22,27 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import numpy as np
+from .program import (
+    Carry,
+    Collect,
+    Item,
+    Loop,
+    Op,
+    Program,
+    Row,
+    Section,
+    Value,
+    View,
+    is_elementwise,
+    viewed,
+)
 
-from ..core.primitive import Primitive
-from .program import Carry, Collect, Item, Loop, Op, Program, Row, Section, Value, View, viewed
-
-__all__ = ["Plan", "is_elementwise"]
+__all__ = ["Plan"]
 
 Copies: TypeAlias = list[tuple[View, View]]
 
 FOREVER = 1 << 60
 RESHAPES = ("reshape", "ravel", "expand_dims", "squeeze")
-
-
-def is_elementwise(op: Op) -> bool:
-    """Whether an element of what it makes depends on the elements in that place alone."""
-    does = op.does
-    if isinstance(does, Primitive):
-        return does.family == "elementwise"
-    return isinstance(does.forward, np.ufunc) and does.forward.signature is None
 
 
 class Plan:
@@ -242,7 +244,9 @@ class _Body:
         if self.last[value] != self.at[op]:
             return self.last[value] < self.at[op]
         views = [v for v in op.views if v.value is value]
-        return is_elementwise(op) and all(v.is_whole and v.shape == op.out.shape for v in views)
+        return is_elementwise(op.does) and all(
+            v.is_whole and v.shape == op.out.shape for v in views
+        )
 
 
 def _is_state(c: Collect, carry: Carry) -> bool:
@@ -345,7 +349,7 @@ class _Lives:
 
     def _overwritten(self, op: Op) -> list[Value]:
         """Buffers whose memory the result may take if this is their last use."""
-        if not is_elementwise(op):
+        if not is_elementwise(op.does):
             return []
         whole: dict[Value, bool] = {}
         for view in op.views:

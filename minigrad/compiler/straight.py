@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import keyword
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -46,7 +47,7 @@ class _Written:
         views = [a for a in op.args if isinstance(a, View)]
         if not views or any(v.dtype.kind not in "fiub" for v in views):
             return None
-        forward = op.does.forward
+        forward = _OPERATORS.get(op.does.forward, op.does.forward)
         if isinstance(forward, np.ufunc):
             return None if op.params else cls._ufunc(op, forward)
         one = isinstance(op.args[0], View) and op.args[0].dtype == op.out.dtype
@@ -85,6 +86,14 @@ class _Written:
         return cls([f"{name}({args}, {keyword_only}{{out}})"], list(dtypes), {})
 
 
+_OPERATORS: dict[Any, Any] = {
+    operator.lt: np.less,
+    operator.le: np.less_equal,
+    operator.gt: np.greater,
+    operator.ge: np.greater_equal,
+    operator.eq: np.equal,
+    operator.ne: np.not_equal,
+}
 _ON_FLOATS = {
     "sigmoid": (
         "negative({0}, {out})",
@@ -118,6 +127,7 @@ class Straight:
         self.anew: dict[Any, str] = {}  # of the buffers that the section makes
         self.here: dict[Any, str] = {}  # of views, in a loop
         self.moving: dict[str, str] | None = None  # what a loop iterates over, by its variable
+        self.inner: set[Value] = set()  # values of a loop's body
         self.rounds = 0
         for name, x in {"empty": empty, "rows": rows, "own": own, "asarray": np.asarray}.items():
             self.object(name, x)
@@ -221,8 +231,8 @@ class Straight:
             text += f"[..., {v.columns[0]}:{v.columns[1]}]"
         text += ".T" * v.turned
         if root is None or root in self.plan.fresh:
-            inside = self.moving is not None and root is not None
-            return self._once(self.here, self.before, name, v, text) if inside else text
+            hoisted = self.moving is not None and v.value not in self.inner
+            return self._once(self.here, self.before, name, v, text) if hoisted else text
         return self._once(self.views, self.made, name, v, text)
 
     def _once(self, known: dict[Any, str], lines: list[str], name: str, v: Any, text: str) -> str:
@@ -360,6 +370,7 @@ class Straight:
             self.copy(place, source)
         self.lines, self.before, self.moving = [], outer, {}
         self.here, self.rounds, self.depth = dict(known), loop.rounds, self.depth + 1
+        self.inner = {v for op in loop.body for v in op.outs} | {c.value for c in loop.carries}
         for place, source in plan.begin[loop]:
             self.copy(place, source)
         for op in loop.body:
@@ -367,7 +378,7 @@ class Straight:
         for place, source in plan.end[loop]:
             self.copy(place, source)
         body, moving = self.lines or ["    " * self.depth + "pass"], self.moving
-        self.lines, self.before, self.moving = outer, outer, None
+        self.lines, self.before, self.moving, self.inner = outer, outer, None, set()
         self.here, self.depth = known, self.depth - 1
         if len(moving) == 1:
             ((variable, text),) = moving.items()
