@@ -6,7 +6,7 @@
     sum(keepdims=True), then reshape                        sum
     (T, B, I) @ (I, H)                                      (T*B, I) @ (I, H), and reshape
     (a @ b).T                                               b.T @ a.T, of which a copy is not needed
-    one number spread over an array, times an array         the number, times the array
+    arithmetic with one number spread over an array         with the number, then spread
     x * 1, x.reshape(x.shape), a copy                       x
     what is computed twice, from constants alone, or for nothing    once, now, not at all
 
@@ -166,34 +166,27 @@ class _Normalizing:
 
     # ---- one number, spread over an array -------------------------------------------------------
 
-    def number(self, v: View) -> View | None:
-        """Return the one number that all elements of a view are, as a view of a 0-d value."""
-        if not v.shape:
-            return v if v.is_whole else None
-        return self.spread.get(v.value)
+    def number(self, a: Operand) -> Operand | None:
+        """Return the one number that an operand is all over, itself or as a view; else None."""
+        if not isinstance(a, View):
+            return a
+        if not a.shape:
+            return a if a.is_whole else None
+        return self.spread.get(a.value)
 
     def elementwise(self, op: Op) -> View | None:
-        """Take numbers for operands that are one number all over; drop factors of 1."""
-        shapes, out = [a.shape for a in op.args if isinstance(a, View)], op.out
-        args = list(op.args)
-        for k, a in enumerate(args):
-            if isinstance(a, View) and a.shape and (one := self.number(a)):
-                others = [*shapes[:k], *shapes[k + 1 :]]
-                if others and np.broadcast_shapes(*others) == out.shape:
-                    args[k], shapes[k] = one, ()
-        if out.shape and all(not isinstance(a, View) or self.number(a) for a in args):
-            ones = [self.number(a) if isinstance(a, View) else a for a in op.args]
-            if any(isinstance(a, View) for a in ones):  # else it has no operand that says a dtype
-                number = Value((), out.dtype)
-                scalars = tuple([a for a in ones if a is not None])
-                self.spread[out] = self.emit(Op(op.does, scalars, op.params, (number,)))
+        """Compute what is one number all over once, and then spread it; drop factors of 1."""
+        out = op.out
         if op.does is OPS[np.multiply]:
-            for a, b in (args, args[::-1]):
-                if _is_one(a) and isinstance(b, View) and _kind(b) == _kind(out):
+            for a, b in (op.args, op.args[::-1]):
+                if _is_one(self.number(a)) and isinstance(b, View) and _kind(b) == _kind(out):
                     return b
-        if tuple(args) == op.args:
+        ones = tuple([one for a in op.args if (one := self.number(a)) is not None])
+        if not out.shape or len(ones) < len(op.args) or not any(isinstance(a, View) for a in ones):
             return None
-        return self.emit(Op(op.does, tuple(args), op.params, op.outs, note=op.note))
+        number = self.emit(Op(op.does, ones, op.params, (Value((), out.dtype),), note=op.note))
+        spread = Op(shape.broadcast_to, (number,), {"shape": out.shape}, op.outs, note=op.note)
+        return self.broadcast(spread)
 
     # ---- the rules ------------------------------------------------------------------------------
 
@@ -216,8 +209,8 @@ class _Normalizing:
             if isinstance(x, View) and _without(x.shape, axis) == op.out.shape:
                 return self.new(_SUM, (x,), {"axis": axis}, op.out.shape)
         made = self.emit(Op(shape.reshape, (a,), {"shape": op.out.shape}, op.outs, note=op.note))
-        if (one := self.number(a)) is not None:
-            self.spread[made.value] = one
+        if a.value in self.spread:
+            self.spread[made.value] = self.spread[a.value]
         return made
 
     def transpose(self, op: Op) -> View | None:
@@ -245,11 +238,11 @@ class _Normalizing:
             return None
         if a.shape == op.out.shape:
             return a
-        made = self.emit(op)
-        if (one := self.number(a)) is not None:
+        made, one = self.emit(op), self.number(a)
+        if one is None and math.prod(a.shape) == 1:
+            one = self.reshaped(a, ())
+        if isinstance(one, View):
             self.spread[made.value] = one
-        elif math.prod(a.shape) == 1:
-            self.spread[made.value] = self.reshaped(a, ())
         return made
 
     def getitem(self, op: Op) -> View | None:
@@ -412,10 +405,10 @@ def _kind(v: Value | View) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return v.shape, v.dtype
 
 
-def _is_one(a: Operand) -> bool:
-    if not isinstance(a, View):
-        return a == 1
-    return not a.shape and a.is_whole and a.value.array is not None and a.value.array == 1
+def _is_one(number: Operand | None) -> bool:
+    if isinstance(number, View):
+        return number.value.array is not None and bool(number.value.array == 1)
+    return number is not None and number == 1
 
 
 def _without(kind: tuple[int, ...], axis: Any) -> tuple[int, ...]:

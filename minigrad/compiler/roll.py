@@ -91,7 +91,7 @@ class _Flat:
         self.spans: list[tuple[int, int]] = []  # the operations of each section
         for section in program.sections:
             start = len(self.ops)
-            self.ops += [op for op in section.items if isinstance(op, Op)]
+            self.ops += _late_additions([op for op in section.items if isinstance(op, Op)])
             self.spans.append((start, len(self.ops)))
         self.slots: dict[Value, int] = {}
         self.values: list[Value] = []  # by slot
@@ -122,6 +122,24 @@ class _Flat:
         return self.values[slot] if slot >= 0 else [*self.outside][-1 - slot]
 
 
+def _late_additions(ops: list[Op]) -> list[Op]:
+    """Return operations with each addition moved to before the first that reads it.
+
+    Reverse mode adds what it has, and goes on with something else: additions that are missing in
+    the first round should stand at the beginning of the others.
+    """
+    place, reader = [*range(len(ops))], dict[Value, int]()
+    for i in reversed(range(len(ops))):
+        k = reader.get(ops[i].outs[0], i)
+        if ops[i].does is _ADD and (ops[k].does is not _ADD or place[k] > k):
+            place[i] = place[k]
+        for v in ops[i].views:
+            k = reader.setdefault(v.value, i)
+            if place[i] <= place[k]:
+                reader[v.value] = i
+    return [ops[i] for i in sorted(range(len(ops)), key=lambda i: (place[i], i))]
+
+
 def _kind(op: Op) -> Any:
     """Return what an operation does, whatever it reads."""
     if op.does is STACK or getattr(op.does, "effect", False):
@@ -136,7 +154,7 @@ def _forms(op: Op) -> Any:
     """Return what the operands of all rounds have in common: all but which values, which rows."""
     return tuple(
         [
-            (a.row is None, a.columns, a.turned, a.value.shape, a.dtype)
+            (a.value.shape[a.row is not None :], a.columns, a.turned, a.dtype)
             if isinstance(a, View)
             else told(a)
             for a in op.args
@@ -214,7 +232,10 @@ def _search(flat: _Flat, start: int, stop: int, before: list[_Found]) -> list[_F
 
 
 def _phases(flat: _Flat, start: int, period: int) -> list[int]:
-    """Return where a round may begin: best where fewest values are passed on to the next."""
+    """Return where a round may begin: where few values are passed on, or with an addition.
+
+    Additions are what may be missing in the round before the first.
+    """
     stop = min(start + 3 * period, len(flat.ops))
     base, last = flat.first[start], {}
     for i in range(start, stop):
@@ -227,7 +248,9 @@ def _phases(flat: _Flat, start: int, period: int) -> list[int]:
         live[maker[slot - base] - start + 1] += 1
         live[i - start + 1] -= 1
     passed = np.cumsum(live)[period : 2 * period]
-    return sorted(range(len(passed)), key=lambda phase: (passed[phase], phase))[:4]
+    by_carries = sorted(range(len(passed)), key=lambda phase: (passed[phase], phase))
+    adding = [phase for phase in by_carries[4:] if flat.ops[start + phase].does is _ADD]
+    return by_carries[:4] + adding[:4]
 
 
 def _classified(
@@ -327,7 +350,7 @@ def _agree(ok: npt.NDArray[Any]) -> int:
 def _preference(flat: _Flat, f: _Found) -> tuple[int, ...]:
     """Return what is smallest for the best place where a round may begin."""
     covered = [edit.covers for edit in (_begun(flat, f), _ended(flat, f)) if edit]
-    return len(f.firsts), -f.rounds * f.period - sum(covered), f.start
+    return 3 * len(f.firsts) - f.rounds * f.period - sum(covered), f.start
 
 
 def _with_whole_rounds(flat: _Flat, found: list[_Found]) -> Program:
@@ -363,50 +386,73 @@ def _begun(flat: _Flat, f: _Found) -> _Edit | None:
         if i > floor and flat.kinds[i - 1] == flat.kinds[f.start + k]:
             i -= 1
             pairs[k] = i
-        elif not _adds_a_carry(flat, f, k):
+        elif flat.ops[f.start + k].does is not _ADD:
             return None
     if len(pairs) == f.period or 2 * len(pairs) < f.period:
         return None
     now: dict[int, View] = {}  # what the round made, by slot in the body
-    added: set[int] = set()
+    stand: dict[int, View | None] = {}  # what an added sum is: its one operand, or zero
     ops: list[Op] = []
     for k in range(f.period):
         slot = flat.first[f.start + k] - f.base
+        new: Op | None
         if k in pairs:
-            new: Op | None = _with_added(flat, f, k, flat.ops[pairs[k]], now, added)
+            new = _with_sums(flat, f, k, flat.ops[pairs[k]], "inside", now, stand)
         else:
             new = _cloned(flat, f, k, -1, now)
-            added.add(slot)
+            summands = [] if new is None else _summands(new, f.reads[k], stand)
+            if new is None or len(summands) > 1:
+                return None
+            stand[slot] = summands[0] if summands else None
         if new is None:
             return None
         now.update([(slot + n, View(out)) for n, out in enumerate(new.outs)])
         ops.append(new)
     for k in range(f.period):  # the next round carries on what was added
-        op = flat.ops[f.start + k]
-        carried = [read.kind == "carry" and read.slot in added for read in f.reads[k]]
-        reads = zip(op.views, f.reads[k], carried, strict=True)
-        views = iter([now[read.slot] if yes else view for view, read, yes in reads])
-        ops.append(op.reading(lambda _, views=views: next(views)) if any(carried) else op)  # type: ignore[misc]
+        new = _with_sums(flat, f, k, flat.ops[f.start + k], "carry", now, stand)
+        if new is None:
+            return None
+        ops.append(new)
     return _Edit(i, f.start + f.period, ops, len(pairs))
 
 
-def _adds_a_carry(flat: _Flat, f: _Found, k: int) -> bool:
-    kinds = [read.kind for read in f.reads[k]]
-    return flat.ops[f.start + k].does is _ADD and kinds.count("carry") == 1 and len(kinds) == 2
+def _summands(op: Op, reads: list[_Read], stand: dict[int, View | None]) -> list[View]:
+    """Return what an added addition adds, but for zeros: what is carried is zero at first."""
+    views = [
+        stand[read.slot] if read.kind == "inside" and read.slot in stand else view
+        for view, read in zip(op.views, reads, strict=True)
+        if read.kind != "carry"
+    ]
+    return [v for v in views if v]
 
 
-def _with_added(
-    flat: _Flat, f: _Found, k: int, op: Op, now: dict[int, View], added: set[int]
+def _with_sums(
+    flat: _Flat,
+    f: _Found,
+    k: int,
+    op: Op,
+    kind: str,
+    now: dict[int, View],
+    stand: dict[int, View | None],
 ) -> Op | None:
-    """Return the operation k of a round as it reads the sums that were added to this round."""
+    """Return what the operation k of the body is in a round, as it reads the sums that were added.
+
+    None if `op`, which is it without them, does not read what these sums are.
+    """
     views = []
-    for j, (view, read) in enumerate(zip(op.views, f.reads[k], strict=True)):
-        takes = read.kind == "inside" and read.slot in added
-        views.append(_at(flat, f, k, j, -1, now) if takes else view)
-    if None in views:
-        return None
+    for view, usual, read in zip(op.views, flat.ops[f.start + k].views, f.reads[k], strict=True):
+        if read.kind == kind and read.slot in stand:
+            usual, is_it = usual._replace(row=None), stand[read.slot]
+            if is_it is None or viewed(usual, is_it) != view:
+                return None
+            view = usual._replace(value=now[read.slot].value)
+        views.append(view)
+    return op if views == op.views else _reading(op, views)
+
+
+def _reading(op: Op, views: list[View]) -> Op:
     supply = iter(views)
-    return op.reading(lambda _: next(supply))  # type: ignore[arg-type, return-value]
+    return op.reading(lambda _: next(supply))
 
 
 def _ended(flat: _Flat, f: _Found) -> _Edit | None:
@@ -433,11 +479,10 @@ def _ended(flat: _Flat, f: _Found) -> _Edit | None:
 def _cloned(flat: _Flat, f: _Found, k: int, r: int, now: dict[int, View]) -> Op | None:
     """Return the operation k of the body in a round that is before or after those of the loop."""
     op = flat.ops[f.start + k]
-    views = [_at(flat, f, k, j, r, now) for j in range(len(op.views))]
-    if None in views:
+    views = [v for j in range(len(op.views)) if (v := _at(flat, f, k, j, r, now))]
+    if len(views) < len(op.views):
         return None
-    supply = iter(views)
-    new = op.reading(lambda _: next(supply))  # type: ignore[arg-type, return-value]
+    new = _reading(op, views)
     new.outs = tuple([Value(v.shape, v.dtype) for v in op.outs])
     return new
 
@@ -511,7 +556,7 @@ class _Building:
                     else:
                         key = self.found.index(piece.loop), piece.slot
                         whole.setdefault(key, []).append(piece.step)
-                        begun.update([key] * (piece.first_round < 0))
+                        begun.update([key] * (min(piece.first_round, piece.last_round) < 0))
             else:
                 single += [v.value for v in self.flat.ops[place].views]
         for section in self.flat.program.sections:
