@@ -24,6 +24,7 @@ import numpy as np
 
 from ..core.tensor import OPS
 from ..ops import index, shape
+from .dead import without_the_dead
 from .program import (
     STACK,
     Op,
@@ -39,7 +40,7 @@ from .program import (
     viewed,
 )
 
-__all__ = ["normal", "told", "without_the_dead"]
+__all__ = ["normal", "told"]
 
 _FOLDED = 1 << 16  # elements; a larger constant is computed again at every call
 _MATMUL, _SUM, _COPY = OPS[np.matmul], OPS[np.sum], OPS[np.copy]
@@ -50,21 +51,6 @@ def normal(program: Program) -> Program:
     normalizing = _Normalizing(program)
     sections = [normalizing.section(section) for section in program.sections]
     return without_the_dead(Program(sections))
-
-
-def without_the_dead(program: Program) -> Program:
-    """Return a flat program without the operations that nothing depends on."""
-    wanted = {o.value for s in program.sections for o in s.outputs if isinstance(o, View)}
-    sections = []
-    for section in reversed(program.sections):
-        kept = []
-        for op in reversed(section.items):
-            assert isinstance(op, Op)
-            if getattr(op.does, "effect", False) or not wanted.isdisjoint(op.outs):
-                kept.append(op)
-                wanted.update([v.value for v in op.views])
-        sections.append(Section(section.inputs, [*reversed(kept)], section.outputs))
-    return Program(sections[::-1])
 
 
 class _Normalizing:
@@ -207,7 +193,8 @@ class _Normalizing:
         if maker and maker.does is _SUM and maker.params.get("keepdims"):
             (x,), axis = maker.args, maker.params.get("axis")
             if isinstance(x, View) and _without(x.shape, axis) == op.out.shape:
-                return self.new(_SUM, (x,), {"axis": axis}, op.out.shape)
+                plain = Op(_SUM, (x,), {"axis": axis}, (Value(op.out.shape, op.out.dtype),))
+                return self.sum(plain) or self.emit(plain)
         made = self.emit(Op(shape.reshape, (a,), {"shape": op.out.shape}, op.outs, note=op.note))
         if a.value in self.spread:
             self.spread[made.value] = self.spread[a.value]
@@ -238,11 +225,11 @@ class _Normalizing:
             return None
         if a.shape == op.out.shape:
             return a
-        made, one = self.emit(op), self.number(a)
-        if one is None and math.prod(a.shape) == 1:
-            one = self.reshaped(a, ())
-        if isinstance(one, View):
-            self.spread[made.value] = one
+        one = self.reshaped(a, ()) if math.prod(a.shape) == 1 else self.number(a)
+        if not isinstance(one, View):
+            return None
+        made = self.emit(Op(op.does, (one,), {"shape": op.out.shape}, op.outs, note=op.note))
+        self.spread[made.value] = one
         return made
 
     def getitem(self, op: Op) -> View | None:
@@ -260,6 +247,18 @@ class _Normalizing:
             lo, hi = ends[k], ends[k] + out.shape[-1]
             self.now[out] = self.view(View(a.value, None, (lo, hi)), a)
         return True
+
+    def sum(self, op: Op) -> View | None:
+        """A sum over the first axes is one over rows."""
+        (a,), axis = op.args, op.params.get("axis")
+        if not isinstance(a, View) or not isinstance(axis, tuple) or len(axis) < 2:
+            return None
+        axes = sorted([k % len(a.shape) for k in axis])
+        if axes != [*range(len(axes))] or len(axes) == len(a.shape):
+            return None
+        rest = a.shape[len(axes) :]
+        flat = self.reshaped(a, (math.prod(a.shape[: len(axes)]), *rest))
+        return self.reshaped(self.new(_SUM, (flat,), {"axis": 0}, rest), op.out.shape)
 
     def concatenate(self, op: Op) -> View | None:
         views = [a for a in op.args if isinstance(a, View)]
@@ -383,6 +382,7 @@ _RULES: dict[Any, Callable[[_Normalizing, Op], View | None]] = {
     shape.stacked: _Normalizing.stack,
     STACK: _Normalizing.stack,
     _MATMUL: _Normalizing.matmul,
+    _SUM: _Normalizing.sum,
 }
 
 

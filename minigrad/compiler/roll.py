@@ -16,6 +16,7 @@ repeat, as are a user's own Python loop and what reverse mode does with both.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -126,12 +127,15 @@ def _late_additions(ops: list[Op]) -> list[Op]:
     """Return operations with each addition moved to before the first that reads it.
 
     Reverse mode adds what it has, and goes on with something else: additions that are missing in
-    the first round should stand at the beginning of the others.
+    the first round should stand at the beginning of the others. Those that are not done in rounds
+    stay, so as not to come between them.
     """
+    many = Counter([op.outs[0].shape for op in ops if op.does is _ADD])
     place, reader = [*range(len(ops))], dict[Value, int]()
     for i in reversed(range(len(ops))):
         k = reader.get(ops[i].outs[0], i)
-        if ops[i].does is _ADD and (ops[k].does is not _ADD or place[k] > k):
+        late = ops[i].does is _ADD and many[ops[i].out.shape] >= ROUNDS
+        if late and (ops[k].does is not _ADD or place[k] > k):
             place[i] = place[k]
         for v in ops[i].views:
             k = reader.setdefault(v.value, i)
