@@ -14,8 +14,9 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 __all__ = [
-    "Observer", "Scope", "current", "enable_grad", "no_grad", "observe_everywhere", "observed",
-    "placed", "put_back", "recording", "replays", "scope", "watching",
+    "Observer", "Scope", "Tracer", "current", "enable_grad", "no_grad", "observe_everywhere",
+    "observed", "placed", "put_back", "recording", "replays", "scope", "tracing", "unobserved",
+    "watching",
 ]  # fmt: skip
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -77,6 +78,46 @@ class Observer:
 
     def done(self, cotangents: Mapping[Any, Any]) -> None:
         """See what a walk in reverse mode returns."""
+
+    def given(self, x: Any) -> Any:
+        """Return what a rule gets in the place of an array."""
+        return x
+
+    def replaced(self, by: Observer | None) -> None:
+        """See that another observer takes this one's place for a while."""
+
+
+class Tracer(Observer):
+    """Who writes down, as a program, what is computed from tensors, be they recorded or not.
+
+    The engine asks it, while there is one (`tracing`), where numbers would leave what it sees.
+    """
+
+    def constant(self, function: Any, args: Sequence[Any], params: Mapping[str, Any]) -> Any:
+        """Return the constant tensors that a function without a derivative gives.
+
+        NotImplemented if nothing that is traced is among the arguments.
+        """
+        raise NotImplementedError
+
+    def taken(self, t: Any, how: str) -> None:
+        """See that the array of a tensor is used by us; or, with `how`, by whoever called us.
+
+        TypeError in the latter case, unless the tensor is a constant.
+        """
+        raise NotImplementedError
+
+    def rebound(self, t: Any, value: Any) -> None:
+        """Give a leaf another array, that of the tensor `value`."""
+        raise NotImplementedError
+
+    def drawn(self, rng: Any, method: str, args: Sequence[Any], params: Mapping[str, Any]) -> Any:
+        """Return a constant tensor of random numbers, drawn anew whenever the program runs."""
+        raise NotImplementedError
+
+    def checked(self, check: Callable[..., Any], args: Sequence[Any]) -> None:
+        """Call a function that raises an error for wrong numbers, whenever the program runs."""
+        raise NotImplementedError
 
 
 class Context:
@@ -287,6 +328,8 @@ class observed(_Within):
         self._observer = observer
 
     def _changed(self, now: Context) -> Context:
+        if now.observer is not None:
+            now.observer.replaced(self._observer)
         return Context(self, now, now.recording, now.scope, self._observer, now.replay)
 
     def __enter__(self) -> None:
@@ -296,6 +339,22 @@ class observed(_Within):
     def __exit__(self, *exc: object) -> None:
         watching.pop()
         super().__exit__(*exc)
+
+
+class unobserved(_Within):
+    """A block whose computations no observer is shown: those inside a single operation."""
+
+    def _changed(self, now: Context) -> Context:
+        return Context(self, now, now.recording, now.scope, None, now.replay)
+
+
+def tracing() -> Tracer | None:
+    """Return who writes down what is computed here as a program, if anyone does.
+
+    Where it matters for speed, ask first whether anybody is `watching`.
+    """
+    observer = current().observer if watching else None
+    return observer if isinstance(observer, Tracer) else None
 
 
 def observe_everywhere(observer: Observer) -> None:

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ..guard.hints import of_argument, of_axis
-from .tensor import OPS, ArrayLike, Tensor, apply
+from .context import tracing, watching
+from .tensor import OPS, ArrayLike, Tensor, apply, value_of
 
 __all__ = ["Case", "Joint", "Primitive", "Rule", "Rules", "Samples", "parameters_of", "full_name"]
 
@@ -104,7 +105,7 @@ class Primitive:
                 if v.live:
                     ways_out = (k == "axis" and of_axis(self.name, v)) or "; detach() it"
                     raise TypeError(f"{self.name}: gradients do not flow through {k!r}{ways_out}")
-                params[k] = v.value
+                params[k] = value_of(v)
         return apply(self, args, params)
 
     def _told_apart(self, args: Any, params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -131,6 +132,8 @@ class Primitive:
         for a in args:
             if isinstance(a, Tensor):
                 return apply(self, args, params)
+        if watching and tracing():
+            return apply(self, args, params)  # an array may be that of a tensor, also an option
         return self.forward(*args, **params)
 
     def __repr__(self) -> str:

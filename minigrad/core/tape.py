@@ -218,7 +218,7 @@ def plain_pull(
     for node in reversed(path):
         if node not in cots:
             continue
-        g = dense(cots.pop(node))
+        g = watch.given(dense(cots.pop(node)))
         g = hooks.changed(node, g) if node in hooked else g
         with watch.at(node, g):
             if node.primitive is None or node in ends or node in kept:
@@ -228,6 +228,7 @@ def plain_pull(
             z, xs = node.value, node.xs
             if on_tensors:
                 z, xs = node.opened(), recorded_inputs(node)
+            z, xs = watch.given(z), tuple(map(watch.given, xs))
             wanted = [t in reach for t in node.inputs]
             for t, x, gx in zip(node.inputs, node.xs, pulled(node, wanted, g, z, xs), strict=True):
                 if gx is not None:
@@ -339,6 +340,7 @@ def push(
     """Forward mode: walk `path` from `inputs` onward and return the tangent of every node on it."""
     watch, dots = current().observer, dict(zip(inputs, tangents, strict=True))
     if watch is not None:
+        dots = {node: watch.given(dx) for node, dx in dots.items()}
         watch.walk(path)
         for node, dx in dots.items():
             watch.tangent(node, dx)
@@ -348,6 +350,8 @@ def push(
         value, params, pushes = node.value, node.params, node.primitive.pushes
         z, xs = (node.opened(), recorded_inputs(node)) if on_tensors else (value, node.xs)
         dxs = [dots.get(t) for t in node.inputs]
+        if watch is not None:
+            z, xs, dxs = watch.given(z), tuple(map(watch.given, xs)), [*map(watch.given, dxs)]
         total = None
         if callable(pushes):
             total = pushes(dxs, z, *xs, **params)

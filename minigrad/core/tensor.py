@@ -24,13 +24,14 @@ from ..guard import hints, leaving, repeated_backward
 from ..guard.errors import explained
 from ..guard.leaving import described
 from . import hooks, tape
-from .context import current, placed, watching
+from .context import current, placed, tracing, watching
 from .dtypes import Array, DType, get_default_dtype, plain, real, require_plain, require_real
 from .tape import Node, Outputs
 
 __all__ = [
-    "OPS", "ArrayLike", "Index", "Tensor", "apply", "as_floating", "as_tensor", "holds_numpy",
-    "label", "op", "taken_out", "tensor", "value_of", "was_given", "was_trained",
+    "OPS", "ArrayLike", "Index", "Tensor", "apply", "as_floating", "as_tensor", "checked",
+    "constant_of", "holds_numpy", "label", "op", "taken_out", "tensor", "value_of", "was_given",
+    "was_trained",
 ]  # fmt: skip
 
 ArrayLike: TypeAlias = "Tensor | npt.ArrayLike"
@@ -105,6 +106,8 @@ _constants: Callable[[Any], Callable[..., Array]] = _method  # outside the graph
 
 def _comparison(name: str) -> Callable[[Tensor, Any], Any]:
     def compare(self: Tensor, other: Any) -> Any:
+        if watching and (found := constant_of(getattr(np, name), (self, other))) is not None:
+            return found
         xs = self.value, value_of(other)
         try:
             return _COMPARISONS[name](*xs)
@@ -190,6 +193,8 @@ class Tensor(Node):
     @property
     def data(self) -> Array:
         """The array: writable for a leaf, a read-only view for a result."""
+        if watching:
+            _taken(self, ".data")
         if self.primitive is None:
             return self.value
         view = self.value.view()
@@ -203,12 +208,17 @@ class Tensor(Node):
                 f"cannot set the data of {described(self)}, which is the result of "
                 f"{self.primitive.name}; only the data of a leaf can be replaced"
             )
-        new = plain(taken_out(value), "a tensor", "holds")
+        tracer = tracing()
+        given = value if tracer and isinstance(value, Tensor) else taken_out(value)
+        new: Any = given if isinstance(given, Tensor) else plain(given, "a tensor", "holds")
         if new.shape != self.value.shape:
             raise ValueError(
                 f"cannot set the data of {described(self)}: its shape is {self.value.shape}, "
                 f"the new data has shape {new.shape}"
             )
+        if tracer is not None:
+            tracer.rebound(self, as_tensor(new).detach().astype(self.dtype))
+            return
         self.value = new.astype(self.value.dtype, copy=False)
 
     @property
@@ -259,18 +269,26 @@ class Tensor(Node):
 
     def numpy(self) -> Array:
         """Return the data as an array of the caller's own, a copy."""
+        if watching:
+            _taken(self, ".numpy()")
         return self.value.copy()
 
     def item(self, *place: int) -> Any:
         """Return the only element, or the one at `place`, as a Python number."""
+        if watching:
+            _taken(self, ".item()")
         return self.value.item(*place)
 
     def tolist(self) -> Any:
         """Return the data as a Python number, or as nested lists of them."""
+        if watching:
+            _taken(self, ".tolist()")
         return self.value.tolist()
 
     def detach(self) -> Tensor:
         """Return a constant with the same data."""
+        if watching and tracing():
+            return _leaf(value_of(self), False, self.name, False if was_given(self) else None)
         return _leaf(self.data, False, self.name, False if was_given(self) else None)
 
     def holding(self, value: Any) -> Tensor:
@@ -310,6 +328,8 @@ class Tensor(Node):
                 "from requires gradients. Create an input with mg.tensor(..., requires_grad=True), "
                 "and compute outside mg.no_grad()"
             )
+        if watching:
+            _taken(self, ".backward()")
         path, _ = tape.between(None, [self])
         repeated_backward.notice(path, _next_index())
         seed = cotangent_for(self, grad, "backward(): a cotangent")
@@ -373,12 +393,18 @@ class Tensor(Node):
             raise ValueError(
                 f"the truth of a tensor of shape {self.shape} is ambiguous; use np.any or np.all"
             )
+        if watching:
+            _taken(self, "bool()")
         return bool(self.value.item())
 
     def __float__(self) -> float:
+        if watching:
+            _taken(self, "float()")
         return float(leaving.as_number(self, current()))
 
     def __int__(self) -> int:
+        if watching:
+            _taken(self, "int()")
         return int(leaving.as_number(self, current()))
 
     __trunc__ = __int__
@@ -389,6 +415,8 @@ class Tensor(Node):
                 f"{described(self)} of {self.dtype} is no whole number; write int(t.item()), "
                 "through which no gradient flows"
             )
+        if watching:
+            _taken(self, "int()")
         return operator.index(self.value.item())
 
     def as_integer_ratio(self) -> NoReturn:
@@ -402,19 +430,21 @@ class Tensor(Node):
         return format(self.value.item(), spec) if spec else str(self)
 
     def __contains__(self, item: ArrayLike) -> bool:
-        return bool((self.value == value_of(item)).any())
+        return bool((self == item).any())
 
     def __copy__(self) -> Tensor:
-        if leaving.must_stay(self, current()):
+        if leaving.must_stay(self, current()) or tracing():
             return op(np.copy)(self)
         return _restored(*self.__reduce__()[1])
 
     def __deepcopy__(self, memo: Any) -> Tensor:
-        if leaving.must_stay(self, current()):
+        if leaving.must_stay(self, current()) or tracing():
             return op(np.copy)(self)
         return _restored(*deepcopy(self.__reduce__()[1], memo))
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if watching:
+            _taken(self, "a copy outside the graph")
         if leaving.must_stay(self, current()):
             raise leaving.no_array(self)
         is_leaf = self.primitive is None
@@ -441,6 +471,8 @@ class Tensor(Node):
     def __array__(self, dtype: DType = None, copy: bool | None = None) -> Array:
         if self.live:
             raise leaving.no_array(self)
+        if watching:
+            _taken(self, "np.asarray()")
         if copy is False:
             if dtype is not None and np.dtype(dtype) != self.dtype:
                 raise ValueError(f"a {dtype} array of a {self.dtype} tensor needs a copy")
@@ -587,6 +619,8 @@ def tensor(
             f"tensor: requires_grad must be True or False, not {requires_grad!r}; write "
             "tensor([a, b]) for several numbers, dtype=np.float32 for a dtype"
         )
+    if watching and isinstance(data, Tensor) and tracing():
+        return _traced_leaf(data, requires_grad, dtype, name)
     given = taken_out(data)
     if given is not data:
         leaving.new_leaf(data, current())
@@ -597,6 +631,14 @@ def tensor(
     if requires_grad:
         require_real(array.dtype)
     return _leaf(real(array, "a tensor", "holds"), requires_grad, name, bool(requires_grad))
+
+
+def _traced_leaf(t: Tensor, requires_grad: bool, dtype: DType, name: str | None) -> Tensor:
+    """Return a leaf as `tensor` does, whose numbers whoever traces knows to be those of `t`."""
+    leaf = op(np.copy)(t.detach() if dtype is None else op(np.astype)(t.detach(), dtype))
+    leaf.name, leaf._given = name, bool(requires_grad)
+    leaf.requires_grad = requires_grad
+    return leaf
 
 
 def as_tensor(x: Any) -> Tensor:
@@ -698,7 +740,39 @@ def _restored(value: Any, live: bool, name: str | None, grad: Any, given: bool |
 
 def value_of(x: Any) -> Any:
     """Take the array out of a Tensor; give anything else back as it is."""
-    return x.value if isinstance(x, Tensor) else x
+    if not isinstance(x, Tensor):
+        return x
+    if watching:
+        _taken(x)
+    return x.value
+
+
+def _taken(t: Tensor, how: str = "") -> None:
+    if (tracer := tracing()) is not None:
+        tracer.taken(t, how)
+
+
+def constant_of(function: Any, args: Sequence[Any], params: Mapping[str, Any] = _NO_PARAMS) -> Any:
+    """Return what a function without a derivative gives, as whoever traces writes it down.
+
+    None if nobody does, or nothing that is traced is among the arguments.
+    """
+    if (tracer := tracing()) is not None:
+        found = tracer.constant(function, args, params)
+        if found is not NotImplemented:
+            return found
+    return None
+
+
+def checked(check: Callable[..., None], *args: Any) -> None:
+    """Call a function that raises an error if the numbers in arrays or tensors are wrong.
+
+    It looks at arrays. A program that is traced here will call it, too.
+    """
+    if (tracer := tracing()) is not None:
+        tracer.checked(check, args)
+    else:
+        check(*map(value_of, args))
 
 
 def taken_out(x: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.tensor import OPS, ArrayLike, Tensor, value_of
+from ..core.tensor import OPS, ArrayLike, Tensor
 from .families import constant
 
 __all__ = [
@@ -54,7 +54,7 @@ if hasattr(np, "fix"):  # deprecated since NumPy 2.5
 def heaviside(x1: ArrayLike, x2: ArrayLike) -> Any:
     """numpy.heaviside of the data: an array, constant to the graph unless the value at 0 is live."""
     if isinstance(x2, Tensor) and x2.live:
-        return OPS[np.where](np.equal(value_of(x1), 0), x2, step(x1, 0))
+        return OPS[np.where](np.equal(x1, 0), x2, step(x1, 0))
     return step(x1, x2)
 
 

@@ -20,10 +20,10 @@ import numpy as np
 from ..core.context import placed
 from ..core.dtypes import Array
 from ..core.primitive import Case, Primitive
-from ..core.tensor import ArrayLike, Tensor, op, value_of
+from ..core.tensor import ArrayLike, Tensor, op
 from ..guard.errors import shown
 from . import strided
-from .families import general, linear, multilinear
+from .families import general, linear, multilinear, untracked
 from .strided import Sizes, out_size, padded, padded_size, window_view
 
 __all__ = [
@@ -164,14 +164,14 @@ def _per_window(z: Any) -> Any:
     return z.reshape((*z.shape[:2], *(1,) * (z.ndim - 2), *z.shape[2:]))
 
 
+@untracked
 def _hits(
-    z: Any, x: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
-) -> tuple[Any, Any]:
+    z: Array, x: Array, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> tuple[Array, Array]:
     """Mark what attains the maximum in each window, and count it; both constant to the graph.
 
     The count is NaN for a window with NaN in it, and so are the shares of the gradient there.
     """
-    z, x = value_of(z), value_of(x)
     view = window_view(padded(x, padding, _lowest(x.dtype)), kernel, stride, dilation)
     hit = view.copy() == _per_window(z)  # in rows: the sums below are 20 times faster for it
     count = np.add.reduce(hit, axis=tuple(range(2, z.ndim)), dtype=x.dtype)

@@ -27,10 +27,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..core.context import tracing
 from ..core.dtypes import Array
 from ..core.primitive import Case, Samples
-from ..core.tensor import ArrayLike, Tensor, op, value_of
-from .families import general, operation
+from ..core.tensor import ArrayLike, Tensor, op
+from .families import general, operation, untracked
 
 __all__ = ["cholesky", "eigh", "eigvalsh", "qr", "svd", "svdvals"]
 
@@ -183,8 +184,7 @@ def _inverse_gaps(w: Any) -> Any:
     """Return F, with F[i, j] = 1 / (w[j] - w[i]), and 0 on the diagonal; NaN where it is rounding."""
     eye = np.eye(w.shape[-1], dtype=w.dtype)
     gaps = w[..., None, :] - w[..., :, None] + eye
-    alike = np.abs(value_of(gaps)) <= _rounding(w)[..., None]
-    return _reciprocal(np.where(alike, 0, gaps)) * (1 - eye)
+    return _reciprocal(np.where(_alike(gaps, w), 0, gaps)) * (1 - eye)
 
 
 def _inverse_gaps_of_squares(s: Any) -> Any:
@@ -194,9 +194,19 @@ def _inverse_gaps_of_squares(s: Any) -> Any:
     return _inverse_gaps(s) * _reciprocal(sums * (1 - eye) + eye)
 
 
-def _rounding(w: Any) -> Array:
+@untracked
+def _alike(gaps: Array, w: Array) -> Array:
+    return np.asarray(np.abs(gaps) <= _rounding(w)[..., None])
+
+
+@untracked
+def _is_corner(s: Array) -> Array:
+    return np.asarray(s <= _rounding(s))
+
+
+def _rounding(w: Array) -> Array:
     """Return how far the values of a matrix of these are rounded, along the last axis."""
-    sizes = np.abs(value_of(w))
+    sizes = np.abs(w)
     units = 4 * sizes.shape[-1] * np.finfo(sizes.dtype).eps
     return np.asarray(sizes.max(axis=-1, keepdims=True, initial=0) * units)
 
@@ -308,7 +318,7 @@ def svd(
     """
     if hermitian:
         w, v = eigh(a)
-        order = np.argsort(abs(w.value))[..., ::-1]
+        order = np.argsort(abs(w.detach()))[..., ::-1]
         w, v = (
             op(np.take_along_axis)(x, at, -1)
             for x, at in ((w, order), (v, np.broadcast_to(order[..., None, :], v.shape)))
@@ -329,5 +339,5 @@ def svd(
 def svdvals(x: ArrayLike) -> Tensor:
     """Singular values, descending; the gradient of one that is 0, or rounding, is 0."""
     s = reduced_svd(x)[1]
-    corner = s.value <= _rounding(s)
-    return abs(s * ~corner) + s.value * corner if corner.any() else s
+    corner = _is_corner(s)
+    return abs(s * ~corner) + s.detach() * corner if tracing() or corner.any() else s

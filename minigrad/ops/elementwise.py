@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.dtypes import Array
 from ..core.primitive import Case
-from ..core.tensor import OPS, ArrayLike, Tensor, as_tensor, op, value_of
+from ..core.tensor import OPS, ArrayLike, Tensor, as_tensor, op
 from .families import elementwise, operation
 
 __all__ = [
@@ -287,7 +287,7 @@ def clip(
     t = as_tensor(a)
     ends: tuple[Any, Any] = -np.inf, np.inf
     if t.dtype.kind != "f":
-        ends = t.value.min(initial=0), t.value.max(initial=0)
+        ends = (0, 1) if t.dtype == bool else (np.iinfo(t.dtype).min, np.iinfo(t.dtype).max)
     return clipped(t, ends[0] if low is None else low, ends[1] if high is None else high)
 
 
@@ -320,7 +320,7 @@ def where(condition: ArrayLike, x: ArrayLike | None = None, y: ArrayLike | None 
     With the condition alone, return the indices where it is not 0, as `nonzero` does.
     """
     if x is None and y is None:
-        return np.nonzero(value_of(condition))
+        return np.nonzero(condition)  # type: ignore[arg-type]
     if x is None or y is None:
         raise ValueError("where: give both x and y to choose from, or neither")
     return selected(condition, x, y)

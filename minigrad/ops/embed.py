@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import operator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..core.context import tracing
 from ..core.dtypes import Array, DType, get_default_dtype, plain
-from ..core.tensor import ArrayLike, Tensor, op, tensor, value_of
+from ..core.random import drawn
+from ..core.tensor import ArrayLike, Tensor, checked, op, tensor, value_of
 from ..transforms.checkpoint import source
 
 __all__ = ["dropout", "embedding", "one_hot"]
@@ -39,7 +42,7 @@ def one_hot(labels: ArrayLike, classes: int, dtype: DType = None) -> Array:
            [1., 0., 0.]], dtype=float32)
     """
     index = _whole_numbers("one_hot: labels", labels, classes, f"classes={classes}")
-    hot: Array = index[..., None] == np.arange(classes)
+    hot: Array = (index if tracing() else value_of(index))[..., None] == np.arange(classes)
     return hot.astype(dtype or get_default_dtype())
 
 
@@ -62,19 +65,24 @@ def dropout(x: ArrayLike, p: float, rng: np.random.Generator, training: bool = T
             f"dropout: rng must be a generator, np.random.default_rng(seed), not {rng!r}: a seed "
             "would draw the same mask at every call"
         )
-    kept: Array = source(rng).random(t.shape, dtype=np.float32) >= p
+    kept: Array = drawn(source(rng), "random", t.shape, dtype=np.float32) >= p
     return t * (kept.astype(t.dtype) * (1 / (1 - p)))
 
 
-def _whole_numbers(what: str, values: Any, n: int, where: str) -> Array:
-    """Return the values as an array of integers; IndexError unless they lie in 0 .. n - 1."""
-    index = plain(value_of(values), what.partition(":")[0], "takes")
+def _whole_numbers(what: str, values: Any, n: int, where: str) -> Any:
+    """Return the values, as integers; IndexError unless they lie in 0 .. n - 1."""
+    is_tensor = isinstance(values, Tensor)
+    index = values if is_tensor else plain(values, what.partition(":")[0], "takes")
     if index.dtype.kind not in "iu":
         if index.size:
             raise TypeError(f"{what} must be integers, not {index.dtype}")
         index = index.astype(int)
+    checked(partial(_in_range, what, n, where), index)
+    return index
+
+
+def _in_range(what: str, n: int, where: str, index: Array) -> None:
     if index.size and not 0 <= index.min() <= index.max() < n:
         raise IndexError(
             f"{what} must lie in 0 .. {n - 1}, for {where}; got {index.min()} .. {index.max()}"
         )
-    return index

@@ -43,15 +43,15 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from ..core.context import placed
+from ..core.context import placed, watching
 from ..core.primitive import Case, Primitive, Rule, Rules, Samples, full_name, parameters_of
-from ..core.tensor import OPS, ArrayLike, Tensor
+from ..core.tensor import OPS, ArrayLike, Tensor, constant_of
 from ..guard.errors import explained, reworded
 from ..guard.hints import of_argument
 
 __all__ = [
     "Axis", "constant", "define", "each", "elementwise", "general", "kept_shape", "linear",
-    "multilinear", "operation", "reduction",
+    "multilinear", "operation", "reduction", "untracked",
 ]  # fmt: skip
 
 Operation = TypeVar("Operation", bound=Callable[..., Any])
@@ -310,7 +310,19 @@ def operation(
 def constant(function: Callable[..., Any]) -> Callable[..., Any]:
     """Register a function with no useful derivative: it gives an array, outside the graph."""
 
+    unwrapped = untracked(function)
+    vars(unwrapped)["is_constant"] = True
+    unwrapped.__doc__ = f"{full_name(function)} of the data: an array, constant to the graph."
+    OPS[function] = unwrapped
+    return unwrapped
+
+
+def untracked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of the arrays that tensors hold: outside the graph, it gives arrays."""
+
     def unwrapped(*args: ArrayLike | None, **kwargs: Any) -> Any:
+        if watching and (found := constant_of(function, args, kwargs)) is not None:
+            return found
         xs, params = [*map(_arrays, args)], {k: _arrays(v) for k, v in kwargs.items()}
         try:
             return function(*xs, **params)
@@ -319,10 +331,7 @@ def constant(function: Callable[..., Any]) -> Callable[..., Any]:
             told = explained(placed(function.__name__), xs, params, error)
             raise (reworded(told, f"{told}{hint}") if hint else told) from error
 
-    vars(unwrapped)["is_constant"] = True
     unwrapped.__name__ = function.__name__
-    unwrapped.__doc__ = f"{full_name(function)} of the data: an array, constant to the graph."
-    OPS[function] = unwrapped
     return unwrapped
 
 

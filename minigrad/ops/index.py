@@ -15,8 +15,18 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ..core.dtypes import Array, plain
 from ..core.primitive import Case, Primitive, Samples
 from ..core.tape import Deferred, Outputs
-from ..core.tensor import BASIC, ArrayLike, At, Tensor, as_tensor, op, plain_index, value_of
-from .families import Axis, general, linear, operation
+from ..core.tensor import (
+    BASIC,
+    ArrayLike,
+    At,
+    Tensor,
+    as_tensor,
+    checked,
+    op,
+    plain_index,
+    value_of,
+)  # fmt: skip
+from .families import Axis, general, linear, operation, untracked
 
 __all__ = [
     "compress", "delete", "extract", "getitem", "index_add", "index_multiply", "index_set",
@@ -120,12 +130,25 @@ def _rewrites(r: Any) -> list[Case]:
 
 def _pull_set(g: Any, z: Any, a: Any, values: Any, index: Any) -> Any:
     """Return the cotangent of every value, 0 for one that a later one has overwritten."""
+    if np.ndim(values) == 0 and isinstance(index, np.ndarray) and index.dtype == bool:
+        return _without(g, index)
     read = g[index]
     if _names_once(index):
         return read
-    order, last = np.arange(read.size).reshape(read.shape), np.zeros(a.shape, int)
+    return np.where(_is_last(index, read.shape, a.shape), read, 0)
+
+
+@untracked
+def _is_last(index: Any, shape: tuple[int, ...], whole: tuple[int, ...]) -> Array:
+    """Return which of the places that an index names are not named again later."""
+    order, last = np.arange(math.prod(shape)).reshape(shape), np.zeros(whole, int)
     last[index] = order
-    return np.where(last[index] == order, read, 0)
+    return np.asarray(last[index] == order)
+
+
+def _without(g: Any, mask: Any) -> Any:
+    """Return g where a mask holds and 0 elsewhere; the mask may have fewer axes."""
+    return np.where(mask.reshape(mask.shape + (1,) * (g.ndim - mask.ndim)), g, 0)
 
 
 def _scattered(parts: list[Any], like: Any) -> Any:
@@ -190,11 +213,15 @@ index_add = linear(
 def index_multiply(a: ArrayLike, values: ArrayLike, *, index: Index) -> Tensor:
     """Copy a with the elements at the index multiplied by the values; each may be named once."""
     place = plain_index(index)
-    hits = np.zeros(np.shape(a), int)
-    add_at(hits, place, 1)
+    checked(_names_none_twice, place, np.shape(a))
+    return index_set(a, getitem(a, index=place) * values, index=place)
+
+
+def _names_none_twice(index: Any, shape: tuple[int, ...]) -> None:
+    hits = np.zeros(shape, int)
+    add_at(hits, index, 1)
     if (hits > 1).any():
         raise ValueError("index_multiply: the index names an element more than once")
-    return index_set(a, getitem(a, index=place) * values, index=place)
 
 
 @operation(
@@ -206,9 +233,10 @@ def index_multiply(a: ArrayLike, values: ArrayLike, *, index: Index) -> Tensor:
 )  # fmt: skip
 def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None) -> Tensor:
     """Read whole slices along `axis` (None: from the flattened array)."""
-    places = plain(value_of(indices), "take", "takes")
+    places = indices if isinstance(indices, Tensor) else plain(indices, "take", "takes")
     if places.dtype.kind == "b" or not places.size:  # to take, True is the number 1
         places = places.astype(int)
+    places = value_of(places)
     if axis is None and np.ndim(a) == 1:  # a view of all would cost its length at every reading
         axis = 0
     if axis is None:
@@ -219,18 +247,20 @@ def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None) -> Tensor:
 # ---- rearrangements: done to the numbers of the elements, they say where each cotangent goes ------
 
 
-def _pull_of_rearrangement(forward: Callable[..., Any]) -> Callable[..., Any]:
+def _pull_of_rearrangement(done_to: Callable[..., Any]) -> Callable[..., Any]:
     def pull(g: Any, z: Any, a: Any, **params: Any) -> Any:
         if not a.size:
             return np.zeros_like(a)
-        places = forward(np.arange(a.size).reshape(a.shape), **params)
+        places = value_of(done_to(np.arange(a.size).reshape(a.shape), **params))
         return scatter.like_numpy(g, indices=(places,), shape=(a.size,)).reshape(a.shape)
 
     return pull
 
 
 def _rearrangement(forward: Callable[..., Any], key: Any, samples: Samples) -> Primitive:
-    return linear(forward, _pull_of_rearrangement(forward), key=key, samples=samples)
+    pull = _pull_of_rearrangement(lambda *args, **params: primitive.like_numpy(*args, **params))
+    primitive = linear(forward, pull, key=key, samples=samples)
+    return primitive
 
 
 def _repeat(a: Array, *, repeats: int | Sequence[int] | Array, axis: int | None = None) -> Any:
@@ -323,8 +353,8 @@ def _push_pad(
     return padded.like_numpy(da, pad_width=pad_width, mode=mode)
 
 
-pull_copies = _pull_of_rearrangement(_pad)
-padded = general(
+pull_copies = _pull_of_rearrangement(lambda *args, **params: padded.like_numpy(*args, **params))
+padded: Primitive = general(
     _pad, name="pad", pulls=[_pull_pad], pushes=[_push_pad], samples=lambda r: []
 )  # fmt: skip
 
@@ -360,7 +390,7 @@ _MASK = np.array([True, False, True])
 @operation(np.compress, lambda r: [Case.of(_MASK, r(3, 2), axis=0), Case.of(_MASK, r(2, 3))])
 def compress(condition: ArrayLike, a: ArrayLike, axis: int | None = None) -> Tensor:
     """Return the slices along `axis` where the condition, one for each, holds."""
-    holds = plain(value_of(condition), "compress", "takes")
+    holds = condition if isinstance(condition, Tensor) else plain(condition, "compress", "takes")
     if holds.ndim != 1:
         raise ValueError(f"compress: a condition for each slice, not of shape {holds.shape}")
     return take(a, np.flatnonzero(holds), axis)
@@ -369,7 +399,8 @@ def compress(condition: ArrayLike, a: ArrayLike, axis: int | None = None) -> Ten
 @operation(np.extract, lambda r: [Case.of(_MASK, r(3)), Case.of(r(2, 3) > 0, r(2, 3))])
 def extract(condition: ArrayLike, arr: ArrayLike) -> Tensor:
     """Return the elements where the condition holds."""
-    return take(arr, np.flatnonzero(plain(value_of(condition), "extract", "takes")))
+    holds = condition if isinstance(condition, Tensor) else plain(condition, "extract", "takes")
+    return take(arr, np.flatnonzero(holds))
 
 
 @operation(
@@ -413,7 +444,7 @@ def interp(
     x, xp, fp = as_tensor(x), as_tensor(xp), as_tensor(fp)
     if xp.ndim != 1 or xp.shape != fp.shape or len(xp) < 2:
         raise ValueError(f"interp: two points or more, not xp {xp.shape} and fp {fp.shape}")
-    k = np.clip(np.searchsorted(xp.value, x.value, side="right") - 1, 0, len(xp) - 2)
+    k: Any = np.clip(np.searchsorted(xp, x, side="right") - 1, 0, len(xp) - 2)
     z = (fp[k + 1] - fp[k]) / (xp[k + 1] - xp[k]) * (x - xp[k]) + fp[k]
-    z = op(np.where)(x < xp.value[0], fp[0] if left is None else left, z)
-    return op(np.where)(x > xp.value[-1], fp[-1] if right is None else right, z)
+    z = op(np.where)(x < xp[0], fp[0] if left is None else left, z)
+    return op(np.where)(x > xp[-1], fp[-1] if right is None else right, z)

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.context import tracing
+from ..core.dtypes import Array
 from ..core.primitive import Case
-from ..core.tensor import ArrayLike, Tensor, as_floating, as_tensor, op, value_of
+from ..core.tensor import ArrayLike, Tensor, as_floating, as_tensor, checked, op, value_of
 from .families import Axis, kept_shape, operation
 from .reduce import rows_over
 
@@ -26,14 +28,14 @@ def _sorts(r: Any) -> list[Case]:
 def sort(a: ArrayLike, axis: int | None = -1, *, stable: bool = True) -> Tensor:
     """Return the elements in order along `axis` (None: of all); among equals the first stays first."""
     t = as_tensor(a)
-    return op(np.take_along_axis)(t, np.argsort(t.value, axis, kind="stable"), axis)
+    return op(np.take_along_axis)(t, np.argsort(t, axis, kind="stable"), axis)
 
 
 @operation(np.partition, lambda r: [Case.of(r(5), 2), Case.of(r(2, 4), (0, -2), axis=0)])
 def partition(a: ArrayLike, kth: int | Sequence[int], axis: int | None = -1) -> Tensor:
     """Return the elements with the kth in its place: none greater before it, none smaller after."""
     t = as_tensor(a)
-    return op(np.take_along_axis)(t, np.argpartition(t.value, kth, axis), axis)
+    return op(np.take_along_axis)(t, np.argpartition(t, kth, axis), axis)
 
 
 @operation(
@@ -50,24 +52,32 @@ def quantile(a: ArrayLike, q: ArrayLike, axis: Axis = None, *, keepdims: bool = 
     """
     if isinstance(q, Tensor) and q.live:
         raise TypeError("quantile: gradients do not flow through 'q'; detach() it")
-    t, q = as_floating(a), np.asarray(value_of(q))
-    if not ((q >= 0) & (q <= 1)).all():
-        raise ValueError(f"quantile: q is a share from 0 to 1, not {q}")
+    is_traced = isinstance(q, Tensor) and tracing() is not None
+    t = as_floating(a)
+    share_of: Any = q if is_traced else np.asarray(value_of(q))
+    checked(_are_shares, share_of)
     rows, _ = rows_over(t, axis)
     if not len(rows):
         raise ValueError(f"quantile: of no elements, along axis {axis} of shape {t.shape}")
-    place = q * (len(rows) - 1)
+    place = share_of * (len(rows) - 1)
     low, high = np.floor(place).astype(int), np.ceil(place).astype(int)
-    share = (place - low).astype(t.dtype).reshape(q.shape + (1,) * (rows.ndim - 1))
-    order = np.argpartition(rows.value, np.unique((low, high)), axis=0)
+    wanted = range(len(rows)) if is_traced else np.unique((low, high))
+    share = (place - low).astype(t.dtype).reshape(share_of.shape + (1,) * (rows.ndim - 1))
+    order = np.argpartition(rows, wanted, axis=0)
     columns = np.indices(rows.shape[1:], sparse=True)
     below, above = (rows[(order[k], *columns)] for k in (low, high))
-    u, v = below.value, above.value
+    u, v = below.detach(), above.detach()
     far = (u == np.inf) | ((u == -np.inf) & (v < np.inf))  # then on the way is where it starts
     z: Tensor = below + (np.where(far, 0, above) - np.where(far, 0, below)) * share
-    if (gaps := np.isnan(rows.value).any(0)).any():
+    gaps = np.isnan(rows).any(0)
+    if tracing() or gaps.any():
         z = z * np.where(gaps, np.nan, np.ones((), t.dtype))
-    return z.reshape(q.shape + kept_shape(t.shape, axis)) if keepdims else z
+    return z.reshape(share_of.shape + kept_shape(t.shape, axis)) if keepdims else z
+
+
+def _are_shares(q: Array) -> None:
+    if not ((q >= 0) & (q <= 1)).all():
+        raise ValueError(f"quantile: q is a share from 0 to 1, not {q}")
 
 
 @operation(np.percentile, lambda r: [Case.of(r(5), 30), Case.of(r(2, 3), 70, axis=0)])

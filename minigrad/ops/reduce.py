@@ -13,9 +13,9 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..core.dtypes import Array
 from ..core.primitive import Case
-from ..core.tensor import OPS, ArrayLike, Tensor, as_floating, as_tensor, op
+from ..core.tensor import OPS, ArrayLike, Tensor, as_floating, as_tensor, checked, op
 from .elementwise import over
-from .families import Axis, general, kept_shape, linear, operation, reduction
+from .families import Axis, general, kept_shape, linear, operation, reduction, untracked
 
 __all__ = [
     "average", "log_softmax", "logsumexp", "max", "mean", "min", "nancumprod", "nancumsum",
@@ -69,6 +69,7 @@ mean = linear(_mean, _pull_mean, key=np.mean, samples=_reduced)
 # ---- extremes: a tie shares the gradient evenly ------------------------------------------------
 
 
+@untracked
 def shares(hit: Array, axis: Axis, dtype: Any) -> Any:
     """Return 1 shared among the hits along `axis`; NaN where there is none: the extreme is NaN."""
     with np.errstate(invalid="ignore"):
@@ -283,9 +284,13 @@ def average(
         kept = [n if k in axes else 1 for k, n in enumerate(a.shape)]
         w = op(np.broadcast_to)(w.transpose(np.argsort(axes)).reshape(kept), a.shape)
     total = w.sum(axis=axis, keepdims=keepdims)
+    checked(_not_zero, total)
+    return (a * w).sum(axis=axis, keepdims=keepdims) / total
+
+
+def _not_zero(total: Array) -> None:
     if not np.all(total != 0):
         raise ZeroDivisionError("average: the weights sum to zero")
-    return (a * w).sum(axis=axis, keepdims=keepdims) / total
 
 
 def _nan_samples(r: Any) -> list[Case]:
@@ -302,7 +307,7 @@ def _without_nan(function: Any, base: Any, fill: float) -> Callable[..., Tensor]
         t = as_tensor(a)
         if t.dtype.kind != "f":
             return op(base)(t, axis=axis, **options)
-        gaps = np.isnan(t.value) if math.isfinite(fill) else _gaps(t, axis)
+        gaps = np.isnan(t) if math.isfinite(fill) else _gaps(t, axis)
         return op(base)(op(np.where)(gaps, fill, t), axis=axis, **options)
 
     doc = f"As numpy.{function.__name__}: NaN is left out, with gradient 0."
@@ -315,15 +320,17 @@ nancumsum = _without_nan(np.nancumsum, np.cumsum, 0)
 nancumprod = _without_nan(np.nancumprod, np.cumprod, 1)
 
 
-def _gaps(t: Tensor, axis: Axis) -> Array:
+@untracked
+def _gaps(t: Array, axis: Axis) -> Array:
     """Return where NaN is left out; not where there is nothing else, for then the result is NaN."""
-    gaps = np.isnan(t.value)
+    gaps = np.isnan(t)
     return gaps & ~gaps.all(axis=axis, keepdims=True)
 
 
-def _free(t: Tensor, axis: Axis, keepdims: bool, ddof: float = 0) -> Array:
+@untracked
+def _free(t: Array, axis: Axis, keepdims: bool, ddof: float = 0) -> Array:
     """Return how many numbers there are, less `ddof`; NaN for none."""
-    count: Array = (~np.isnan(t.value)).sum(axis=axis, keepdims=keepdims, dtype=t.dtype) - ddof
+    count: Array = (~np.isnan(t)).sum(axis=axis, keepdims=keepdims, dtype=t.dtype) - ddof
     return np.where(count > 0, count, np.nan)
 
 
@@ -338,7 +345,8 @@ def nanmean(a: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Mean of what is not NaN."""
     t = as_floating(a)
     total = op(np.where)(_gaps(t, axis), 0, t).sum(axis=axis, keepdims=keepdims)
-    return total / _free(t, axis, keepdims)
+    z: Tensor = total / _free(t, axis, keepdims)
+    return z
 
 
 @operation(np.nanvar, _nan_samples)
@@ -346,7 +354,8 @@ def nanvar(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = Fa
     """Variance of what is not NaN."""
     t = as_floating(a)
     total = (_deviation(t, axis) ** 2).sum(axis=axis, keepdims=keepdims)
-    return total / _free(t, axis, keepdims, ddof)
+    z: Tensor = total / _free(t, axis, keepdims, ddof)
+    return z
 
 
 @operation(np.nanstd, _nan_samples)
@@ -354,7 +363,8 @@ def nanstd(a: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = Fa
     """Deviation of what is not NaN; its gradient is 0 where nothing deviates."""
     t = as_floating(a)
     length = op(np.linalg.vector_norm)(_deviation(t, axis), axis=axis, keepdims=keepdims)
-    return length / np.sqrt(_free(t, axis, keepdims, ddof))
+    z: Tensor = length / np.sqrt(_free(t, axis, keepdims, ddof))
+    return z
 
 
 # ---- methods of ufuncs: along the first axis, if not said otherwise --------------------------------

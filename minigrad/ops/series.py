@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from ..core.context import tracing
 from ..core.dtypes import Array
 from ..core.primitive import Case, Primitive
 from ..core.tensor import ArrayLike, Tensor, as_floating, as_tensor, op
@@ -121,8 +122,11 @@ def _push_cumprod(da: Any, z: Any, a: Any, axis: int | None = None) -> Any:
 
 
 def _divides(z: Any) -> bool:
-    """Whether products are far from 0 and infinity, so that one may divide by the factors."""
-    return bool(((z != 0) & np.isfinite(z)).all())
+    """Whether products are far from 0 and infinity, so that one may divide by the factors.
+
+    What is traced is to be right for other products, too.
+    """
+    return tracing() is None and bool(((z != 0) & np.isfinite(z)).all())
 
 
 cumprod = general(

@@ -14,8 +14,8 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from ..core.dtypes import Array, native, real
 from ..core.primitive import Case
 from ..core.tape import Outputs
-from ..core.tensor import ArrayLike, Tensor, apply, as_tensor, value_of
-from .families import Axis, linear, operation
+from ..core.tensor import ArrayLike, Tensor, apply, as_tensor
+from .families import Axis, linear, operation, untracked
 
 __all__ = [
     "append", "array_split", "astype", "atleast_1d", "atleast_2d", "atleast_3d", "block",
@@ -153,7 +153,13 @@ def astype(x: ArrayLike, dtype: npt.DTypeLike, *, copy: bool = True) -> Tensor:
     dtype = native(dtype)
     if dtype.kind == "f":
         return converted(x, dtype=dtype)
-    return Tensor(real(np.asarray(value_of(x)).astype(dtype), "a tensor", "holds"))
+    whole = _whole(x, dtype=dtype)
+    return whole if isinstance(whole, Tensor) else Tensor(real(whole, "a tensor", "holds"))
+
+
+@untracked
+def _whole(x: Array, *, dtype: npt.DTypeLike) -> Array:
+    return np.asarray(x).astype(dtype)
 
 
 # ---- joining -----------------------------------------------------------------------------------
@@ -273,7 +279,7 @@ def _cuts(r: Any) -> list[Case]:
 
 def _number(cuts: Cuts) -> Any:
     """Return a number of sections as an int, also one in an array; indices as they are."""
-    cuts = value_of(cuts)
+    cuts = cuts.tolist() if isinstance(cuts, Tensor) else cuts
     return int(cuts) if isinstance(cuts, np.ndarray) and not cuts.ndim else cuts
 
 

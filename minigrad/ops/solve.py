@@ -16,16 +16,18 @@ import math
 import operator
 import string
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from ..core.context import tracing
 from ..core.dtypes import Array
 from ..core.primitive import Case
-from ..core.tensor import ArrayLike, Tensor, op, value_of
+from ..core.tensor import ArrayLike, Tensor, as_tensor, checked, op, value_of
 from .decompose import definite, square_samples, symmetric, symmetric_part
-from .families import general, operation
+from .families import general, operation, untracked
 from .reduce import product_of_others
 
 __all__ = [
@@ -73,7 +75,33 @@ def _turn_cofactors(g: Any, z: Any, a: Any) -> Any:
     Of a regular matrix, with W = inv(a)', it is det(a) (<W, g> W - W g' W). In general it is such
     a sum between the factors, where P[i, k] is the product of all S but the i-th and the k-th.
     """
-    if (np.linalg.det(value_of(a)) != 0).all():
+    if not any(isinstance(x, Tensor) and x.live for x in (g, z, a)):
+        return _turned_along(g, z, a)
+    if tracing():
+        checked(_require_regular, a)
+        return _turn(g, z, a, True)
+    return _turn(g, z, a, _is_regular(value_of(a)))
+
+
+@untracked
+def _turned_along(g: Array, z: Array, a: Array) -> Any:
+    return _turn(g, z, a, _is_regular(a))
+
+
+def _is_regular(a: Array) -> bool:
+    return bool((np.linalg.det(a) != 0).all())
+
+
+def _require_regular(a: Array) -> None:
+    if not _is_regular(a):
+        raise np.linalg.LinAlgError(
+            "second derivatives of det in a compiled function need regular matrices, and one is "
+            "singular; compute these without mg.compile"
+        )
+
+
+def _turn(g: Any, z: Any, a: Any, is_regular: bool) -> Any:
+    if is_regular:
         w = np.linalg.inv(a).mT
         return (w * g).sum(axis=(-2, -1), keepdims=True) * z - w @ g.mT @ z
     u, s, v, sign = _turned(a)
@@ -248,11 +276,28 @@ def lstsq(
     rows, columns = np.shape(a)
     s = op(np.linalg.svdvals)(a)
     cut = np.finfo(s.dtype).eps * max(rows, columns) if rcond is None else rcond
-    rank = np.sum(s.data > cut * s.data.max(initial=0))
+    rank = _rank(s, cut)
+    n = int(value_of(rank))
+    if tracing():
+        checked(partial(_require_rank, n), rank)
     x = pinv(a, rcond=cut) @ b
     left = b - a @ x
     residuals = (left * left).sum(axis=0).reshape(-1)
-    return x, residuals if rank == columns < rows else residuals[:0], Tensor(np.asarray(rank)), s
+    return x, residuals if n == columns < rows else residuals[:0], as_tensor(rank), s
+
+
+@untracked
+def _rank(s: Array, cut: float) -> Array:
+    return np.asarray(np.sum(s > cut * s.max(initial=0)))
+
+
+def _require_rank(n: int, rank: Array) -> None:
+    """Raise LinAlgError unless the rank is what the shape of the residuals follows from."""
+    if rank != n:
+        raise np.linalg.LinAlgError(
+            f"lstsq: a matrix has rank {rank}, and had {n} when this was compiled, from which the "
+            "shape of the residuals follows; compute this without mg.compile"
+        )
 
 
 # ---- products of many --------------------------------------------------------------------------------
