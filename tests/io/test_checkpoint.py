@@ -290,8 +290,9 @@ def test_a_generator_that_would_read_elsewhere(kind, name, place, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
-def test_a_training_that_is_killed_loses_nothing():
-    command = [sys.executable, "-m", "tests.io.kills", "10"]
+@pytest.mark.parametrize("kind", ["loop", "fit"])
+def test_a_training_that_is_killed_loses_nothing(kind):
+    command = [sys.executable, "-m", "tests.io.kills", "5", kind]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("10 kills in ")
+    assert done.stdout.startswith(f"5 kills of the {kind} in ")
