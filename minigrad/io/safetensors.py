@@ -21,7 +21,7 @@ from ..nn.state import Described
 __all__ = ["check_names", "described", "opened", "read", "write"]
 
 _HEADER = 10_000_000  # bytes; a model of a hundred thousand tensors has as many
-_SUMS = "minigrad.crc32"
+_SUMS, _END = "minigrad.crc32", " of minigrad"  # where one is damaged, the other is not
 _TYPES = {
     "F64": "f8", "F32": "f4", "F16": "f2", "BOOL": "?",
     "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1",
@@ -60,7 +60,7 @@ def write(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
     """Write arrays under their names."""
     flat = {name: np.asarray(a, order="C") for name, a in arrays.items()}
     sums = {name: _sum(name, _NAMES[a.dtype], a.shape, a.data) for name, a in flat.items()}
-    metadata = {"format": "pt", _SUMS: json.dumps(sums)}  # the names and shapes are PyTorch's
+    metadata = {"format": "pt", _SUMS: json.dumps(sums) + _END}  # the names are PyTorch's
     file.write(_package("safetensors.numpy").save(flat, metadata))
 
 
@@ -76,7 +76,7 @@ class _Opened(NamedTuple):
 
 
 def opened(file: IO[bytes]) -> _Opened:
-    """Read the header, which the package has checked; ValueError for one that is none."""
+    """Read the header, once the package has checked it."""
     length = int.from_bytes(file.read(8), "little")
     if length > _HEADER:
         raise ValueError(f"it has a header of {length} bytes, or it is no safetensors file")
@@ -84,10 +84,18 @@ def opened(file: IO[bytes]) -> _Opened:
         pass
     tensors = json.loads(file.read(length), object_pairs_hook=_once)
     metadata = tensors.pop("__metadata__", {})
-    sums = json.loads(metadata[_SUMS], object_pairs_hook=_once) if _SUMS in metadata else None
-    if sums is not None and sums.keys() != tensors.keys():
-        raise ValueError("its checksums are of other names")
-    return _Opened(file, 8 + length, tensors, sums)
+    return _Opened(file, 8 + length, tensors, _sums(metadata, tensors))
+
+
+def _sums(metadata: dict[str, str], tensors: dict[str, Any]) -> dict[str, int] | None:
+    """Return the checksums, or None of a file that has none."""
+    for name, text in metadata.items():
+        if name == _SUMS or text.endswith(_END):
+            sums: dict[str, int] = json.loads(text.removesuffix(_END), object_pairs_hook=_once)
+            if sums.keys() != tensors.keys():
+                raise ValueError("its checksums are of other names")
+            return sums
+    return None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

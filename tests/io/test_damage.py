@@ -1,6 +1,6 @@
 """Damaged and hostile files: a clear error, or what was saved, and nothing in between.
 
-    python -m tests.io.test_damage 20000
+    python -m tests.io.test_damage 20000 [npz checkpoint safetensors]
 
 damages so many files of each kind; the tests do so with a few hundred.
 """
@@ -283,6 +283,6 @@ def test_no_checkpoint_there(tmp_path):
 
 
 if __name__ == "__main__":
-    for kind in ("npz", "checkpoint", "safetensors"):
-        count = int(sys.argv[1])
+    count = int(sys.argv[1])
+    for kind in sys.argv[2:] or ("npz", "checkpoint", "safetensors"):
         print(f"{kind}: {count} damages, {damaged(kind, count, 1)} of them without an effect")
