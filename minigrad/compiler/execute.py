@@ -11,6 +11,7 @@ import numpy as np
 from ..core.dtypes import Array
 from .program import Loop, Op, Program
 from .straight import Straight, writes
+from .wide import widened
 
 __all__ = ["Executable", "Workspace"]
 
@@ -35,8 +36,8 @@ class Executable:
     def __init__(self, program: Program, backend: str = "numpy") -> None:
         if backend != "numpy":
             raise ValueError(f"backend: 'numpy', not {backend!r}")
-        self.program, self.backend = program, backend
-        self.straight = Straight(program)
+        self.program, self.backend = widened(program), backend
+        self.straight = Straight(self.program)
         self._make = self.straight.compiled()
         self._may_overflow = any(op.name == "sigmoid" for op in self._ops())
         self._free: deque[Workspace] = deque()  # whose append and pop are atomic

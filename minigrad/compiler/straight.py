@@ -55,7 +55,7 @@ class _Written:
         if own is not None and one and op.out.dtype in (np.float32, np.float64):
             numbers = {k: np.array(k == "one", op.out.dtype) for k in ("one", "zero")}
             return cls(list(own), [], numbers)
-        if op.name == "copy":
+        if op.name in ("copy", "contiguous") and one:
             return cls(["copyto({out}, {0})"], [], {})
         if op.name == "power" and one and op.args[1:] == (2,) and op.out.dtype.kind == "f":
             return cls(["square({0}, {out})"], [], {})

@@ -21,14 +21,14 @@ from minigrad.ops import shape
 UNARY = [mg.tanh, mg.sigmoid, mg.negative, mg.relu, mg.copy, mg.cos]
 BINARY = [mg.add, mg.subtract, mg.multiply, mg.maximum]
 GREATER, ARGSORT = Function("greater", np.greater), Function("argsort", np.argsort)
-SHAPES = [(3,), (2, 3), (3, 3), (4, 2, 3), (4, 3), (), (1, 3), (0, 3)]
 
 
 class Maker:
     """Makes a program with samples of all its values, which say what fits to what."""
 
-    def __init__(self, rng, dtype=float):
+    def __init__(self, rng, dtype=float, rows=2):
         self.rng, self.dtype = rng, np.dtype(dtype)
+        self.shapes = [(3,), (rows, 3), (3, 3), (4, rows, 3), (4, 3), (), (1, 3), (0, 3)]
         self.known = {}
         self.outside = []
 
@@ -190,16 +190,16 @@ class Maker:
         constant = self.value(self.rng.normal(size=(2, 3)).astype(self.dtype))
         constant.array = self.known[constant]
         self.outside.append(constant)
-        forward = self.section(self.inputs(SHAPES), length)
+        forward = self.section(self.inputs(self.shapes), length)
         if self.chance(0.5):
             return Program([forward])
         return Program([forward, self.section(self.inputs([(2, 3), (3,)]), length)])
 
 
-def random_program(seed, dtype=float, length=8):
+def random_program(seed, dtype=float, length=8, rows=2):
     """Return a program and inputs for each of its sections."""
     with np.errstate(all="ignore"):
-        maker = Maker(np.random.default_rng(seed), dtype)
+        maker = Maker(np.random.default_rng(seed), dtype, rows)
         program = maker.program(length)
     program.check()
     return program, [[maker.known[v] for v in s.inputs] for s in program.sections]

@@ -1,0 +1,77 @@
+"""Equal functions of neighbouring columns at once: the same bits, in fewer calls."""
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.compiler.passes import optimised
+from minigrad.compiler.program import Loop
+from minigrad.compiler.record import recorded
+from minigrad.compiler.wide import widened
+from tests.compiler.random_ir import random_program
+
+
+def bits_agree(program, inputs):
+    wide = widened(program)
+    wide.check()
+    for got, want in zip(wide.run(*inputs), program.run(*inputs), strict=True):
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_array_equal(a, b)
+    return wide
+
+
+def calls(program):
+    loops = [item for item in program.items if isinstance(item, Loop)]
+    return [sum(op.name != "concatenate" for op in loop.body) for loop in loops]
+
+
+def peephole(x, w, u, p):
+    """A cell whose gates read the state of the cell before, in a Python loop."""
+    h = c = mg.tensor(np.zeros((1, 4), np.float32))
+    hs = []
+    for t in range(x.shape[0]):
+        i, f, g, o = mg.split(x[t] @ w + h @ u, 4, axis=1)
+        i, f = mg.sigmoid(i + p[0] * c), mg.sigmoid(f + p[1] * c)
+        c = f * c + i * mg.tanh(g)
+        h = mg.sigmoid(o + p[2] * c) * mg.tanh(c)
+        hs.append(h)
+    return mg.stack(hs)
+
+
+def program_of(kind, batch=1, rounds=8):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rounds, batch, 3)).astype(np.float32)
+    if kind == "peephole":
+        f = peephole
+        shapes = [(3, 16), (4, 16), (3, 1, 4)]
+        arrays = [x, *[rng.normal(size=s).astype(np.float32) for s in shapes]]
+    else:
+        layer = {"LSTM": mg.nn.LSTM, "GRU": mg.nn.GRU}[kind](3, 4)
+        f, arrays = (lambda x: layer(x)[0]), [x]
+    recording = recorded(lambda *xs: [f(*xs)], arrays, [True] * len(arrays), backward=True)
+    backward = recording.program.sections[1]
+    inputs = [*arrays, *[t.value for t in recording.captured]]
+    seeds = [rng.normal(size=v.shape).astype(v.dtype) for v in backward.inputs]
+    return optimised(recording.program), [inputs, seeds]
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "peephole"])
+def test_gates_are_done_at_once(kind):
+    program, inputs = program_of(kind)
+    wide = bits_agree(program, inputs)
+    assert sum(calls(wide)) < sum(calls(program))
+    if kind == "LSTM":
+        assert (calls(program), calls(wide)) == ([11, 24], [10, 17])
+
+
+def test_columns_of_several_rows_stay_apart():
+    """They are not one piece of memory."""
+    program, inputs = program_of("LSTM", batch=2)
+    assert calls(bits_agree(program, inputs)) == calls(program)
+
+
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_random_programs(seed):
+    program, inputs = random_program(seed, rows=1)
+    bits_agree(program, inputs)
