@@ -37,27 +37,27 @@ def optimised(program: Program) -> Program:
     return program
 
 
-def with_numbers(program: Program) -> Program:
-    """Have elementwise operations read one number that is spread over an array as a number."""
+def broadcasting(program: Program) -> Program:
+    """Have elementwise operations broadcast themselves: what is spread before is not read whole."""
     spread = {
         item.out: a
         for item in program.items
         if isinstance(item, Op) and item.does is shape.broadcast_to
         for a in item.views
-        if not a.shape
     }
-    return _rewritten(program, lambda op: _with_numbers(op, spread)) if spread else program
+    return _rewritten(program, lambda op: _broadcasting(op, spread)) if spread else program
 
 
-def _with_numbers(op: Op, spread: dict[Value, View]) -> Op:
+def _broadcasting(op: Op, spread: dict[Value, View]) -> Op:
     if not is_elementwise(op.does) or not op.out.shape:
         return op
     args = list(op.args)
     for k, a in enumerate(args):
-        if isinstance(a, View) and a.value in spread:
-            others = [b.shape for b in [*args[:k], *args[k + 1 :]] if isinstance(b, View)]
-            if others and np.broadcast_shapes(*others) == op.out.shape:
-                args[k] = spread[a.value]
+        small = spread.get(a.value) if isinstance(a, View) else None
+        if small and isinstance(a, View) and (a.is_whole or not small.shape):
+            shapes = [b.shape for b in [*args[:k], small, *args[k + 1 :]] if isinstance(b, View)]
+            if np.broadcast_shapes(*shapes) == op.out.shape:
+                args[k] = small
     return Op(op.does, tuple(args), op.params, op.outs, op.several, op.note)
 
 
@@ -107,4 +107,4 @@ def _with_body(loop: Loop, change: Callable[[Op], Op]) -> Loop:
     return Loop(loop.rounds, body, loop.carries, loop.collects, loop.lasts)
 
 
-PASSES = (normal, together, rolled, with_numbers, without_the_dead, with_layout)
+PASSES = (normal, together, rolled, broadcasting, without_the_dead, with_layout)

@@ -143,7 +143,10 @@ class Op:
     @property
     def views(self) -> list[View]:
         """All views that it reads, those in the parameters after those among the operands."""
-        return [v for v in (*self.args, *held(self.params)) if isinstance(v, View)]
+        views = [a for a in self.args if isinstance(a, View)]
+        return (
+            views + [v for v in held(self.params) if isinstance(v, View)] if self.params else views
+        )
 
     def reading(self, change: Callable[[View], Operand]) -> Op:
         """Return this operation, of the same values, with every view that it reads changed."""
