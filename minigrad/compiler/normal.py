@@ -26,6 +26,7 @@ from ..core.tensor import OPS
 from ..ops import index, shape
 from .dead import without_the_dead
 from .program import (
+    COPY,
     STACK,
     Op,
     Operand,
@@ -43,7 +44,7 @@ from .program import (
 __all__ = ["normal", "told"]
 
 _FOLDED = 1 << 16  # elements; a larger constant is computed again at every call
-_MATMUL, _SUM, _COPY = OPS[np.matmul], OPS[np.sum], OPS[np.copy]
+_MATMUL, _SUM = OPS[np.matmul], OPS[np.sum]
 
 
 def normal(program: Program) -> Program:
@@ -85,7 +86,7 @@ class _Normalizing:
         """Return the view `inner` of what `outer` shows, which is copied if that is no view."""
         both = viewed(inner, outer)
         if both is None:
-            both = inner._replace(value=self.new(_COPY, (outer,), {}, outer.shape).value)
+            both = inner._replace(value=self.new(COPY, (outer,), {}, outer.shape).value)
         return both
 
     # ---- operations are written here -----------------------------------------------------------

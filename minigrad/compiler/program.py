@@ -23,8 +23,8 @@ import numpy as np
 from ..core.dtypes import Array
 
 __all__ = [
-    "Carry", "Collect", "Function", "Item", "Loop", "Op", "Operand", "Program", "Row", "Section",
-    "Value", "View", "held", "is_elementwise", "mapped", "viewed",
+    "COPY", "STACK", "Carry", "Collect", "Function", "Item", "Loop", "Op", "Operand", "Program",
+    "Row", "Section", "Value", "View", "held", "is_elementwise", "mapped", "viewed",
 ]  # fmt: skip
 
 
@@ -405,23 +405,35 @@ class _Unrolling:
     def __init__(self) -> None:
         self.now: dict[Value, View] = {}  # what stands for a value of the rolled program
         self.rows: dict[Value, list[Any]] = {}  # of what loops collect
+        self.items: list[Item] = []
 
     def section(self, section: Section) -> Section:
-        items: list[Item] = []
+        self.items = []
         for item in section.items:
-            items += [item.reading(self.seen)] if isinstance(item, Op) else self.loop(item)
+            if isinstance(item, Loop):
+                self.loop(item)
+            else:
+                self.items.append(item.reading(self.seen))
         outputs = [self.seen(o) if isinstance(o, View) else o for o in section.outputs]
-        return Section(section.inputs, items, outputs)
+        return Section(section.inputs, self.items, outputs)
 
     def seen(self, v: View, r: int = 0) -> View:
         if v.row is not None:
             k = v.row.at(r)
             if v.value in self.rows:
-                return _through(v._replace(row=None), self.rows[v.value][k])
+                return self.through(v._replace(row=None), self.rows[v.value][k])
             v = v._replace(row=Row(0, k))
-        return _through(v, self.now[v.value]) if v.value in self.now else v
+        return self.through(v, self.now[v.value]) if v.value in self.now else v
 
-    def loop(self, loop: Loop) -> Iterator[Op]:
+    def through(self, inner: View, outer: View) -> View:
+        view = viewed(inner, outer)
+        if view is None:
+            copied = Value(outer.shape, outer.dtype)
+            self.items.append(Op(COPY, (outer,), {}, (copied,)))
+            view = inner._replace(value=copied)
+        return view
+
+    def loop(self, loop: Loop) -> None:
         for c in loop.collects:
             rows = self.rows[c.stack] = [None] * c.stack.shape[0]
             if c.first is not None:
@@ -432,20 +444,16 @@ class _Unrolling:
                 new = op.reading(lambda v, r=r: self.seen(v, r))  # type: ignore[misc]
                 new.outs = tuple([Value(v.shape, v.dtype, v.name) for v in op.outs])
                 self.now.update(zip(op.outs, map(View, new.outs), strict=True))
-                yield new
+                self.items.append(new)
             for c in loop.collects:
                 self.rows[c.stack][c.row.at(r)] = self.now[c.source]
-            self.now.update([(c.value, self.now[c.next]) for c in loop.carries])
+            passed = [(c.value, self.now.get(c.next, View(c.next))) for c in loop.carries]
+            self.now.update(passed)
         for c in loop.collects:
-            yield Op(STACK, tuple(self.rows[c.stack]), {}, (c.stack,))
+            self.items.append(Op(STACK, tuple(self.rows[c.stack]), {}, (c.stack,)))
         self.now.update([(outer, self.now[inner]) for outer, inner in loop.lasts])
 
 
-def _through(inner: View, outer: View) -> View:
-    view = viewed(inner, outer)
-    assert view is not None, f"{inner} of {outer} is no view"
-    return view
-
-
+COPY = Function("copy", np.copy)
 STACK = Function("stack", lambda *arrays: np.stack(arrays))
 """Joins arrays of one shape along a new first axis."""

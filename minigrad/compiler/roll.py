@@ -29,6 +29,7 @@ from ..graph.folding import periods
 from ..ops import index, shape
 from .normal import told
 from .program import (
+    COPY,
     STACK,
     Carry,
     Collect,
@@ -46,7 +47,7 @@ from .program import (
 
 __all__ = ["rolled"]
 
-_ADD, _COPY = OPS[np.add], OPS[np.copy]
+_ADD = OPS[np.add]
 ROUNDS = 3
 """A loop has at least as many rounds."""
 OPERATIONS = 12
@@ -653,7 +654,7 @@ class _Building:
         both = viewed(inner, outer)
         if both is None:
             copied = Value(outer.shape, outer.dtype)
-            self.items.append(Op(_COPY, (outer,), {}, (copied,)))
+            self.items.append(Op(COPY, (outer,), {}, (copied,)))
             both = inner._replace(value=copied)
         return both
 
