@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,20 +66,24 @@ class Problem(NamedTuple):
         )
 
 
-def gemms(p: Problem) -> Step:
-    """The matrix products alone, into buffers that exist: the floor for everything on this BLAS."""
+def gemms(p: Problem, copied: bool = False) -> Step:
+    """The matrix products alone, into buffers that exist: the floor for everything on this BLAS.
+
+    `copied`: those with W' and U' read contiguous copies, made before, which most BLAS like better.
+    """
     T, B, features = p.x.shape
     rows, H = p.weight_hh.shape
     x, w, u = p.x.reshape(T * B, features), p.weight_ih, p.weight_hh
+    wt, ut = (np.ascontiguousarray(v.T) for v in (w, u)) if copied else (w.T, u.T)
     a, h = np.zeros((T, B, rows), np.float32), np.zeros((T, B, H), np.float32)
     flat_a, flat_h = a.reshape(T * B, rows), h.reshape(T * B, H)
     dx, dw, du = (np.empty_like(v) for v in (x, w, u))
     da, dh = np.empty((B, rows), np.float32), np.empty((B, H), np.float32)
 
     def step() -> None:
-        np.matmul(x, w.T, out=flat_a)
+        np.matmul(x, wt, out=flat_a)
         for t in range(T):
-            np.matmul(h[t], u.T, out=da)
+            np.matmul(h[t], ut, out=da)
         for t in range(T):
             np.matmul(a[t], u, out=dh)
         np.matmul(flat_a, w, out=dx)
@@ -93,6 +98,104 @@ def by_hand(p: Problem) -> Step:
         hs, _, cache = mg.bptt.lstm_forward(p.x, p.weight_ih, p.weight_hh, p.bias, None)
         g = mg.bptt.lstm_backward(np.ones_like(hs), cache)
         return g["x"], g["weight_ih"], g["weight_hh"], g["bias_ih"]
+
+    return step
+
+
+def by_hand_in_buffers(p: Problem, slopes_first: bool = False) -> Step:
+    """As NumPy is written for speed: every array exists, U' is copied, views are made before.
+
+    `slopes_first`: what the backward loop multiplies dh and dc by holds no gradient, so it is made
+    for all steps at once, in few calls: less work for small arrays, more memory for large ones.
+    """
+    T, B, features = p.x.shape
+    G, H = p.weight_hh.shape
+    x, w, u, b = p.x.reshape(T * B, features), p.weight_ih, p.weight_hh, p.bias
+    mul, add, sub, tanh, empty = (
+        np.multiply,
+        np.add,
+        np.subtract,
+        np.tanh,
+        partial(np.empty, dtype=w.dtype),
+    )
+    Z, dZ, TC, ut = empty((T, B, G)), empty((T, B, G)), empty((T, B, H)), empty((H, G))
+    Hs, C = np.zeros((2, T + 1, B, H), w.dtype)
+    z2, (dh, dc, s1) = empty((B, G)), empty((3, B, H))
+    half, tanhs = (np.repeat(np.array(v, w.dtype), H) for v in ([0.5, 0.5, 1, 0.5], [0, 0, 1, 0]))
+    rest = 1 - half
+    flat, dflat = Z.reshape(T * B, G), dZ.reshape(T * B, G)
+    (I, F, N, O), (dI, dF, dN, dO) = np.split(Z, 4, axis=2), np.split(dZ, 4, axis=2)
+    steps = list(zip(Z, I, F, N, O, C, C[1:], TC, Hs, Hs[1:], strict=False))
+    gates = list(zip(Z, I, F, N, O, C, TC, dZ, dI, dF, dN, dO, strict=False))[::-1]
+    if slopes_first:
+        slopes, K, Q = empty((T, B, 3, H)), empty((T, B, H)), empty((T, B, H))
+        three = [dz.reshape(B, 4, H)[:, :3] for dz in dZ]
+        slow = list(zip(K, Q, slopes, F, dZ, three, dO, strict=True))[::-1]
+        dc3, Z1 = dc[:, None, :], empty((T, B, G))
+
+    def forward() -> None:
+        np.copyto(ut, u.T)
+        np.matmul(x, w.T, out=flat)
+        add(flat, b, flat)
+        for z, i, f, g, o, c0, c1, tc, h0, h1 in steps:
+            np.matmul(h0, ut, out=z2)
+            add(z, z2, z)
+            mul(z, half, z)  # sigmoid(z) = tanh(z / 2) / 2 + 1 / 2
+            tanh(z, z)
+            mul(z, half, z)
+            add(z, rest, z)
+            mul(f, c0, c1)
+            mul(i, g, s1)
+            add(c1, s1, c1)
+            tanh(c1, tc)
+            mul(o, tc, h1)
+
+    def backward() -> None:
+        for z, i, f, g, o, c0, tc, dz, di, df, dg, do in gates:
+            add(dh, 1, dh)
+            mul(dh, tc, do)
+            mul(tc, tc, s1)
+            sub(1, s1, s1)
+            mul(s1, o, s1)
+            mul(s1, dh, s1)
+            add(dc, s1, dc)
+            mul(dc, g, di)
+            mul(dc, c0, df)
+            mul(dc, i, dg)
+            mul(dc, f, dc)
+            add(z, tanhs, z2)
+            mul(dz, z2, dz)
+            sub(1, z, z2)
+            mul(dz, z2, dz)
+            np.matmul(dz, u, out=dh)
+
+    def backward_slopes_first() -> None:
+        sub(1, Z, Z1)
+        mul(Z1, Z, Z1)
+        mul(N, Z1[..., :H], slopes[:, :, 0])
+        mul(C[:-1], Z1[..., H : 2 * H], slopes[:, :, 1])
+        mul(N, N, Q)
+        sub(1, Q, Q)
+        mul(I, Q, slopes[:, :, 2])
+        mul(TC, Z1[..., 3 * H :], Q)
+        mul(TC, TC, K)
+        sub(1, K, K)
+        mul(K, O, K)
+        for k, q, slope, f, dz, dz3, do in slow:
+            add(dh, 1, dh)
+            mul(dh, q, do)
+            mul(dh, k, s1)
+            add(dc, s1, dc)
+            mul(dc3, slope, dz3)
+            mul(dc, f, dc)
+            np.matmul(dz, u, out=dh)
+
+    def step() -> tuple[np.ndarray, ...]:
+        forward()
+        dh[:] = dc[:] = 0
+        backward_slopes_first() if slopes_first else backward()
+        dw, du = dflat.T @ x, dflat.T @ Hs[:-1].reshape(T * B, H)
+        return (dflat @ w).reshape(p.x.shape), dw, du, dflat.sum(0)
 
     return step
 
@@ -138,9 +241,9 @@ def written_out(p: Problem) -> Step:
     return step
 
 
-def minigrad_eager(p: Problem) -> Step:
+def minigrad_layer(p: Problem) -> mg.nn.LSTM:
     rows, features = p.weight_ih.shape
-    lstm = mg.nn.LSTM(features, rows // 4)
+    lstm = mg.nn.LSTM(features, rows // 4, dtype=p.x.dtype)
     lstm.load_state_dict(
         {
             "weight_ih_l0": p.weight_ih,
@@ -149,6 +252,11 @@ def minigrad_eager(p: Problem) -> Step:
             "bias_hh_l0": np.zeros_like(p.bias),
         }
     )
+    return lstm
+
+
+def minigrad_eager(p: Problem) -> Step:
+    lstm = minigrad_layer(p)
     x = mg.tensor(p.x, requires_grad=True)
 
     def step() -> tuple[Any, ...]:
@@ -161,17 +269,21 @@ def minigrad_eager(p: Problem) -> Step:
     return step
 
 
-def torch_fused(p: Problem) -> Step | None:
-    if (torch := peer("torch")) is None:
-        return None
-    rows, features = p.weight_ih.shape
+def torch_layer(p: Problem) -> Any:
+    torch, (rows, features) = peer("torch"), p.weight_ih.shape
     lstm = torch.nn.LSTM(features, rows // 4)
     with torch.no_grad():
         lstm.weight_ih_l0.copy_(torch.tensor(p.weight_ih))
         lstm.weight_hh_l0.copy_(torch.tensor(p.weight_hh))
         lstm.bias_ih_l0.copy_(torch.tensor(p.bias))
         lstm.bias_hh_l0.zero_()
-    x = torch.tensor(p.x, requires_grad=True)
+    return lstm
+
+
+def torch_fused(p: Problem) -> Step | None:
+    if (torch := peer("torch")) is None:
+        return None
+    lstm, x = torch_layer(p), torch.tensor(p.x, requires_grad=True)
 
     def step() -> tuple[Any, ...]:
         x.grad = None
@@ -183,17 +295,17 @@ def torch_fused(p: Problem) -> Step | None:
     return step
 
 
-def torch_composed(p: Problem) -> Step | None:
-    """Unbind and chunk, not x[t] and slices: their gradients are one stack each."""
+def torch_composed(p: Problem, compiled: bool = False) -> Step | None:
+    """Unbind and chunk, not x[t] and slices: their gradients are one stack each.
+
+    `compiled`: the loss by `torch.compile`, which unrolls the loop.
+    """
     if (torch := peer("torch")) is None:
         return None
     leaves = [torch.tensor(v, requires_grad=True) for v in p]
     B, H = p.x.shape[1], p.weight_hh.shape[1]
 
-    def step() -> list[Any]:
-        for leaf in leaves:
-            leaf.grad = None
-        x, w, u, b = leaves
+    def loss(x: Any, w: Any, u: Any, b: Any) -> Any:
         ut = u.T
         h = c = torch.zeros(B, H)
         hs = []
@@ -203,7 +315,15 @@ def torch_composed(p: Problem) -> Step | None:
             c = f * c + i * g
             h = o * torch.tanh(c)
             hs.append(h)
-        torch.stack(hs).sum().backward()
+        return torch.stack(hs).sum()
+
+    if compiled:
+        loss = torch.compile(loss)
+
+    def step() -> list[Any]:
+        for leaf in leaves:
+            leaf.grad = None
+        loss(*leaves).backward()
         return [leaf.grad for leaf in leaves]
 
     return step
@@ -281,7 +401,10 @@ def mygrad_eager(p: Problem) -> Step | None:
 
 IMPLEMENTATIONS: dict[str, Callable[[Problem], Step | None]] = {
     "GEMMs alone, NumPy": gemms,
+    "GEMMs alone, W', U' copied": lambda p: gemms(p, copied=True),
     "BPTT by hand, NumPy": by_hand,
+    "BPTT by hand, in buffers": by_hand_in_buffers,
+    "BPTT by hand, slopes first": lambda p: by_hand_in_buffers(p, slopes_first=True),
     "its operations, no tape": written_out,
     "minigrad.nn.LSTM": minigrad_eager,
     "torch.nn.LSTM, fused": torch_fused,
@@ -305,7 +428,7 @@ def main() -> None:
         gradients = {
             name: dict(zip(Problem._fields, map(np.asarray, step()), strict=True))
             for name, step in candidates.items()
-            if step is not None and name != "GEMMs alone, NumPy"
+            if step is not None and not name.startswith("GEMMs")
         }
         agree(gradients, "BPTT by hand, NumPy")
         timings = measure(candidates, "minigrad.nn.LSTM", options.rounds)

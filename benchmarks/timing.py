@@ -60,7 +60,7 @@ def unguarded(step: Step | None) -> Step | None:
 
 def header() -> str:
     """Say what ran where: versions, cores, and how busy the machine was to begin with."""
-    packages = ["minigrad", "numpy", *PEERS]
+    packages = ["minigrad", "numpy", "numba", *PEERS]
     found = [f"{name} {_version(name)}" for name in packages]
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return (
