@@ -23,6 +23,7 @@ bench: .venv
 	$(PYTHON) benchmarks/bench_numpy_code.py
 	$(PYTHON) benchmarks/bench_viz.py
 	$(PYTHON) benchmarks/bench_optim.py
+	$(PYTHON) benchmarks/bench_fit.py
 
 mutants: .venv
 	$(PYTHON) -m tests.ops.mutants

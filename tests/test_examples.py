@@ -1,8 +1,11 @@
 """The examples run, and what they claim holds."""
 
 import importlib.util
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +134,20 @@ def test_the_pictures_in_the_readme_are_current():
         assert without_numbers(kept) == without_numbers(drawn)
         assert f"examples/pictures/{name}.svg" in readme
         assert "<svg" in (gallery.PICTURES / f"{name}.svg").read_text(encoding="utf-8")
+
+
+# --- sweep.py -------------------------------------------------------------------------------------
+
+
+def test_a_sweep_over_seeds_is_the_same_in_processes(tmp_path):
+    pytest.importorskip("joblib", reason="joblib is not installed: pip install joblib")
+    command = [sys.executable, EXAMPLES / "sweep.py", "--seeds", "3", "--epochs", "4"]
+    env = os.environ | {"PYTHONPATH": str(EXAMPLES.parent), "JOBLIB_TEMP_FOLDER": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    errors = re.findall(r"seed \d: test error ([\d.]+) after 4 epochs", done.stdout)
+    assert len({*errors}) == 3
+    assert "the same to the bit: yes" in done.stdout
 
 
 # --- wrong_backward.py ----------------------------------------------------------------------------

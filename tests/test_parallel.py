@@ -17,7 +17,7 @@ import pytest
 from tests import parallel_scenarios as scenarios
 
 ROOT = Path(__file__).parents[1]
-LIMIT = 60  # seconds; a job that hangs is a failure
+LIMIT = 120  # seconds; a job that hangs is a failure
 
 
 class Threads:
@@ -214,7 +214,7 @@ def test_a_job_ends_within_seconds_if_one_process_does(how, tmp_path):
     done = mpiexec(2, scenarios.__file__, tmp_path, how)  # would train for days
     assert done.returncode != 0
     assert ("process 1 has had enough" in done.stderr) == (how == "raise")
-    assert time.perf_counter() - start < LIMIT / 2
+    assert time.perf_counter() - start < 30
 
 
 def test_one_message_for_each_step():
