@@ -1,0 +1,107 @@
+"""A flat program as numbers: what each operation does, reads and makes, for what searches it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.tensor import OPS
+from .normal import told
+from .program import STACK, Op, Program, Value, View
+
+__all__ = ["ADD", "ROUNDS", "Flat"]
+
+ADD = OPS[np.add]
+ROUNDS = 3
+"""A loop has at least as many rounds."""
+
+
+class Flat:
+    """The operations of all sections, with numbers for what they read and make.
+
+    Every value that an operation makes has a slot, in order; values from outside have numbers
+    below zero. `reads[i]` is an array with a row for each view of the operation i: the slot of its
+    value, and the row that it is of, or -1.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.ops: list[Op] = []
+        self.spans: list[tuple[int, int]] = []  # the operations of each section
+        for section in program.sections:
+            start = len(self.ops)
+            self.ops += _late_additions([op for op in section.items if isinstance(op, Op)])
+            self.spans.append((start, len(self.ops)))
+        self.slots: dict[Value, int] = {}
+        self.values: list[Value] = []  # by slot
+        self.first: list[int] = []  # the first slot of an operation
+        self.outside: dict[Value, int] = {}
+        self.reads: list[npt.NDArray[Any]] = []
+        ids: dict[Any, int] = {}
+        tokens, kinds = [], []
+        for op in self.ops:
+            self.first.append(len(self.values))
+            for out in op.outs:
+                self.slots[out] = len(self.values)
+                self.values.append(out)
+            rows = [(self.slot(v.value), -1 if v.row is None else v.row.start) for v in op.views]
+            self.reads.append(np.array(rows, int).reshape(-1, 2))
+            kind = _kind(op)
+            kinds.append(ids.setdefault(kind, len(ids)))
+            tokens.append(ids.setdefault((kind, _forms(op)), len(ids)))
+        self.first.append(len(self.values))
+        self.tokens, self.kinds = np.array(tokens), np.array(kinds)
+
+    def slot(self, value: Value) -> int:
+        if value in self.slots:
+            return self.slots[value]
+        return self.outside.setdefault(value, -1 - len(self.outside))
+
+    def value(self, slot: int) -> Value:
+        return self.values[slot] if slot >= 0 else [*self.outside][-1 - slot]
+
+
+def _late_additions(ops: list[Op]) -> list[Op]:
+    """Return operations with each addition moved to before the first that reads it.
+
+    Reverse mode adds what it has, and goes on with something else: additions that are missing in
+    the first round should stand at the beginning of the others. Those that are not done in rounds
+    stay, so as not to come between them.
+    """
+    many = Counter([op.outs[0].shape for op in ops if op.does is ADD])
+    place, reader = [*range(len(ops))], dict[Value, int]()
+    for i in reversed(range(len(ops))):
+        k = reader.get(ops[i].outs[0], i)
+        late = ops[i].does is ADD and many[ops[i].out.shape] >= ROUNDS
+        if late and (ops[k].does is not ADD or place[k] > k):
+            place[i] = place[k]
+        for v in ops[i].views:
+            k = reader.setdefault(v.value, i)
+            if place[i] <= place[k]:
+                reader[v.value] = i
+    return [ops[i] for i in sorted(range(len(ops)), key=lambda i: (place[i], i))]
+
+
+def _kind(op: Op) -> Any:
+    """Return what an operation does, whatever it reads."""
+    if op.does is STACK or getattr(op.does, "effect", False):
+        return id(op)
+    if len(op.views) > sum([isinstance(a, View) for a in op.args]):
+        return id(op)  # a computed index: not rolled
+    outs = tuple([(v.shape, v.dtype) for v in op.outs])
+    return op.does, op.several, told(op.params), outs
+
+
+def _forms(op: Op) -> Any:
+    """Return what the operands of all rounds have in common: all but which values, which rows."""
+    return tuple(
+        [
+            (a.value.shape[a.row is not None :], a.columns, a.turned, a.dtype)
+            if isinstance(a, View)
+            else told(a)
+            for a in op.args
+        ]
+    )
