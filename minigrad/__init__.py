@@ -44,6 +44,7 @@ _ROOMS = {  # a name and the room that states it; "" where the name is the room'
     "bptt": "",
     "data": "",
     "fft": "",
+    "interop": "",
     "io": "",
     "linalg": "",
     "metrics": "",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from . import bptt as bptt
     from . import data as data
     from . import fft as fft
+    from . import interop as interop
     from . import io as io
     from . import linalg as linalg
     from . import metrics as metrics

@@ -20,8 +20,8 @@ import minigrad as mg
 from minigrad.guard.hints import Elsewhere
 
 ROOMS = (
-    "bptt", "data", "fft", "io", "linalg", "metrics", "nn", "nn.init", "optim", "parallel",
-    "testing", "train", "viz",
+    "bptt", "data", "fft", "interop", "io", "linalg", "metrics", "nn", "nn.init", "optim",
+    "parallel", "testing", "train", "viz",
 )  # fmt: skip
 """The public modules. Others are attributes of the package only because something imports them."""
 

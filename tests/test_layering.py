@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "minigrad"
 
 ROOMS = """
     bptt guard | core _lazy | transforms | ops | instrument linalg fft graph | explain viz | check
-    compiler testing nn | data optim metrics parallel | io | train | package
+    compiler testing nn | data optim metrics parallel | io | interop train | package
 """
 LEVEL = {
     room: level

@@ -95,6 +95,7 @@ SECTIONS = {
         "parallel": "Several processes",
         "io/weights": "Files of weights",
         "io/checkpoint": "Checkpoints",
+        "interop": "ONNX",
     },
     "Checks": {
         "check/compare": "Manual against automatic",
