@@ -96,11 +96,198 @@ def test_digits_are_read_and_the_hard_ones_are_drawn(capsys):
     assert (images.shape, labels.shape, images.max()) == ((1797, 1, 8, 8), (1797,), 1)
     assert digits.main(["--epochs", "5"]) == 0
     said = capsys.readouterr().out
-    wrong, by_neighbour = re.search(r"before: (\d+), by the nearest neighbour (\d+)", said).groups()
-    assert int(wrong) < 20
-    assert int(by_neighbour) == 8
+    wrong = {
+        name: int(n) for name, n in re.findall(r"^  (.+?) +[\d.]+%, all but (\d+)$", said, re.M)
+    }
+    assert list(wrong) == ["nearest neighbour", "MLP", "LSTM", "convolutional net"]
+    assert wrong["nearest neighbour"] == 8
+    assert wrong["MLP"] < 40
+    assert wrong["LSTM"] < 80
+    assert wrong["convolutional net"] < 20
     assert said.count("   a ") == 5
     assert "10: Linear(in_features=128, out_features=10)  # 1,290" in said
+
+
+# --- sunspots.py ----------------------------------------------------------------------------------
+
+
+def test_sunspots_are_forecast_for_a_whole_cycle(capsys, tmp_path):
+    sunspots = load("sunspots")
+    train, validation, test = sunspots.splits(*sunspots.load())
+    for part, end in ((train, 1910), (validation, 1955)):
+        assert part.years.max() + sunspots.AHEAD <= end
+    assert validation.years.min() >= 1910
+    assert test.years.min() == 1955
+    picture = tmp_path / "sunspots.png"
+    short = ["--epochs", "3", "--nets", "1", "--hidden", "8", "--plot", str(picture)]
+    assert sunspots.main(short) == 0
+    said = capsys.readouterr().out
+    errors = dict(re.findall(r"^  (.+?) {2,}.* ([\d.]+)$", said, re.M))
+    assert len(errors) == 5
+    assert errors["the cycle before again"] == "37.2"
+    assert errors["autoregression, one scale"] == "35.7"
+    assert errors["autoregression, own scales"] == "26.6"
+    assert float(errors["LSTM, own scales"]) < 50
+    assert picture.stat().st_size > 10_000
+
+
+def test_a_window_scaled_by_itself_forgets_its_height():
+    sunspots = load("sunspots")
+    x = np.random.default_rng(0).random((3, 22)) * 5
+    a, b = sunspots.Scale.of(x, 1), sunspots.Scale.of(7 * x + 3, 1)
+    np.testing.assert_allclose(a.small(x), b.small(7 * x + 3), atol=1e-5)
+    np.testing.assert_allclose(a.spots(a.small(x)), x**2, rtol=1e-4, atol=1e-5)
+
+
+# --- text.py --------------------------------------------------------------------------------------
+
+
+def test_counting_characters_is_witten_and_bells():
+    text, test = np.array([0, 1, 0, 0, 1, 2, 0, 1, 0]), np.array([0, 2, 1])
+
+    def p(letter, before):
+        """p = (count + k p') / (n + k), straight from the definition."""
+        shorter = p(letter, before[1:]) if len(before) else None
+        n = len(before)
+        after = [text[k] for k in range(n, len(text)) if (text[k - n : k] == before).all()]
+        less = 1 / 3 if shorter is None else shorter
+        if not after:
+            return less
+        kinds = len({*after})
+        return (after.count(letter) + kinds * less) / (len(after) + kinds)
+
+    both = np.concatenate([text, test])
+    for context in (0, 1, 2, 3):
+        chances = [p(both[k], both[max(0, k - context) : k]) for k in range(len(text), len(both))]
+        bits = load("text").witten_bell(text, test, 3, context)
+        assert bits == pytest.approx(-np.log2(chances).mean(), rel=1e-12)
+
+
+def test_a_text_model_that_was_stopped_goes_on_bit_for_bit(capsys, tmp_path, monkeypatch):
+    short = ["--epochs", "2", "--hidden", "8", "--letters", "60000"]  # 31 chunks an epoch
+    kept, picture = ["--checkpoint", str(tmp_path / "kept")], tmp_path / "text.png"
+
+    def told():
+        return re.sub(r"\d+ s$", "", capsys.readouterr().out, flags=re.M)
+
+    text = load("text")
+    monkeypatch.setattr(text, "KEPT_EVERY", 10)
+    assert text.main(short) == 0
+    unbroken = told()
+    assert "LSTM" in unbroken
+    calls, whole = [], text.Error.__call__
+
+    def dies(self, chunk):
+        calls.append(1)
+        if len(calls) == 47:  # in the second epoch, 6 steps after a checkpoint
+            raise RuntimeError("the power failed")
+        return whole(self, chunk)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(text.Error, "__call__", dies)
+        with pytest.raises(RuntimeError, match="the power failed"):
+            text.main(short + kept)
+    assert text.main([*short, *kept, "--plot", str(picture)]) == 0
+    assert told().replace(f"drawn: {picture}\n", "") == unbroken
+    assert picture.stat().st_size > 10_000
+
+
+# --- long_memory.py -------------------------------------------------------------------------------
+
+
+def test_gradients_vanish_in_an_rnn_and_not_in_an_lstm(capsys, tmp_path):
+    memory, picture = load("long_memory"), tmp_path / "memory.png"
+    x, y = memory.drawn(np.random.default_rng(0), 20, 50)
+    assert (x[:10, :, 1].sum(axis=0) == 1).all()
+    assert (x[10:, :, 1].sum(axis=0) == 1).all()
+    np.testing.assert_allclose((x[..., 0] * x[..., 1]).sum(axis=0), y, rtol=1e-6)
+    short = ["--length", "60", "--steps", "3", "--hidden", "16", "--plot", str(picture)]
+    assert memory.main(short) == 0
+    said = capsys.readouterr().out
+    before = {kind: float(x) for kind, x in re.findall(r"^  (\w+) +[\d.]+ +(\S+) ", said, re.M)}
+    assert list(before) == ["RNN", "GRU", "LSTM"]
+    assert before["RNN"] < 1e-10
+    assert before["LSTM"] > 1e-4
+    assert picture.stat().st_size > 10_000
+
+
+def test_an_lstm_adds_what_is_marked():
+    memory = load("long_memory")
+    rng = memory.mg.manual_seed(0)
+    model = memory.Adder("LSTM", 16)
+    model.remember(rng, 8)
+    losses = memory.trained(model, rng, 8, 400)
+    assert np.mean(losses[:20]) > 0.3
+    assert np.mean(losses[-20:]) < 0.05
+
+
+# --- names.py -------------------------------------------------------------------------------------
+
+
+def test_names_are_read_and_class_weights_move_the_mistakes(capsys, tmp_path):
+    names, picture = load("names"), tmp_path / "names.png"
+    words, y = names.load()
+    assert (len(words), len(y), int(y.sum())) == (5160, 5160, 1146)
+    assert {len(word) for word in words} == {*range(2, 12)}
+    short = ["--names", "1500", "--epochs", "3", "--hidden", "12", "--plot", str(picture)]
+    assert names.main(short) == 0
+    said = capsys.readouterr().out
+    rows = {
+        name: [float(x) for x in numbers.replace("%", "").split()]
+        for name, numbers in re.findall(r"^  (\D+?) {2,}([\d.% ]+)$", said, re.M)
+    }
+    always, alike, weighted = rows.values()
+    assert always[1:] == [50, 100, 0]
+    assert weighted[1] > 60
+    assert weighted[3] > alike[3]
+    assert picture.stat().st_size > 10_000
+
+
+def test_what_stands_beside_a_name_changes_nothing():
+    names = load("names")
+    model = names.Reader(6).eval()
+    words = names.load()[0][:40]
+    with names.mg.no_grad():
+        together = model(*names.padded(words)).data
+        alone = np.concatenate([model(*names.padded([word])).data for word in words])
+    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
+
+
+# --- ode.py ---------------------------------------------------------------------------------------
+
+
+def test_the_parameters_of_an_equation_scatter_as_the_hessian_says(capsys, tmp_path, monkeypatch):
+    ode, picture = load("ode"), tmp_path / "ode.png"
+    monkeypatch.setattr(ode, "STEPS", 24)
+    assert ode.main(["--repeats", "40", "--plot", str(picture)]) == 0
+    said = capsys.readouterr().out
+    rows = re.findall(r"^  \S+ +[\d.]+ +[\d.]+ \+- [\d.]+ +(-?[\d.]+) .*= ([\d.]+) ", said, re.M)
+    assert len(rows) == 6
+    assert all(abs(float(off)) < 3.5 for off, _ in rows)
+    assert all(0.6 < float(ratio) < 1.5 for _, ratio in rows)
+    assert picture.stat().st_size > 10_000
+
+
+def test_experiments_side_by_side_have_each_its_own_hessian(monkeypatch):
+    ode = load("ode")
+    monkeypatch.setattr(ode, "STEPS", 6)
+    p = ode.TRUTH + 0.1 * np.random.default_rng(0).normal(size=(2, 6))
+    data = ode.observed(ode.TRUTH)[:, None] + np.zeros((1, 2, 1))
+    for k, H in enumerate(ode.hessians(data, p)):
+        alone = ode.mg.hessian(lambda q, k=k: ode.squares(q, data[:, k]))(p[k])
+        np.testing.assert_allclose(H, alone, rtol=1e-9, atol=1e-9)
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["sunspots", "text", "long_memory", "names", "ode"])
+def test_without_matplotlib_there_is_no_picture_and_this_is_said(name, capsys, monkeypatch):
+    for module in ("matplotlib", "matplotlib.pyplot"):
+        monkeypatch.setitem(sys.modules, module, None)
+    plot = load(name).plot
+    plot(*[None] * plot.__code__.co_argcount)
+    assert "pip install 'minigrad[plot]'" in capsys.readouterr().out
 
 
 # --- gallery.py -----------------------------------------------------------------------------------
