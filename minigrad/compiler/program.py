@@ -287,6 +287,8 @@ def viewed(inner: View, outer: View) -> View | None:
     `inner.value` stands for the value that `outer` shows: only its row, columns, turn count.
     """
     row, columns, turned = outer.row, outer.columns, outer.turned
+    if inner.row is None and inner.columns is None and not inner.turned:
+        return outer
     if inner.row is not None:
         if row is not None or turned or (columns is not None and len(outer.shape) < 2):
             return None

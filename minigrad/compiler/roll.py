@@ -30,6 +30,8 @@ def rolled(program: Program) -> Program:
     """Return a flat program in normal form with its repetitions as loops."""
     flat = Flat(program)
     found = _loops(flat)
+    if not found:
+        return program
     whole = Flat(with_whole_rounds(flat, found))
     if _size(whole, again := _loops(whole)) < _size(flat, found):
         flat, found = whole, again

@@ -1,0 +1,40 @@
+"""A program as a graph: what pictures show of a compiled function."""
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.compiler.passes import optimised
+from minigrad.compiler.record import recorded
+from minigrad.compiler.tensors import as_tensors
+from minigrad.graph.folding import clusters
+from minigrad.graph.graph import Graph
+from tests.compiler.nets import NETS
+from tests.compiler.random_ir import random_program
+
+
+def compiled(name, steps):
+    f, arrays = NETS[name](steps, np.random.default_rng(0))
+    live = [True] * len(arrays)
+    recording = recorded(lambda *xs: [f(*xs)], arrays, live, backward=True)
+    return optimised(recording.program), arrays
+
+
+@pytest.mark.parametrize("name", ["lstm", "peephole", "two layers"])
+def test_the_loops_of_a_program_are_one_cell_each(name):
+    program, arrays = compiled(name, 7)
+    tensors = as_tensors(program, arrays, [np.ones(())])
+    folds = [c.moments for c in clusters(Graph(tensors).root) if c.moments]
+    assert folds == [[*range(7)]] * (4 if name == "two layers" else 2)
+    text = str(mg.viz.summary(tensors, ascii=True))
+    assert text.count("step x7") == len(folds)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_tensors_hold_what_the_program_computes(seed):
+    with np.errstate(all="ignore"):
+        program, inputs = random_program(seed)
+        want = [o for outputs in program.run(*inputs) for o in outputs if not isinstance(o, float)]
+        got = as_tensors(program, *inputs)
+    for t, array in zip(got, want, strict=False):
+        np.testing.assert_array_equal(t.value, array)
