@@ -6,7 +6,9 @@ The processes are those of an existing engine, MPI; nothing here starts one. A c
 
     mpiexec -n 4 python -m mpi4py script.py
 
-where `-m mpi4py` ends all processes when one raises; without it the others wait for ever.
+where `-m mpi4py` ends all processes when one raises; without it the others wait for ever. Each
+needs a core for itself: OMP_NUM_THREADS=1. Batch norm takes the statistics of the rows of its
+process, and keeps those of process 0; all else is as in one process, up to rounding.
 """
 
 from __future__ import annotations

@@ -42,11 +42,11 @@ def mse(model, x, y):
     return mg.nn.mse_loss(model(x), y)
 
 
-def trained(comm, model, batch_size=6, loss=mse, **options):
+def trained(comm, model, batch_size=6, loss=mse, x=X, **options):
     """Train with all that `fit` has: the last of three batches has one row."""
     optimizer = mg.optim.Adam(model.parameters(), lr=0.05)
     rank = comm.Get_rank() if comm else 0
-    loader = DataLoader(X, Y, batch_size=batch_size, shuffle=True, rng=rank)
+    loader = DataLoader(x, Y, batch_size=batch_size, shuffle=True, rng=rank)
     history = fit(
         model, optimizer, loader,
         lambda batch: loss(model, *batch),
@@ -160,6 +160,7 @@ def refused(comm, folder):
         attempt(lambda: trained(comm, Model(0), batch_size=6 + rank, loss=loss)),
         attempt(lambda: trained(comm, other, loss=loss)),
         attempt(lambda: trained(comm, Model(0), loss=loss, epochs=2 + rank)),
+        attempt(lambda: trained(comm, Model(0), loss=loss, x=X + rank)),
         attempt(lambda: mean_gradients([p], comm, 0)),
         len(steps),
     ]

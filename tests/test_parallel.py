@@ -182,13 +182,18 @@ def test_what_is_not_finite_in_one_process_raises_in_all(found):
 
 def test_what_differs_is_refused_in_all_before_the_first_step(found):
     for of_rank in found:
-        batches, size, model, epochs, weight, steps = of_rank["refused"]
-        assert batches[0] == size[0] == model[0] == epochs[0] == weight[0] == "ValueError"
+        batches, size, model, epochs, rows, weight, steps = of_rank["refused"]
+        assert (
+            batches[0] == size[0] == model[0] == epochs[0] == rows[0] == weight[0] == "ValueError"
+        )
         assert "the number of batches must be the same in all processes" in batches[1]
         assert "process 0 has 3; process 1 has 2" in batches[1]
         assert "must be the same in all processes" in size[1]
         assert "the parameters must be the same in all processes" in model[1]
         assert "the number of epochs must be the same" in epochs[1]
+        assert (
+            "the data, of which a loader gives each process its share, must be the same" in rows[1]
+        )
         assert "the weights of all processes are 0" in weight[1]
         assert steps == 0
 

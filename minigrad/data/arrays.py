@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..core.dtypes import Array, plain
+from ..core.dtypes import Array, plain, require_plain
 from ..core.tensor import Tensor
 from ..guard.errors import shown
 from ..nn.arguments import flag, whole
@@ -29,6 +29,8 @@ def batches(
     size = whole("batches", "size", size)
     if not arrays:
         raise TypeError("batches: give arrays, as in batches(x, y, size=32)")
+    for a in arrays:
+        require_plain(a, "batches", "takes")
     given: list[Any] = [a if isinstance(a, Tensor) else np.asarray(a) for a in arrays]
     for a, what in zip(given, arrays, strict=True):
         if not a.ndim:

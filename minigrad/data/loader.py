@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
-from ..core.dtypes import Array, plain
+from ..core.dtypes import Array, plain, require_plain
 from ..core.random import Seed, generator
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, value_of
 from ..guard.errors import shown
 from ..nn.arguments import flag, whole
 from .arrays import padded
@@ -82,6 +84,10 @@ class Batches:
 
     def _described(self) -> dict[str, Any]:
         """Return what must be the same where a state is loaded."""
+        raise NotImplementedError
+
+    def _sample(self) -> list[int]:
+        """Return checksums of a few rows, which differ for other data."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
@@ -193,10 +199,12 @@ class DataLoader(Batches):
 
     def _column(self, given: Any) -> Any:
         """Return what has a length and gives rows by their numbers; TypeError for anything else."""
-        if isinstance(given, (Tensor, np.ndarray)):
+        if hasattr(given, "__array__"):  # a table too, whose rows are not found by number
+            require_plain(given, "DataLoader", "takes")
+            given = given if isinstance(given, Tensor) else np.asarray(given)
             if not given.ndim:
                 raise TypeError(f"DataLoader: give arrays with rows, not {shown(given)}")
-            return given
+            return self._of_list(list(given)) if given.dtype == object else given
         if not isinstance(given, (str, bytes, Mapping, set)):
             if isinstance(given, (list, tuple)):
                 return self._of_list(list(given))
@@ -266,6 +274,10 @@ class DataLoader(Batches):
         names = ("batch_size", "shuffle", "drop_last")
         return {"rows": self._n} | {name: getattr(self, name) for name in names}
 
+    def _sample(self) -> list[int]:
+        rows = np.array([0, self._n // 2, self._n - 1])
+        return [checksum(column[rows]) for column in self._columns]
+
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the data, and the state of the generator that shuffles it."""
         random = self._rng.bit_generator.state if self.shuffle else None
@@ -275,6 +287,16 @@ class DataLoader(Batches):
         if self.shuffle:
             whole(self, "order", state["order"] if state["position"] else 0, 0)
             self._rng.bit_generator.state = state["generator"]
+
+
+def checksum(rows: Any) -> int:
+    """Return a number for an array or a list of rows; 0 for what cannot be compared."""
+    if isinstance(rows, (np.ndarray, Tensor)):
+        return crc32(np.ascontiguousarray(value_of(rows)).tobytes())
+    try:
+        return crc32(pickle.dumps(rows))
+    except Exception:
+        return 0
 
 
 class _Rows:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..core.dtypes import Array, real
+from ..core.dtypes import Array, plain, require_plain
 from ..core.random import Seed, generator
 from ..core.tensor import Tensor
 from ..guard.errors import shown
 from ..nn.arguments import number, whole
-from .loader import Batches
+from .loader import Batches, checksum
 
 __all__ = ["Streams", "split", "windows"]
 
@@ -34,7 +34,7 @@ def windows(series: npt.ArrayLike, length: int, horizon: int | None = None) -> t
     ((5, 4, 3), (5, 2, 3))
     """
     values, length = (
-        real(np.asarray(series), "windows", "takes"),
+        plain(series, "windows", "takes"),
         whole("windows", "length", length),
     )
     steps = 1 if horizon is None else whole("windows", "horizon", horizon)
@@ -83,6 +83,8 @@ class Streams(Batches):
         self.length = whole(self, "length", length)
         if not sequences:
             raise TypeError("Streams: give arrays, as in Streams(x, y, batch_size=32, length=50)")
+        for s in sequences:
+            require_plain(s, "Streams", "takes")
         arrays: list[Any] = [np.asarray(s) for s in sequences]
         for a in arrays:
             if not a.ndim or a.dtype == object:
@@ -120,6 +122,9 @@ class Streams(Batches):
     def _count(self, k: int, rows: int) -> int:
         return rows * min(self.length, self._steps - k * self.length)
 
+    def _sample(self) -> list[int]:
+        return [checksum(a[:, [0, self._steps // 2, -1]]) for a in self._streams]
+
     def _described(self) -> dict[str, Any]:
         return {"steps": self._steps, "batch_size": self.batch_size, "length": self.length}
 
@@ -145,6 +150,8 @@ def split(
     """
     if not data:
         raise TypeError("split: give arrays, as in split(x, y)")
+    for a in data:
+        require_plain(a, "split", "takes")
     given: list[Any] = [a if isinstance(a, (Tensor, list, tuple)) else np.asarray(a) for a in data]
     for a, what in zip(given, data, strict=True):
         if not hasattr(a, "__len__") or not getattr(a, "ndim", 1):

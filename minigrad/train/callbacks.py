@@ -29,7 +29,8 @@ class Callback:
     ...
     ...     def after_step(self):
     ...         self.average.update_parameters(self.net)
-    >>> average = Average(nn.Linear(2, 1))  # fit(..., callbacks=[average])
+    >>> average = Average(nn.Linear(2, 1))
+    >>> more = {"callbacks": [average], "parts": {"average": average.average}}  # fit(..., **more)
     """
 
     def begin(self) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from ..core.context import current, put_back
 from ..core.tensor import Tensor
-from ..data.loader import Batches
+from ..data.loader import Batches, DataLoader
+from ..data.series import Streams
 from ..guard.errors import shown
 from ..nn.arguments import number, whole
 from ..nn.module import Module
@@ -27,7 +28,7 @@ __all__ = ["fit"]
 def fit(
     module: Module,
     optimizer: Optimizer,
-    batches: Batches | Callable[[], Iterable[Any]],
+    batches: DataLoader | Streams | Callable[[], Iterable[Any]],
     loss: Callable[[Any], Tensor],
     validate: Callable[[], float | Mapping[str, float]] | None = None,
     *,
@@ -89,8 +90,8 @@ def fit(
     if patience is not None and validate is None:
         raise ValueError("fit: patience waits for a better validation; give validate")
     clip = None if clip is None else number("fit", "clip", clip, "(0, inf)")
-    if history is not None and not isinstance(history, History):
-        raise TypeError(f"fit: history must be one that fit returned, not {shown(history)}")
+    if history is not None:
+        _check_history(history, epochs)
     _check_checkpoint(batches, checkpoint, checkpoint_every, parts)
     if comm is not None or weight is not None:
         _check_parallel(batches, comm, weight)
@@ -108,6 +109,7 @@ def fit(
         if comm is not None:
             _require_alike(run, comm)
         run.resume()
+        run.progress.resumed(run.checkpoint, len(run.history), run.steps)
         for callback in run.callbacks:
             begun.append(callback)
             callback.begin()
@@ -121,10 +123,12 @@ def fit(
         if comm is not None:
             raise
     finally:
-        _restore(module, run, modes, outside)
-        for callback in begun:
-            callback.end()
-        run.progress.close()
+        try:
+            for callback in begun:
+                callback.end()
+            run.progress.close()
+        finally:
+            _restore(module, run, modes, outside)
     return run.history
 
 
@@ -183,6 +187,18 @@ def _check_schedule(
             )
 
 
+def _check_history(history: Any, epochs: int) -> None:
+    """Have a history gone on with, whatever it was that ended it."""
+    if not isinstance(history, History):
+        raise TypeError(f"fit: history must be one that fit returned, not {shown(history)}")
+    if len(history) >= epochs:
+        raise ValueError(
+            f"fit: the history has {len(history)} epochs, which count, too: epochs={epochs} leaves "
+            f"nothing to do; write epochs={len(history) + epochs} for {epochs} more"
+        )
+    history.stopped = ""
+
+
 def _check_checkpoint(batches: Any, checkpoint: Any, every: Any, parts: Any) -> None:
     if checkpoint is None:
         if every is not None or parts is not None:
@@ -227,7 +243,8 @@ def _require_alike(run: Run, comm: Communicator) -> None:
         "number of numbers that are moved": sum([p.size for p in run.optimizer.params if p.live]),
     }
     if isinstance(run.batches, Batches):
-        what |= {"number of batches": len(run.batches), "data": run.batches._described()}
+        what |= {"number of batches": len(run.batches), "loader": run.batches._described()}
+        what["data, of which a loader gives each process its share,"] = run.batches._sample()
     require_same("fit", comm, **what)
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal, TextIO, TypeAlias
 
 __all__ = ["Out", "Progress"]
@@ -30,6 +31,12 @@ class Progress:
         self._bar: Any = None
         self._width = 0
         self._seconds, self._done = 0.0, 0
+
+    def resumed(self, checkpoint: Path | None, epochs: int, steps: int) -> None:
+        """A checkpoint was found, if any of this is done."""
+        if self.out is not None and (epochs or steps) and checkpoint is not None:
+            more = f" after {steps} batches" * bool(steps)
+            print(f"{checkpoint}: going on in epoch {epochs + 1}{more}", file=self.out)
 
     def begin(self, epoch: int, steps: int | None, done: int, unit: str) -> None:
         """An epoch begins, of so many steps if that is known, of which some are done already."""

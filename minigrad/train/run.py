@@ -199,7 +199,10 @@ class Run:
         if taken := [name for name in OWN[::2] if name in seen]:
             raise ValueError(f"fit: validate has a number named {taken[0]!r}, as fit itself")
         for name, value in {**seen, "gradient": self.norms / self.steps, **more}.items():
-            row[name] = float(value_of(value))
+            try:
+                row[name] = float(value_of(value))
+            except (TypeError, ValueError):
+                raise TypeError(f"fit: {name} must be a number, not {shown(value)}") from None
         if self.comm is not None:
             row = self.comm.bcast(row, root=0)
         if "validation" in row:

@@ -151,6 +151,48 @@ def test_what_is_given_back_does_not_depend_on_which_lengths_meet():
     assert (x.tolist(), lengths.tolist(), y.tolist()) == ([[1, 3], [2, 4]], [2, 2], [0, 1])
 
 
+class Table:
+    """What has labels for its rows, and can be an array: as a table of pandas."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, label):
+        raise AssertionError("rows are not asked for by their labels")
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.values, dtype)
+
+
+def test_tables_are_arrays():
+    assert rows(DataLoader(Table([[1, 2], [3, 4]]), batch_size=1)) == [[[1, 2]], [[3, 4]]]
+
+
+def test_arrays_of_objects_are_lists():
+    ragged = np.array([[1], [2, 3]], dtype=object)
+    x, lengths = next(iter(DataLoader(ragged, batch_size=2, pad=True)))
+    assert (x.tolist(), lengths.tolist()) == ([[1, 2], [0, 3]], [1, 2])
+    with pytest.raises(ValueError, match="write pad=True"):
+        DataLoader(ragged, batch_size=2)
+    assert list(DataLoader(ragged, batch_size=2, collate=lambda rows: rows)) == [[[1], [2, 3]]]
+
+
+def test_a_mask_is_not_lost():
+    masked = np.ma.array([1.0, 2.0], mask=[True, False])
+    for call in (
+        lambda: DataLoader(masked, batch_size=1),
+        lambda: mg.data.batches(masked, size=1),
+        lambda: mg.data.windows(masked, 1),
+        lambda: mg.data.Streams(masked, batch_size=1, length=1),
+        lambda: mg.data.split(masked),
+    ):
+        with pytest.raises(TypeError, match="not a masked array, whose mask would be lost"):
+            call()
+
+
 class Squares:
     """Rows that are made when they are asked for."""
 

@@ -173,8 +173,11 @@ def test_a_history_is_gone_on_with():
     assert fit(**run | {"epochs": 3}, history=history) is history
     assert (len(history), history.best) == (3, 1)
     assert_same(weights(run), best)
+    with pytest.raises(ValueError, match=r"has 3 epochs, which count, too.*write epochs=6 for 3"):
+        fit(**run | {"epochs": 3}, history=history)
+    history.stopped = "enough"
     fit(**run | {"epochs": 4}, history=history)
-    assert history.best == 3
+    assert (history.best, history.stopped) == (3, "")
 
 
 @pytest.mark.parametrize(
@@ -183,6 +186,8 @@ def test_a_history_is_gone_on_with():
         ({"mode": "most"}, ValueError, "mode must be 'min' or 'max', not 'most'"),
         ({"validate": None, "patience": 2}, ValueError, "patience waits for a better validation"),
         ({"history": {}}, TypeError, r"history must be one that fit returned, not \{\}"),
+        ({"watch": lambda: {"a": "b"}}, TypeError, "a must be a number, not 'b'"),
+        ({"validate": lambda: None}, TypeError, "validation must be a number, not None"),
         ({"callbacks": [3]}, TypeError, "a callback is a function of the history"),
         ({"callbacks": [Recorder]}, TypeError, "not the class Recorder"),
         ({"callbacks": [lambda history: True]}, TypeError, "in words why.*not True"),

@@ -1,5 +1,6 @@
 """Training that is ended anywhere goes on from its checkpoint, bit for bit."""
 
+import io
 import os
 import signal
 import subprocess
@@ -35,7 +36,7 @@ class Model(mg.nn.Module):
         return self.readout(self.shared(self.own(self.norm(h[-1]))))
 
 
-def run(path=None, kill_at=None, every=None, epochs=EPOCHS, seed=1, patience=None):
+def run(path=None, kill_at=None, every=None, epochs=EPOCHS, seed=1, patience=None, out=None):
     """Train, and return all that came of it; or be killed in the step of this number."""
     mg.manual_seed(seed)
     noise = np.random.default_rng(5)
@@ -62,10 +63,10 @@ def run(path=None, kill_at=None, every=None, epochs=EPOCHS, seed=1, patience=Non
         epochs=epochs,
         patience=patience,
         clip=1.0,
-        schedule=mg.optim.OneCycleLR(optimizer, 0.02, 100),
+        schedule=mg.optim.OneCycleLR(optimizer, 0.02, 10_000),
         schedule_every="step",
         callbacks=[CellDistance(model.lstm)],
-        out=None,
+        out=out,
         **(
             {"checkpoint": path, "checkpoint_every": every, "parts": {"noise": noise}}
             if path
@@ -128,6 +129,15 @@ def test_a_run_that_is_over_is_not_trained_again_but_may_be_longer(tmp_path):
     assert_same(again, first)
     longer, _ = run(path, epochs=EPOCHS, seed=4)
     assert_same(longer, run()[0])
+
+
+def test_it_is_said_that_a_run_goes_on(tmp_path):
+    path, out = tmp_path / "run.ckpt", io.StringIO()
+    with pytest.raises(Killed):
+        run(path, kill_at=STEPS + 3, every=1, out=out)
+    assert "going on" not in out.getvalue()
+    run(path, every=1, out=out)
+    assert f"{path}: going on in epoch 2 after 2 batches\n" in out.getvalue()
 
 
 def test_a_run_that_has_stopped_stays_so(tmp_path):
