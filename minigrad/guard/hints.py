@@ -212,6 +212,10 @@ PACKAGE = {
     "lax": "mg.scan, mg.conv2d, mg.where",
     "layers": "mg.nn.Sequential(net, mg.relu)",
     "load": "mg.io.load(net, path)",
+    **dict.fromkeys(
+        ("load_checkpoint", "save_checkpoint"),
+        "mg.io.save_checkpoint(path, net=net); mg.io.load_checkpoint(path, net=net)",
+    ),
     "masked_fill": "mg.where(mask, 0.0, t)",
     "norm": "mg.linalg.norm(t)",
     "numpy": "np.sin(t)  # NumPy's own functions take tensors",

@@ -39,7 +39,8 @@ def save_checkpoint(path: Path, /, **parts: Part) -> None:
     A part is what has `state_dict` and `load_state_dict` (a module, an optimiser, a schedule), a
     `numpy.random.Generator`, or a plain value: numbers, strings, None, NumPy arrays, and lists,
     tuples and dicts of these. The generator of `minigrad.manual_seed` is always in the file, and
-    so are those that modules hold, as `Dropout(rng=0)` does.
+    so are those that modules hold, as `Dropout(rng=0)` does. What else changes while you train,
+    such as an attribute of a module that is no tensor, must be a part too.
 
     Whenever it is killed, the file is the one before or the new one, whole and on the disk.
     TypeError, with nothing written, for what is none of these.
@@ -122,9 +123,19 @@ def _generators(parts: Mapping[str, Any]) -> dict[str, np.random.Generator]:
     found = {"minigrad.manual_seed": generator()}
     for name, part in parts.items():
         for path, module in part.named_modules() if isinstance(part, Module) else ():
-            for attribute, value in vars(module).items():
-                if isinstance(value, np.random.Generator):
-                    found[".".join(filter(None, [name, path, attribute]))] = value
+            found |= _held(vars(module), f"{name}.{path}" if path else name)
+    return found
+
+
+def _held(value: Any, name: str) -> dict[str, np.random.Generator]:
+    """Return the generators in lists, tuples and dicts."""
+    if isinstance(value, np.random.Generator):
+        return {name: value}
+    found: dict[str, np.random.Generator] = {}
+    for key, part in value.items() if isinstance(value, dict) else ():
+        found |= _held(part, f"{name}.{key}")
+    for k, part in enumerate(value) if isinstance(value, list | tuple) else ():
+        found |= _held(part, f"{name}[{k}]")
     return found
 
 

@@ -203,6 +203,23 @@ def test_generators_go_on(kind, tmp_path):
     np.testing.assert_array_equal(rng.random(9, np.float32), other.random(9, np.float32))
 
 
+def test_generators_in_containers(tmp_path):
+    def made(seed):
+        net = nn.Sequential(nn.Linear(1, 1))
+        net[0].draws = {"a": [np.random.default_rng(seed), (np.random.default_rng(seed + 1),)]}
+        return net, [net[0].draws["a"][0], net[0].draws["a"][1][0]]
+
+    net, rngs = made(0)
+    rngs[0].random()
+    other, others = made(7)
+    save_checkpoint(tmp_path / "c", net=net)
+    load_checkpoint(tmp_path / "c", net=other)
+    assert [rng.random() for rng in rngs] == [rng.random() for rng in others]
+    other[0].draws["a"] = other[0].draws["a"][:1]
+    with pytest.raises(ValueError, match=r"unexpected generator net\.0\.draws\.a\[1\]\[0\]"):
+        load_checkpoint(tmp_path / "c", net=other)
+
+
 # ---- all or nothing ------------------------------------------------------------------------------
 
 
