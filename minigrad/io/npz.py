@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from io import BytesIO
 from typing import IO
@@ -18,9 +18,14 @@ from ..core.dtypes import Array
 from ..guard.errors import shown
 from ..nn.state import Described
 
-__all__ = ["check_names", "described", "opened", "read", "reason", "write"]
+__all__ = ["check_names", "described", "opened", "read", "reason", "write", "written_names"]
 
 _HEADER = 10_000  # bytes; that of a state's array has about a hundred
+
+
+def written_names(names: Iterable[str]) -> dict[str, str]:
+    """Return what each is called in a file."""
+    return {name: name for name in names}
 
 
 def check_names(names: Mapping[str, Array]) -> None:

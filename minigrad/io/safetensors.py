@@ -1,14 +1,16 @@
 """Named arrays in a safetensors file, which PyTorch and others read and write by the same names.
 
 The `safetensors` package writes it, and checks headers: sizes, gaps and overlaps. The format has no
-checksums; minigrad's files carry some in their metadata, which others overlook.
+checksums; minigrad's files carry some in their metadata, which others overlook. What is in a list
+has the name that it has in a ModuleList, as PyTorch has no other: layers.0.weight.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import IO, Any, NamedTuple
 
@@ -18,7 +20,7 @@ from ..core.dtypes import Array
 from ..guard.errors import shown
 from ..nn.state import Described
 
-__all__ = ["check_names", "described", "opened", "read", "write"]
+__all__ = ["check_names", "described", "opened", "read", "written_names", "write"]
 
 _HEADER = 10_000_000  # bytes; a model of a hundred thousand tensors has as many
 _SUMS, _END = "minigrad.crc32", " of minigrad"  # where one is damaged, the other is not
@@ -40,9 +42,18 @@ def _package(name: str) -> Any:
         ) from None
 
 
+def written_names(names: Iterable[str]) -> dict[str, str]:
+    """Return what each is called in a file; ValueError if two would be called the same."""
+    written = {name: re.sub(r"\[(\d+)\]", r".\1", name) for name in names}
+    if len({*written.values()}) < len(written):
+        raise ValueError(f"two of these are called the same in a file: {', '.join(written)}")
+    return written
+
+
 def check_names(arrays: Mapping[str, Array]) -> None:
     """ValueError for names and dtypes that the format has not."""
     _package("safetensors")
+    written_names(arrays)
     for name, a in arrays.items():
         try:
             name.encode()
@@ -58,7 +69,8 @@ def check_names(arrays: Mapping[str, Array]) -> None:
 
 def write(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
     """Write arrays under their names."""
-    flat = {name: np.asarray(a, order="C") for name, a in arrays.items()}
+    names = written_names(arrays)
+    flat = {names[name]: np.asarray(a, order="C") for name, a in arrays.items()}
     sums = {name: _sum(name, _NAMES[a.dtype], a.shape, a.data) for name, a in flat.items()}
     metadata = {"format": "pt", _SUMS: json.dumps(sums) + _END}  # the names are PyTorch's
     file.write(_package("safetensors.numpy").save(flat, metadata))

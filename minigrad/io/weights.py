@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec
@@ -59,17 +60,24 @@ def load(module: Module, path: Path) -> None:
     with open(where, "rb") as file:
         try:
             archive = form.opened(file)
-            described = form.described(archive)
+            found = form.described(archive)
         except ImportError:
             raise
         except Exception as error:
             raise _broken(where, error) from error
-        if found := misfits(module.state_dict(), described):
+        own = module._own_names()  # a tensor that is held twice has two
+        called = {written: name for name, written in form.written_names(own).items()}
+        names = {written: called.get(written, written) for written in found}
+        wrong = [f"{name} is in it twice" for name, n in Counter(names.values()).items() if n > 1]
+        described = {
+            own.get(names[written], names[written]): what for written, what in found.items()
+        }
+        if wrong := wrong + misfits(module.state_dict(), described):
             raise ValueError(
-                f"{where} does not fit this {type(module).__name__}: {'; '.join(found)}"
+                f"{where} does not fit this {type(module).__name__}: {'; '.join(wrong)}"
             )
         try:
-            state = {name: form.read(archive, name) for name in described}
+            state = {name: form.read(archive, written) for written, name in names.items()}
         except Exception as error:
             raise _broken(where, error) from error
     module.load_state_dict(state)

@@ -323,7 +323,7 @@ class Module(Holder):
                 "minigrad.io.load(net, path) for a file, other.state_dict() for a module"
             )
         own = self._state()
-        state = self._by_own_names(own, state)
+        state = self._by_own_names(state)
         missing, unexpected = [k for k in own if k not in state], [k for k in state if k not in own]
         if not flag(self, "strict", strict):
             own = {k: t for k, t in own.items() if k in state}
@@ -338,11 +338,9 @@ class Module(Holder):
             t.data = new[name]
         return Loaded(missing, unexpected)
 
-    def _by_own_names(self, own: Mapping[str, Tensor], state: Mapping[str, Any]) -> dict[str, Any]:
+    def _by_own_names(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Return a state in which what is held in several places has the name that it has here."""
-        known = {t: name for name, t in own.items()}
-        also = {name: known[t] for name, t in self._every_name() if t in known}
-        found: dict[str, Any] = {}
+        also, found = self._own_names(), dict[str, Any]()
         for key, a in state.items():
             name = also.get(key, key)
             if name in found and not np.array_equal(np.asarray(found[name]), np.asarray(a)):
@@ -352,6 +350,11 @@ class Module(Holder):
                 )
             found.setdefault(name, a)
         return found
+
+    def _own_names(self) -> dict[str, str]:
+        """Return every name that leads to a tensor of the state, with the one that it has there."""
+        known = {t: name for name, t in self._state().items()}
+        return {name: known[t] for name, t in self._every_name() if t in known}
 
     def _every_name(
         self, prefix: str = "", above: tuple[Module, ...] = ()

@@ -68,9 +68,28 @@ def test_what_is_saved_is_loaded(tmp_path):
     from safetensors.numpy import load_file
 
     theirs = load_file(path)
-    assert theirs.keys() == net.state_dict().keys()
-    np.testing.assert_array_equal(theirs["layers[0].weight"], net.layers[0].weight.data)
+    assert {*theirs} == {k.replace("[", ".").replace("]", "") for k in net.state_dict()}
+    np.testing.assert_array_equal(theirs["layers.0.weight"], net.layers[0].weight.data)
     assert [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]
+
+
+def test_lists_have_the_names_of_module_lists(tmp_path):
+    """And minigrad's own are read, too; two of one name are refused."""
+    from safetensors.numpy import save_file
+
+    net, other, path = Net(), Net(1), tmp_path / "net.safetensors"
+    save_file(net.state_dict(), path)
+    load(other, path)
+    same(net, other)
+    both = net.state_dict() | {"layers.0.weight": net.layers[0].weight.data}
+    save_file(both, path)
+    before = other.state_dict()
+    with pytest.raises(ValueError, match=r"layers\[0\]\.weight is in it twice"):
+        load(other, path)
+    assert all(np.array_equal(v, before[k]) for k, v in other.state_dict().items())
+    setattr(net, "layers.0.weight", mg.tensor([1.0]))
+    with pytest.raises(ValueError, match="called the same in a file"):
+        save(net, path)
 
 
 @pytest.mark.parametrize("name", ["__metadata__", "\ud800"])
@@ -223,7 +242,7 @@ def test_bfloat16_is_read_as_float32(tmp_path):
 def test_a_tensor_that_is_held_twice(tmp_path):
     """Is in minigrad's file once; safetensors' `load_model` knows of that, and so do we."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    from safetensors.torch import load_model, save_model
+    from safetensors.torch import load_model, save_file, save_model
 
     def tied(m, first, last):
         first.weight = last.weight
@@ -240,3 +259,14 @@ def test_a_tensor_that_is_held_twice(tmp_path):
     save_model(theirs, path)
     load(ours, path)
     np.testing.assert_array_equal(theirs[0].weight.detach().numpy(), ours[1].weight.data)
+    state = {k: t.clone() for k, t in theirs.state_dict().items()}  # both names
+    save_file(state, path)
+    load(ours, path)
+    state["1.weight"] += 1
+    save_file(state, path)
+    with pytest.raises(ValueError, match="are one tensor in this"):
+        load(ours, path)
+    del state["0.weight"]  # the other name alone
+    save_file(state, path)
+    load(ours, path)
+    np.testing.assert_array_equal(state["1.weight"].numpy(), ours[0].weight.data)
