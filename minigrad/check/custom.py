@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from ..core import tape, tree
-from ..core.context import recording
+from ..core.context import recording, unobserved
 from ..core.primitive import Joint
 from ..core.tape import Outputs
-from ..core.tensor import Tensor, apply, value_of
+from ..core.tensor import Tensor, apply, constant_of, value_of
 from ..transforms.arguments import Function
 from ..transforms.autodiff import jvp, vjp
 from .compare import Report, compare
@@ -127,7 +127,7 @@ class _Call:
 
     def forward(self, *xs: Any) -> Any:
         start = tape.next_index()
-        with recording():
+        with recording(), unobserved():
             if self.owner._forward:
                 out, self.cache = self.owner._forward(*self.arguments(xs))
             else:
@@ -145,6 +145,10 @@ class _Call:
     def pull(self, g: Any, z: Any, *xs: Any) -> list[Any]:
         gs, zs = (v if isinstance(v, tuple) else (v,) for v in (g, z))
         on_tensors = any(isinstance(v, Tensor) for v in (*gs, *xs))
+        if on_tensors and not any(isinstance(v, Tensor) and v.live for v in (*gs, *xs)):
+            traced = constant_of(self._backward_of(len(gs), len(zs)), (*gs, *zs, *xs))
+            if traced is not None:
+                return list(traced)
         if not on_tensors:
             gs, zs = tuple([v.copy() for v in gs]), tuple(map(_read_only, zs))
             xs = tuple(map(_read_only, xs))
@@ -164,6 +168,20 @@ class _Call:
                 )
             raise
         return self._cotangents(given if len(args) > 1 else (given,), args, on_tensors)
+
+    def _backward_of(self, n: int, m: int) -> Any:
+        """Return the backward pass as a function of n cotangents, m outputs, and the inputs."""
+
+        def backward(*arrays: Any) -> tuple[Any, ...]:
+            g, z, xs = arrays[:n], arrays[n : n + m], arrays[n + m :]
+            again = _Call(self.owner, self.arguments(xs))
+            again.places, again.inputs = self.places, list(xs)
+            again.forward(*xs)
+            one = n == 1 and m == 1
+            return tuple(again.pull(g[0] if one else g, z[0] if one else z, *xs))
+
+        backward.__name__ = f"{self.title}.backward"
+        return backward
 
     def _cotangents(self, given: Any, args: Any, on_tensors: bool) -> list[Any]:
         """Match what backward gave with the arguments, and pick it for the inputs of the node."""

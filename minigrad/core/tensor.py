@@ -30,8 +30,8 @@ from .tape import Node, Outputs
 
 __all__ = [
     "OPS", "ArrayLike", "Index", "Tensor", "apply", "as_floating", "as_tensor", "checked",
-    "constant_of", "holds_numpy", "label", "op", "taken_out", "tensor", "value_of", "was_given",
-    "was_trained",
+    "constant_of", "holds_numpy", "label", "numbers_of", "op", "taken_out", "tensor", "value_of",
+    "was_given", "was_trained",
 ]  # fmt: skip
 
 ArrayLike: TypeAlias = "Tensor | npt.ArrayLike"
@@ -217,7 +217,8 @@ class Tensor(Node):
                 f"the new data has shape {new.shape}"
             )
         if tracer is not None:
-            tracer.rebound(self, as_tensor(new).detach().astype(self.dtype))
+            t = as_tensor(new).detach()
+            tracer.rebound(self, t if t.dtype == self.dtype else t.astype(self.dtype))
             return
         self.value = new.astype(self.value.dtype, copy=False)
 
@@ -745,6 +746,14 @@ def value_of(x: Any) -> Any:
     if watching:
         _taken(x)
     return x.value
+
+
+def numbers_of(x: Any) -> Any:
+    """Return the array of a Tensor, to compute with outside the graph, and anything else as it is.
+
+    Where a program is traced, a constant tensor is returned, so that the program computes it, too.
+    """
+    return x.detach() if isinstance(x, Tensor) and watching and tracing() else value_of(x)
 
 
 def _taken(t: Tensor, how: str = "") -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import DType
-from ..core.tensor import ArrayLike, Tensor, as_tensor, op
+from ..core.tensor import ArrayLike, Tensor, as_tensor, numbers_of, op
 from ..ops.elementwise import (
     elu,
     leaky_relu,
@@ -186,7 +186,7 @@ class PReLU(Module):
                 "second axis, one for each slope"
             )
         slope = reshape(self.weight, (n,) + (1,) * max(t.ndim - 2, 0))
-        y: Tensor = where(t.data > 0, t, slope * t)
+        y: Tensor = where(numbers_of(t) > 0, t, slope * t)
         return y
 
 
@@ -215,7 +215,7 @@ class Threshold(Module):
 
     def forward(self, x: ArrayLike) -> Tensor:
         t = as_tensor(x)
-        y: Tensor = where(t.data > self.threshold, t, self.value)
+        y: Tensor = where(numbers_of(t) > self.threshold, t, self.value)
         return y
 
 
@@ -277,8 +277,8 @@ class GLU(Module):
 
 def _between(t: Tensor, low: float, high: float) -> Tensor:
     """Clip t, with gradient 0 also where it is one of the bounds, as PyTorch has it."""
-    inside = (t.data > low) & (t.data < high)
-    y: Tensor = where(inside, t, np.clip(t.data, low, high))
+    x = numbers_of(t)
+    y: Tensor = where((x > low) & (x < high), t, np.clip(x, low, high))
     return y
 
 

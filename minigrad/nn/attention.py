@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..core.dtypes import Array, DType, plain
-from ..core.tensor import ArrayLike, Tensor, as_tensor, label, tensor, value_of
+from ..core.tensor import (
+    ArrayLike,
+    Tensor,
+    as_tensor,
+    checked,
+    label,
+    numbers_of,
+    tensor,
+    value_of,
+)  # fmt: skip
 from ..ops.embed import dropout
+from ..ops.families import untracked
 from ..ops.linalg import matmul
 from ..ops.reduce import mean, softmax
 from ..ops.shape import reshape, split, swapaxes
@@ -209,15 +220,19 @@ def _weights(who: str, q: Tensor, k: Tensor, mask: Any, scale: float | None = No
         if not isinstance(mask, Tensor):
             mask = tensor(mask.astype(scores.dtype), name="mask")
         scores = scores + mask
-        lost = np.isneginf(value_of(mask)).all(axis=-1)
-        if lost.any():
-            raise ValueError(
-                f"{who}: the mask leaves no key for {lost.sum()} of {lost.size} queries, the first "
-                f"at {tuple(int(n) for n in np.argwhere(lost)[0])}"
-            )
+        checked(partial(_leaves_some, who), mask)
     weights = softmax(scores)
     label(scores=scores, weights=weights)
     return weights
+
+
+def _leaves_some(who: str, mask: Array) -> None:
+    lost = np.isneginf(mask).all(axis=-1)
+    if lost.any():
+        raise ValueError(
+            f"{who}: the mask leaves no key for {lost.sum()} of {lost.size} queries, the first "
+            f"at {tuple(int(n) for n in np.argwhere(lost)[0])}"
+        )
 
 
 def _mask_of_scores(who: str, what: str, mask: Any) -> Any:
@@ -228,7 +243,9 @@ def _mask_of_scores(who: str, what: str, mask: Any) -> Any:
             f"{who}: {what} must hold booleans, or floats to be added, not {array.dtype}; write "
             f"{what} == 1, if that is meant"
         )
-    return array if array.dtype == bool or not isinstance(mask, Tensor) else mask
+    if not isinstance(mask, Tensor):
+        return array
+    return numbers_of(mask) if array.dtype == bool else mask
 
 
 def _causal(length: int, size: int) -> Array:
@@ -236,6 +253,7 @@ def _causal(length: int, size: int) -> Array:
     return np.tri(length, size, dtype=bool)
 
 
+@untracked
 def _added(left_out: Array, dtype: Any) -> Array:
     """Return -inf where a key is left out, and 0 elsewhere."""
     zero: Array = np.zeros(left_out.shape, dtype)

@@ -8,8 +8,9 @@ from typing import Self, TypeVar
 
 import numpy as np
 
+from ..core.context import tracing
 from ..core.dtypes import DType, get_default_dtype, plain
-from ..core.tensor import ArrayLike, Tensor, as_tensor, tensor, value_of
+from ..core.tensor import ArrayLike, Tensor, as_tensor, numbers_of, tensor
 from ..ops.einsum import einsum
 from ..ops.elementwise import where
 from ..ops.embed import dropout, embedding
@@ -155,8 +156,13 @@ class Embedding(Module):
         rows = embedding(self.weight, indices)
         if self.padding_idx is None:
             return rows
-        padded = plain(value_of(indices), "embedding", "takes") == self.padding_idx
-        return where(padded[..., None], stop_gradient(rows), rows) if padded.any() else rows
+        given = numbers_of(indices)
+        padded = (
+            given if isinstance(given, Tensor) else plain(given, "embedding", "takes")
+        ) == self.padding_idx
+        if tracing() or padded.any():
+            return where(padded[..., None], stop_gradient(rows), rows)
+        return rows
 
 
 class Dropout(Module):

@@ -7,16 +7,19 @@ the target names classes): nothing broadcasts. `reduction` is "mean", "sum" or "
 from __future__ import annotations
 
 import math
+from functools import partial
 from numbers import Integral
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from ..core.context import tracing
 from ..core.dtypes import Array, plain
-from ..core.tensor import ArrayLike, Tensor, as_floating, as_tensor, value_of
+from ..core.tensor import ArrayLike, Tensor, as_floating, as_tensor, checked, numbers_of
 from ..guard.errors import shown
 from ..ops.elementwise import abs as absolute
 from ..ops.elementwise import clip, exp, log, maximum, relu, softplus, square, where
+from ..ops.families import untracked
 from ..ops.norms import vector_norm
 from ..ops.reduce import log_softmax, mean
 from ..ops.reduce import sum as total
@@ -105,18 +108,18 @@ def cross_entropy(
     )
     logits, axis = _classes(who, input)
     scale = _class_weights(who, weight, logits, axis)
-    given = value_of(target) if isinstance(target, Tensor) else plain(target, who, "takes")
+    given = _numbers(who, target)
     if given.dtype.kind != "f" or given.shape != logits.shape:
         rows = _log_softmax(logits, axis)
         return _by_index(who, rows, given, scale, ignore_index, reduction, label_smoothing)
-    _check_probabilities(who, given, axis)
+    checked(partial(_check_probabilities, who, axis), given)
     if ignore_index != -100:
         raise ValueError(f"{who}: ignore_index={ignore_index} is for indices, not probabilities")
     share = label_smoothing / logits.shape[axis]
     mixed = as_tensor(target) * (1 - label_smoothing) + share if share else as_tensor(target)
     rows = _log_softmax(logits, axis)
-    excluded = np.isneginf(rows.value) & (mixed.value == 0)  # 0 log 0 = 0
-    terms = mixed * (where(excluded, 0.0, rows) if excluded.any() else rows)
+    excluded = np.isneginf(numbers_of(rows)) & (numbers_of(mixed) == 0)  # 0 log 0 = 0
+    terms = mixed * (where(excluded, 0.0, rows) if tracing() or excluded.any() else rows)
     return _reduced(who, -total(terms if scale is None else terms * scale, axis), reduction)
 
 
@@ -135,9 +138,9 @@ def nll_loss(
     """
     check_options("nll_loss", reduction=reduction, ignore_index=ignore_index)
     rows, axis = _classes("nll_loss", input)
-    _check_logarithms("nll_loss", rows.value)
+    checked(partial(_check_logarithms, "nll_loss", "the input"), rows)
     scale = _class_weights("nll_loss", weight, rows, axis)
-    given = plain(value_of(target), "nll_loss", "takes")
+    given = _numbers("nll_loss", target)
     return _by_index("nll_loss", rows, given, scale, ignore_index, reduction, 0.0)
 
 
@@ -152,6 +155,12 @@ def _classes(who: str, input: ArrayLike) -> tuple[Tensor, int]:
     return x, axis
 
 
+def _numbers(who: str, target: Any) -> Any:
+    """Return a target as an array; where a program is traced, as a constant tensor."""
+    given = numbers_of(target)
+    return given if isinstance(given, Tensor) else plain(given, who, "takes")
+
+
 def _log_softmax(x: Tensor, axis: int) -> Tensor:
     """Return log_softmax; of the last axis as everybody writes it, and pictures show it."""
     return log_softmax(x) if axis == x.ndim - 1 else log_softmax(x, axis)
@@ -160,8 +169,8 @@ def _log_softmax(x: Tensor, axis: int) -> Tensor:
 def _by_index(
     who: str,
     rows: Tensor,
-    target: Array,
-    scale: Array | None,
+    target: Any,
+    scale: Any,
     ignored: int,
     reduction: Reduction,
     smoothing: float,
@@ -198,23 +207,43 @@ def _by_index(
     if reduction != "mean" or (counted is None and weights is None):
         return _reduced(who, losses, reduction)
     _require_some(who, shape)
-    each = np.ones(shape) if weights is None else weights
-    if not (count := float(each.sum(where=True if counted is None else counted, dtype=float))):
+    each = np.ones(shape, losses.dtype) if weights is None else weights
+    weight = _sum_of_weights(each, counted)
+    checked(partial(_require_weight, who, ignored), weight, counted)
+    return total(losses) / (weight.astype(losses.dtype) if tracing() else float(weight))
+
+
+@untracked
+def _sum_of_weights(each: Array, counted: Array | None) -> Array:
+    return np.asarray(each.sum(where=True if counted is None else counted, dtype=float))
+
+
+def _require_weight(who: str, ignored: int, weight: Array, counted: Array | None) -> None:
+    if not weight:
         none = counted is not None and not counted.any()
         raise ValueError(
             f"{who}: the mean is of nothing, for "
             + (f"all is {ignored}" if none else "the classes of the target weigh 0")
             + "; leave such batches out, or write reduction='sum'"
         )
-    return total(losses) / count
 
 
-def _counted(who: str, target: Array, classes: int, ignored: int) -> Array | None:
+def _counted(who: str, target: Any, classes: int, ignored: int) -> Any:
     """Return where a target counts, None for everywhere; ValueError for one that is no class."""
+    checked(partial(_require_classes, who, classes, ignored), target)
+    if tracing():
+        return target != ignored
     inside = not target.size or (target.min() >= 0 and target.max() < classes)
     if inside and not 0 <= ignored < classes:
         return None
     counted: Array = target != ignored
+    return None if counted.all() else counted
+
+
+def _require_classes(who: str, classes: int, ignored: int, target: Array) -> None:
+    if not target.size or (target.min() >= 0 and target.max() < classes):
+        return
+    counted = target != ignored
     wrong = counted & ((target < 0) | (target >= classes))
     if wrong.any():
         at = tuple([int(k) for k in np.argwhere(wrong)[0]])
@@ -222,10 +251,9 @@ def _counted(who: str, target: Array, classes: int, ignored: int) -> Array | Non
             f"{who}: labels must lie in 0 .. {classes - 1}, for there are {classes} classes, and "
             f"the target is {target[at]} at {at}"
         )
-    return None if counted.all() else counted
 
 
-def _class_weights(who: str, weight: ArrayLike | None, x: Tensor, axis: int) -> Array | None:
+def _class_weights(who: str, weight: ArrayLike | None, x: Tensor, axis: int) -> Any:
     """Return the weights of the classes, in a shape that broadcasts along them."""
     if weight is None:
         return None
@@ -284,7 +312,7 @@ def binary_cross_entropy(
 def _bounded_log(p: Tensor) -> Tensor:
     """Return log(p), and a steep line from -100 where that would be less."""
     slope = min(1e12, float(np.finfo(p.dtype).max))
-    above = p.value > p.dtype.type(math.exp(-100))
+    above = numbers_of(p) > p.dtype.type(math.exp(-100))
     y: Tensor = where(above, log(where(above, p, 1.0)), p * slope - 100.0)
     return y
 
@@ -311,13 +339,13 @@ def kl_div(
     """
     check_options("kl_div", reduction=None if reduction == "batchmean" else reduction)
     x, t = _pair("kl_div", input, target)
-    _check_logarithms("kl_div", x.value)
+    checked(partial(_check_logarithms, "kl_div", "the input"), x)
     if flag("kl_div", "log_target", log_target):
-        _check_logarithms("kl_div", t.value, "the target")
+        checked(partial(_check_logarithms, "kl_div", "the target"), t)
         losses = exp(t) * (t - x)
     else:
         _check_shares("kl_div", "the target", t)
-        some = t.value > 0
+        some = numbers_of(t) > 0
         losses = where(some, t * (log(where(some, t, 1.0)) - where(some, x, 0.0)), 0.0)
     if reduction != "batchmean":
         return _reduced("kl_div", losses, reduction)
@@ -353,16 +381,20 @@ def cosine_embedding_loss(
     who = "cosine_embedding_loss"
     check_options(who, margin=margin, reduction=reduction)
     a, b = _pair(who, input1, input2, ("first input", "second"))
-    y = plain(value_of(target), who, "takes")
+    y = _numbers(who, target)
     if a.ndim not in (1, 2) or y.shape != a.shape[:-1]:
         raise ValueError(
             f"{who}: takes vectors (N, D) and a target (N,), or (D,) and one number, not shapes "
             f"{a.shape} and {y.shape}"
         )
-    if not (np.abs(y) == 1).all():
-        raise ValueError(f"{who}: the target must be 1 or -1, not {y[np.abs(y) != 1][0]}")
+    checked(partial(_require_sides, who), y)
     cos = cosine_similarity(a, b, -1)
     return _reduced(who, where(y == 1, 1 - cos, relu(cos - margin)), reduction)
+
+
+def _require_sides(who: str, y: Array) -> None:
+    if not (np.abs(y) == 1).all():
+        raise ValueError(f"{who}: the target must be 1 or -1, not {y[np.abs(y) != 1][0]}")
 
 
 def _direction(x: Tensor, axis: int, eps: float) -> Tensor:
@@ -413,11 +445,11 @@ def _pair(
 
 def _constant(
     who: str, name: str, given: ArrayLike, x: Tensor, shape: tuple[int, ...] | None = None
-) -> Array:
+) -> Any:
     """Return weights as an array of the dtype of x: of this shape, or one that broadcasts to x."""
     if isinstance(given, Tensor) and given.live:
         raise ValueError(f"{who}: no gradient flows to {name}; write {name}.detach()")
-    w = plain(value_of(given), who, "takes").astype(x.dtype)
+    w = _numbers(who, given).astype(x.dtype)
     wanted = x.shape if shape is None else shape
     fits = w.shape == wanted
     if shape is None and w.ndim <= x.ndim:
@@ -425,20 +457,28 @@ def _constant(
     if not fits:
         kind = "one for each class: shape" if shape is not None else "of a shape that broadcasts to"
         raise ValueError(f"{who}: {name} must be {kind} {wanted}, not {w.shape}")
+    checked(partial(_require_weights, who, name), w)
+    return w
+
+
+def _require_weights(who: str, name: str, w: Array) -> None:
     if not (np.isfinite(w).all() and (w >= 0).all()):
         bad = w[~(np.isfinite(w) & (w >= 0))][0]
         raise ValueError(f"{who}: {name} must be finite, and at least 0, not {bad}")
-    return w
 
 
 def _check_shares(who: str, what: str, x: Tensor, write: str = "") -> None:
     """Raise ValueError unless all lie in 0 .. 1; NaN is no mistake of the caller's here."""
-    out = (x.value < 0) | (x.value > 1)
+    checked(partial(_require_shares, who, what, write), x)
+
+
+def _require_shares(who: str, what: str, write: str, x: Array) -> None:
+    out = (x < 0) | (x > 1)
     if out.any():
-        raise ValueError(f"{who}: {what} must lie in 0 .. 1, and has {x.value[out][0]}{write}")
+        raise ValueError(f"{who}: {what} must lie in 0 .. 1, and has {x[out][0]}{write}")
 
 
-def _check_logarithms(who: str, x: Array, what: str = "the input") -> None:
+def _check_logarithms(who: str, what: str, x: Array) -> None:
     if (x > _ROUNDING).any():
         raise ValueError(
             f"{who}: {what} must hold logarithms of probabilities, at most 0, and has {x.max()}; "
@@ -446,7 +486,7 @@ def _check_logarithms(who: str, x: Array, what: str = "the input") -> None:
         )
 
 
-def _check_probabilities(who: str, p: Array, axis: int) -> None:
+def _check_probabilities(who: str, axis: int, p: Array) -> None:
     if ((p < 0) | (p > 1 + _ROUNDING)).any():
         bad = p[(p < 0) | (p > 1 + _ROUNDING)][0]
         raise ValueError(f"{who}: probabilities lie in 0 .. 1, and the target has {bad}")

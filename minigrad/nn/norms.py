@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import Array, DType
-from ..core.tensor import ArrayLike, Tensor, as_floating, as_tensor, tensor
+from ..core.tensor import ArrayLike, Tensor, as_floating, as_tensor, numbers_of, tensor
 from ..ops.elementwise import sqrt
 from ..ops.families import Axis
 from ..ops.reduce import mean, var
@@ -245,7 +245,7 @@ class _BatchNorm(_OverChannels):
             axes = (0, *range(2, t.ndim))
             m, v = mean(t, axis=axes), var(t, axis=axes)
             if self.track_running_stats and not repeating():
-                self._track(m.data, v.data * (n / (n - 1)))
+                self._track(numbers_of(m), numbers_of(v) * (n / (n - 1)))
         else:
             m, v = self.running_mean, self.running_var
         over = (-1,) + (1,) * (t.ndim - 2)
@@ -256,10 +256,12 @@ class _BatchNorm(_OverChannels):
     def _track(self, m: Array, v: Array) -> None:
         """Move the running mean and variance towards those of a batch."""
         batches = self.num_batches_tracked
-        batches.data = batches.data + 1
-        part = 1 / batches.item() if self.momentum is None else self.momentum
+        batches.data = numbers_of(batches) + 1
+        part: Any = self.momentum
+        if part is None:
+            part = (1 / numbers_of(batches)).astype(m.dtype)
         for running, now in ((self.running_mean, m), (self.running_var, v)):
-            running.data = (1 - part) * running.data + part * now
+            running.data = (1 - part) * numbers_of(running) + part * now
 
 
 class BatchNorm1d(_BatchNorm):

@@ -21,7 +21,7 @@ import numpy as np
 from ..core import tree
 from ..core.context import scope
 from ..core.dtypes import Array, plain
-from ..core.tensor import ArrayLike, Tensor, value_of
+from ..core.tensor import ArrayLike, Tensor
 from ..ops.index import index_set, scatter
 from ..ops.shape import concatenate, stack
 from .inputs import called
@@ -105,7 +105,8 @@ def valid_steps(
             f"{called(module)}: an input without a batch is one sequence: cut it, x[:n], in the "
             "place of lengths"
         )
-    n = plain(value_of(lengths), f"{called(module)}: lengths", "must hold")
+    n = lengths.numpy() if isinstance(lengths, Tensor) else lengths  # it decides on shapes
+    n = plain(n, f"{called(module)}: lengths", "must hold")
     if n.dtype.kind not in "iu":
         raise TypeError(f"{called(module)}: lengths must be integers, not {n.dtype}")
     if n.shape != tuple(batch):

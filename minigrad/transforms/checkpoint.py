@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..core import tape, tree
-from ..core.context import current, recording, replays
+from ..core.context import current, recording, replays, tracing
 from ..core.primitive import Joint
 from ..core.tape import Node, Outputs
 from ..core.tensor import Tensor, apply, value_of
@@ -49,7 +49,7 @@ def checkpoint(f: Function) -> Function:
 
     @functools.wraps(callable_for("checkpoint", f), updated=())
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
-        if not current().recording:
+        if not current().recording or tracing():  # a program keeps what it needs anyhow
             return f(*args, **kwargs)
         return _Segment(f, args, kwargs).result()
 

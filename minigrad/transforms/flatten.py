@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
+from ..core.context import tracing
 from ..core.dtypes import Array, plain
 from ..core.tensor import ArrayLike, Tensor, value_of
 from ..core.tree import Tree
@@ -29,7 +30,9 @@ def flatten(container: Tree) -> tuple[Array | Tensor, Callable[[ArrayLike], Tree
     """
     leaves, _, build = opened(container)
     parts = [
-        x if isinstance(x, Tensor) and x.live else plain(value_of(x), "flatten", "takes")
+        x
+        if isinstance(x, Tensor) and (x.live or tracing())
+        else plain(value_of(x), "flatten", "takes")
         for x in leaves
     ]
     if kinds := {p.dtype for p in parts if p.dtype.kind != "f"}:
