@@ -59,6 +59,7 @@ _ROOMS = {  # a name and the room that states it; "" where the name is the room'
     "check_grads": "check.gradients",
     "check_primitive": "check.laws",
     "compare": "check.compare",
+    "compile": "compiler.compiled",
     "compare_backward": "check.passes",
     "custom_vjp": "check.custom",
     "manual_seed": "core.random",
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     from .check.gradients import check_grads as check_grads
     from .check.laws import check_primitive as check_primitive
     from .check.passes import compare_backward as compare_backward
+    from .compiler.compiled import compile as compile
     from .core.random import manual_seed as manual_seed
     from .graph.graph import Graph as Graph
     from .instrument.numpy_code import numpy_code as numpy_code

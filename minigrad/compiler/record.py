@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core import tape
+from ..core import tape, tree
 from ..core.context import Tracer, current, observed, unobserved
 from ..core.dtypes import Array
 from ..core.tape import Outputs
@@ -74,6 +74,12 @@ class Recording(NamedTuple):
     def operations(self) -> list[Op]:
         """Return the operations of both sections, in order."""
         return [item for item in self.program.items if isinstance(item, Op)]
+
+    def modules(self) -> list[Any]:
+        """Return the modules that were called."""
+        scopes = {op.note.scope for op in self.operations() if op.note and op.note.scope}
+        owners = [frame.owner for scope in scopes for frame in scope.frames]
+        return [*{id(m): m for m in owners if tree.is_module(m)}.values()]
 
 
 class Recorder(Tracer):
@@ -286,7 +292,7 @@ class Recorder(Tracer):
             name = getattr(check, "__name__", "") or check.func.__name__
             does, given, _ = _called(_silent(check), name.removeprefix("_"), args, {})
             does = Function(does.name, does.forward, effect=True)
-            self._adds(does, map(self.operand, given), {}, [], True)
+            self._adds(does, map(self.operand, given), {}, [np.ones((), bool)], False)
 
 
 # ---- recording a function ------------------------------------------------------------------------
@@ -506,10 +512,12 @@ def _named(name: str, function: Any, keep: bool = False) -> Function:
     return _functions[function]
 
 
-def _silent(check: Any) -> Callable[..., tuple[Any, ...]]:
-    def forward(*xs: Any) -> tuple[Any, ...]:
+def _silent(check: Any) -> Callable[..., bool]:
+    """Return a check as a function that gives True, if at all."""
+
+    def forward(*xs: Any) -> bool:
         check(*xs)
-        return ()
+        return True
 
     return forward
 

@@ -14,9 +14,9 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 __all__ = [
-    "Observer", "Scope", "Tracer", "current", "enable_grad", "no_grad", "observe_everywhere",
-    "observed", "placed", "put_back", "recording", "replays", "scope", "tracing", "unobserved",
-    "watching",
+    "Observer", "Scope", "Tracer", "changed", "changes", "current", "enable_grad", "no_grad",
+    "observe_everywhere", "observed", "placed", "put_back", "recording", "replays", "scope",
+    "tracing", "unobserved", "watching",
 ]  # fmt: skip
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -355,6 +355,19 @@ def tracing() -> Tracer | None:
     """
     observer = current().observer if watching else None
     return observer if isinstance(observer, Tracer) else None
+
+
+_changed: list[int] = [0]
+
+
+def changed() -> None:
+    """Note that an attribute of some module was set: what was found out of modules may be old."""
+    _changed[0] += 1
+
+
+def changes() -> int:
+    """Return a number that is another one after `changed`."""
+    return _changed[0]
 
 
 def observe_everywhere(observer: Observer) -> None:

@@ -140,7 +140,7 @@ MODULE = {
     "add": "mg.nn.Sequential(net, mg.relu)",
     "add_module": "net.first = mg.nn.Linear(3, 1)",
     "append": "mg.nn.Sequential(net, mg.relu)",
-    "compile": f"{_FIT}  # nothing is compiled",
+    "compile": "mg.compile(net)",
     "flatten_parameters": "net  # there is nothing to flatten",
     "count_params": "sum(p.size for p in net.parameters())",
     "evaluate": "mg.nn.mse_loss(net.eval()(x), y)",
@@ -174,7 +174,6 @@ _MADE = ("arange", "empty", "eye", "full", "ones", "zeros")
 _RANDOM = {"rand": "random(shape)", "randn": "normal(size=shape)", "randint": "integers(5)"}
 _SEEDED = "rng = np.random.default_rng(0); mg.tensor(rng.{})"
 _OPTIMISERS = ("Adadelta", "Adagrad", "Adam", "AdamW", "Lion", "NAdam", "RMSprop", "SGD")
-_AS_IT_IS = "f  # there is no compiler: f runs as it is"
 _RECORDED = "f(t)  # recorded wherever no mg.no_grad() is around it"
 _TREE = "{name: 2.0 * p for name, p in params.items()}  # grad takes dicts, lists and tuples"
 _LOADER = "mg.data.DataLoader(x, y, batch_size=2)"
@@ -191,7 +190,7 @@ PACKAGE = {
     "is_grad_enabled": _RECORDED,
     **dict.fromkeys(("inference_mode", "set_grad_enabled"), "mg.no_grad()"),
     **dict.fromkeys(("jacfwd", "jacrev"), "mg.jacobian(f)"),
-    **dict.fromkeys(("compile", "jit"), _AS_IT_IS),
+    "jit": "mg.compile(f)",
     **dict.fromkeys(("tree", "tree_map", "tree_util"), _TREE),
     **dict.fromkeys(("custom_gradient", "custom_jvp"), "mg.define(elementwise=[slope])(f)"),
     **dict.fromkeys(("func", "functional"), "mg.grad(f)(x)"),

@@ -161,7 +161,7 @@ class Embedding(Module):
             given if isinstance(given, Tensor) else plain(given, "embedding", "takes")
         ) == self.padding_idx
         if tracing() or padded.any():
-            return where(padded[..., None], stop_gradient(rows), rows)
+            rows = where(padded[..., None], stop_gradient(rows), rows)
         return rows
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, Self, TypeVar, cast
 
 import numpy as np
 
-from ..core.context import current, scope
+from ..core.context import changed, current, scope
 from ..core.dtypes import Array, DType, require_real
 from ..core.hooks import Handle
 from ..core.tensor import ArrayLike, Tensor, tensor
@@ -93,6 +93,11 @@ class Module(Holder):
             elif isinstance(part, Tensor) and part.name is None:
                 part.name = path
         object.__setattr__(self, name, value)
+        changed()
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        changed()
 
     def _labelled(self, path: str) -> None:
         """Take a name: what the scopes of calls are called."""
@@ -393,6 +398,7 @@ class Module(Holder):
     def _own_hooks(self) -> Hooks:
         if "_hooks" not in vars(self):
             object.__setattr__(self, "_hooks", Hooks())
+            changed()
         return vars(self)["_hooks"]  # type: ignore[no-any-return]
 
     # ---- printing -------------------------------------------------------------------------------

@@ -75,6 +75,8 @@ def _twin(part: Any, exchanged: dict[int, Any], twins: dict[int, Any]) -> Any:
         twins[id(part)] = part  # for functions that call themselves
         if isinstance(part, (FunctionType, MethodType, partial)):
             twins[id(part)] = _rebound(part, lambda held: _twin(held, exchanged, twins))
+        elif hasattr(type(part), "_twin") and not is_module(part):  # what holds a function
+            twins[id(part)] = part._twin(lambda held: _twin(held, exchanged, twins))
     if is_module(part) and twins[id(part)] is part:
         copy = twins[id(part)] = object.__new__(type(part))
         own = {k: v for k, v in vars(part).items() if k not in _OF_TWINS}
