@@ -55,6 +55,7 @@ SECTIONS = {
         "transforms/constants": "Transforms",
         "transforms/scan": "Loops and memory",
         "transforms/checkpoint": "Loops and memory",
+        "compiler/compiled": "Compiled functions",
         "instrument/numpy_code": "NumPy code as it stands",
         "ops/families": "Primitives of your own",
         "core/primitive": "What a primitive is",

@@ -41,7 +41,7 @@ LIMIT = 32
 MANY = 8
 
 
-def compile(f: Any, backend: str | None = None) -> Compiled:
+def compile(f: Callable[..., Any], backend: str | None = None) -> Compiled:
     """Return `f`, a function or a module, as optimised programs: what it computes, only faster.
 
     One program is made for each signature: the nesting of the arguments, their shapes and dtypes,
@@ -215,6 +215,7 @@ class Compiled:
                 [isinstance(x, Tensor) and x.live for x in given],
                 self._names(structure, leaves, places),
                 backward=current().recording,
+                named=_names_of_tensors(modules),
             )
         self._accept(recording)
         owners = dict.fromkeys(modules) | dict.fromkeys(recording.modules())
@@ -394,6 +395,15 @@ def _argument(path: str, parameters: Sequence[str]) -> str:
     place, _, rest = path[4:].partition("]")
     k = int(place) if place.isdigit() else len(parameters)
     return (parameters[k] if k < len(parameters) else f"x{place}") + rest
+
+
+def _names_of_tensors(modules: Sequence[Any]) -> dict[Tensor, str]:
+    """Return the names of parameters and buffers, by the module furthest out."""
+    names: dict[Tensor, str] = {}
+    for module in modules:
+        for name, t in (*module.named_parameters(), *module.named_buffers()):
+            names.setdefault(t, name)
+    return names
 
 
 def _change(before: Any, now: Any) -> str:

@@ -85,8 +85,8 @@ class Recording(NamedTuple):
 class Recorder(Tracer):
     """Writes down what it is shown; `items` is where."""
 
-    def __init__(self) -> None:
-        self.start = tape.next_index()
+    def __init__(self, named: Mapping[Tensor, str] | None = None) -> None:
+        self.start, self.named = tape.next_index(), named or {}
         self.items: list[Any] = []
         self.known: dict[int, Value] = {}  # by the identity of arrays, which `kept` keeps alive
         self.kept: list[Any] = []
@@ -123,7 +123,7 @@ class Recorder(Tracer):
                     "another thread; compute it in this one, or pass it as an argument"
                 )
             if t.index < self.start:
-                value = self.entered(t.value, t.name or "")
+                value = self.entered(t.value, self.named.get(t) or t.name or "")
                 self.captured[t] = value
         return value
 
@@ -304,14 +304,16 @@ def recorded(
     live: Sequence[bool] | None = None,
     names: Sequence[str] | None = None,
     backward: bool = False,
+    named: Mapping[Tensor, str] | None = None,
 ) -> Recording:
     """Return what `f` does to tensors of these arrays: a flat program, with a backward section.
 
-    `f` returns a list of leaves. `live` says which of the arguments gradients flow to.
+    `f` returns a list of leaves. `live` says which of the arguments gradients flow to, `names` how
+    they are called, and `named` how captured tensors are.
     """
     live = live or [False] * len(arrays)
     names = names or [f"x{k}" for k in range(len(arrays))]
-    recorder = Recorder()
+    recorder = Recorder(named)
     with observed(recorder):
         given = [
             Tensor(np.asarray(x).view(), yes, name)

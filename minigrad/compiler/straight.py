@@ -157,7 +157,7 @@ class Straight:
     def object(self, name: str, x: Any) -> str:
         """Return the name under which the source finds an object."""
         if id(x) not in self._objects:
-            found = self.unique(name)
+            found = self.unique(re.sub(r"\W", "_", name))
             self._objects[id(x)] = found
             self.space[found] = x
         return self._objects[id(x)]
@@ -401,13 +401,13 @@ class Straight:
         plan = self.plan
         self.lines = self.before = []
         self.here, self.anew = {}, {}
-        inputs = [self.names[v] + "_" * (v in plan.lasting) for v in section.inputs]
+        inputs = [self.names[v] + "__given" * (v in plan.lasting) for v in section.inputs]
         kept = [v for v in section.inputs if v in plan.lasting]
         made = [v for item in section.items for v in item.outs if v in plan.lasting]
         head = [f"    def {name}({', '.join(inputs)}):"]
         if kept or made:
             head.append(f"        nonlocal {', '.join(self.names[v] for v in (*kept, *made))}")
-        head += [f"        {self.names[v]} = {self.names[v]}_" for v in kept]
+        head += [f"        {self.names[v]} = {self.names[v]}__given" for v in kept]
         returned = self._returned(section)
         for item in section.items:
             if isinstance(item, Loop):
