@@ -16,7 +16,7 @@ def without_the_dead(program: Program) -> Program:
         for item in reversed(section.items):
             if isinstance(item, Loop):
                 item = _loop(item, wanted)
-                if not item.body:
+                if not item.body and not item.outs:
                     continue
             elif not _is_wanted(item, wanted):
                 continue

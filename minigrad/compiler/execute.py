@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.dtypes import Array
 from .program import Loop, Op, Program
+from .slopes import slopes_first
 from .straight import Straight, writes
 from .wide import widened
 
@@ -36,7 +37,7 @@ class Executable:
     def __init__(self, program: Program, backend: str = "numpy") -> None:
         if backend != "numpy":
             raise ValueError(f"backend: 'numpy', not {backend!r}")
-        self.program, self.backend = widened(program), backend
+        self.program, self.backend = widened(slopes_first(program)), backend
         self.straight = Straight(self.program)
         self._make = self.straight.compiled()
         self._may_overflow = any(op.name == "sigmoid" for op in self._ops())

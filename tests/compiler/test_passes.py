@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.compiler.listing import listed
 from minigrad.compiler.passes import PASSES, optimised
 from minigrad.compiler.program import Loop, Op
 from minigrad.compiler.record import recorded
+from minigrad.compiler.slopes import slopes_first
 from tests.compiler.nets import NETS
 from tests.compiler.random_ir import random_program
 
@@ -106,3 +108,27 @@ def test_a_draw_stays_where_and_as_often_as_it_was():
     program = optimised(recorded(lambda x: [drop(x) + drop(x)], [np.ones(4)]).program)
     effects = [i for i in program.items if isinstance(i, Op) and getattr(i.does, "effect", False)]
     assert len(effects) == 2
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_slopes_are_computed_before_the_loop(name):
+    program, arrays = flat(name, 6)
+    plain = optimised(program)
+    program = slopes_first(plain)
+    program.check()
+    agree(program.run(arrays, SEED), plain.run(arrays, SEED))
+    before, after = [[len(loop.body) for loop in loops(p)] for p in (plain, program)]
+    assert all(a <= b for a, b in zip(after, before, strict=True))
+    if name in ("lstm", "gru", "own lstm", "peephole"):
+        assert 3 * after[1] < 2 * before[1]
+    assert listed(slopes_first(plain, limit=100)) == listed(plain)  # not beyond the caches
+
+
+@pytest.mark.parametrize("seed", range(40, 70))
+def test_random_programs_have_the_same_slopes(seed):
+    with np.errstate(all="ignore"):
+        program, inputs = random_program(seed, length=12)
+        want = program.run(*inputs)
+        program = slopes_first(program)
+        program.check()
+        agree(program.run(*inputs), want)
