@@ -17,6 +17,7 @@ bench: .venv
 	$(PYTHON) benchmarks/bench_ops.py
 	$(PYTHON) benchmarks/bench_lstm.py
 	$(PYTHON) benchmarks/bench_recurrent.py
+	$(PYTHON) benchmarks/bench_text.py
 	$(PYTHON) benchmarks/bench_compile.py --write docs
 	$(PYTHON) benchmarks/bench_checkpoint.py
 	$(PYTHON) benchmarks/bench_conv.py

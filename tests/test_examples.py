@@ -1,6 +1,9 @@
 """The examples run, and what they claim holds."""
 
+import ast
 import importlib.util
+import json
+import linecache
 import os
 import re
 import shutil
@@ -350,3 +353,39 @@ def test_the_wrong_backward_is_explained_and_drawn(capsys, monkeypatch, tmp_path
     assert line.partition(" ")[2].startswith(f"{statement}: {said}")
     assert "With that in its place `W_hh`, `W_ih`, `b`, `c0`, `h0` and `x` are right." in line
     assert {"wrong_backward.html", "wrong_backward.dot"} <= {p.name for p in tmp_path.iterdir()}
+
+
+# --- gradients.ipynb ------------------------------------------------------------------------------
+
+
+def test_the_notebook_runs_and_what_it_shows_is_right(capsys, monkeypatch):
+    path = EXAMPLES / "gradients.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
+    given, shown = {}, []
+    for k, cell in enumerate(cells):
+        if cell["cell_type"] != "code":
+            continue
+        # as notebooks do: each cell is a file of its own to inspect, and its last value is shown
+        text, name = "".join(cell["source"]), f"<cell {k} of {path.name}>"
+        monkeypatch.setitem(
+            linecache.cache, name, (len(text), None, text.splitlines(keepends=True), name)
+        )
+        tree = ast.parse(text, name)
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, name, "exec"), given)
+        if last:
+            value = eval(compile(ast.Expression(last.value), name, "eval"), given)
+            shown.append((type(value).__name__, repr(value)))
+    given["plt"].close("all")
+    said = capsys.readouterr().out
+    gradient, difference = re.findall(r"^(?:walked back|central difference): +(\S+)", said, re.M)
+    assert float(gradient) == pytest.approx(float(difference), rel=1e-6)
+    assert re.search(r"step 100: .*(9\d|100)% of the points are right", said)
+    ratios = dict(re.findall(r"^(\S.*?) +first step / last step: (\S+)", said, re.M))
+    rnn, lstm, open_gates = map(float, ratios.values())
+    assert rnn < 1e-6
+    assert open_gates > 100 * lstm
+    assert "step ×30" in given["mg"].viz.draw(given["loss"]).source
+    wrong = "`hs[t + 1]` is `h` at step"
+    assert any(wrong in text and "dU += np.outer(da, hs[t + 1])" in text for _, text in shown)
