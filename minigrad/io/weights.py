@@ -69,9 +69,7 @@ def load(module: Module, path: Path) -> None:
         called = {written: name for name, written in form.written_names(own).items()}
         names = {written: called.get(written, written) for written in found}
         wrong = [f"{name} is in it twice" for name, n in Counter(names.values()).items() if n > 1]
-        described = {
-            own.get(names[written], names[written]): what for written, what in found.items()
-        }
+        described = {own.get(name, name): found[written] for written, name in names.items()}
         if wrong := wrong + misfits(module.state_dict(), described):
             raise ValueError(
                 f"{where} does not fit this {type(module).__name__}: {'; '.join(wrong)}"
@@ -80,7 +78,10 @@ def load(module: Module, path: Path) -> None:
             state = {name: form.read(archive, written) for written, name in names.items()}
         except Exception as error:
             raise _broken(where, error) from error
-    module.load_state_dict(state)
+    try:
+        module.load_state_dict(state)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _form(path: Path) -> Any:

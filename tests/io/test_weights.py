@@ -325,6 +325,25 @@ def test_a_file_says_all_that_does_not_fit(tmp_path):
     assert not _changed(net, before)
 
 
+def test_a_file_with_numbers_that_the_module_cannot_hold(tmp_path):
+    net, path = nn.Linear(1, 1, bias=False), tmp_path / "w.npz"
+    np.savez(path, weight=np.array([[1e300]]))
+    before = net.state_dict()
+    with pytest.raises(ValueError, match=r"w\.npz: .*weight holds 1e\+300, which float32 cannot"):
+        load(net, path)
+    assert not _changed(net, before)
+
+
+def test_a_tensor_that_is_held_twice_by_either_name(tmp_path):
+    net = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+    net[1].weight = net[0].weight
+    state, path = net.state_dict(), tmp_path / "w.npz"
+    state["1.weight"] = state.pop("0.weight") + 1
+    np.savez(path, **state)
+    load(net, path)
+    np.testing.assert_array_equal(net[0].weight.data, state["1.weight"])
+
+
 NOTHING = bytes(5 * 10**7)
 BOMBS = {
     "shape": lambda path: np.savez_compressed(path, weight=np.zeros((10**7, 1)), bias=np.zeros(1)),
@@ -374,3 +393,25 @@ def test_arguments_in_another_order(tmp_path):
         save(net.state_dict(), tmp_path / "w")
     with pytest.raises(TypeError, match=r"io\.load\(net, path\)"):
         load(tmp_path / "w", net)
+
+
+@posix
+def test_the_file_is_on_the_disk_before_it_has_the_name_and_then_the_name_too(
+    tmp_path, monkeypatch
+):
+    """So nothing is lost either when the power fails."""
+    calls, replace, fsync = [], os.replace, os.fsync
+
+    def synced(descriptor):
+        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        calls.append("folder" if folder else os.fstat(descriptor).st_size)
+        fsync(descriptor)
+
+    def replaced(source, target):
+        calls.append("replace")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    save(Net(), tmp_path / "w.npz")
+    assert calls == [(tmp_path / "w.npz").stat().st_size, "replace", "folder"]
