@@ -91,7 +91,7 @@ def unpacked(text: str, arrays: list[Array]) -> list[Any]:
     """Return the values; ValueError for what `packed` does not write."""
     used: list[int] = []
     forms = json.loads(text, parse_constant=_no_number)
-    values = [_unpacked(form, arrays, used) for form in forms]
+    values = [_unpacked(form, arrays, used, 0) for form in forms]
     if sorted(used) != list(range(len(arrays))):
         raise ValueError("its arrays are not those that its text names")
     return values
@@ -101,18 +101,22 @@ def _no_number(name: str) -> Any:
     raise ValueError(f"its text holds {name}")
 
 
-def _unpacked(form: Any, arrays: list[Array], used: list[int]) -> Any:
+def _unpacked(form: Any, arrays: list[Array], used: list[int], depth: int) -> Any:
     if not isinstance(form, list | dict):
         return form
+    if depth > _DEEPEST:
+        raise ValueError("its text is nested too deeply")
+
+    def inner(part: Any) -> Any:
+        return _unpacked(part, arrays, used, depth + 1)
+
     match form:
         case ["list", *parts]:
-            return [_unpacked(part, arrays, used) for part in parts]
+            return [inner(part) for part in parts]
         case ["tuple", *parts]:
-            return tuple(_unpacked(part, arrays, used) for part in parts)
+            return tuple([inner(part) for part in parts])
         case ["dict", *parts]:
-            made = {}
-            for key, part in parts:
-                made[_unpacked(key, arrays, used)] = _unpacked(part, arrays, used)
+            made = {inner(key): inner(part) for key, part in parts}
             if len(made) == len(parts):
                 return made
         case ["int", str(digits)]:

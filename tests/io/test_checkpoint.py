@@ -104,6 +104,15 @@ def test_what_cannot_be_written_is_named(value, message, tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
+def test_what_can_be_written_can_be_read(tmp_path):
+    """As deep as it may be."""
+    value = 1
+    for k in range(99):
+        value = ([value], {k: value}, (value,))[k % 3]
+    save_checkpoint(tmp_path / "c", value=value)
+    assert read_checkpoint(tmp_path / "c") == {"value": value}
+
+
 @pytest.mark.parametrize("part", [Odd(), nn.Linear, optim.Adam])
 def test_what_is_half_a_part_is_refused(part, tmp_path):
     for call in (save_checkpoint, load_checkpoint):
