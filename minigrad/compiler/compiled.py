@@ -31,9 +31,10 @@ from .guards import Guard, array_of, found_in, is_array, kinds, told
 from .listing import listed
 from .node import Node
 from .passes import optimised
-from .program import View
+from .program import Program, Value, View
 from .record import Recording, different, recorded
 from .state import unchanged
+from .tensors import as_tensors
 
 __all__ = ["Compiled", "compile"]
 
@@ -86,6 +87,12 @@ class _Program:
         self.outputs: list[_Output] = []
         self.node: Node | None = None
         self.lone: str | None = None
+
+    @property
+    def arguments(self) -> list[Value]:
+        """What of the inputs of the program are arguments."""
+        inputs = self.recording.program.sections[0].inputs
+        return inputs[: len(inputs) - len(self.recording.captured)]
 
     def made(self, owner: Compiled) -> None:
         """Make it ready to run."""
@@ -308,6 +315,32 @@ class Compiled:
         texts = [str(e.source) for e in made if e is not None]
         return "\n\n".join(texts) or "# no program yet: it is made at the second call"
 
+    def tensors(self, *args: Any, **kwargs: Any) -> list[Tensor]:
+        """Return the outputs of a program as tensors, whose graph is what it does.
+
+        That is what pictures show: `mg.viz.draw(fast.tensors(x))`, with the numbers for these
+        arguments; `mg.viz.draw(fast)` is the newest program, for arguments drawn at random. Each
+        loop is one cell. RuntimeError if there is no program for such arguments yet.
+        """
+        ready = [p for programs in self._programs.values() for p in programs if p.executable]
+        if args or kwargs:
+            leaves, _ = tree.flatten((args, kwargs))
+            given = [array_of(x) for x in leaves if is_array(x)]
+            kinds_of = [(x.shape, x.dtype) for x in given]
+            ready = [p for p in ready if [(v.shape, v.dtype) for v in p.arguments] == kinds_of]
+        if not ready:
+            raise RuntimeError(
+                f"mg.compile: there is no program of {self._name} for such arguments yet; it is "
+                "made at the second call"
+            )
+        program = ready[-1]
+        if not args and not kwargs:
+            given = [_drawn(v) for v in program.arguments]
+        sections = program.executable.program.sections  # type: ignore[union-attr]
+        seeds = [np.ones(v.shape, v.dtype) for v in sections[-1].inputs]
+        inputs = [[*given, *[t.value for t in program.captured]], seeds]
+        return as_tensors(Program(sections), *inputs[: len(sections)])
+
     def clear(self) -> None:
         """Forget all programs."""
         with self._lock:
@@ -330,6 +363,13 @@ class Compiled:
         """Return the function itself with other modules in it, for a transform."""
         f = exchanged(self.f)
         return self if f is self.f else f
+
+
+def _drawn(v: Value) -> Any:
+    """Return numbers for an argument that nobody has given."""
+    if v.dtype.kind != "f":
+        return np.zeros(v.shape, v.dtype)
+    return np.random.default_rng(0).normal(size=v.shape).astype(v.dtype)
 
 
 def _function(f: Any) -> Any:

@@ -9,7 +9,7 @@ wires   the edges that are left, each saying which repetitions it stands for
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -17,11 +17,18 @@ from ..core import tree
 from ..core.tensor import Tensor
 from .folding import HOLE, Cluster, Folding, FoldPath, GraphNode, text_with_holes
 
-__all__ = ["Cluster", "End", "Graph", "GraphNode", "Tensors", "Wire"]
+__all__ = ["Cluster", "End", "Graph", "GraphNode", "HasTensors", "Tensors", "Wire"]
 
 
-Tensors: TypeAlias = "Tensor | Sequence[Tensors] | Mapping[Any, Tensors] | None"
-"""A Tensor, or a container of them (see `core.tree`)."""
+class HasTensors(Protocol):
+    """Something that is shown by tensors of its own: a compiled function."""
+
+    def tensors(self) -> list[Tensor]:
+        """Return the outputs, with their graph."""
+
+
+Tensors: TypeAlias = "Tensor | HasTensors | Sequence[Tensors] | Mapping[Any, Tensors] | None"
+"""A Tensor, a container of them (see `core.tree`), or a compiled function: its newest program."""
 
 
 class End(NamedTuple):
@@ -125,6 +132,8 @@ class Graph:
 
 def _with_graphs(outputs: Tensors) -> list[Tensor]:
     """Return the tensors of a container; RuntimeError for one that nothing was recorded for."""
+    if hasattr(type(outputs), "tensors"):  # a compiled function
+        outputs = outputs.tensors()  # type: ignore[union-attr]
     leaves, structure = tree.flatten(outputs)
     if not leaves:
         raise ValueError("a graph is read from one or more tensors; this container is empty")

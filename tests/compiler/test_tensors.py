@@ -38,3 +38,20 @@ def test_the_tensors_hold_what_the_program_computes(seed):
         got = as_tensors(program, *inputs)
     for t, array in zip(got, want, strict=False):
         np.testing.assert_array_equal(t.value, array)
+
+
+def test_pictures_show_a_compiled_function():
+    net = mg.nn.LSTM(2, 3)
+    fast = mg.compile(net)
+    x = np.ones((5, 1, 2), np.float32)
+    with pytest.raises(RuntimeError, match="second call"):
+        mg.viz.summary(fast)
+    for _ in range(2):
+        fast(x)
+    assert "step ×5" in str(mg.viz.summary(fast, ascii=False))
+    page = mg.viz.show(fast.tensors(x))
+    assert "weight_hh_l0" in page.text
+    hs = fast.tensors(x)[0]
+    np.testing.assert_allclose(hs.data, net(x)[0].data, rtol=1e-5)
+    with pytest.raises(RuntimeError, match="no program"):
+        fast.tensors(np.ones((6, 1, 2), np.float32))
