@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.dtypes import Array
+from .kernels import with_kernels
 from .program import Loop, Op, Program
 from .slopes import slopes_first
 from .straight import Straight, writes
@@ -35,8 +36,10 @@ class Executable:
     """
 
     def __init__(self, program: Program, backend: str = "numpy") -> None:
-        if backend != "numpy":
-            raise ValueError(f"backend: 'numpy', not {backend!r}")
+        if backend == "numba":
+            program = with_kernels(program)
+        elif backend != "numpy":
+            raise ValueError(f"backend: 'numpy' or 'numba', not {backend!r}")
         self.program, self.backend = widened(slopes_first(program)), backend
         self.straight = Straight(self.program)
         self._make = self.straight.compiled()
