@@ -27,7 +27,7 @@ from ..core.dtypes import get_default_dtype
 from ..core.tensor import Tensor
 from ..guard.errors import shown, warn
 from .execute import Executable
-from .guards import Guard, array_of, found_in, is_array, kinds, told
+from .guards import Guard, array_of, found_in, inputs_among, is_array, kinds, told
 from .listing import listed
 from .node import Node
 from .passes import optimised
@@ -78,15 +78,23 @@ class _Program:
     """A program for one signature: recorded once, or recorded twice alike, and made to run."""
 
     def __init__(
-        self, recording: Recording, structure: tree.Structure, guard: Guard, statics: list[Any]
+        self,
+        recording: Recording,
+        structure: tree.Structure,
+        guard: Guard,
+        places: list[int],
+        leaves: Sequence[Any],
     ) -> None:
         self.recording, self.structure, self.guard = recording, structure, guard
-        self.statics = statics  # which are known by their identity, and so must live on
+        self.places = places  # of the arguments that are inputs
+        self.others = [x for x in leaves if not is_array(x)]  # known by their identity
         self.kinds: list[str] = []
         self.executable: Executable | None = None
         self.outputs: list[_Output] = []
         self.node: Node | None = None
         self.lone: str | None = None
+        self.takes: list[Any] = []
+        self.setting = current().recording, get_default_dtype()
 
     @property
     def arguments(self) -> list[Value]:
@@ -94,8 +102,14 @@ class _Program:
         inputs = self.recording.program.sections[0].inputs
         return inputs[: len(inputs) - len(self.recording.captured)]
 
-    def made(self, owner: Compiled) -> None:
+    def made(self, owner: Compiled, leaves: Sequence[Any]) -> None:
         """Make it ready to run."""
+        if all(type(x) in (Tensor, np.ndarray) for x in leaves):
+            arrays = [x.value if isinstance(x, Tensor) else x for x in leaves]
+            self.takes = [
+                (type(x), isinstance(x, Tensor) and x.live, a.dtype, a.shape)
+                for x, a in zip(leaves, arrays, strict=True)
+            ]
         r, number = self.recording, 0
         for out, kind in zip(r.outputs, self.kinds, strict=True):
             shown_one = out.operand is not None
@@ -106,10 +120,28 @@ class _Program:
         executable = Executable(optimised(r.program), owner.backend)
         if any(out.live for out in r.outputs):
             live = [k for k, out in enumerate(r.outputs) if out.live]
-            self.node = Node(owner, r, live, executable)
+            self.node = Node(owner, r, live, executable, self.places)
         if self.structure == tree.LEAF and not self.state:
             self.lone = self.outputs[0].kind
         self.executable = executable
+
+    def inputs(self, args: Sequence[Any]) -> list[Any] | None:
+        """Return the inputs for arguments that are arrays or tensors; None if others are needed.
+
+        This is what small programs spend their time with: one look at every argument.
+        """
+        inputs = []
+        for x, (kind, live, dtype, shape) in zip(args, self.takes, strict=True):
+            if type(x) is not kind:
+                return None
+            if kind is Tensor:
+                if x.live is not live:
+                    return None
+                x = x.value
+            if x.dtype is not dtype or x.shape != shape:
+                return None
+            inputs.append(x)
+        return inputs if self.guard.holds(inputs) and not self.guard.is_hooked() else None
 
 
 class Compiled:
@@ -119,8 +151,9 @@ class Compiled:
         self.f = _function(f)
         self.backend = _backend(backend)
         self._programs: OrderedDict[Any, list[_Program]] = OrderedDict()
-        self._last: tuple[Any, ...] | None = None
+        self._last: _Program | None = None
         self._warned = False
+        self._with_floats = True
         self._lock = threading.RLock()
         functools.update_wrapper(self, f, updated=())
 
@@ -131,6 +164,15 @@ class Compiled:
         context = current()
         if context.observer is not None or context.replay is not None:
             return self.f(*args, **kwargs)
+        last = self._last
+        if (
+            last is not None
+            and len(args) == len(last.takes)
+            and not kwargs
+            and (context.recording, get_default_dtype()) == last.setting
+            and (found := last.inputs(args)) is not None
+        ):
+            return self._run(last, found, args, None, context)
         leaves: list[Any] = list(args)
         structure: Any = None
         for x in args:
@@ -138,18 +180,20 @@ class Compiled:
                 structure = ()
         if structure is not None or kwargs:
             leaves, structure = tree.flatten((args, kwargs))
-        key = (structure, kinds(leaves), context.recording, get_default_dtype())
+        key = (structure, kinds(leaves, self._with_floats), context.recording, get_default_dtype())
         for program in self._programs.get(key, ()):
-            if program.executable is not None and program.guard.holds():
+            inputs = [array_of(leaves[k]) for k in program.places]
+            if program.executable is not None and program.guard.holds(inputs):
                 if program.guard.is_hooked():
                     break
-                return self._run(program, leaves, structure, context)
+                self._last = program if program.takes else None
+                return self._run(program, inputs, leaves, structure, context)
         return self._prepared(key, leaves, structure, args, kwargs)
 
-    def _run(self, program: _Program, leaves: Sequence[Any], structure: Any, context: Any) -> Any:
-        """Return what a program gives for arguments of its signature."""
-        inputs = [array_of(x) for x in leaves if is_array(x)]
-        inputs += [t.value for t in program.captured]
+    def _run(
+        self, program: _Program, inputs: Sequence[Any], leaves: Any, structure: Any, context: Any
+    ) -> Any:
+        """Return what a program gives for inputs of its signature."""
         executable: Any = program.executable
         if program.node is not None:
             found = program.node.run(leaves, structure, inputs, context.scope)
@@ -173,14 +217,26 @@ class Compiled:
 
     def _prepared(self, key: Any, leaves: Any, structure: Any, args: Any, kwargs: Any) -> Any:
         """Return what a call gives that no program is ready for."""
+
+        def is_right(program: _Program, ready: bool) -> bool:
+            return (program.executable is not None) is ready and program.guard.holds([])
+
         with self._lock:
             modules = [*found_in(self.f), *found_in(leaves)]
             if Guard(modules, ()).is_hooked():
                 return self.f(*args, **kwargs)
             known = self._programs.setdefault(key, [])
             self._programs.move_to_end(key)
-            waiting = next((p for p in known if p.executable is None and p.guard.holds()), None)
-            program = self._recorded(leaves, structure, modules, key)
+            if any(is_right(p, True) for p in known):  # another thread made it
+                return self(*args, **kwargs)
+            waiting = next((p for p in known if is_right(p, False)), None)
+            try:
+                program = self._recorded(leaves, structure, modules)
+            except Exception:
+                if not self._with_floats or not any(type(x) is float for x in leaves):
+                    raise
+                self._with_floats = False  # the value of one is needed
+                return self(*args, **kwargs)
             if waiting is None:
                 out = self._as_it_is(program, leaves, args, kwargs)
                 known.append(program)
@@ -194,16 +250,16 @@ class Compiled:
                     "values, pass what changes as an argument, and draw random numbers outside, or "
                     "by mg.dropout"
                 )
-            waiting.made(self)
-        return self._run(waiting, leaves, structure, current())
+            waiting.made(self, leaves)
+        return self(*args, **kwargs)
 
     def applied(self, leaves: Sequence[Any], structure: Any) -> Any:
         """Return what the function itself gives for the leaves of its arguments."""
         args, kwargs = (leaves, {}) if structure is None else tree.unflatten(structure, leaves)
         return self.f(*args, **kwargs)
 
-    def _recorded(self, leaves: Any, structure: Any, modules: Any, key: Any) -> _Program:
-        places = [k for k, x in enumerate(leaves) if is_array(x)]
+    def _recorded(self, leaves: Any, structure: Any, modules: Any) -> _Program:
+        places = inputs_among(leaves, self._with_floats)
         given = [leaves[k] for k in places]
         told_structure: list[tree.Structure] = []
 
@@ -226,9 +282,8 @@ class Compiled:
             )
         self._accept(recording)
         owners = dict.fromkeys(modules) | dict.fromkeys(recording.modules())
-        statics = [x for x in leaves if not is_array(x)]
         guard = Guard(owners, recording.captured)
-        return _Program(recording, told_structure[0], guard, statics)
+        return _Program(recording, told_structure[0], guard, places, leaves)
 
     def _accept(self, recording: Recording) -> None:
         """Raise TypeError for a function that returns nothing a program could."""
@@ -345,6 +400,7 @@ class Compiled:
         """Forget all programs."""
         with self._lock:
             self._programs.clear()
+            self._last = None
             self._warned = False
 
     def __repr__(self) -> str:
@@ -420,7 +476,7 @@ def _as(y: Any, kind: str) -> Any:
     if kind == "tensor":
         return Tensor(y)
     if kind == "number":
-        return y.item()
+        return y if isinstance(y, float) else y.item()
     return y[()] if kind == "scalar" else y
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
@@ -11,10 +11,10 @@ import numpy as np
 
 from ..core import tree
 from ..core.context import changes
-from ..core.dtypes import Array, plain
+from ..core.dtypes import plain
 from ..core.tensor import Tensor
 
-__all__ = ["Guard", "array_of", "found_in", "is_array", "kinds", "told"]
+__all__ = ["Guard", "array_of", "found_in", "inputs_among", "is_array", "kinds", "told"]
 
 _FIXED = (bool, int, str, bytes, type(None), type(Ellipsis), float, np.dtype, slice, type)
 
@@ -24,20 +24,32 @@ def is_array(x: Any) -> bool:
     return isinstance(x, (Tensor, np.ndarray, np.generic))
 
 
-def array_of(x: Any) -> Array:
+def inputs_among(leaves: Sequence[Any], with_floats: bool) -> list[int]:
+    """Return which arguments are inputs of programs."""
+    return [k for k, x in enumerate(leaves) if is_array(x) or (with_floats and type(x) is float)]
+
+
+def array_of(x: Any) -> Any:
     """Return the array of an argument; TypeError for what is none of real numbers."""
+    if type(x) is float:
+        return x
     x = x.value if isinstance(x, Tensor) else x
     if type(x) is np.ndarray and x.dtype.isnative and x.dtype.kind in "fiub":
         return x
     return plain(x, "mg.compile", "takes")
 
 
-def kinds(leaves: Iterable[Any]) -> tuple[Any, ...]:
-    """Return what programs depend on of each argument: what is hashed of a signature."""
-    return tuple([_kind(x) for x in leaves])
+def kinds(leaves: Iterable[Any], with_floats: bool) -> tuple[Any, ...]:
+    """Return what programs depend on of each argument: what is hashed of a signature.
+
+    `with_floats`: these are inputs, so their values do not matter.
+    """
+    return tuple([_kind(x, with_floats) for x in leaves])
 
 
-def _kind(x: Any) -> Any:
+def _kind(x: Any, with_floats: bool) -> Any:
+    if with_floats and type(x) is float:
+        return float, "any number"
     if isinstance(x, Tensor):
         return Tensor, x.value.shape, x.value.dtype.char, x.live
     if isinstance(x, (np.ndarray, np.generic)):
@@ -65,12 +77,16 @@ class Guard:
         self.at, self.stood = changes(), self._standing()
         self.hooks = [h for m in self.modules if (h := vars(m).get("_hooks")) is not None]
 
-    def holds(self) -> bool:
-        """Whether the program is still right; it costs little, as long as no module is changed."""
+    def holds(self, inputs: list[Any]) -> bool:
+        """Whether the program is still right; append the arrays of the captured tensors if so.
+
+        It costs little, as long as no module is changed.
+        """
         for t, dtype, live, shape in self.captured:
             value = t.value
             if value.dtype is not dtype or t.live is not live or value.shape != shape:
                 return False
+            inputs.append(value)
         if self.at != (now := changes()):
             if self._standing() != self.stood:
                 return False
@@ -79,7 +95,7 @@ class Guard:
 
     def is_hooked(self) -> bool:
         """Whether functions of the user's are to see what goes through a module."""
-        return any(h.before or h.after for h in self.hooks)
+        return bool(self.hooks) and any(h.before or h.after for h in self.hooks)
 
     def _standing(self) -> tuple[Any, ...]:
         """Return what the forward methods of the modules depend on: their plain attributes."""

@@ -10,11 +10,10 @@ import numpy as np
 from ..core import tape, tree
 from ..core.context import recording
 from ..core.tape import Outputs
-from ..core.tensor import Tensor, value_of
+from ..core.tensor import Tensor, made_by, value_of
 from ..transforms.autodiff import fresh
 from ..transforms.checkpoint import Replay
 from .execute import Executable
-from .guards import is_array
 from .record import Recording
 
 __all__ = ["Node"]
@@ -43,14 +42,19 @@ class Node:
     """The primitive of one program: its rules run the backward section, or the function itself."""
 
     def __init__(
-        self, owner: Any, recording: Recording, live: Sequence[int], executable: Executable
+        self,
+        owner: Any,
+        recording: Recording,
+        live: Sequence[int],
+        executable: Executable,
+        places: Sequence[int],
     ) -> None:
         self.owner, self.executable, self.recording = owner, executable, recording
         self.name = self.__name__ = f"compiled {owner._name}"
         self.live = [k for k, out in enumerate(recording.outputs) if out.live]
         shown = [k for k, out in enumerate(recording.outputs) if out.operand is not None]
         self.numbers = [shown.index(k) for k in live]
-        self.places = [s for s in recording.sources if isinstance(s, int)]
+        self.places = [places[s] for s in recording.sources if isinstance(s, int)]
         self.captured = [s for s in recording.sources if isinstance(s, Tensor)]
         self.pulls, self.pushes = self.pull, self.push
 
@@ -65,12 +69,11 @@ class Node:
         workspace = executable.take()
         kept = Kept(executable, workspace, leaves, structure)
         found = executable.run(0, inputs, workspace)
-        arrays = [x for x in leaves if is_array(x)]
-        nodes = (*[arrays[k] for k in self.places], *self.captured)
+        nodes = (*[leaves[k] for k in self.places], *self.captured)
         given = nodes, tuple([t.value for t in nodes]), {"kept": kept}, scope
         if len(self.numbers) == 1:
             k = self.numbers[0]
-            found[k] = Tensor(found[k], True)._made_by(self, *given)
+            found[k] = made_by(found[k], self, *given)
         else:
             values: Any = Outputs([found[k] for k in self.numbers])
             node = Tensor(values, True)._made_by(self, *given)
@@ -113,9 +116,8 @@ class Node:
         with recording(None, Replay(Replay())):
             inputs = [fresh(x, self.name) for x in xs[:n]]
             start, leaves = tape.next_index(), list(kept.leaves)
-            arrays = [k for k, x in enumerate(leaves) if is_array(x)]
             for k, t in zip(self.places, inputs, strict=True):
-                leaves[arrays[k]] = t
+                leaves[k] = t
             out = tree.flatten(self.owner.applied(leaves, kept.structure))[0]
         outputs = [out[k] for k in self.live]
         path, _ = tape.since(start, outputs)

@@ -30,6 +30,7 @@ from ..core.tape import Outputs
 from ..core.tensor import Tensor
 from ..guard.errors import users_call, users_file
 from ..guard.leaving import described
+from .numbers import Number, ValueNeededError
 from .program import Function, Op, Operand, Program, Section, Value, View, held
 
 __all__ = ["Note", "Output", "Recorder", "Recording", "different", "recorded"]
@@ -129,11 +130,12 @@ class Recorder(Tracer):
 
     def operand(self, x: Any) -> Operand:
         """Return what stands for an array or a number among the operands."""
-        if type(x) in (int, float, bool):
-            return x  # type: ignore[no-any-return]
         if isinstance(x, Tensor):
             self._captures(x)
             x = x.value
+        if type(x) in (int, float, bool):
+            known = self.known.get(id(x)) if type(x) is float else None
+            return x if known is None else View(known)
         return View(self._constant(x if isinstance(x, np.ndarray) else np.asarray(x)))
 
     def _is_traced(self, x: Any) -> bool:
@@ -203,6 +205,8 @@ class Recorder(Tracer):
         """Return constant tensors in the place of arrays, so that what is done to them is seen."""
         if type(x) is np.ndarray:
             return Tensor(x)
+        if type(x) is float and id(x) in self.known:
+            return Number(x)
         if isinstance(x, Outputs):  # an array that is none of ours is zeros, for what was not used
             return Outputs([Tensor(p) if id(p) in self.known else p for p in x])
         return x
@@ -246,9 +250,24 @@ class Recorder(Tracer):
         tensors = [Tensor(x) for x in arrays]
         return tuple(tensors) if several else tensors[0]
 
-    def opaque(self, name: str, function: Callable[..., Any], args: Sequence[Any]) -> Any:
-        """Return what a function of arrays gives, as constants; it is one operation."""
-        return self.constant(_named(name, function), args, {})
+    def number(self, x: float, name: str = "") -> Number:
+        """Return a float as an input or a result, known by its identity."""
+        x = x * 1.0  # a new object
+        self.kept.append(x)
+        self.known[id(x)] = Value((), np.dtype(float), name)
+        return Number(x, name)
+
+    def weak(self, function: Any, args: Sequence[Any]) -> Any:
+        """Return what Python computes of floats, one of them traced."""
+        operands = tuple([self.operand(x) for x in args])
+        made = function(*[x.value if isinstance(x, Number) else x for x in args])
+        if type(made) is not float:
+            raise ValueNeededError
+        out = self.number(made)
+        does = _named(function.__name__, function, keep=True)
+        value = self.known[id(out.value)]
+        self.items.append(Op(does, operands, {}, (value,), False, _here()))
+        return out
 
     def taken(self, t: Any, how: str) -> None:
         value = self._captures(t) if isinstance(t, Tensor) else None
@@ -300,7 +319,7 @@ class Recorder(Tracer):
 
 def recorded(
     f: Callable[..., Sequence[Any]],
-    arrays: Sequence[Array],
+    arrays: Sequence[Array | float],
     live: Sequence[bool] | None = None,
     names: Sequence[str] | None = None,
     backward: bool = False,
@@ -315,11 +334,15 @@ def recorded(
     names = names or [f"x{k}" for k in range(len(arrays))]
     recorder = Recorder(named)
     with observed(recorder):
-        given = [
-            Tensor(np.asarray(x).view(), yes, name)
-            for x, yes, name in zip(arrays, live, names, strict=True)
-        ]
-        inputs = [recorder.entered(t.value, name) for t, name in zip(given, names, strict=True)]
+        given: list[Tensor] = []
+        for x, yes, name in zip(arrays, live, names, strict=True):
+            if isinstance(x, np.ndarray):
+                t = Tensor(x.view(), yes, name)
+                recorder.entered(t.value, name)
+            else:
+                t = recorder.number(x, name)
+            given.append(t)
+        inputs = [recorder.known[id(t.value)] for t in given]
         try:
             leaves = list(f(*given))
             outputs = [_output(recorder, y) for y in leaves]
@@ -347,6 +370,8 @@ def recorded(
 
 
 def _output(recorder: Recorder, y: Any) -> Output:
+    if isinstance(y, Number):
+        return Output(recorder.operand(y))
     if isinstance(y, (Tensor, np.ndarray, np.generic)):
         live = isinstance(y, Tensor) and y.live and y.dtype.kind == "f"
         return Output(recorder.operand(y), live)
@@ -527,6 +552,8 @@ def _silent(check: Any) -> Callable[..., bool]:
 def _may_be_computed(primitive: Any, params: Mapping[str, Any], is_traced: Any) -> None:
     """Raise TypeError for an option from which the shape of the result would follow."""
     for name, option in params.items():
+        if type(option) is float and is_traced(option):
+            raise ValueNeededError
         if is_traced(option) and name not in _INDICES:
             raise _shape_depends(f"{name} of {primitive.name}, computed from data,")
         if name == "index" and primitive.name == "getitem" and _is_mask(option, is_traced):

@@ -30,8 +30,8 @@ from .tape import Node, Outputs
 
 __all__ = [
     "OPS", "ArrayLike", "Index", "Tensor", "apply", "as_floating", "as_tensor", "checked",
-    "constant_of", "holds_numpy", "label", "numbers_of", "op", "taken_out", "tensor", "value_of",
-    "was_given", "was_trained",
+    "constant_of", "holds_numpy", "label", "made_by", "numbers_of", "op", "taken_out", "tensor",
+    "value_of", "was_given", "was_trained",
 ]  # fmt: skip
 
 ArrayLike: TypeAlias = "Tensor | npt.ArrayLike"
@@ -713,6 +713,14 @@ def _several(
     _show(t, primitive, inputs, xs, params)
     tensors = t.opened() if t.live else [Tensor(v) for v in t.value]
     return values._make(tensors) if hasattr(values, "_make") else tuple(tensors)
+
+
+def made_by(value: Array, primitive: Any, inputs: Any, xs: Any, params: Any, scope: Any) -> Tensor:
+    """Return a new tensor, recorded as the result of a primitive; as `_run` does, in short time."""
+    t = _new(Tensor)
+    t.value, t.primitive, t.inputs, t.xs, t.params = value, primitive, inputs, xs, params
+    t.live, t.scope, t.index, t.grad, t.name = True, scope, _next_index(), None, None
+    return t
 
 
 def was_given(t: Tensor) -> bool:

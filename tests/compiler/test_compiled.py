@@ -448,6 +448,30 @@ def test_many_signatures_are_worth_a_warning():
     fast(drawn(2), 8)
 
 
+def test_floats_are_inputs_that_decide_no_dtype():
+    def f(x, rate, flag=0.5):
+        return x - rate * x.sum() * (1 - rate) ** 2, -rate, rate * 2, x * np.sin(rate)
+
+    fast = mg.compile(f)
+    for k in range(5):
+        x = abs(drawn(3, dtype=np.float32))
+        same(fast(x, 0.1 * k), f(x, 0.1 * k))
+        t = mg.tensor(x, requires_grad=True)
+        g = mg.grad(lambda t: fast(t, 0.1 * k)[3].sum())(t)  # noqa: B023
+        same(g, mg.grad(lambda t: f(t, 0.1 * k)[3].sum())(t))  # noqa: B023
+    assert "2 signature(s)" in fast.explain()
+
+
+def test_a_float_whose_value_is_needed_is_part_of_the_signature():
+    def f(x, slope):
+        return mg.leaky_relu(x, slope=slope) if slope > 0.2 else x
+
+    fast = mg.compile(f)
+    for slope in (0.1, 0.3, 0.1, 0.3, 0.3, 0.1):
+        x = drawn(3)
+        same(fast(x, slope), f(x, slope))
+
+
 def test_an_exception_in_the_middle_loses_nothing():
     fast = mg.compile(lambda w, k: mg.embedding(w, k).sum())
     w = leaf(drawn(3, 2))
