@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from bench_lstm import SIZES, Problem, by_hand, by_hand_in_buffers, minigrad_eager
 from page import Table, held, number
-from programs import compile, compiled, eager, lstm, sum_of_states
+from programs import compile, compiled, eager, lstm
 from timing import Step
 from turns import fresh
 
@@ -87,7 +87,7 @@ def _resident(name: str, reset: bool = False) -> int:
 
 
 def first_calls(threads: int, times: int = 3) -> Table:
-    """The first call in fresh processes, the fastest of a few; imports of minigrad are done."""
+    """The first calls in fresh processes, the fastest of a few; minigrad is imported before."""
     size = SIZES[1]
     rows, notes = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -103,20 +103,26 @@ def first_calls(threads: int, times: int = 3) -> Table:
                 found.append(tried(first_call, backend, size, threads=threads, **where))
             if failed := [what for what in found if isinstance(what, str)]:
                 notes.append(f"Missing: {title}: {failed[0]}.")
-                rows.append([title, "-"])
-            else:
-                rows.append([title, held(min(found), target)])
-        imported = tried(import_numba, threads=threads)
-        said = imported if isinstance(imported, str) else number(imported)
-        rows.append(["of which `import numba`", said])
-    return Table(f"First call of an LSTM step, {size}, seconds", ["", "s"], rows, notes)
+                rows.append([title, "-", "-", held(None, target)])
+                continue
+            seconds = min(found, key=sum)
+            rows.append([title, *map(number, seconds), held(sum(seconds), target)])
+    imported = tried(import_numba, threads=threads)
+    said = imported if isinstance(imported, str) else number(imported)
+    notes.append(f"`import numba`, which is part of the second call: {said} s.")
+    columns = ["", "first call: recorded", "second: the program is made and run", "both"]
+    return Table(f"First calls of an LSTM step, {size}, seconds", columns, rows, notes)
 
 
-def first_call(backend: str, size: tuple[int, ...]) -> float:
+def first_call(backend: str, size: tuple[int, ...]) -> tuple[float, float]:
+    """Return the seconds of the first two calls: after them there is a program."""
     program = lstm(size)
-    start = time.perf_counter()
-    compiled(program, backend)()
-    return time.perf_counter() - start
+    marks = [time.perf_counter()]
+    step = compiled(program, backend)
+    for _ in range(2):
+        step()
+        marks.append(time.perf_counter())
+    return marks[1] - marks[0], marks[2] - marks[1]
 
 
 def import_numba() -> float:
@@ -126,37 +132,42 @@ def import_numba() -> float:
 
 
 def growth(threads: int) -> Table:
-    """Longer sequences: lines of the program, the first call at each length, an eager step."""
+    """Longer sequences: lines of the program, the calls that make it, an eager step."""
     columns = ["", *(f"T = {T:,}" for T in LENGTHS)]
     rows, notes = [], []
     for name, backend in BACKENDS.items():
-        alone = [tried(lengths, backend, (T,), threads=threads) for T in LENGTHS]
-        if failed := [what for what in alone if isinstance(what, str)]:
-            notes.append(f"Missing: {name}: {failed[0]}.")
+        found = tried(lengths, backend, threads=threads)
+        if isinstance(found, str):
+            notes.append(f"Missing: {name}: {found}.")
             continue
-        together = fresh(lengths, backend, LENGTHS, threads=threads)
+        lines, first, second = zip(*found, strict=True)
         rows += [
-            [f"{name}: lines of the program"] + [f"{found[0][0]}" for found in alone],
-            [f"{name}: first call, s"] + [number(found[0][1]) for found in alone],
-            [f"{name}: after those on the left, s"] + [number(found[1]) for found in together],
+            [f"{name}: lines of the program", *map(str, lines)],
+            [f"{name}: first call, s", *map(number, first)],
+            [f"{name}: second call, s", *map(number, second)],
         ]
-    steps = fresh(eager_steps, threads=threads)
-    rows.append(["minigrad, eager: a step, s", *map(number, steps)])
+    rows.append(["minigrad, eager: a step, s", *map(number, fresh(eager_steps, threads=threads))])
+    notes.append(
+        "The first call records, the second records again and makes the program; what numba "
+        "compiles for the shortest sequence serves all."
+    )
     title = "What longer sequences cost, an LSTM step with (B, I, H) = (1, 16, 16)"
     return Table(title, columns, rows, notes)
 
 
-def lengths(backend: str, Ts: tuple[int, ...]) -> list[tuple[int, float]]:
-    """Of each T: lines of source, and seconds of the first call; one compiled function for all."""
-    layer = mg.nn.LSTM(16, 16, rng=0)
-    step = compile(mg.value_and_grad(sum_of_states, argnums=(0, 1)), backend)
+def lengths(backend: str) -> list[tuple[int, float, float]]:
+    """Of each T, in one process: lines of source, and seconds of the first and the second call."""
     found = []
-    for T in Ts:
-        x = Problem.draw(T, 1, 16, 16).x
-        start = time.perf_counter()
-        step(layer, x)
-        seconds = time.perf_counter() - start
-        found.append((len(step.source().splitlines()), seconds))
+    compiled(lstm((4, 1, 16, 16)), backend)()  # imports
+    for T in LENGTHS:
+        program = lstm((T, 1, 16, 16))
+        step = compile(mg.value_and_grad(program.loss, argnums=program.argnums), backend)
+        marks = [time.perf_counter()]
+        for _ in range(2):
+            step(*program.args)
+            marks.append(time.perf_counter())
+        lines = len(step.source().splitlines())
+        found.append((lines, marks[1] - marks[0], marks[2] - marks[1]))
     return found
 
 

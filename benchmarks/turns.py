@@ -147,7 +147,7 @@ def _opened(name: str, make: Callable[[], Step | None], steps: dict[str, Step]) 
         if not np.allclose(a, b, rtol=1e-4, atol=1e-4 * float(np.abs(a).max(initial=0.0))):
             return Opened([], "gives other numbers at the second call")
     steps[name] = step
-    return Opened(first)
+    return Opened(second)  # a compiled function has its program then
 
 
 def turn(step: Step) -> float:
