@@ -91,6 +91,7 @@ class Recorder(Tracer):
         self.items: list[Any] = []
         self.known: dict[int, Value] = {}  # by the identity of arrays, which `kept` keeps alive
         self.kept: list[Any] = []
+        self.constants: dict[tuple[Any, ...], Value] = {}
         self.captured: dict[Tensor, Value] = {}
         self.before: dict[Tensor, Array] = {}  # what leaves held that have been rebound
         self.generators: dict[int, tuple[Any, Any]] = {}  # with the copies that are drawn from
@@ -109,9 +110,14 @@ class Recorder(Tracer):
         return value
 
     def _constant(self, array: Array) -> Value:
-        """Return the value of an array that stays what it is."""
+        """Return the value of an array that stays what it is: one for all that are equal.
+
+        So the rounds of a loop that have each an array of ones, as rows of a seed, are alike.
+        """
         if (value := self.known.get(id(array))) is None:
-            value = self._knows(array, Value(array.shape, array.dtype, "", array))
+            content = (array.shape, array.dtype, array.tobytes())
+            value = self.constants.get(content) or Value(array.shape, array.dtype, "", array)
+            self.constants[content] = self._knows(array, value)
         return value
 
     def _captures(self, t: Tensor) -> Value | None:
@@ -362,7 +368,7 @@ def recorded(
     sections = [Section(inputs, forward, shown + states)]
     if backward:
         sections.append(Section(seeds, recorder.items, gradients))
-    constants = [v for v in recorder.known.values() if v.array is not None]
+    constants = [*recorder.constants.values()]
     generators = [rng for rng, _ in recorder.generators.values()]
     return Recording(
         Program(sections), outputs, [*recorder.captured], state, sources, constants, generators

@@ -51,13 +51,22 @@ def _size(flat: Flat, found: list[Found]) -> int:
 
 
 def _search(flat: Flat, start: int, stop: int, before: list[Found]) -> list[Found]:
-    """Find the loops among the operations from `start` to `stop`."""
+    """Find the loops among the operations from `start` to `stop`, the longest first.
+
+    What reads the rounds of a loop may be one only once that is found, as a loop backward is, where
+    the loop forward stands in the same section.
+    """
     found: list[Found] = []
     if stop - start < OPERATIONS:
         return found
     taken = np.zeros(stop - start, bool)
-    for a, b, period in periods(flat.tokens[start:stop]):
-        if b - a < OPERATIONS or taken[a:b].any():
+    runs = [(a, b, period) for a, b, period in periods(flat.tokens[start:stop])
+            if b - a >= OPERATIONS]  # fmt: skip
+    k = 0
+    while k < len(runs):
+        a, b, period = runs[k]
+        k += 1
+        if taken[a:b].any():
             continue
         first, last = start + a, start + b
         while last - first >= max(ROUNDS * period, OPERATIONS):
@@ -71,7 +80,7 @@ def _search(flat: Flat, start: int, stop: int, before: list[Found]) -> list[Foun
             best = min(fitting, key=lambda f: _preference(flat, f))
             found.append(best)
             taken[best.start - start : best.stop - start] = True
-            first = best.stop
+            first, k = best.stop, 0
     return sorted(found, key=lambda f: f.start)
 
 

@@ -62,6 +62,27 @@ def test_what_repeats_itself_is_a_loop_forward_and_backward(name):
     assert five == nine
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_a_whole_step_in_one_section_has_the_loops_of_both_walks(name):
+    f, arrays = NETS[name](8, np.random.default_rng(0))
+    step = mg.value_and_grad(f, argnums=tuple(range(len(arrays))))
+    recording = recorded(lambda *xs: mg.core.tree.flatten(step(*xs))[0], arrays)
+    whole, two = optimised(recording.program), optimised(flat(name, 8)[0])
+    assert len(loops(whole)) == len(loops(two))
+    _, others = NETS[name](8, np.random.default_rng(1))
+    agree(whole.run(others), recording.program.run(others))
+
+
+def test_equal_constants_are_one_value():
+    def f(x):
+        for _ in range(5):
+            x = x + np.array([1.0, 2.0]) * np.array([1.0, 2.0])
+        return [x * np.array([1.0, -2.0]), x * np.array([1, -2])]
+
+    constants = recorded(f, [np.ones(2)]).constants
+    assert [v.array.tolist() for v in constants] == [[1, 4], [1, -2], [1, -2]]
+
+
 def test_a_users_own_lstm_has_the_loops_of_the_layer():
     bodies = {
         name: [sorted([op.name for op in loop.body]) for loop in loops(optimised(flat(name, 8)[0]))]
