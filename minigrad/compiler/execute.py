@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.dtypes import Array
+from ..ops.elementwise import sigmoid
 from .kernels import with_kernels
-from .program import Loop, Op, Program
+from .program import Program
 from .slopes import slopes_first
-from .straight import Straight, writes
+from .straight import Straight
 from .wide import widened
 
 __all__ = ["Executable", "Workspace"]
@@ -43,7 +44,7 @@ class Executable:
         self.program, self.backend = widened(slopes_first(program)), backend
         self.straight = Straight(self.program)
         self._make = self.straight.compiled()
-        self._may_overflow = any(op.name == "sigmoid" for op in self._ops())
+        self._may_overflow = any(op.does is sigmoid for op in self.straight.written)
         self._free: deque[Workspace] = deque()  # whose append and pop are atomic
 
     def workspace(self) -> Workspace:
@@ -84,15 +85,9 @@ class Executable:
         for b in sorted(buffers, key=lambda b: -b.nbytes):
             shape = ", ".join(map(str, b.shape))
             lines.append(f"    {names.get(b, '?')}: {b.dtype}[{shape}], {b.nbytes:,} bytes")
-        ops = self._ops()
-        others = [op.name for op in ops if not writes(op)]
+        written = self.straight.written
+        others = [op.name for op, how in written.items() if how is None]
         counted = [f"{n} ({others.count(n)})" for n in dict.fromkeys(others)]
-        lines.append(f"{len(ops) - len(others)} operations write into buffers")
+        lines.append(f"{len(written) - len(others)} operations write into buffers")
         lines.append(f"{len(others)} make arrays of their own: {', '.join(counted) or 'none'}")
         return "\n".join(lines)
-
-    def _ops(self) -> list[Op]:
-        ops: list[Op] = []
-        for item in self.program.items:
-            ops += item.body if isinstance(item, Loop) else [item]
-        return ops

@@ -22,6 +22,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from ..ops import shape
 from .program import (
     Carry,
     Collect,
@@ -42,7 +43,7 @@ __all__ = ["Plan"]
 Copies: TypeAlias = list[tuple[View, View]]
 
 FOREVER = 1 << 60
-RESHAPES = ("reshape", "ravel", "expand_dims", "squeeze")
+RESHAPES = (shape.reshape, shape.ravel, shape.expand_dims, shape.squeeze)
 
 
 class Plan:
@@ -56,6 +57,7 @@ class Plan:
     begin    copies at the begin of each round; the sources are values that are carried
     end      copies at the end of each round
     lasting  values without a place that a later section reads
+    kept     buffers, and values without a place, whose memory a later section reads
     aliases  values that are another one in another shape
     """
 
@@ -70,6 +72,7 @@ class Plan:
         self.end: defaultdict[Any, Copies] = defaultdict(list)
         self.lasting: set[Value] = set()
         self.aliases: set[Value] = set()
+        self.kept: set[Value] = set()
         self._inner: dict[Loop, _Body] = {}
         for section in program.sections:
             for item in section.items:
@@ -190,10 +193,10 @@ class Plan:
             if not self._writable(op):
                 continue
             self._own(op.out)
-            if op.name == "concatenate":
+            if op.does is shape.concatenated:
                 self._join(op, made)
         for op in ops:
-            if op.name in RESHAPES and op.out not in self.places and isinstance(op.args[0], View):
+            if op.does in RESHAPES and op.out not in self.places and isinstance(op.args[0], View):
                 self._reshape(op, op.args[0])
 
     def _join(self, op: Op, made: dict[Value, Op]) -> None:
@@ -266,7 +269,7 @@ class _Lives:
         self.first: dict[Value, int] = {}
         self.last: dict[Value, int] = {}
         self.section: dict[Value, int] = {}
-        self.behind: dict[Value, set[Value]] = {}  # buffers that a value without a place may see
+        self.behind: dict[Value, set[Value]] = {}  # what a value without a place may be a view of
         self.over: dict[Value, list[Value]] = {}  # whose last use may be overwritten, by buffer
         self.tick = 0
         for k, section in enumerate(plan.program.sections):
@@ -276,6 +279,7 @@ class _Lives:
                 self._item(item)
             self.tick += 1
             self._outputs(section)
+        plan.kept = {v for v, tick in self.last.items() if tick == FOREVER}
         self._returned()
 
     def _seen(self, view: View) -> set[Value]:
@@ -345,7 +349,7 @@ class _Lives:
                     self.over[root] = self._overwritten(op)
                 self._written(buffer)
             else:
-                self.behind[out] = seen
+                self.behind[out] = {out, *seen}
 
     def _overwritten(self, op: Op) -> list[Value]:
         """Buffers whose memory the result may take if this is their last use."""
@@ -357,7 +361,6 @@ class _Lives:
             fits = place is not None and place.is_whole and view.shape == op.out.shape
             fits = fits and view.dtype == op.out.dtype
             for buffer in self._seen(view):
-                fits = fits and math.prod(buffer.shape) == math.prod(op.out.shape)
                 whole[buffer] = whole.get(buffer, True) and fits
         return [buffer for buffer, fits in whole.items() if fits]
 
@@ -383,7 +386,7 @@ class _Lives:
             place = plan.placed(o)
             if place is not None and place.is_whole:
                 root = plan.root(place.value)
-                if self.section[root] == k and self.last[root] < FOREVER and count[root] == 1:
+                if self.section[root] == k and root not in plan.kept and count[root] == 1:
                     plan.fresh.add(root)
 
     def share(self) -> None:

@@ -2,119 +2,45 @@
 
 Ufuncs, products and sums write into the buffers that the plan gives them; everything else is the
 function's own `forward`. Views of buffers and rows of stacks are made once, with a workspace. The
-numbers are those of the same functions called one by one, bit for bit, but for `sigmoid`: it is
-1 / (1 + exp(-x)), in place, which is right to 3 units in the last place, and 0 where it is below
-the least normal number.
+numbers are those of the same functions called one by one, bit for bit, but for what `written` says.
 """
 
 from __future__ import annotations
 
 import keyword
 import math
-import operator
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core.dtypes import Array
+from ..core.tensor import OPS
+from ..ops import index, shape
 from .listing import Listing
 from .plan import Plan
-from .program import Loop, Op, Operand, Program, Row, Section, Value, View, held, viewed
+from .program import Loop, Op, Operand, Program, Row, Section, Value, View, viewed
+from .written import Written, written
 
-__all__ = ["Straight", "writes"]
+__all__ = ["Straight"]
 
 _EXACT = 2**11  # numbers up to it are what Python and every floating dtype agree on, or round alike
+VIEWS = (
+    shape.reshape, shape.ravel, shape.expand_dims, shape.squeeze, shape.transpose, shape.swapaxes,
+    shape.moveaxis, shape.broadcast_to, index.getitem,
+)  # fmt: skip
 RESERVED = ("forward", "backward", "program", "workspace", "forget", "range", "zip", "None")
-
-
-def writes(op: Op) -> bool:
-    """Whether an operation is written so that its result goes where it is told."""
-    return _Written.of(op) is not None
-
-
-class _Written:
-    """How an operation is called with `out`, and the dtypes in which it takes its operands."""
-
-    def __init__(self, lines: list[str], dtypes: list[Any], extra: Mapping[str, Any]) -> None:
-        self.lines, self.dtypes, self.extra = lines, dtypes, extra
-
-    @classmethod
-    def of(cls, op: Op) -> _Written | None:
-        if op.several or any(isinstance(v, View) for v in held(op.params)):
-            return None
-        views = [a for a in op.args if isinstance(a, View)]
-        if not views or any(v.dtype.kind not in "fiub" for v in views):
-            return None
-        forward = _OPERATORS.get(op.does.forward, op.does.forward)
-        if isinstance(forward, np.ufunc):
-            return None if op.params else cls._ufunc(op, forward)
-        one = isinstance(op.args[0], View) and op.args[0].dtype == op.out.dtype
-        own = _ON_FLOATS.get(op.name)
-        if own is not None and one and op.out.dtype in (np.float32, np.float64):
-            numbers = {k: np.array(k == "one", op.out.dtype) for k in ("one", "zero")}
-            return cls(list(own), [], numbers)
-        if op.name in ("copy", "contiguous") and one:
-            return cls(["copyto({out}, {0})"], [], {})
-        if op.name == "power" and one and op.args[1:] == (2,) and op.out.dtype.kind == "f":
-            return cls(["square({0}, {out})"], [], {})
-        if op.name == "matmul":
-            return cls._ufunc(op, np.matmul)
-        if op.name == "sum" and one and op.out.dtype.kind == "f":
-            axis, keep = op.params.get("axis"), op.params.get("keepdims", False)
-            return cls([f"add.reduce({{0}}, {axis!r}, None, {{out}}, {bool(keep)})"], [], {})
-        if op.name == "concatenate" and op.params.get("axis", 0) is not None:
-            kinds = {v.dtype for v in views}
-            if len(views) == len(op.args) and kinds == {op.out.dtype}:
-                return cls(["concatenate(({all},), {axis}, {out})"], [], {})
-        return None
-
-    @classmethod
-    def _ufunc(cls, op: Op, ufunc: np.ufunc) -> _Written | None:
-        if ufunc.nout != 1 or ufunc.nin != len(op.args):
-            return None
-        given = [a.dtype if isinstance(a, View) else _kind_of(a) for a in op.args]
-        try:
-            dtypes = ufunc.resolve_dtypes((*given, None))
-        except TypeError:
-            return None
-        if dtypes[-1] != op.out.dtype:
-            return None
-        name, args = ufunc.__name__, ", ".join([f"{{{k}}}" for k in range(ufunc.nin)])
-        keyword_only = "out=" if name in ("maximum", "minimum") else ""
-        return cls([f"{name}({args}, {keyword_only}{{out}})"], list(dtypes), {})
-
-
-_OPERATORS: dict[Any, Any] = {
-    operator.lt: np.less,
-    operator.le: np.less_equal,
-    operator.gt: np.greater,
-    operator.ge: np.greater_equal,
-    operator.eq: np.equal,
-    operator.ne: np.not_equal,
-}
-_ON_FLOATS = {
-    "sigmoid": (
-        "negative({0}, {out})",
-        "exp({out}, {out})",
-        "add({out}, {one}, {out})",
-        "divide({one}, {out}, {out})",
-    ),
-    "relu": ("maximum({0}, {zero}, out={out})",),
-    "softplus": ("logaddexp({0}, {zero}, {out})",),
-}
-
-
-def _kind_of(number: Any) -> Any:
-    return np.dtype(bool) if isinstance(number, bool) else type(number)
 
 
 class Straight:
     """The source of a program, and what it needs to run: `source` and `space`."""
 
     def __init__(self, program: Program) -> None:
-        self.program, self.plan = program, Plan(program, writes)
+        self.program = program
+        self.written = {op: written(op) for op in _operations(program)}
+        self.plan = Plan(program, lambda op: self.written[op] is not None)
         self.space: dict[str, Any] = {}
         self.taken = {*RESERVED, *keyword.kwlist}
         self._objects: dict[Any, str] = {}
@@ -123,10 +49,12 @@ class Straight:
         self.lines: list[str] = []  # lines of the section
         self.before = self.lines  # where a section defines what it needs
         self.depth = 2
+        self.place = self.said = ""  # where the operations are from
         self.views: dict[Any, str] = {}  # names of views, of a workspace
         self.anew: dict[Any, str] = {}  # of the buffers that the section makes
         self.here: dict[Any, str] = {}  # of views, in a loop
         self.moving: dict[str, str] | None = None  # what a loop iterates over, by its variable
+        self.once: dict[Value, Array] = {}  # samples of the views that a workspace is made with
         self.inner: set[Value] = set()  # values of a loop's body
         self.rounds = 0
         for name, x in {"empty": empty, "rows": rows, "own": own, "asarray": np.asarray}.items():
@@ -166,10 +94,10 @@ class Straight:
         """Return a number as an operand: an array without axes is faster, and decides no dtype."""
         if dtype is None or dtype.kind != "f" or isinstance(x, bool) or abs(x) > _EXACT:
             return repr(x) if isinstance(x, int) or math.isfinite(x) else f"float('{x}')"
-        key = ("number", x, math.copysign(1, x), dtype)
+        key = ("number", float(x), math.copysign(1, x), dtype)
         if key not in self._objects:
-            text = re.sub(r"\W", "_", repr(x).replace("-", "minus_"))
-            self._objects[key] = self.unique(f"f{dtype.itemsize * 8}_{text}")
+            text = re.sub(r"\W", "_", f"{x:g}".replace("-", "minus_"))
+            self._objects[key] = self.unique(f"{dtype}_{text}")
             self.space[self._objects[key]] = np.array(x, dtype)
         return self._objects[key]
 
@@ -187,7 +115,8 @@ class Straight:
         whole = viewed(o, place)
         if whole is None:  # a view of a view
             return self._view(self.operand(View(o.value)), o, None)
-        return self._view(self.buffer(whole.value), whole, self.plan.root(whole.value))
+        title = self.names.get(o.value, "") if o.is_whole and o.value in self.inner else ""
+        return self._view(self.buffer(whole.value), whole, self.plan.root(whole.value), title)
 
     def buffer(self, b: Value) -> str:
         """Return the name of a buffer, which is defined if it was not."""
@@ -217,12 +146,12 @@ class Straight:
     def define(self, lines: list[str], text: str) -> None:
         lines.append("    " * (1 if lines is self.made else 2) + text)
 
-    def _view(self, name: str, v: View, root: Value | None) -> str:
+    def _view(self, name: str, v: View, root: Value | None, title: str = "") -> str:
         """Return an array's view: a name where it is made once, else an expression."""
         if v.is_whole:
             return name
         if v.row is not None and v.row.step and self.moving is not None:
-            return self._row(name, v, v.row, root)
+            return self._row(name, v, v.row, root, title)
         text, inner = name, len(v.value.shape)
         if v.row is not None:
             inner -= 1
@@ -241,7 +170,7 @@ class Straight:
             self.define(lines, f"{known[v]} = {text}")
         return known[v]
 
-    def _row(self, name: str, v: View, row: Row, root: Value | None) -> str:
+    def _row(self, name: str, v: View, row: Row, root: Value | None, title: str) -> str:
         """Return the variable of a loop for a row that moves."""
         assert self.moving is not None
         key = (name, v)
@@ -251,7 +180,7 @@ class Straight:
                 text += f"[..., {v.columns[0]}:{v.columns[1]}]"
             text += ".mT" * v.turned
             text = f"rows({text}, {row.step}, {row.start}, {self.rounds})"
-            variable = self.here[key] = self.unique(f"{name}_r")
+            variable = self.here[key] = title or self.unique(f"{name}_r")
             if root is None or root in self.plan.fresh:
                 self.moving[variable] = text
             else:
@@ -265,7 +194,20 @@ class Straight:
     # ---- lines ---------------------------------------------------------------------------------
 
     def line(self, text: str) -> None:
+        if self.place != self.said:
+            self.lines.append("    " * self.depth + f"# {self.place}")
+            self.said = self.place
         self.lines.append("    " * self.depth + text)
+
+    def comment(self, op: Op) -> None:
+        """Have the next line say where it comes from, if it is another place than before."""
+        note = op.note
+        if note is None or not (note.scope or note.file):
+            return
+        scope = str(note.scope or "")
+        scope = re.sub(r"\[\d+\]", "[t]", scope) if self.moving is not None else scope
+        line = f"{Path(note.file).name}:{note.line}" if note.file else ""
+        self.place = ", ".join(filter(None, (scope, line)))
 
     def copy(self, place: View, source: View) -> None:
         to = self._view(self.buffer(place.value), place, self.plan.root(place.value))
@@ -273,36 +215,38 @@ class Straight:
         self.object("copyto", np.copyto)
 
     def op(self, op: Op, returned: bool = False) -> None:
-        written = _Written.of(op)
-        if written is not None:
-            if op.name != "concatenate" or not self._join(op):
-                self._call(op, written)
-        elif op.several or op.out not in self.plan.aliases:
+        how = self.written[op]
+        self.comment(op)
+        if how is not None:
+            if op.does is not shape.concatenated or not self._join(op):
+                self._call(op, how)
+        elif not op.several and (op.out in self.plan.aliases or self._is_made_once(op)):
+            pass
+        else:
             self._forward(op, returned)
         for place, source in self.plan.after[op]:
             self.copy(place, source)
 
-    def _call(self, op: Op, written: _Written) -> None:
+    def _call(self, op: Op, how: Written) -> None:
         """The lines of an operation that writes into its place."""
-        out, dtypes = self.out(op.out), written.dtypes or [None] * len(op.args)
-        args = [self.operand(a, d) for a, d in zip(op.args, dtypes, strict=False)]
-        if op.name == "matmul":
+        out, dtypes = self.out(op.out), how.dtypes or [None] * len(op.args)
+        args = [self.operand(a, d) for a, d in zip(op.args, dtypes, strict=True)]
+        if op.does is OPS[np.matmul]:
             a, b = op.args
             if isinstance(a, View) and isinstance(b, View) and len(b.shape) == 2 < len(a.shape):
                 m = math.prod(a.shape[:-1])
                 args[0] += f".reshape({m}, {a.shape[-1]})"
                 out += f".reshape({m}, {b.shape[-1]})"
-        fields = dict(zip(map(str, range(len(args))), args, strict=True))
-        fields |= {k: self.number(float(x), x.dtype) for k, x in written.extra.items()}
-        for line in written.lines:
+        fields = {str(k): x for k, x in enumerate(args)} | {"out": out, "all": ", ".join(args)}
+        for line in how.lines:
             name = line[: line.index("(")].partition(".")[0]
             self.object(name, getattr(np, name))
-            text = line.replace("{all}", ", ".join(args)).replace(
-                "{axis}", repr(op.params.get("axis", 0))
-            )
-            for k, x in (fields | {"out": out}).items():
-                text = text.replace(f"{{{k}}}", x)
-            self.line(text)
+            self.line(re.sub(r"\{(\w+)\}", lambda m: fields.get(m[1]) or self.named(m[1]), line))
+
+    def named(self, number: str) -> str:
+        """Return the array of a number that a line names, as `float32_1`."""
+        kind, _, x = number.partition("_")
+        return self.number(float(x), np.dtype(kind))
 
     def _join(self, op: Op) -> bool:
         """Copy into a concatenation what is not there already; whether something was."""
@@ -318,6 +262,32 @@ class Straight:
         for part, a, there in places:
             if not there and part is not None:
                 self.copy(part, a)
+        return True
+
+    def _is_made_once(self, op: Op) -> bool:
+        """Make a view of a workspace's buffer with the workspace; whether this was one."""
+        a = op.args[0] if len(op.args) == 1 else None
+        if op.does not in VIEWS or not isinstance(a, View) or len(op.views) > 1:
+            return False
+        if op.out in self.plan.places:
+            return False
+        place = self.plan.placed(a)
+        if place is not None:
+            moves = place.row is not None and place.row.step != 0
+            if moves or self.plan.root(place.value) in self.plan.fresh:
+                return False
+        elif a.value not in self.once or a.row is not None or self.plan.places.get(a.value):
+            return False
+        sample = a.of(self.once.get(a.value, np.empty(a.value.shape, a.dtype)))
+        if place is not None:
+            sample = place.of(np.empty(place.value.shape, place.dtype))
+        view = op.does.forward(sample, **op.params)
+        if not np.may_share_memory(view, sample) or not view.shape:
+            return False
+        self.once[op.out] = view
+        params = [f"{k}={self.param(v)}" for k, v in op.params.items()]
+        call = f"{self.object(op.name, op.does.forward)}({', '.join([self.operand(a), *params])})"
+        self.define(self.made, f"{self.names[op.out]} = {call}")
         return True
 
     def _forward(self, op: Op, returned: bool) -> None:
@@ -401,13 +371,8 @@ class Straight:
         plan = self.plan
         self.lines = self.before = []
         self.here, self.anew = {}, {}
-        inputs = [self.names[v] + "__given" * (v in plan.lasting) for v in section.inputs]
-        kept = [v for v in section.inputs if v in plan.lasting]
-        made = [v for item in section.items for v in item.outs if v in plan.lasting]
-        head = [f"    def {name}({', '.join(inputs)}):"]
-        if kept or made:
-            head.append(f"        nonlocal {', '.join(self.names[v] for v in (*kept, *made))}")
-        head += [f"        {self.names[v]} = {self.names[v]}__given" for v in kept]
+        kept = {v: self.unique(f"{self.names[v]}_") for v in section.inputs if v in plan.lasting}
+        inputs = [kept.get(v, self.names[v]) for v in section.inputs]
         returned = self._returned(section)
         for item in section.items:
             if isinstance(item, Loop):
@@ -416,7 +381,16 @@ class Straight:
                 self.op(item, any(v in returned for v in item.outs))
         outputs = [self._output(o, returned) for o in section.outputs]
         self.line(f"return [{', '.join(outputs)}]")
+        made = [v for item in section.items for v in item.outs if v in self.lasting()]
+        head = [f"    def {name}({', '.join(inputs)}):"]
+        if kept or made:
+            head.append(f"        nonlocal {', '.join(self.names[v] for v in (*kept, *made))}")
+        head += [f"        {self.names[v]} = {given}" for v, given in kept.items()]
         return head + self.lines
+
+    def lasting(self) -> list[Value]:
+        """Return the variables that later sections read."""
+        return [v for v in self.plan.lasting if v not in self.once]
 
     def _returned(self, section: Section) -> set[Value]:
         """Values without a place that are given away, if they are arrays of their own."""
@@ -424,11 +398,11 @@ class Straight:
         made = {v for item in section.items if isinstance(item, Op) for v in item.outs}
         seen = [o for o in section.outputs if isinstance(o, View)]
         once = [o.value for o in seen if [p.value for p in seen].count(o.value) == 1 and o.is_whole]
-        return {v for v in once if v in made and v not in plan.places and v not in plan.lasting}
+        return {v for v in once if v in made and v not in plan.places and v not in plan.kept}
 
     def _output(self, o: Operand, returned: set[Value]) -> str:
         text = self.operand(o)
-        if not isinstance(o, View) or (o.is_whole and o.value in returned):
+        if not isinstance(o, View) or (o.is_whole and o.value in returned - self.once.keys()):
             return text
         place = self.plan.placed(o)
         if place is not None and place.is_whole and self.plan.root(place.value) in self.plan.fresh:
@@ -441,7 +415,7 @@ class Straight:
             self.section(name, section)
             for name, section in zip(names, self.program.sections, strict=True)
         ]
-        lasting = [self.names[v] for v in self.plan.lasting]
+        lasting = [self.names[v] for v in self.lasting()]
         head = ["def workspace():", *self.made]
         if lasting:
             none = f"{' = '.join(sorted(lasting))} = None"
@@ -457,6 +431,12 @@ class Straight:
         exec(compile(self.source, "<compiled by minigrad>", "exec"), self.space)
         made: Callable[[], Any] = self.space["workspace"]
         return made
+
+
+def _operations(program: Program) -> list[Op]:
+    """Return the operations of all sections and loops."""
+    parts = [item.body if isinstance(item, Loop) else [item] for item in program.items]
+    return [op for part in parts for op in part]
 
 
 def _suffix(v: Any) -> str:
