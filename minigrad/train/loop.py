@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from ..core.context import current, put_back
 from ..core.tensor import Tensor
 from ..data.loader import Batches, DataLoader
@@ -215,7 +217,14 @@ def _check_checkpoint(batches: Any, checkpoint: Any, every: Any, parts: Any) -> 
         )
     if parts is not None and not isinstance(parts, Mapping):
         raise TypeError(f"fit: parts must be a dict of objects by name, not {shown(parts)}")
-    own = ("module", "optimizer", "history", "run", "schedule", "data", "random")
+    for name, part in (parts or {}).items():
+        both = hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
+        if isinstance(part, type) or not (both or isinstance(part, np.random.Generator)):
+            raise TypeError(
+                f"fit: {name} in parts must have state_dict and load_state_dict, or be a "
+                f"generator, not {shown(part)}"
+            )
+    own = ("module", "optimizer", "history", "run", "schedule", "data", "processes")
     if taken := [name for name in parts or () if name in own or name.startswith("callback")]:
         raise ValueError(f"fit: a part is named {taken[0]!r}, as one of fit's own; rename it")
 

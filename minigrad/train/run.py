@@ -78,49 +78,50 @@ class Run:
         self.losses, self.norms = state["losses"], state["norms"]
         self.steps, self.kept = state["steps"], dict(state["kept"])
 
-    def _stateful(self) -> dict[str, Any]:
-        """Return everything that has a state, by the name that it has in a checkpoint."""
+    def _common(self) -> dict[str, Any]:
+        """Return what has a state that is the same in all processes, by its name in a file."""
         named: dict[str, Any] = {"module": self.module, "optimizer": self.optimizer}
         named |= {"history": self.history, "run": self}
         named |= {} if self.schedule is None else {"schedule": self.schedule}
-        named |= {"data": self.batches} if hasattr(self.batches, "state_dict") else {}
-        for k, callback in enumerate(self.callbacks):
-            named |= {f"callback{k}": callback} if hasattr(callback, "state_dict") else {}
-        return named | dict(self.parts)
+        return named | ({"data": self.batches} if hasattr(self.batches, "state_dict") else {})
+
+    def _own(self) -> dict[str, Any]:
+        """Return what has a state of its own in each process."""
+        called = {f"callback{k}": c for k, c in enumerate(self.callbacks)}
+        return {k: c for k, c in called.items() if hasattr(c, "state_dict")} | dict(self.parts)
 
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one; and in all processes alike."""
-        parts, states = self._stateful(), None
+        processes, common, own = _Processes(self.ranks), self._common(), self._own()
         if self.rank == 0 and self.checkpoint is not None and self.checkpoint.exists():
-            states = load_checkpoint(self.checkpoint, **parts, random=[])["random"]
+            load_checkpoint(self.checkpoint, **common, **own, processes=processes)
         if self.comm is None:
             return
-        share_states(self.comm, {k: p for k, p in parts.items() if hasattr(p, "state_dict")})
-        states = self.comm.bcast(states, root=0)
-        if states is not None:
-            if len(states) != self.ranks:
-                raise ValueError(
-                    f"fit: {self.checkpoint} was written by {len(states)} processes, and these "
-                    f"are {self.ranks}"
-                )
-            for rng, state in zip(self._generators(), states[self.rank], strict=True):
+        share_states(self.comm, {**common, "processes": processes})
+        if processes.states:
+            random, states = processes.states[self.rank]
+            for rng, state in zip(self._generators(), random, strict=True):
                 rng.bit_generator.state = state
-
-    def _generators(self) -> list[np.random.Generator]:
-        """List the generators that modules draw from: those of a process are its own."""
-        held = [v for m in self.module.modules() for v in vars(m).values()]
-        return [generator(), *[v for v in held if isinstance(v, np.random.Generator)]]
+            for name, state in states.items():
+                own[name].load_state_dict(state)
 
     def save(self) -> None:
-        """Write a checkpoint, of process 0 with what is random in the others."""
+        """Write a checkpoint, in process 0, with what others have of their own."""
         if self.checkpoint is None:
             return
-        random = []
+        processes, own = _Processes(self.ranks), self._own()
         if self.comm is not None:
-            own = [rng.bit_generator.state for rng in self._generators()]
-            random = self.comm.allgather(own)
+            random = [rng.bit_generator.state for rng in self._generators()]
+            states = {k: p.state_dict() for k, p in own.items() if hasattr(p, "state_dict")}
+            processes.states = self.comm.allgather((random, states))
         if self.rank == 0:
-            save_checkpoint(self.checkpoint, **self._stateful(), random=random)
+            save_checkpoint(self.checkpoint, **self._common(), **own, processes=processes)
+
+    def _generators(self) -> list[np.random.Generator]:
+        """List the generators that this process draws from."""
+        held = [v for m in self.module.modules() for v in vars(m).values()]
+        held += self.parts.values()
+        return [generator(), *[v for v in held if isinstance(v, np.random.Generator)]]
 
     # ---- epochs ---------------------------------------------------------------------------------
 
@@ -153,7 +154,8 @@ class Run:
         self.history.epochs.append(row)
         best = self.history.best
         if "validation" in row and (
-            best < 0 or self.sign * (row["validation"] - self.history["validation"][best]) < 0
+            best < 0
+            or self.sign * (row["validation"] - self.history.epochs[best]["validation"]) < 0
         ):
             self.history.best, self.kept = now, self.module.state_dict()
         self.losses, self.norms, self.steps = 0.0, 0.0, 0
@@ -225,7 +227,7 @@ class Run:
 
     def _step(self, share: Share) -> None:
         self.optimizer.zero_grad()
-        value = None if share.batch is None else self._backward(share.batch)
+        value = self._backward(share.batch) if share.rows else None
         if self.comm is not None:
             weight = self._weight(share)
             number = mean_gradients(self.optimizer.params, self.comm, weight, value)
@@ -245,7 +247,7 @@ class Run:
 
     def _weight(self, share: Share) -> float:
         """Return what the share of this process counts."""
-        if share.batch is None or self.weight is None:
+        if not share.rows or self.weight is None:
             return float(share.rows)
         return self.weight(share.batch)
 
@@ -282,3 +284,19 @@ class Run:
             state = self.module.state_dict().values()
             sums = [crc32(np.ascontiguousarray(a).tobytes()) for a in state]
             require_same("fit", self.comm, **{"parameters, by their checksums,": sums})
+
+
+class _Processes:
+    """How many processes there are, and what each has of its own: generators and states."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.states: list[Any] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count, "states": self.states}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state["count"] != self.count:
+            raise ValueError(f"{state['count']} wrote the file, and here are {self.count}")
+        self.states = state["states"]

@@ -129,6 +129,11 @@ def test_a_schedule_of_steps():
     assert_same(weights(ours), weights(theirs))
 
 
+def test_batches_that_nobody_looks_at():
+    run = given(batches=lambda: [None] * 2)
+    assert len(fit(**run | {"loss": lambda batch: mg.nn.mse_loss(run["module"](X), Y)})) == 3
+
+
 class Recorder(Callback):
     def __init__(self, stop_after=99):
         self.seen, self.stop_after = [], stop_after
@@ -198,7 +203,12 @@ def test_a_history_is_gone_on_with():
         ({"checkpoint": "c", "checkpoint_every": 0}, ValueError, "checkpoint_every must be"),
         ({"checkpoint": "c", "batches": lambda: [1]}, TypeError, "whose place in the data"),
         ({"checkpoint": "c", "parts": [1]}, TypeError, "parts must be a dict"),
-        ({"checkpoint": "c", "parts": {"run": 1}}, ValueError, "a part is named 'run'"),
+        ({"checkpoint": "c", "parts": {"a": 1}}, TypeError, "a in parts must have state_dict"),
+        (
+            {"checkpoint": "c", "parts": {"run": np.random.default_rng(0)}},
+            ValueError,
+            "a part is named 'run'",
+        ),
         ({"weight": len}, ValueError, "give comm, too"),
         ({"comm": 3}, TypeError, "3 has no Get_rank, Get_size, Allreduce, bcast, allgather"),
     ],
