@@ -66,9 +66,9 @@ def fit(
     a module in training, stays so. With the `history` of an earlier call its epochs count, too.
 
     With `checkpoint`, a path, the state of all of it is written there after each epoch, and after
-    every `checkpoint_every` steps; where the file exists, training goes on from it, bit for bit as
-    if never stopped. What else `loss` has a state in must be given as `parts`, by name: generators,
-    or objects with `state_dict` and `load_state_dict`.
+    every `checkpoint_every` steps in it; where the file exists, training goes on from it, bit for
+    bit as if never stopped. What else `loss` has a state in must be given as `parts`, by name:
+    generators, or objects with `state_dict` and `load_state_dict`.
 
     In several processes give all of them `comm`, as `MPI.COMM_WORLD`: they begin as process 0, get
     their shares of each batch of a loader, and make the steps that one process would make with the
@@ -202,15 +202,11 @@ def _check_history(history: Any, epochs: int) -> None:
 
 
 def _check_checkpoint(batches: Any, checkpoint: Any, every: Any, parts: Any) -> None:
-    if checkpoint is None:
-        if every is not None or parts is not None:
-            raise ValueError("fit: checkpoint_every and parts are for a checkpoint; give its path")
-        return
-    if not isinstance(checkpoint, (str, os.PathLike)):
+    if checkpoint is not None and not isinstance(checkpoint, (str, os.PathLike)):
         raise TypeError(f"fit: checkpoint must be the path of a file, not {shown(checkpoint)}")
     if every is not None:
         whole("fit", "checkpoint_every", every)
-    if not hasattr(batches, "state_dict"):
+    if checkpoint is not None and not hasattr(batches, "state_dict"):
         raise TypeError(
             "fit: with a checkpoint, batches must be a DataLoader, whose place in the data is "
             f"saved, not {shown(batches)}"

@@ -67,11 +67,9 @@ def run(path=None, kill_at=None, every=None, epochs=EPOCHS, seed=1, patience=Non
         schedule_every="step",
         callbacks=[CellDistance(model.lstm)],
         out=out,
-        **(
-            {"checkpoint": path, "checkpoint_every": every, "parts": {"noise": noise}}
-            if path
-            else {}
-        ),
+        checkpoint=path,
+        checkpoint_every=every,
+        parts={"noise": noise},
     )
     return {
         "weights": model.state_dict(),
@@ -192,9 +190,8 @@ def test_streams_go_on_with_the_state_that_is_carried(tmp_path):
             carried.state = mg.stop_gradient(state)
             return mg.nn.mse_loss(hs, batch[1])
 
-        more = {"checkpoint": path, "checkpoint_every": 1, "parts": {"carried": carried}}
         fit(lstm, mg.optim.SGD(lstm.parameters(), lr=0.5), chunks, loss, epochs=2, out=None,
-            **(more if path else {}))  # fmt: skip
+            checkpoint=path, checkpoint_every=1, parts={"carried": carried})  # fmt: skip
         return lstm.state_dict()
 
     expected = trained()
