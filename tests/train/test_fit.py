@@ -207,7 +207,7 @@ def test_wherever_an_interrupt_comes_all_is_as_before():
     state, stuck, moded = net.state_dict(), [], []
     moments, _ = _interrupted(lambda: fit(**given), home, -1)
     assert moments > 500
-    for at in [*range(1, moments - 99, 17), *range(moments - 99, moments + 1)]:
+    for at in [*range(1, moments - 99, 29), *range(moments - 99, moments + 1)]:
         net.load_state_dict(state)
         net.eval()
         before = current()
