@@ -6,10 +6,9 @@ Everything the library is for, on real data, in under a minute:
 
 1. the yearly sunspot numbers 1700-2008, split by time into training, validation and test;
 2. an LSTM composed from primitives, trained with Adam to forecast the next year from the last 11
-   (one solar cycle), on square roots, which even out the noise of counts; its memory cells start at
-   zero, and the L2 distance between the cells' initial and final state is tracked beside the
-   validation loss: where it grows while validation gets worse, the memory learns the training
-   years by heart;
+   (one solar cycle), on square roots, which even out the noise of counts; the L2 distance between
+   the initial and the final state of its memory cells is tracked beside the validation loss: where
+   it grows while validation gets worse, the memory learns the training years by heart;
 3. the test error beside two baselines, persistence and a linear autoregression;
 4. the automatic gradient of every parameter against the analytic BPTT and central differences;
 5. the computation graph, time steps folded to one cell, as a picture and as a page to explore.
@@ -28,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 import minigrad as mg
-from minigrad.data import batches, windows
+from minigrad.data import DataLoader, windows
 from minigrad.testing import numerical_grad
 
 DATA = Path(__file__).parent / "data" / "sunspots.csv"
@@ -50,9 +49,9 @@ class Forecaster(mg.nn.Module):
         self.lstm = mg.nn.LSTM(1, hidden, rng=rng, dtype=dtype)
         self.readout = mg.nn.Linear(hidden, 1, rng=rng, dtype=dtype)
 
-    def forward(self, x: np.ndarray) -> tuple[mg.Tensor, mg.Tensor]:
-        _, (h, c) = self.lstm(x.T[:, :, None])
-        return self.readout(h[-1])[:, 0] + x[:, -1], c[-1]
+    def forward(self, x: np.ndarray) -> mg.Tensor:
+        _, (h, _) = self.lstm(x.T[:, :, None])
+        return self.readout(h[-1])[:, 0] + x[:, -1]
 
 
 def load(path: Path = DATA) -> tuple[np.ndarray, np.ndarray]:
@@ -92,33 +91,24 @@ def splits(years: np.ndarray, numbers: np.ndarray) -> tuple[Split, Split, Split,
 def train(
     model: Forecaster, data: Split, validation: Split, epochs: int, rng: np.random.Generator
 ) -> mg.train.History:
-    optimizer = mg.optim.Adam(model.parameters(), lr=0.01)
-
-    def validate() -> float:
-        return mg.nn.mse_loss(model(validation.x)[0], validation.y).item()
-
-    def drift() -> dict[str, float]:
-        _, c = model(validation.x)  # the cells start at zero, so the final state is the distance
-        return {"cell drift": float(np.linalg.norm(c.data, axis=1).mean())}
-
     return mg.train.fit(
         model,
-        optimizer,
-        lambda: batches(*data, size=32, rng=rng),
-        lambda batch: mg.nn.mse_loss(model(batch[0])[0], batch[1]),
-        validate,
+        mg.optim.Adam(model.parameters(), lr=0.01),
+        DataLoader(*data, batch_size=32, shuffle=True, rng=rng),
+        lambda batch: mg.nn.mse_loss(model(batch[0]), batch[1]),
+        lambda: mg.nn.mse_loss(model(validation.x), validation.y).item(),
         epochs=epochs,
         patience=40,
         clip=1.0,
-        watch=drift,
-        out=sys.stdout if sys.stdout.isatty() else None,
+        callbacks=[mg.train.CellDistance(model.lstm)],
+        out="auto" if sys.stdout.isatty() else None,
     )
 
 
 def rmse(prediction: np.ndarray, data: Split, scale: float) -> float:
     """Root mean square error in sunspots."""
     forecast, actual = np.maximum(scale * prediction, 0) ** 2, (scale * data.y) ** 2
-    return float(np.sqrt(np.mean((forecast - actual) ** 2)))
+    return mg.metrics.rmse(forecast, actual)
 
 
 def autoregression(data: Split) -> np.ndarray:
@@ -148,14 +138,14 @@ def check(model: Forecaster, data: Split) -> bool:
     exact.load_state_dict(model.state_dict())
     few = Split(data.x[:8].astype(np.float64), data.y[:8].astype(np.float64))
 
-    loss = mg.nn.mse_loss(exact(few.x)[0], few.y)
+    loss = mg.nn.mse_loss(exact(few.x), few.y)
     loss.backward()
     automatic = {name: p.grad for name, p in exact.named_parameters()}
 
     def loss_of(state: dict[str, np.ndarray]) -> float:
         exact.load_state_dict(state)
         with mg.no_grad():
-            return mg.nn.mse_loss(exact(few.x)[0], few.y).item()
+            return mg.nn.mse_loss(exact(few.x), few.y).item()
 
     differences = numerical_grad(loss_of, model.state_dict())
     by_hand = mg.compare(bptt_gradients(model, few), automatic, rtol=1e-12)
@@ -186,14 +176,7 @@ def main(argv: list[str] | None = None) -> int:
 
     model = Forecaster(options.hidden, rng, np.float32)
     history = train(model, data, validation, options.epochs, rng)
-    print(f"\n{len(history.epochs)} epochs, the best was {history.best + 1}:")
-    print("epoch   train      validation  cell drift |c_T - c_0|")
-    shown = sorted({0, history.best, len(history.epochs) - 1})
-    for k in shown:
-        row = history.epochs[k]
-        print(
-            f"{k + 1:5}   {row['train']:.6f}   {row['validation']:.6f}    {row['cell drift']:.3f}"
-        )
+    print(f"\n{history}")
 
     options.out.mkdir(parents=True, exist_ok=True)
     saved = options.out / "lstm.npz"
@@ -201,7 +184,7 @@ def main(argv: list[str] | None = None) -> int:
     restored = Forecaster(options.hidden, np.random.default_rng(1), np.float32)
     mg.io.load(restored, saved)
     with mg.no_grad():
-        prediction = restored(test.x)[0].data
+        prediction = restored(test.x).data
     weights = autoregression(data)
     errors = {
         "persistence (next year = this year)": rmse(test.x[:, -1], test, scale),
@@ -222,7 +205,7 @@ def main(argv: list[str] | None = None) -> int:
 
     agree = check(model, data)
 
-    loss = mg.nn.mse_loss(model(data.x[:8])[0], data.y[:8])
+    loss = mg.nn.mse_loss(model(data.x[:8]), data.y[:8])
     loss.backward()
     picture = mg.viz.draw(loss)
     dot = picture.save(options.out / "lstm.dot")
