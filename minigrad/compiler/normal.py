@@ -7,7 +7,7 @@
     (T, B, I) @ (I, H)                                      (T*B, I) @ (I, H), and reshape
     (a @ b).T                                               b.T @ a.T, of which a copy is not needed
     arithmetic with one number spread over an array         with the number, then spread
-    x * 1, x.reshape(x.shape), a copy                       x
+    x * 1, x ** 1, x.reshape(x.shape), a copy               x
     what is computed twice, from constants alone, or for nothing    once, now, not at all
 
 Every rule is exact, in the numbers too, but for the order in which a product over rows sums.
@@ -181,6 +181,12 @@ class _Normalizing:
         """A copy, or a change of shape or dtype that changes nothing."""
         (a,) = op.args
         return a if isinstance(a, View) and _kind(a) == _kind(op.out) else None
+
+    def power(self, op: Op) -> View | None:
+        """The first power, which is what reverse mode makes of a square."""
+        a, n = op.args
+        first = isinstance(a, View) and _kind(a) == _kind(op.out) and _is_one(n)
+        return a if isinstance(a, View) and first else None
 
     def reshape(self, op: Op) -> View | None:
         (a,) = op.args
@@ -377,6 +383,7 @@ _RULES: dict[Any, Callable[[_Normalizing, Op], View | None]] = {
     shape.converted: _Normalizing.same,
     OPS[np.positive]: _Normalizing.same,
     OPS[np.copy]: _Normalizing.same,
+    OPS[np.power]: _Normalizing.power,
     index.getitem: _Normalizing.getitem,
     index.scatter: _Normalizing.scatter,
     shape.concatenated: _Normalizing.concatenate,
@@ -408,7 +415,8 @@ def _kind(v: Value | View) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 def _is_one(number: Operand | None) -> bool:
     if isinstance(number, View):
-        return number.value.array is not None and bool(number.value.array == 1)
+        array = number.value.array
+        return array is not None and array.size == 1 and bool(array == 1)
     return number is not None and number == 1
 
 
