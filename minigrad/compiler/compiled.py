@@ -424,7 +424,7 @@ class Compiled:
 def _drawn(v: Value) -> Any:
     """Return numbers for an argument that nobody has given."""
     if v.dtype.kind != "f":
-        return np.zeros(v.shape, v.dtype)
+        return np.ones(v.shape, v.dtype)
     return np.random.default_rng(0).normal(size=v.shape).astype(v.dtype)
 
 

@@ -170,7 +170,7 @@ class _Joining:
         op = self.ops[self.made[total.value]] if total.value in self.made else None
         if op is None or op.does is not _ADD or len(op.views) != 2 or not total.is_whole:
             return None
-        for v, other in (op.views, op.views[::-1]):
+        for v, other in sorted([op.views, op.views[::-1]], key=lambda two: -self.defined(two[0])):
             maker = self.ops[self.made[v.value]] if v.value in self.made else None
             if maker and maker.does is _SUM and self.like(v, parts[0] if parts else maker):
                 fits = not maker.params.get("keepdims") and maker.out.shape == op.out.shape

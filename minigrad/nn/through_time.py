@@ -8,6 +8,9 @@ A batch of several lengths is packed into the rows of the steps that there are, 
 
 The sequences leave the batch where they end; in reverse each joins it at its own last step, with
 its initial state. So they need no sorting, and nothing is computed beyond their ends.
+
+What is compiled may not depend on the lengths: there `valid` is a Tensor, all steps are computed,
+and a sequence that has ended, or not begun, keeps the state it has.
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from ..core import tree
-from ..core.context import scope
+from ..core.context import scope, tracing
 from ..core.dtypes import Array, plain
 from ..core.tensor import ArrayLike, Tensor
+from ..ops.elementwise import where
 from ..ops.index import index_set, scatter
 from ..ops.shape import concatenate, stack
 from .inputs import called
@@ -34,7 +38,7 @@ def through_time(
     step: Callable[[Any, Any], Any],
     xs: Any,
     state: Any,
-    valid: Array | None = None,
+    valid: Array | Tensor | None = None,
     reverse: bool = False,
 ) -> tuple[Tensor, Any]:
     """Return the outputs of all steps, and the last state, of `step(x, state) -> state`.
@@ -43,18 +47,29 @@ def through_time(
     `valid` (T, B), and the outputs are packed, too. The output is the first part of the state,
     whose parts have the batch as their first axis. In `reverse` from the last step to the first.
     """
-    batch = None if valid is None else _Batch(valid, state, reverse)
+    batch = _Batch(valid, state, reverse) if isinstance(valid, np.ndarray) else None
     rows: Any = range(len(xs)) if batch is None else batch.rows
     times, hs = range(len(rows)), []
     for t in reversed(times) if reverse else times:
         if batch is not None:
             state = batch.at(t, state)
         with scope("step", t):
-            state = step(xs[rows[t]], state)
+            new = step(xs[rows[t]], state)
+            state = _kept(valid[t], new, state) if isinstance(valid, Tensor) else new
         hs.append(state if isinstance(state, Tensor) else tree.flatten(state)[0][0])
     if reverse:
         hs.reverse()
     return (stack(hs), state) if batch is None else (concatenate(hs), batch.last(state))
+
+
+def _kept(valid: Tensor, new: Any, state: Any) -> Any:
+    """Return the new state of the sequences that run, and the old one of the others."""
+    return tree.map(lambda a, b: where(_beside(valid, a), a, b), new, state)
+
+
+def _beside(valid: Tensor, x: Any) -> Tensor:
+    """Return a mask with as many axes as x, to be broadcast against it."""
+    return valid.reshape(*valid.shape, *(1,) * (x.ndim - valid.ndim))
 
 
 class _Batch:
@@ -93,8 +108,8 @@ class _Batch:
 
 def valid_steps(
     module: Module, lengths: ArrayLike | None, steps: int, batch: Sequence[int]
-) -> Array | None:
-    """Return which steps there are of each sequence, (T, B); None if all.
+) -> Array | Tensor | None:
+    """Return which steps there are of each sequence, (T, B); None if all; traced, a Tensor.
 
     TypeError or ValueError unless the lengths are a number of steps for each.
     """
@@ -105,32 +120,53 @@ def valid_steps(
             f"{called(module)}: an input without a batch is one sequence: cut it, x[:n], in the "
             "place of lengths"
         )
+    who, tracer = called(module), tracing()
+    if tracer and isinstance(lengths, Tensor):
+        _check_kind(who, lengths, batch)
+        tracer.checked(lambda n: _check_range(who, n, steps), [lengths])
+        return np.arange(steps)[:, None] < lengths
     n = lengths.numpy() if isinstance(lengths, Tensor) else lengths  # it decides on shapes
-    n = plain(n, f"{called(module)}: lengths", "must hold")
+    n = plain(n, f"{who}: lengths", "must hold")
+    _check_kind(who, n, batch)
+    _check_range(who, n, steps)
+    return None if (n == steps).all() else np.arange(steps)[:, None] < n
+
+
+def _check_kind(who: str, n: Any, batch: Sequence[int]) -> None:
     if n.dtype.kind not in "iu":
-        raise TypeError(f"{called(module)}: lengths must be integers, not {n.dtype}")
+        raise TypeError(f"{who}: lengths must be integers, not {n.dtype}")
     if n.shape != tuple(batch):
         raise ValueError(
-            f"{called(module)}: lengths must have shape {tuple(batch)}, one for each sequence "
-            f"of the batch, got {n.shape}"
+            f"{who}: lengths must have shape {tuple(batch)}, one for each sequence of the batch, "
+            f"got {n.shape}"
         )
+
+
+def _check_range(who: str, n: Array, steps: int) -> None:
     wrong = np.flatnonzero((n < 1) | (n > steps))
     if wrong.size:
         k = wrong[0]
         raise ValueError(
-            f"{called(module)}: lengths must lie in 1 .. {steps}, the steps of the input; "
-            f"lengths[{k}] is {n[k]}"
+            f"{who}: lengths must lie in 1 .. {steps}, the steps of the input; lengths[{k}] is "
+            f"{n[k]}"
         )
-    return None if (n == steps).all() else np.arange(steps)[:, None] < n
 
 
-def padded(rows: Tensor, valid: Array) -> Tensor:
+def padded(rows: Tensor, valid: Array | Tensor) -> Tensor:
     """Return packed rows as (T, B, ...), zeros where a sequence has ended."""
+    if isinstance(valid, Tensor):
+        masked: Tensor = where(_beside(valid, rows), rows, 0)
+        return masked
     return scatter([rows], indices=(valid,), shape=(*valid.shape, *rows.shape[1:]))
 
 
 def rows_of(t: Any, index: Any) -> Any:
-    """Return t[index]; of a constant by its name, which pictures show."""
+    """Return t[index]; of a constant by its name, which pictures show.
+
+    A Tensor as the index is a mask (T, B), and what it leaves out is 0.
+    """
+    if isinstance(index, Tensor):
+        return where(_beside(index, t), t, 0)
     rows = t[index]
     if isinstance(rows, Tensor) and not rows.live:
         rows.name = t.name
