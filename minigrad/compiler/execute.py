@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,10 +14,13 @@ from ..ops.elementwise import sigmoid
 from .kernels import with_kernels
 from .program import Program
 from .slopes import slopes_first
-from .straight import Straight
+from .straight import FILE, Straight
 from .wide import widened
 
 __all__ = ["Executable", "Workspace"]
+
+POOL = 8
+"""So many workspaces are kept for later calls; more were only needed at one time."""
 
 
 class Workspace(NamedTuple):
@@ -45,7 +49,7 @@ class Executable:
         self.straight = Straight(self.program)
         self._make = self.straight.compiled()
         self._may_overflow = any(op.does is sigmoid for op in self.straight.written)
-        self._free: deque[Workspace] = deque()  # whose append and pop are atomic
+        self._free: deque[Workspace] = deque(maxlen=POOL)  # whose append and pop are atomic
 
     def workspace(self) -> Workspace:
         """Make a workspace."""
@@ -66,10 +70,16 @@ class Executable:
 
     def run(self, k: int, inputs: Sequence[Array], workspace: Workspace) -> list[Any]:
         """Return the outputs of section k, fresh arrays, and numbers that are outputs as such."""
-        if self._may_overflow:  # exp(-x), to inf, of which sigmoid rightly makes 0
-            with np.errstate(over="ignore"):
-                return workspace.sections[k](*inputs)
-        return workspace.sections[k](*inputs)
+        try:
+            if self._may_overflow:  # exp(-x), to inf, of which sigmoid rightly makes 0
+                with np.errstate(over="ignore"):
+                    return workspace.sections[k](*inputs)
+            return workspace.sections[k](*inputs)
+        except Exception as e:
+            for frame, number in traceback.walk_tb(e.__traceback__):
+                if frame.f_code.co_filename == FILE:
+                    e.add_note(f"in a compiled program: {self.straight.line_of(number)}")
+            raise
 
     @property
     def source(self) -> str:

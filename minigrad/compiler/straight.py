@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import keyword
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,9 @@ from .plan import Plan
 from .program import Loop, Op, Operand, Program, Row, Section, Value, View, viewed
 from .written import Written, written
 
-__all__ = ["Straight"]
+__all__ = ["FILE", "Straight"]
 
+FILE = "<compiled by minigrad>"
 _EXACT = 2**11  # numbers up to it are what Python and every floating dtype agree on, or round alike
 VIEWS = (
     shape.reshape, shape.ravel, shape.expand_dims, shape.squeeze, shape.transpose, shape.swapaxes,
@@ -57,8 +58,8 @@ class Straight:
         self.once: dict[Value, Array] = {}  # samples of the views that a workspace is made with
         self.inner: set[Value] = set()  # values of a loop's body
         self.rounds = 0
-        for name, x in {"empty": empty, "rows": rows, "own": own, "asarray": np.asarray}.items():
-            self.object(name, x)
+        for x in (np.empty, np.asarray, aligned, rows, own):
+            self.object(x.__name__, x)
         self.source = self._written()
 
     # ---- names ---------------------------------------------------------------------------------
@@ -128,7 +129,8 @@ class Straight:
             self.titles[b] = name
             known[b] = name
             if b is root and b not in plan.shared:
-                text = f"empty({b.shape}, {b.dtype.name!r})"
+                kind = self.object(b.dtype.name, b.dtype)
+                text = f"{'empty' if is_fresh else 'aligned'}({b.shape}, {kind})"
             else:
                 start, stop = 0, -1
                 if b is root:
@@ -206,7 +208,7 @@ class Straight:
             return
         scope = str(note.scope or "")
         scope = re.sub(r"\[\d+\]", "[t]", scope) if self.moving is not None else scope
-        line = f"{Path(note.file).name}:{note.line}" if note.file else ""
+        line = f"{os.path.basename(note.file)}:{note.line}" if note.file else ""
         self.place = ", ".join(filter(None, (scope, line)))
 
     def copy(self, place: View, source: View) -> None:
@@ -426,9 +428,15 @@ class Straight:
         forget = "forget" if lasting else "None"
         return f"{text}\n\n    return [{', '.join(names)}], {forget}\n"
 
+    def line_of(self, number: int) -> str:
+        """Return a line of the source, with where it comes from."""
+        lines = self.source.splitlines()[:number]
+        place = next((line.strip() for line in reversed(lines) if line.strip()[:1] == "#"), "")
+        return f"{lines[-1].strip()}  {place}".strip()
+
     def compiled(self) -> Callable[[], Any]:
         """Return the function that makes a workspace: the sections, and what forgets residuals."""
-        exec(compile(self.source, "<compiled by minigrad>", "exec"), self.space)
+        exec(compile(self.source, FILE, "exec"), self.space)
         made: Callable[[], Any] = self.space["workspace"]
         return made
 
@@ -450,13 +458,12 @@ def _suffix(v: Any) -> str:
 # ---- what the source calls ----------------------------------------------------------------------
 
 
-def empty(shape: tuple[int, ...], dtype: str) -> Array:
+def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return an array that begins at a multiple of 64 bytes, which products are faster with."""
-    kind = np.dtype(dtype)
-    size = math.prod(shape) * kind.itemsize
+    size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + 64, np.uint8)
     start = -memory.ctypes.data % 64
-    return memory[start : start + size].view(kind).reshape(shape)
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def rows(array: Array, step: int, start: int, rounds: int) -> list[Array]:

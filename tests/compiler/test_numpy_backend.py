@@ -19,6 +19,7 @@ from minigrad.compiler.program import (
     Value,
     View,
 )
+from minigrad.compiler.record import Note
 from minigrad.core.primitive import Case, Primitive
 from minigrad.core.tensor import OPS
 from minigrad.testing import Draw
@@ -221,6 +222,16 @@ def test_threads_take_workspaces_of_their_own():
     assert not failures
 
 
+def test_a_function_of_the_users_is_what_it_is_not_what_it_is_called():
+    x, y = Value((3,), np.dtype(float)), Value((3,), np.dtype(float))
+    for name in ("sigmoid", "copy", "sum", "matmul", "concatenate", "reshape", "contiguous"):
+        op = Op(Function(name, lambda x: x + 41), (View(x),), {}, (y,))
+        executable = Executable(Program([Section([x], [op], [View(y)])]))
+        np.testing.assert_array_equal(
+            executable.run(0, [np.ones(3)], executable.take()), [[42] * 3]
+        )
+
+
 def test_effects_keep_their_order():
     seen = []
     note = [
@@ -241,14 +252,18 @@ def test_an_error_in_the_middle_leaves_the_next_call_right():
         return x + 1
 
     x, y, z = [Value((2,), np.dtype(float)) for _ in range(3)]
+    note = Note("encoder", "/home/me/model.py", 12)
     ops = [
-        Op(mg.tanh, (View(x),), {}, (y,)),
-        Op(Function("refuse", refuse), (View(x),), {}, (z,)),
+        Op(mg.tanh, (View(x),), {}, (y,), note=note),
+        Op(Function("refuse", refuse), (View(x),), {}, (z,), note=note),
     ]
     executable = Executable(Program([Section([x], ops, [View(y), View(z)])]))
     workspace = executable.take()
-    with pytest.raises(ValueError, match="too large"):
+    with pytest.raises(ValueError, match="too large") as caught:
         executable.run(0, [np.array([2.0, 0.0])], workspace)
+    (said,) = caught.value.__notes__
+    assert said.startswith("in a compiled program: v2 = ")
+    assert said.endswith("# encoder, model.py:12")
     got = executable.run(0, [np.array([0.5, 0.0])], workspace)
     np.testing.assert_array_equal(got[1], [1.5, 1.0])
 
@@ -290,11 +305,11 @@ def test_the_source_and_the_report_are_readable():
     executable = Executable(Program([Section([x, w], ops, [View(y)])]))
     assert executable.source.splitlines() == [
         "def workspace():",
-        "    z = empty((4, 2), 'float64')",
+        "    z = aligned((4, 2), float64)",
         "",
         "    def program(x, weight):",
         "        matmul(x, weight.T, z)",
-        "        y = empty((4, 2), 'float64')",
+        "        y = empty((4, 2), float64)",
         "        tanh(z, y)",
         "        return [y]",
         "",
