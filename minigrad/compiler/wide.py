@@ -22,6 +22,7 @@ from typing import Any
 
 from ..ops import shape
 from .program import (
+    Carry,
     Collect,
     Item,
     Loop,
@@ -61,17 +62,26 @@ class _Widening:
         self.collected = {c.stack: (loop, c) for loop in self.loops for c in loop.collects}
         self.whole = self._read_whole()
         self.now: dict[Value, View] = {}  # columns of a stack, in the place of a stack
-        self.joined: dict[Loop, list[tuple[Value, list[Collect]]]] = defaultdict(list)
+        self.joined: dict[Loop, list[tuple[Collect, list[Collect]]]] = defaultdict(list)
 
     def _read_whole(self) -> set[Value]:
-        """Stacks that are read other than row by row; they stay as they are."""
+        """Stacks that are to be one piece: read neither by rows nor element by element."""
         found = set()
         for section in self.source.sections:
             views: list[Operand] = [*section.outputs]
             for item in section.items:
-                views += item.views
+                if isinstance(item, Loop) or not is_elementwise(item.does):
+                    views += item.views
             found |= {v.value for v in views if isinstance(v, View) and v.row is None}
         return found
+
+    def beside(self, collects: Sequence[Collect], whole: Value) -> Collect:
+        """Collect what several stacks hold as columns of one."""
+        stacks = [c.stack for c in collects]
+        stack = Value(_total([s.shape for s in stacks]), whole.dtype)
+        for value, columns in zip(stacks, _columns(stacks), strict=True):
+            self.now[value] = View(stack, None, columns)
+        return Collect(stack, whole, collects[0].row)
 
     def program(self) -> Program:
         new = {id(loop): _Body(self, loop).loop() for loop in reversed(self.loops)}
@@ -91,7 +101,12 @@ class _Widening:
         for item in section.items:
             if isinstance(item, Loop):
                 body = [op.reading(self.seen) for op in item.body]
-                item = Loop(item.rounds, body, item.carries, item.collects, item.lasts)
+                carries = [Carry(c.value, self.seen(c.first), c.next) for c in item.carries]
+                collects = [
+                    Collect(c.stack, c.source, c.row, c.first and self.seen(c.first))
+                    for c in item.collects
+                ]
+                item = Loop(item.rounds, body, carries, collects, item.lasts)
             items.append(item)
         return Section(section.inputs, items, section.outputs)
 
@@ -122,11 +137,10 @@ class _Widening:
             return None
         if any(v.dtype != first.dtype for v in views) or math.prod(first.shape[:-1]) != 1:
             return None
-        stack = Value(_total([s.shape for s in stacks]), first.dtype)
-        for value, (a, b) in zip(stacks, _columns(stacks), strict=True):
-            self.now[value] = View(stack, None, (a, b))
-        self.joined[loop].append((stack, list(collects)))
-        return View(stack, first.row)
+        whole = Value(_total([c.source.shape for c in collects]), first.dtype)
+        kept = self.beside(collects, whole)
+        self.joined[loop].append((kept, list(collects)))
+        return View(kept.stack, first.row)
 
 
 class _Body:
@@ -146,12 +160,11 @@ class _Body:
         if not any(getattr(op.does, "effect", False) for op in loop.body):
             for op in [op for op in self.ops if self.is_joining(op)]:
                 self.packed.update([v.value for v in op.views])
-            for stack, parts in self.outer.joined[loop]:
-                self.collects = [c for c in self.collects if c not in parts]
-                whole = self.concatenated([View(c.source) for c in parts])
-                self.collects.append(Collect(stack, whole.value, parts[0].row))
-            self.fixed = {c.source for c in self.collects} | {c.next for c in loop.carries}
-            self.fixed |= {inner for _, inner in loop.lasts}
+            for kept, parts in self.outer.joined[loop]:
+                self.collects = [c for c in self.collects if c not in parts] + [kept]
+                self.concatenated([View(c.source) for c in parts], kept.source)
+            self.states = {c.next for c in loop.carries} | {inner for _, inner in loop.lasts}
+            self.fixed = {c.source for c in self.collects} | self.states
             for op in [op for op in self.ops if self.is_joining(op)]:
                 self.widen(op)
             self.neighbours()
@@ -177,9 +190,9 @@ class _Body:
 
     # ---- joining -------------------------------------------------------------------------------
 
-    def concatenated(self, parts: Sequence[View]) -> View:
+    def concatenated(self, parts: Sequence[View], out: Value | None = None) -> View:
         """Write a concatenation of whole values, which is free: they are written into it."""
-        out = Value(_total([v.shape for v in parts]), parts[0].dtype)
+        out = out or Value(_total([v.shape for v in parts]), parts[0].dtype)
         op = Op(shape.concatenated, tuple(parts), {"axis": -1}, (out,))
         self.ops[op] = max([self.ops[self.maker[v.value]] for v in parts]) + 0.5
         self.maker[out] = op
@@ -259,7 +272,8 @@ class _Body:
     def merged(self, values: Sequence[Value], out: Value | None) -> Value | None:
         """Write one operation for those that make these values; None if they have not one form."""
         ops = [self.maker[v] for v in values]
-        if len(ops) < 2 or any(v in self.fixed for v in values) or len(set(ops)) < len(ops):
+        collects = self.collected(values)
+        if len(ops) < 2 or collects is None or len(set(ops)) < len(ops):
             return None
         if any(math.prod(v.shape[:-1]) != 1 for v in values):
             return None
@@ -280,7 +294,23 @@ class _Body:
         self.maker[out] = op
         for value, columns in zip(values, _columns(values), strict=True):
             self.now[value] = View(out, None, columns)
+        if collects:
+            self.collects = [c for c in self.collects if c not in collects]
+            self.collects.append(self.outer.beside(collects, out))
+            self.fixed.add(out)
         return out
+
+    def collected(self, values: Sequence[Value]) -> list[Collect] | None:
+        """Return what collects these values, if that can be one; None if they are to stay."""
+        if self.fixed.isdisjoint(values):
+            return []
+        found = [c for v in values for c in self.collects if c.source is v]
+        if [c.source for c in found] != [*values] or not self.states.isdisjoint(values):
+            return None
+        stays = self.outer.whole | self.outer.now.keys()
+        if any(c.first or c.row != found[0].row or c.stack in stays for c in found):
+            return None
+        return found
 
     def operands(self, ops: Sequence[Op], create: bool) -> list[Operand] | None:
         found: dict[int, Operand | None] = {}

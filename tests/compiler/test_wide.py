@@ -5,8 +5,19 @@ import pytest
 
 import minigrad as mg
 from minigrad.compiler.passes import optimised
-from minigrad.compiler.program import Loop
+from minigrad.compiler.program import (
+    Carry,
+    Collect,
+    Loop,
+    Op,
+    Program,
+    Row,
+    Section,
+    Value,
+    View,
+)
 from minigrad.compiler.record import recorded
+from minigrad.compiler.slopes import slopes_first
 from minigrad.compiler.wide import widened
 from tests.compiler.random_ir import random_program
 
@@ -53,6 +64,36 @@ def program_of(kind, batch=1, rounds=8):
     inputs = [*arrays, *[t.value for t in recording.captured]]
     seeds = [rng.normal(size=v.shape).astype(v.dtype) for v in backward.inputs]
     return optimised(recording.program), [inputs, seeds]
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_gates_are_done_at_once_where_slopes_come_first(kind):
+    program, inputs = program_of(kind)
+    program = slopes_first(program)
+    wide = bits_agree(program, inputs)
+    assert sum(calls(wide)) < sum(calls(program))
+
+
+def test_what_a_loop_begins_with_may_be_a_row_of_what_was_joined():
+    """A second loop goes on from the gates of the first one's last round."""
+    kind, one = np.dtype(float), (1, 2)
+    x, y = Value((3, 1, 4), kind), Value((3, 1, 2), kind)
+    i, f, h, new = [Value(one, kind) for _ in range(4)]
+    si, sf, hs = [Value((3, *one), kind) for _ in range(3)]
+    gates = [
+        Op(mg.sigmoid, (View(x, Row(1, 0), (0, 2)),), {}, (i,)),
+        Op(mg.sigmoid, (View(x, Row(1, 0), (2, 4)),), {}, (f,)),
+    ]
+    first = Loop(3, gates, [], [Collect(si, i, Row(1, 0)), Collect(sf, f, Row(1, 0))])
+    step = [Op(mg.add, (View(h), View(y, Row(1, 0))), {}, (new,))]
+    begin = View(sf, Row(0, 2))
+    second = Loop(3, step, [Carry(h, begin, new)], [Collect(hs, new, Row(1, 0))])
+    total = Value((3, *one), kind)
+    product = Op(mg.multiply, (View(si), View(sf)), {}, (total,))
+    section = Section([x, y], [first, second, product], [View(hs), View(total)])
+    rng = np.random.default_rng(0)
+    wide = bits_agree(Program([section]), [[rng.normal(size=v.shape) for v in (x, y)]])
+    assert calls(wide) == [1, 1]
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "peephole"])
