@@ -34,6 +34,8 @@ WRONG = {
     "mg.viz.summary(x, folded=True)": "call-arg",
     "mg.optim.SGD([x], 0.1, rho=0.9)": "call-arg",
     "mg.compare_backward(np.sum, {}, {}).summary()": "arg-type",
+    "mg.data.DataLoader(np.ones(3), 2)": "call-arg",
+    "mg.train.fit(mg.nn.Linear(1, 1), x, list, mg.sum, epochs=1)": "arg-type",
     "x.at[0].put(1.0)": "attr-defined",
     "x.backward(retain=True)": "call-arg",
 }
@@ -80,6 +82,8 @@ def test_the_users_program_runs(tmp_path, capsys):
     _, losses = typed_program.trained(tmp_path / "model.npz")
     assert losses[-1] < losses[0]
     assert typed_program.tensors().shape == (2,)
+    series = np.sin(np.arange(40, dtype=np.float32))
+    assert typed_program.fitted(mg.nn.LSTM(1, 1), series).stopped == "twice"
     rates = typed_program.scheduled(mg.nn.Linear(2, 3), np.ones((2, 2), np.float32), [0, 1])
     assert rates == [0.05]
     typed_program.derivatives()

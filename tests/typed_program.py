@@ -56,6 +56,33 @@ def trained(path: Path) -> tuple[Forecaster, list[float]]:
     return model, losses
 
 
+def fitted(net: mg.nn.LSTM, x: Array) -> mg.train.History:
+    inputs, after = mg.data.windows(x, 5, horizon=1)
+    (train, targets), (rest, _) = mg.data.split(inputs[..., None], after, shares=(0.7, 0.3))
+    optimizer = mg.optim.SGD(net.parameters(), lr=0.1)
+
+    def loss(batch: tuple[Array, Array]) -> Tensor:
+        _, (h, _) = net(batch[0].swapaxes(0, 1))
+        return mg.nn.mse_loss(h[-1], batch[1])
+
+    def enough(history: mg.train.History) -> str | None:
+        return "twice" if len(history) == 2 else None
+
+    history = mg.train.fit(
+        net,
+        optimizer,
+        mg.data.DataLoader(train, targets, batch_size=8, shuffle=True, rng=0),
+        loss,
+        lambda: mg.metrics.rmse(net(rest.swapaxes(0, 1))[0][-1], rest[:, -1]),
+        epochs=9,
+        callbacks=[mg.train.CellDistance(net, bound=100.0), enough],
+        out=None,
+    )
+    losses: list[float] = history["train"]
+    assert len(losses) == 2
+    return history
+
+
 def scheduled(net: mg.nn.Module, x: Array, classes: Array) -> list[float]:
     groups = [{"params": net.parameters(), "lr": 0.1}]
     optimizer = mg.optim.SGD(groups, momentum=0.9)

@@ -325,11 +325,24 @@ DATA = {
     **dict.fromkeys(("Subset", "random_split"), "mg.data.split(x, y, shares=(0.5, 0.5), rng=0)"),
     "WeightedRandomSampler": "mg.data.DataLoader(x, batch_size=2, shuffle=True, weights=[1, 2])",
 }
+_KEPT = "mg.train.fit(net, opt, batches, loss, validate, epochs=10, patience=3)"
+TRAIN = {
+    **dict.fromkeys(("Trainer", "train"), _FIT),
+    **dict.fromkeys(("EarlyStopping", "ModelCheckpoint"), f"{_KEPT}  # the best epoch is kept"),
+}
+METRICS = {
+    **dict.fromkeys(("accuracy_score", "categorical_accuracy"), "mg.metrics.accuracy([0], [0])"),
+    "balanced_accuracy_score": "mg.metrics.balanced_accuracy([0], [0])",
+    "perplexity": "2 ** mg.metrics.bits_per_character(t, [0, 1])",
+    **dict.fromkeys(("mse", "mean_squared_error"), "mg.metrics.rmse(x, x) ** 2"),
+    "root_mean_squared_error": "mg.metrics.rmse(x, x)",
+}
 VIZ = dict.fromkeys(("make_dot", "plot", "plot_model"), "mg.viz.draw(f(t))")
 
 TABLES = {
     "At": AT, "Module": MODULE, "Optimizer": OPTIMIZER, "Tensor": TENSOR, "minigrad": PACKAGE,
-    "minigrad.data": DATA, "minigrad.nn": NN, "minigrad.nn.init": INIT, "minigrad.optim": OPTIM,
+    "minigrad.data": DATA, "minigrad.metrics": METRICS, "minigrad.nn": NN,
+    "minigrad.nn.init": INIT, "minigrad.optim": OPTIM, "minigrad.train": TRAIN,
     "minigrad.viz": VIZ,
 }  # fmt: skip
 """By the place that a name is looked for in: the name, and a line to write."""
