@@ -180,8 +180,17 @@ def _put_all(parts: Mapping[str, Any], states: Mapping[str, Any]) -> list[str]:
         found.append("interrupted")
         raise
     finally:
+        lost = []
         for name in changed if found else ():
-            _put(parts[name], before[name])
+            try:
+                _put(parts[name], before[name])
+            except Exception as error:
+                lost.append(f"{name}: {npz.reason(error)}")
+        if lost:
+            raise RuntimeError(
+                f"load_checkpoint: {'; '.join(found)}; and what was there before could not be put "
+                f"back: {'; '.join(lost)}"
+            )
     return found
 
 

@@ -270,6 +270,59 @@ def test_what_does_not_fit_is_listed_and_nothing_is_changed(tmp_path):
     refused(path, second, "optimizer: the state does not fit", optimizer=three)
 
 
+class Part:
+    """A part that takes what it is given, unless there is an error to raise."""
+
+    def __init__(self, state, errors=()):
+        self.state, self.errors = state, [*errors]
+
+    def state_dict(self):
+        return {"state": self.state}
+
+    def load_state_dict(self, state):
+        self.state = state["state"]
+        if self.errors:
+            raise self.errors.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("errors", "kind", "message"),
+    [
+        ([ValueError("no")], ValueError, "nothing was changed: second: no"),
+        ([KeyError("no")], ValueError, "nothing was changed: second: 'no'"),
+        ([RecursionError()], ValueError, "nothing was changed: second: RecursionError"),
+        ([KeyboardInterrupt()], KeyboardInterrupt, None),
+    ],
+)
+def test_a_part_that_fails_half_way(errors, kind, message, tmp_path):
+    save_checkpoint(tmp_path / "c", first=Part(1), second=Part(2), third=Part(3))
+    parts = {"first": Part(10), "second": Part(20, errors), "third": Part(30)}
+    with pytest.raises(kind, match=message):
+        load_checkpoint(tmp_path / "c", **parts)
+    assert [part.state for part in parts.values()] == [10, 20, 30]
+
+
+def test_a_part_that_cannot_be_put_back_is_named(tmp_path):
+    save_checkpoint(tmp_path / "c", first=Part(1), second=Part(2))
+    parts = {"first": Part(10), "second": Part(20, [ValueError("no"), ValueError("never")])}
+    with pytest.raises(RuntimeError, match=r"second: no; .*could not be put back: second: never"):
+        load_checkpoint(tmp_path / "c", **parts)
+    assert parts["first"].state == 10
+
+
+class Forgetful(Part):
+    def load_state_dict(self, state):
+        self.state = [*state["state"][:1]]
+
+
+def test_a_part_that_is_another_one_after_loading(tmp_path):
+    save_checkpoint(tmp_path / "c", part=Forgetful([1, 2]))
+    part = Forgetful([0])
+    with pytest.raises(ValueError, match=r"once loaded, part\['state'\] has 1 parts, not 2"):
+        load_checkpoint(tmp_path / "c", part=part)
+    assert part.state == [0]
+
+
 def test_a_name_that_is_no_word(tmp_path):
     with pytest.raises(TypeError, match=r"a word, as in optimizer=\.\.\., not 'a\.b'"):
         save_checkpoint(tmp_path / "c", **{"a.b": 1})
