@@ -39,6 +39,7 @@ VALUES = {
     "bits": np.array([NAN, -0.0]),
     "complex": np.array([1 + 2j]),
     "dates": np.array(["2026-11-27", "NaT"], "M8[D]"),
+    "places": {"pos": 10**6, "buffer_pos": -1, "state": {"pos": 10**6}},
     "labels": np.array(["größe", ""]),
     "bytes": np.array([b"a\0", b"b"]),
 }
@@ -268,6 +269,22 @@ def test_what_does_not_fit_is_listed_and_nothing_is_changed(tmp_path):
     refused(path, second, r"once loaded, net\['0\.weight'\] is float64 .* float32", net=wide)
     three = optim.Adam(second.net.parameters()[:3])
     refused(path, second, "optimizer: the state does not fit", optimizer=three)
+
+
+@pytest.mark.parametrize("state", [3, {}, {"bit_generator": "PCG64"}])
+def test_what_is_no_state_of_a_generator(state, tmp_path):
+    class Generator(Odd):
+        load_state_dict = None
+
+        def state_dict(self):
+            return state
+
+    rng = np.random.default_rng(0)
+    before = rng.bit_generator.state
+    save_checkpoint(tmp_path / "c", rng=Generator())
+    with pytest.raises(ValueError, match="rng: the state is not one of PCG64|rng: 'state'"):
+        load_checkpoint(tmp_path / "c", rng=rng)
+    assert difference(rng.bit_generator.state, before, "state") == ""
 
 
 class Part:

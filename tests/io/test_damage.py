@@ -161,6 +161,7 @@ HOSTILE = {
     "too few": ([("text.npy", text('["minigrad.checkpoint 1"]'))], "expected 4"),
     "too many": ([("text.npy", text('["minigrad.checkpoint 1", 1, 2, 3, 4]'))], "too many values"),
     "names": ([("text.npy", whole(classes="[]"))], r"holds \[\]"),
+    "no names": ([("text.npy", whole(classes='["list"]'))], "its parts have no names"),
     "states": ([("text.npy", whole(classes='["dict", ["y", "Linear"]]'))], "it lacks states"),
     "what is it": ([("text.npy", whole('["object", "os.system"]'))], "'os.system'"),
     "an object": ([("text.npy", whole('{"a": 1}'))], r"\{'a': 1\}"),
