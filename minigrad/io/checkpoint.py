@@ -1,4 +1,8 @@
-"""A checkpoint of a training: one file from which it goes on, bit for bit, as if never stopped."""
+"""A checkpoint of a training: one file from which it goes on, bit for bit, as if never stopped.
+
+It is an .npz file, of which `text` holds all but the arrays (see `plain`): the format, the classes
+of the parts, the states of generators, and the states and values of the parts.
+"""
 
 from __future__ import annotations
 

@@ -282,7 +282,7 @@ def test_what_is_no_state_of_a_generator(state, tmp_path):
     rng = np.random.default_rng(0)
     before = rng.bit_generator.state
     save_checkpoint(tmp_path / "c", rng=Generator())
-    with pytest.raises(ValueError, match="rng: the state is not one of PCG64|rng: 'state'"):
+    with pytest.raises(ValueError, match=r"rng: the state is not one of PCG64|rng: 'state'"):
         load_checkpoint(tmp_path / "c", rng=rng)
     assert difference(rng.bit_generator.state, before, "state") == ""
 
