@@ -78,7 +78,10 @@ class Default:
 
 
 def aliases():
-    """Return the type aliases of the package by name: what each stands for, and its docstring."""
+    """Return the type aliases of the package by name: what each stands for, and its docstring.
+
+    Of two of one name, the one with a docstring: those without are of one page.
+    """
     found = {}
     for path in sorted(Path(mg.__file__).parent.rglob("*.py")):
         body = ast.parse(path.read_text()).body
@@ -87,7 +90,8 @@ def aliases():
                 text = ast.unparse(node.value)
                 is_doc = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
                 doc = after.value.value if is_doc else ""
-                found.setdefault(node.target.id, (text.strip("'\""), doc))
+                if doc or node.target.id not in found:
+                    found[node.target.id] = text.strip("'\""), doc
     return found
 
 

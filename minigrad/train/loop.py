@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..compiler.compiled import compile as compiled
 from ..core.context import current, put_back
 from ..core.tensor import Tensor
 from ..data.loader import Batches, DataLoader
@@ -48,6 +49,7 @@ def fit(
     parts: Mapping[str, Any] | None = None,
     comm: Communicator | None = None,
     weight: Callable[[Any], float] | None = None,
+    compile: bool | Literal["numpy", "numba"] = False,
     out: Out = "auto",
 ) -> History:
     """Return the history of training, until `validate` has not improved for `patience` epochs.
@@ -75,6 +77,10 @@ def fit(
     whole batch, as far as the loss is a mean over rows; else `weight(batch)` says what a share
     counts. Where `batches` is a function, it returns the share. Process 0 validates, and decides.
 
+    With `compile`, True or a back end, `loss` is compiled: see `mg.compile`, and what that refuses.
+    The first step with batches of a shape runs as it is, so training that goes on from a checkpoint
+    is then the same but for rounding.
+
     A loss or a validation that is not finite raises FloatingPointError, with the best parameters
     restored; those of the first epoch are kept if its validation is not finite. ValueError if the
     optimiser moves what is no parameter of the module. Progress goes to `out`: "auto" is stderr, in
@@ -97,6 +103,8 @@ def fit(
     _check_checkpoint(batches, checkpoint, checkpoint_every, parts)
     if comm is not None or weight is not None:
         _check_parallel(batches, comm, weight)
+    if compile:
+        loss = compiled(loss, compile if isinstance(compile, str) else None)
     rank = comm.Get_rank() if comm is not None else 0
     run = Run(
         module, optimizer, batches, loss, validate, epochs, patience, clip, schedule,
