@@ -208,7 +208,7 @@ def test_a_job_goes_on_from_its_checkpoint_to_the_bit(found):
     assert_alike(found, "resumed")
     expected, got, kills = found[0]["resumed"]
     np.testing.assert_equal(got, expected)
-    assert kills == 5  # of two epochs of three steps, of which the first always goes on
+    assert kills == 5  # of six steps; the first of two always goes on
 
 
 @pytest.mark.parametrize("how", ["raise", "kill"])

@@ -67,9 +67,10 @@ def fit(
     finished. The modes of the module and its parts are then as they were; a part in evaluation, of
     a module in training, stays so. With the `history` of an earlier call its epochs count, too.
 
-    With `checkpoint`, a path, the state of all of it is written there after each epoch, and after
-    every `checkpoint_every` steps in it; where the file exists, training goes on from it, bit for
-    bit as if never stopped. What else `loss` has a state in must be given as `parts`, by name:
+    With `checkpoint`, a path, the state of all of it is written there before the first epoch, after
+    each, and after every `checkpoint_every` steps in it; where the file exists, training goes on
+    from it, bit for bit as if never stopped. More epochs and another patience may be given, other
+    options are refused. What else `loss` has a state in must be given as `parts`, by name:
     generators, or objects with `state_dict` and `load_state_dict`.
 
     In several processes give all of them `comm`, as `MPI.COMM_WORLD`: they begin as process 0, get

@@ -71,10 +71,27 @@ class Run:
     def state_dict(self) -> dict[str, Any]:
         """Return what was seen of this epoch, and the state of the best one."""
         now = {"losses": self.losses, "norms": self.norms, "steps": self.steps}
-        return {**now, "kept": self.kept}
+        return {**now, "kept": self.kept, "given": self._given()}
+
+    def _given(self) -> dict[str, Any]:
+        """Return what decides how a step goes, and is not to change in the middle of training."""
+        return {
+            "clip": self.clip,
+            "mode": "min" if self.sign > 0 else "max",
+            "schedule_every": "step" if self.each_step else "epoch",
+            **{f"{name} of the optimiser": v for name, v in self.optimizer.defaults.items()},
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from there; ValueError for what was begun with other options."""
+        given = self._given()
+        found = [
+            f"it was begun with {name} {shown(value)}, and given is {shown(given.get(name))}"
+            for name, value in state["given"].items()
+            if value != given.get(name)
+        ]
+        if found:
+            raise ValueError(f"{'; '.join(found)}; give the same, or another path")
         self.losses, self.norms = state["losses"], state["norms"]
         self.steps, self.kept = state["steps"], dict(state["kept"])
 
@@ -93,17 +110,20 @@ class Run:
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one; and in all processes alike."""
         processes, common, own = _Processes(self.ranks), self._common(), self._own()
-        if self.rank == 0 and self.checkpoint is not None and self.checkpoint.exists():
-            load_checkpoint(self.checkpoint, **common, **own, processes=processes)
-        if self.comm is None:
-            return
-        share_states(self.comm, {**common, "processes": processes})
-        if processes.states:
-            random, states = processes.states[self.rank]
-            for rng, state in zip(self._generators(), random, strict=True):
+        path = self.checkpoint
+        found = self.rank == 0 and path is not None and path.exists()
+        if found and path is not None:
+            load_checkpoint(path, **common, **own, processes=processes)
+        if self.comm is not None:
+            share_states(self.comm, {**common, "processes": processes})
+            found = bool(processes.states)
+            random, states = processes.states[self.rank] if found else ([], {})
+            for rng, state in zip(self._generators(), random, strict=found):
                 rng.bit_generator.state = state
             for name, state in states.items():
                 own[name].load_state_dict(state)
+        if not found:
+            self.save()  # what cannot be written is said now, and not after an epoch
 
     def save(self) -> None:
         """Write a checkpoint, in process 0, with what others have of their own."""

@@ -101,8 +101,7 @@ def test_a_run_that_is_killed_in_any_step_goes_on_as_if_it_was_not(tmp_path, kil
         within = (kill_at - 1) % STEPS  # steps are counted within an epoch
         saved += within // every * every
     assert steps == STEPS * EPOCHS - saved
-    if saved:  # without a file it begins anew, with another seed
-        assert_same(got, expected)
+    assert_same(got, expected)
 
 
 def test_a_run_that_is_killed_again_and_again(tmp_path):
@@ -115,7 +114,7 @@ def test_a_run_that_is_killed_again_and_again(tmp_path):
             break
         except Killed:
             kills += 1
-    assert kills == STEPS * EPOCHS - 1
+    assert kills == STEPS * EPOCHS - 1  # the first of two steps always goes on
     assert_same(got, expected)
 
 
@@ -127,6 +126,50 @@ def test_a_run_that_is_over_is_not_trained_again_but_may_be_longer(tmp_path):
     assert_same(again, first)
     longer, _ = run(path, epochs=EPOCHS, seed=4)
     assert_same(longer, run()[0])
+
+
+def test_options_that_differ_are_refused_and_nothing_is_changed(tmp_path):
+    """What a file has of the optimiser would else be taken, without a word, for what is given."""
+    path, net = tmp_path / "run.ckpt", mg.nn.Linear(1, 1)
+    x = np.ones((4, 1), np.float32)
+
+    def trained(lr=0.1, **options):
+        fit(net, mg.optim.SGD(net.parameters(), lr=lr), DataLoader(x, batch_size=2),
+            lambda batch: mg.nn.mse_loss(net(batch[0]), batch[0]), out=None,
+            checkpoint=path, **{"epochs": 1} | options)  # fmt: skip
+
+    trained()
+    before, file = net.state_dict(), path.read_bytes()
+    for options, message in [
+        ({"lr": 0.2}, "lr of the optimiser 0.1, and given is 0.2"),
+        ({"clip": 1.0}, "clip None, and given is 1.0"),
+        ({"mode": "max"}, "mode 'min', and given is 'max'"),
+    ]:
+        with pytest.raises(ValueError, match=f"{message}; give the same, or another path"):
+            trained(epochs=2, **options)
+    assert_same(net.state_dict(), before)
+    assert path.read_bytes() == file
+    trained(epochs=2)
+
+
+def test_what_cannot_be_written_is_said_before_the_first_step(tmp_path):
+    class Odd:
+        def state_dict(self):
+            return {"function": max}
+
+        def load_state_dict(self, state):
+            pass
+
+    net, x = mg.nn.Linear(1, 1), np.ones((4, 1), np.float32)
+    for more, kind in [
+        ({"checkpoint": tmp_path / "none" / "run.ckpt"}, FileNotFoundError),
+        ({"checkpoint": tmp_path / "run.ckpt", "parts": {"odd": Odd()}}, TypeError),
+    ]:
+        steps = []
+        with pytest.raises(kind):
+            fit(net, mg.optim.SGD(net.parameters(), lr=0.1), DataLoader(x, batch_size=2),
+                steps.append, epochs=1, out=None, **more)  # fmt: skip
+        assert steps == []
 
 
 def test_it_is_said_that_a_run_goes_on(tmp_path):
