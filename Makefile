@@ -41,7 +41,10 @@ reference: .venv
 mistakes-page: .venv
 	$(PYTHON) -m tests.explain.test_kinds
 
-pages: public-names reference mistakes-page
+compile-page: .venv
+	$(PYTHON) -m tests.compiler.test_page
+
+pages: public-names reference mistakes-page compile-page
 	$(PYTHON) -m tests.ops.numpy_coverage > COVERAGE.md
 
 quickstart: .venv
@@ -50,4 +53,4 @@ quickstart: .venv
 gallery: .venv
 	$(PYTHON) examples/gallery.py --pictures
 
-.PHONY: test lint format bench mutants mistakes mistakes-page public-names reference pages quickstart gallery
+.PHONY: test lint format bench mutants mistakes mistakes-page compile-page public-names reference pages quickstart gallery
