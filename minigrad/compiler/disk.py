@@ -78,7 +78,7 @@ def _signature(kinds: Kinds) -> Any:
     from numba.np import numpy_support
 
     arrays = [types.Array(numpy_support.from_dtype(dtype), n, "C") for dtype, n in kinds]
-    return types.void(types.int64[::1], types.uint8[::1], *arrays)
+    return types.void(types.int64[::1], types.uint8[::1], types.uint8[::1], *arrays)
 
 
 def _compiled(module: Any, kinds: Kinds, cache: bool = False) -> Any:

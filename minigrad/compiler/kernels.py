@@ -45,6 +45,8 @@ class Kernel(Function):
         self.reads, self.writes = tuple(steps.reads), tuple(steps.writes)
         self.numbers = np.array(source.numbers or [0], np.int64)
         self.bytes = source.bytes
+        self.constants = aligned(len(source.constants))
+        self.constants[...] = np.frombuffer(source.constants, np.uint8)
         self.kinds = [(v.shape, v.dtype) for v in self.writes]
         self._kinds = [(v.dtype, len(v.shape)) for v in (*self.reads, *self.writes)]
         self._spare: list[Array] = []
@@ -60,12 +62,6 @@ class Kernel(Function):
                     self._compiled = disk.compiled(self.source, self._kinds)
         return self._compiled
 
-    def workspace(self) -> Array:
-        """Return memory for what is not returned, at a multiple of 64 bytes."""
-        memory = np.empty(self.bytes + 64, np.uint8)
-        start = -memory.ctypes.data % 64
-        return memory[start : start + self.bytes]
-
     def run(self, *arrays: Array) -> tuple[Array, ...]:
         given = [a if type(a) is np.ndarray and a.flags.carray else _straight(a) for a in arrays]
         made = tuple([np.empty(shape, dtype) for shape, dtype in self.kinds])
@@ -73,10 +69,17 @@ class Kernel(Function):
         try:
             workspace = self._spare.pop()
         except IndexError:
-            workspace = self.workspace()
-        function(self.numbers, workspace, *given, *made)
+            workspace = aligned(self.bytes)
+        function(self.numbers, self.constants, workspace, *given, *made)
         self._spare.append(workspace)
         return made
+
+
+def aligned(size: int) -> Array:
+    """Return memory that begins at a multiple of 64 bytes, as vectors like it."""
+    memory = np.empty(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size]
 
 
 def _straight(a: Any) -> Array:

@@ -43,15 +43,26 @@ class Source:
             )
             self.bytes += -(-slot.nbytes // 64) * 64
         body = self.level(steps.top, "0")
+        self.constants = self._constants(head)
         given = [*steps.reads.items(), *steps.writes.items()]
         names = [f"a{k}" for k in range(len(given))]
         for name, (_, slot) in zip(names, given, strict=True):
             head.insert(0, f"{self.name(slot)} = pointer({name}, 0, {kind_name(slot.dtype)})")
         head.insert(0, "n = pointer(numbers, 0, i8)")
-        taken = ", ".join(["numbers", "workspace", *names])
+        taken = ", ".join(["numbers", "constants", "workspace", *names])
         main = [f"def kernel({taken}):", *[f"    {line}" for line in [*head, *body]]]
         parts = [f"def {name}{text}" for text, name in self.functions.items()]
         self.text = "\n".join([_HEAD, *[f"@nopython\n{p}\n" for p in parts], *main]) + "\n"
+
+    def _constants(self, head: list[str]) -> bytes:
+        """Return the arrays that are part of the program, one after the other, from 64 to 64."""
+        memory = bytearray()
+        for value, slot in self.steps.constants.items():
+            start = self.number(len(memory))
+            head.append(f"{self.name(slot)} = pointer(constants, {start}, {kind_name(slot.dtype)})")
+            data = np.ascontiguousarray(value.array).tobytes()
+            memory += data + bytes(-len(data) % 64)
+        return bytes(memory)
 
     def name(self, slot: Slot) -> str:
         return self.names.setdefault(slot.root, f"g{len(self.names)}")

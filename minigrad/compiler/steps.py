@@ -58,6 +58,7 @@ class Steps:
         self.inside: dict[Value, tuple[Value, Part]] = {}  # values that are parts of others
         self.level_of: dict[Value, Level] = {}
         self.reads: dict[Value, Slot] = {}
+        self.constants: dict[Value, Slot] = {}
         self.writes: dict[Value, Slot] = {}
         self.top = self.level = Level()
         self.low: dict[Op, list[Low]] = {}
@@ -88,7 +89,7 @@ class Steps:
         level = self.level_of.get(value)
         slot = Slot(value.dtype, value.shape, level, given=level is None or value in self.leaving)
         if level is None:
-            self.reads[value] = slot
+            (self.reads if value.array is None else self.constants)[value] = slot
         elif value in self.leaving:
             self.writes[value] = slot
         return Place(slot, 0, 0, value.shape, contiguous(value.shape))

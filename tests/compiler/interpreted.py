@@ -118,11 +118,11 @@ def interpreted(source, kinds):
     exec(compile(body, "<kernel>", "exec"), names)
     kernel = names["kernel"]
 
-    def checked(numbers, workspace, *arrays):
+    def checked(numbers, constants, workspace, *arrays):
         for a, (dtype, ndim) in zip(arrays, kinds, strict=True):
             assert (a.dtype, a.ndim) == (dtype, ndim)
             assert a.flags.carray
         with np.errstate(all="ignore"):
-            kernel(numbers, workspace, *arrays)
+            kernel(numbers, constants, workspace, *arrays)
 
     return checked
