@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.dtypes import Array
 from ..ops.elementwise import sigmoid
-from .kernels import with_kernels
+from .kernels import kernels_of, with_kernels
 from .program import Program
 from .slopes import slopes_first
 from .straight import FILE, Straight
@@ -83,8 +83,9 @@ class Executable:
 
     @property
     def source(self) -> str:
-        """The program as Python."""
-        return self.straight.source
+        """The program as Python, and the sources of its kernels."""
+        kernels = dict.fromkeys([kernel.source for kernel in kernels_of(self.program)])
+        return "\n\n".join([self.straight.source, *kernels])
 
     def report(self) -> str:
         """Say which buffers a workspace has, and what is done without them."""
@@ -95,6 +96,7 @@ class Executable:
         for b in sorted(buffers, key=lambda b: -b.nbytes):
             shape = ", ".join(map(str, b.shape))
             lines.append(f"    {names.get(b, '?')}: {b.dtype}[{shape}], {b.nbytes:,} bytes")
+        lines += [kernel.report() for kernel in kernels_of(self.program)]
         written = self.straight.written
         others = [op.name for op, how in written.items() if how is None]
         counted = [f"{n} ({others.count(n)})" for n in dict.fromkeys(others)]

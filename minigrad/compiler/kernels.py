@@ -24,7 +24,7 @@ from ..core.dtypes import Array
 from . import disk
 from .blas import found
 from .fused import supported
-from .program import Function, Item, Op, Program, Section, Value, View
+from .program import Function, Item, Loop, Op, Program, Section, Value, View
 from .source import Source
 from .steps import Steps
 
@@ -62,6 +62,15 @@ class Kernel(Function):
                     self._compiled = disk.compiled(self.source, self._kinds)
         return self._compiled
 
+    def report(self) -> str:
+        """Say what the kernel does, and with how much memory."""
+        loops = sum([isinstance(item, Loop) for item in self.items])
+        groups, products = [self.source.count(f"    {name}") for name in ("group", "gemm(")]
+        return (
+            f"a kernel of {len(self.items) - loops} operations and {loops} loops, as {groups} "
+            f"groups and {products} products; {self.bytes:,} bytes of workspace"
+        )
+
     def run(self, *arrays: Array) -> tuple[Array, ...]:
         given = [a if type(a) is np.ndarray and a.flags.carray else _straight(a) for a in arrays]
         made = tuple([np.empty(shape, dtype) for shape, dtype in self.kinds])
@@ -92,6 +101,10 @@ def kernels_of(program: Program) -> list[Kernel]:
     return [op.does for op in program.items if isinstance(op, Op) and isinstance(op.does, Kernel)]
 
 
+_LONGEST = 2000
+"""So many operations and loops are one kernel at most: twice as many compile twice as long."""
+
+
 def with_kernels(program: Program) -> Program:
     """Return the program with a kernel for every run of operations that kernels know.
 
@@ -112,8 +125,10 @@ def with_kernels(program: Program) -> Program:
         runs = groupby(reversed([*zip(known, section.items, strict=True)]), lambda pair: pair[0])
         for is_known, pairs in runs:
             run = [item for _, item in pairs]
-            items += _kernel_ops(run[::-1], needed) if is_known else run
-            needed.update([v.value for item in run for v in item.views])
+            for k in range(0, len(run), _LONGEST):
+                part = run[k : k + _LONGEST]
+                items += _kernel_ops(part[::-1], needed) if is_known else part
+                needed.update([v.value for item in part for v in item.views])
         sections.append(Section(section.inputs, items[::-1], section.outputs))
     return Program(sections[::-1])
 

@@ -25,16 +25,14 @@ class Slot:
     level: Any = None
     given: bool = False
     taken: Slot | None = None
-    first: int = -1
-    last: int = -1
 
     @property
     def root(self) -> Slot:
         return self if self.taken is None else self.taken.root
 
     @property
-    def nbytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
+    def size(self) -> int:
+        return math.prod(self.shape)
 
 
 class Place(NamedTuple):

@@ -41,7 +41,7 @@ class Source:
             head.append(
                 f"{self.names[slot]} = pointer(workspace, {self.number(self.bytes)}, {kind})"
             )
-            self.bytes += -(-slot.nbytes // 64) * 64
+            self.bytes += -(-slot.size * slot.dtype.itemsize // 64) * 64
         body = self.level(steps.top, "0")
         self.constants = self._constants(head)
         given = [*steps.reads.items(), *steps.writes.items()]

@@ -364,11 +364,16 @@ def _stack_of(carry: Any, collects: Sequence[Collect]) -> Collect | None:
 # ---- the workspace ------------------------------------------------------------------------------
 
 
-def _accesses(made: Steps, stored: Mapping[Value, None]) -> Iterator[tuple[int, Slot, Level]]:
-    """Iterate over the points in time at which slots are read or written, and in which level."""
+def _accesses(
+    made: Steps, stored: Mapping[Value, None]
+) -> Iterator[tuple[int, Slot, Level, Place | None]]:
+    """Iterate over when slots are read or written, in which level, and how.
+
+    The last is the place, where a group reads or writes it element by element; else None.
+    """
     now = 0
 
-    def walk(level: Level) -> Iterator[tuple[int, Slot, Level]]:
+    def walk(level: Level) -> Iterator[tuple[int, Slot, Level, Place | None]]:
         nonlocal now
         for step in level.steps:
             now += 1
@@ -377,13 +382,20 @@ def _accesses(made: Steps, stored: Mapping[Value, None]) -> Iterator[tuple[int, 
                 inside = [*walk(step.level)]
                 now += 1
                 yield from inside
-                for _, slot, _ in inside:
+                for _, slot, _, _ in inside:
                     if slot.root.level is not step.level:
-                        yield start, slot, level
-                        yield now, slot, level
+                        yield start, slot, level, None
+                        yield now, slot, level, None
                 continue
-            for value in _touched(step, stored):
-                yield now, made.place(value).slot, level
+            whole = step.shape if isinstance(step, Group) else None
+            for view in _views(step):
+                place = made.seen(view)
+                how = None if whole is None else place.spread(whole)
+                yield now, place.slot, level, how
+            for op in _ops(step):
+                if op.out in stored:
+                    place = made.place(op.out)
+                    yield now, place.slot, level, place if isinstance(op, Each) else None
 
     return walk(made.top)
 
@@ -399,15 +411,6 @@ def _views(step: Step) -> Iterator[View]:
             for a in op.args:
                 if isinstance(a, View) and not is_direct(a, step):
                     yield a
-
-
-def _touched(step: Group | Product, stored: Mapping[Value, None]) -> Iterator[Value]:
-    """Iterate over the values that a step reads from memory, or writes there."""
-    for view in _views(step):
-        yield view.value
-    for op in _ops(step):
-        if op.out in stored:
-            yield op.out
 
 
 def is_direct(view: View, step: Step) -> bool:
@@ -439,20 +442,26 @@ def stored_by(made: Steps) -> dict[Value, None]:
 
 
 def arranged(made: Steps, stored: Mapping[Value, None]) -> list[Slot]:
-    """Return the slots of the workspace; what is never needed at the same time shares one."""
-    slots: dict[Slot, None] = {}
-    for now, slot, _ in _accesses(made, stored):
-        slot = slot.root
-        if not slot.given:
-            slots[slot] = None
-            slot.first = now if slot.first < 0 else min(slot.first, now)
-            slot.last = max(slot.last, now)
-    roots: list[Slot] = []
-    for slot in sorted(slots, key=lambda s: s.first):
-        for other in roots:
-            if (other.dtype, other.shape) == (slot.dtype, slot.shape) and other.last < slot.first:
-                slot.taken, other.last = other, slot.last
+    """Return the slots of the workspace, of which several values may use one.
+
+    They do so one after the other: a group may write over what it reads for the last time, if it
+    reads of it the element that it writes, and no other.
+    """
+    seen: dict[Slot, dict[int, set[Any]]] = {}  # how each slot is used, by the time
+    for now, slot, _, place in _accesses(made, stored):
+        if not slot.root.given:
+            used = place and (place.offset, place.step, place.strides)
+            seen.setdefault(slot.root, {}).setdefault(now, set()).add(used)
+    roots: dict[Slot, tuple[int, set[Any]]] = {}  # with when and how they are used last
+    for slot, uses in sorted(seen.items(), key=lambda item: min(item[1])):
+        first, last = min(uses), max(uses)
+        for root, (end, how) in roots.items():
+            together = uses[first] | how
+            over = end == first and len(together) == 1 and None not in together
+            if (root.dtype, root.size) == (slot.dtype, slot.size) and (end < first or over):
+                slot.taken = root
+                roots[root] = last, uses[last]
                 break
         else:
-            roots.append(slot)
-    return roots
+            roots[slot] = last, uses[last]
+    return [*roots]

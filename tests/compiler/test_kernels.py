@@ -409,3 +409,21 @@ def test_as_a_back_end(seed, by_python):
         for a in got:
             if isinstance(a, np.ndarray):
                 a[...] = 7
+
+
+def test_long_programs_are_several_kernels(monkeypatch, by_python):
+    monkeypatch.setattr(kernels, "_LONGEST", 5)
+    program, arrays = lstm_step(3, 2, 4, 5, "f8")
+    flat = program.unroll()
+    replaced = with_kernels(flat)
+    replaced.check()
+    assert len(kernels_of(replaced)) > len(flat.items) // 5
+    agree(replaced.run(arrays)[0], program.run(arrays)[0], 1e-13)
+
+
+def test_kernels_are_reported_and_readable():
+    x, y = Value((3,), np.dtype(float), "x"), Value((3,), np.dtype(float), "y")
+    program = Program([Section([x], [Op(mg.tanh, (View(x),), {}, (y,))], [View(y)])])
+    executable = Executable(program, "numba")
+    assert "a kernel of 1 operations and 0 loops, as 1 groups and 0 products" in executable.report()
+    assert "y0 = tanh_f8(x0)" in executable.source
