@@ -162,7 +162,6 @@ def main(argv: list[str] | None = None) -> int:
     model = Writer(len(letters), options.hidden)
     error_of = Error(model, chunks)
     optimizer = mg.optim.Adam(model.parameters(), lr=0.015)
-    keeping = {"checkpoint": options.checkpoint, "parts": {"error": error_of}}
     history = mg.train.fit(
         model,
         optimizer,
@@ -173,7 +172,9 @@ def main(argv: list[str] | None = None) -> int:
         clip=1.0,
         schedule=mg.optim.CosineAnnealingLR(optimizer, options.epochs),
         out="auto" if sys.stdout.isatty() else None,
-        **(keeping | {"checkpoint_every": KEPT_EVERY} if options.checkpoint else {}),
+        checkpoint=options.checkpoint,
+        checkpoint_every=KEPT_EVERY,
+        parts={"error": error_of},
     )
     model.eval()
     counted = witten_bell(np.concatenate([train, validation]), test, len(letters))
