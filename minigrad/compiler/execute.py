@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.dtypes import Array
-from ..ops.elementwise import sigmoid
 from .kernels import kernels_of, with_kernels
 from .program import Program
 from .slopes import slopes_first
 from .straight import FILE, Straight
 from .wide import widened
+from .written import OVERFLOWING
 
 __all__ = ["Executable", "Workspace"]
 
@@ -48,7 +48,7 @@ class Executable:
         self.program, self.backend = widened(slopes_first(program)), backend
         self.straight = Straight(self.program)
         self._make = self.straight.compiled()
-        self._may_overflow = any(op.does is sigmoid for op in self.straight.written)
+        self._may_overflow = any(op.does in OVERFLOWING for op in self.straight.written)
         self._free: deque[Workspace] = deque(maxlen=POOL)  # whose append and pop are atomic
 
     def workspace(self) -> Workspace:
@@ -97,9 +97,22 @@ class Executable:
             shape = ", ".join(map(str, b.shape))
             lines.append(f"    {names.get(b, '?')}: {b.dtype}[{shape}], {b.nbytes:,} bytes")
         lines += [kernel.report() for kernel in kernels_of(self.program)]
-        written = self.straight.written
-        others = [op.name for op, how in written.items() if how is None]
-        counted = [f"{n} ({others.count(n)})" for n in dict.fromkeys(others)]
-        lines.append(f"{len(written) - len(others)} operations write into buffers")
-        lines.append(f"{len(others)} make arrays of their own: {', '.join(counted) or 'none'}")
+        lines += self._said()
         return "\n".join(lines)
+
+    def _said(self) -> list[str]:
+        """Say how many operations are done where, and why."""
+        straight = self.straight
+        kernels = kernels_of(self.program)
+        views = [op for op in straight.written if op.outs and op.outs[0] in straight.once]
+        views += [op for op in straight.written if op.outs and op.outs[0] in straight.plan.aliases]
+        written = [op for op, how in straight.written.items() if how is not None]
+        rest = set(straight.written) - {*written, *views}
+        others = [op.name for op in straight.written if op in rest and op.does not in kernels]
+        counted = [f"{n} ({others.count(n)})" for n in dict.fromkeys(others)]
+        return [
+            f"{len(written)} operations are NumPy's, and write into buffers",
+            f"{len(views)} are views, made once",
+            f"{len(others)} are called as they are, having no form that writes into a buffer: "
+            f"{', '.join(counted) or 'none'}",
+        ]

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from ..ops import shape
@@ -34,9 +34,9 @@ from .program import (
     Section,
     Value,
     View,
-    is_elementwise,
     viewed,
 )
+from .written import Written
 
 __all__ = ["Plan"]
 
@@ -47,7 +47,7 @@ RESHAPES = (shape.reshape, shape.ravel, shape.expand_dims, shape.squeeze)
 
 
 class Plan:
-    """The places of a program's values; `writes` tells which operations write where they are told.
+    """The places of a program's values, given which operations write where they are told, and how.
 
     places   of values, as views of buffers
     parts    buffers that are rows a to b of another, perhaps in another shape
@@ -61,8 +61,8 @@ class Plan:
     aliases  values that are another one in another shape
     """
 
-    def __init__(self, program: Program, writes: Callable[[Op], bool]) -> None:
-        self.program, self.writes = program, writes
+    def __init__(self, program: Program, written: Mapping[Op, Written | None]) -> None:
+        self.program, self.written = program, written
         self.places: dict[Value, View] = {}
         self.parts: dict[Value, tuple[Value, int, int]] = {}
         self.shared: dict[Value, Value] = {}
@@ -77,13 +77,22 @@ class Plan:
         for section in program.sections:
             for item in section.items:
                 if isinstance(item, Loop):
-                    self._inner[item] = _Body(item, writes)
+                    self._inner[item] = _Body(item, self)
                     self._stacks(item)
                     self._carries(item)
                     self._ops(item.body)
                     self._lasts(item)
             self._ops([item for item in section.items if isinstance(item, Op)])
         _Lives(self).share()
+
+    def writes(self, op: Op) -> bool:
+        """Whether an operation writes where it is told."""
+        return self.written[op] is not None
+
+    def writes_over(self, op: Op) -> bool:
+        """Whether it may write over the elements that it reads."""
+        how = self.written[op]
+        return how is not None and how.over
 
     def root(self, buffer: Value) -> Value:
         """Return the buffer that `buffer` is a part of, or itself."""
@@ -170,7 +179,10 @@ class Plan:
             elif op is not None and carry.next not in self.places and body.is_free(carry.value, op):
                 self.places[carry.next] = place
             else:
+                self._own(carry.next)  # not a view of what is carried, which is written first
                 self.end[loop].append((place, View(carry.next)))
+        for _, inner in loop.lasts:
+            self._own(inner)
         for place, value in late:  # what other carries held in this round
             held = Value(value.shape, value.dtype, value.name)
             self._own(held)
@@ -224,13 +236,14 @@ class Plan:
             self.aliases.add(op.out)
 
     def _writable(self, op: Op | None) -> bool:
-        return op is not None and not op.several and self.writes(op)
+        return op is not None and self.writes(op)
 
 
 class _Body:
     """When the values of a loop are made and last read, in operations; what is views counts on."""
 
-    def __init__(self, loop: Loop, writes: Callable[[Op], bool]) -> None:
+    def __init__(self, loop: Loop, plan: Plan) -> None:
+        self.plan = plan
         self.made = {v: op for op in loop.body for v in op.outs}
         self.at = {op: k for k, op in enumerate(loop.body)}
         self.last: defaultdict[Value, int] = defaultdict(int)
@@ -238,7 +251,7 @@ class _Body:
         self.last.update({c.next: end for c in loop.carries})
         self.last.update({inner: end for _, inner in loop.lasts if inner in self.made})
         for k, op in reversed([*enumerate(loop.body)]):
-            seen = k if writes(op) else max([k, *[self.last[v] for v in op.outs]])
+            seen = k if plan.writes(op) else max([k, *[self.last[v] for v in op.outs]])
             for view in op.views:
                 self.last[view.value] = max(self.last[view.value], seen)
 
@@ -247,9 +260,8 @@ class _Body:
         if self.last[value] != self.at[op]:
             return self.last[value] < self.at[op]
         views = [v for v in op.views if v.value is value]
-        return is_elementwise(op.does) and all(
-            v.is_whole and v.shape == op.out.shape for v in views
-        )
+        fits = all(v.is_whole and v.shape == op.out.shape for v in views)
+        return fits and self.plan.writes_over(op)
 
 
 def _is_state(c: Collect, carry: Carry) -> bool:
@@ -353,7 +365,7 @@ class _Lives:
 
     def _overwritten(self, op: Op) -> list[Value]:
         """Buffers whose memory the result may take if this is their last use."""
-        if not is_elementwise(op.does):
+        if not self.plan.writes_over(op):
             return []
         whole: dict[Value, bool] = {}
         for view in op.views:

@@ -11,6 +11,7 @@ import keyword
 import math
 import os
 import re
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,11 +22,13 @@ from ..core.tensor import OPS
 from ..ops import index, shape
 from .listing import Listing
 from .plan import Plan
-from .program import Loop, Op, Operand, Program, Row, Section, Value, View, viewed
+from .program import Item, Loop, Op, Operand, Program, Row, Section, Value, View, viewed
 from .written import Written, written
 
 __all__ = ["FILE", "Straight"]
 
+LARGE = 1 << 16
+"""Bytes from which on an array that is not read any more is let go before the section ends."""
 FILE = "<compiled by minigrad>"
 _EXACT = 2**11  # numbers up to it are what Python and every floating dtype agree on, or round alike
 VIEWS = (
@@ -41,7 +44,7 @@ class Straight:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.written = {op: written(op) for op in _operations(program)}
-        self.plan = Plan(program, lambda op: self.written[op] is not None)
+        self.plan = Plan(program, self.written)
         self.space: dict[str, Any] = {}
         self.taken = {*RESERVED, *keyword.kwlist}
         self._objects: dict[Any, str] = {}
@@ -352,20 +355,27 @@ class Straight:
         body, moving = self.lines or ["    " * self.depth + "pass"], self.moving
         self.lines, self.before, self.moving, self.inner = outer, outer, None, set()
         self.here, self.depth = known, self.depth - 1
-        if len(moving) == 1:
-            ((variable, text),) = moving.items()
-            self.line(f"for {variable} in {text}:")
-        elif moving:
-            indent = ",\n" + "    " * (self.depth + 1)
-            texts = indent.join(moving.values())
-            self.line(f"for {', '.join(moving)} in zip({indent[1:]}{texts},")
-            self.line("):")
-        else:
-            self.line(f"for _ in range({loop.rounds}):")
+        self.head(moving)
         self.lines += body
         for outer_value, inner in loop.lasts:
             if outer_value not in plan.places:
                 self.line(f"{self.names[outer_value]} = {self.names[inner]}")
+
+    def head(self, moving: Mapping[str, str]) -> None:
+        """The line of a loop, broken where it is long."""
+        if not moving:
+            self.line(f"for _ in range({self.rounds}):")
+        elif len(moving) == 1:
+            ((variable, text),) = moving.items()
+            self.line(f"for {variable} in {text}:")
+        else:
+            parts = "for (", ", ".join(moving), ") in zip(", ", ".join(moving.values()), "):"
+            if self.depth * 4 + sum(map(len, parts)) <= 102:
+                self.line("".join([parts[0][:-1], parts[1], parts[2][1:], *parts[3:]]))
+                return
+            for k, part in enumerate(parts):
+                for line in textwrap.wrap(part, 88 - self.depth * 4) if k % 2 else [part]:
+                    self.line("    " * (k % 2) + line)
 
     # ---- the whole -----------------------------------------------------------------------------
 
@@ -375,15 +385,18 @@ class Straight:
         self.here, self.anew = {}, {}
         kept = {v: self.unique(f"{self.names[v]}_") for v in section.inputs if v in plan.lasting}
         inputs = [kept.get(v, self.names[v]) for v in section.inputs]
-        returned = self._returned(section)
+        returned, dead = self._returned(section), self._dead(section)
         for item in section.items:
             if isinstance(item, Loop):
                 self.loop(item)
             else:
                 self.op(item, any(v in returned for v in item.outs))
+            if names := [self.names[v] for v in dead[item] if v not in self.once]:
+                self.line(f"del {', '.join(names)}")
         outputs = [self._output(o, returned) for o in section.outputs]
         self.line(f"return [{', '.join(outputs)}]")
-        made = [v for item in section.items for v in item.outs if v in self.lasting()]
+        lasting = set(self.lasting())
+        made = [v for item in section.items for v in item.outs if v in lasting]
         head = [f"    def {name}({', '.join(inputs)}):"]
         if kept or made:
             head.append(f"        nonlocal {', '.join(self.names[v] for v in (*kept, *made))}")
@@ -393,6 +406,21 @@ class Straight:
     def lasting(self) -> list[Value]:
         """Return the variables that later sections read."""
         return [v for v in self.plan.lasting if v not in self.once]
+
+    def _dead(self, section: Section) -> dict[Item, list[Value]]:
+        """Return, for each item, the large values that a section makes and nobody reads later."""
+        plan = self.plan
+        last: dict[Value, Item] = {}
+        for item in section.items:
+            last.update([(v, item) for v in item.outs if v.nbytes >= LARGE])
+            last.update([(v.value, item) for v in item.views if v.value in last])
+        kept = {o.value for o in section.outputs if isinstance(o, View)} | plan.lasting
+        kept |= plan.places.keys()
+        dead: dict[Item, list[Value]] = {item: [] for item in section.items}
+        for value, item in last.items():
+            if value not in kept:
+                dead[item].append(value)
+        return dead
 
     def _returned(self, section: Section) -> set[Value]:
         """Values without a place that are given away, if they are arrays of their own."""

@@ -1,7 +1,8 @@
 """Operations as lines of NumPy that write into an array which is there already.
 
-Bit for bit what the operation's own `forward` gives, but for `sigmoid`. That is 1 / (1 + exp(-x)),
-in place: right to 3 units in the last place, and 0 where it is below the least normal number.
+Bit for bit what the operation's own `forward` gives, but for `sigmoid`, 1 / (1 + exp(-x)), and
+`silu`, x / (1 + exp(-x)): right to 3 units in the last place, and 0 where they are below the least
+normal number, as exp(-x) overflows there.
 """
 
 from __future__ import annotations
@@ -17,17 +18,22 @@ from ..core.tensor import OPS
 from ..ops import elementwise, shape
 from .program import Op, View, held
 
-__all__ = ["Written", "written"]
+__all__ = ["OVERFLOWING", "Written", "written"]
+
+OVERFLOWING = (elementwise.sigmoid, elementwise.silu)
+"""What is written with an exponential that may overflow, rightly."""
 
 
 class Written(NamedTuple):
     """Lines with `{0}`, `{1}` for the operands, `{all}` for all of them, and `{out}`.
 
-    `dtypes` are those that operands which are numbers take, if it matters.
+    `dtypes` are those that operands which are numbers take, if it matters. `over`: each element
+    of the result may be written over those of the operands that it depends on.
     """
 
     lines: tuple[str, ...]
     dtypes: tuple[Any, ...] = ()
+    over: bool = False
 
 
 def written(op: Op) -> Written | None:
@@ -63,7 +69,8 @@ def _ufunc(op: Op, ufunc: np.ufunc) -> Written | None:
         return None
     args = ", ".join([f"{{{k}}}" for k in range(ufunc.nin)])
     name = "out=" * (ufunc in (np.maximum, np.minimum))  # which may not have it by position
-    return Written((f"{ufunc.__name__}({args}, {name}{{out}})",), dtypes[:-1])
+    lines = (f"{ufunc.__name__}({args}, {name}{{out}})",)
+    return Written(lines, dtypes[:-1], over=ufunc.signature is None)
 
 
 def _kind(number: Any) -> Any:
@@ -81,12 +88,12 @@ _UFUNCS: dict[Any, Any] = {
 }
 
 
-def _on_floats(*lines: str) -> Callable[[Op], Written | None]:
+def _on_floats(*lines: str, over: bool = True) -> Callable[[Op], Written | None]:
     def rule(op: Op) -> Written | None:
         kind = op.out.dtype
         if kind not in (np.float32, np.float64):
             return None
-        return Written(tuple([line.replace("float_", f"{kind}_") for line in lines]))
+        return Written(tuple([line.replace("float_", f"{kind}_") for line in lines]), over=over)
 
     return rule
 
@@ -97,7 +104,7 @@ def _power(op: Op) -> Written | None:
     if op.out.dtype.kind != "f" or isinstance(p, (View, bool)):
         return None
     short = {2: "square", 1: "positive", 0.5: "sqrt", -1: "reciprocal"}.get(p)
-    return Written((f"{short}({{0}}, {{out}})",)) if short else None
+    return Written((f"{short}({{0}}, {{out}})",), over=True) if short else None
 
 
 def _reduction(ufunc: str) -> Callable[[Op], Written | None]:
@@ -138,7 +145,14 @@ _RULES: dict[Any, Callable[[Op], Written | None]] = {
     ),
     elementwise.relu: _on_floats("maximum({0}, {float_0}, out={out})"),
     elementwise.softplus: _on_floats("logaddexp({0}, {float_0}, {out})"),
-    elementwise.copy: lambda op: Written(("copyto({out}, {0})",)),
+    elementwise.silu: _on_floats(
+        "negative({0}, {out})",
+        "exp({out}, {out})",
+        "add({out}, {float_1}, {out})",
+        "divide({0}, {out}, {out})",
+        over=False,
+    ),
+    elementwise.copy: lambda op: Written(("copyto({out}, {0})",), over=True),
     elementwise.power: _power,
     shape.concatenated: _concatenate,
     OPS[np.sum]: _reduction("add"),
