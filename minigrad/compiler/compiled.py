@@ -99,8 +99,7 @@ class _Program:
     @property
     def arguments(self) -> list[Value]:
         """What of the inputs of the program are arguments."""
-        inputs = self.recording.program.sections[0].inputs
-        return inputs[: len(inputs) - len(self.recording.captured)]
+        return self.recording.program.sections[0].inputs[: len(self.places)]
 
     def made(self, owner: Compiled, leaves: Sequence[Any]) -> None:
         """Make it ready to run."""
@@ -117,6 +116,7 @@ class _Program:
             number += shown_one
         self.count = number
         self.captured, self.state = r.captured, r.state
+        self.arrays = r.arrays
         executable = Executable(optimised(r.program), owner.backend)
         if any(out.live for out in r.outputs):
             live = [k for k, out in enumerate(r.outputs) if out.live]
@@ -141,7 +141,9 @@ class _Program:
             if x.dtype is not dtype or x.shape != shape:
                 return None
             inputs.append(x)
-        return inputs if self.guard.holds(inputs) and not self.guard.is_hooked() else None
+        if not self.guard.holds(inputs) or self.guard.is_hooked():
+            return None
+        return inputs + self.arrays if self.arrays else inputs
 
 
 class Compiled:
@@ -187,6 +189,7 @@ class Compiled:
                 if program.guard.is_hooked():
                     break
                 self._last = program if program.takes else None
+                inputs += program.arrays
                 return self._run(program, inputs, leaves, structure, context)
         return self._prepared(key, leaves, structure, args, kwargs)
 
@@ -229,29 +232,45 @@ class Compiled:
             self._programs.move_to_end(key)
             if any(is_right(p, True) for p in known):  # another thread made it
                 return self(*args, **kwargs)
-            waiting = next((p for p in known if is_right(p, False)), None)
-            try:
-                program = self._recorded(leaves, structure, modules)
-            except Exception:
-                if not self._with_floats or not any(type(x) is float for x in leaves):
-                    raise
+        try:
+            program = self._recorded(leaves, structure, modules)
+        except Exception as error:
+            if self._with_floats and any(type(x) is float for x in leaves):
                 self._with_floats = False  # the value of one is needed
                 return self(*args, **kwargs)
-            if waiting is None:
-                out = self._as_it_is(program, leaves, args, kwargs)
+            error.add_note(
+                f"while mg.compile recorded {self._name}, with tensors in the place of arrays"
+            )
+            raise
+        with self._lock:
+            waiting = next((p for p in known if is_right(p, False)), None)
+            if waiting is not None:
+                known.remove(waiting)
+        if waiting is None:
+            out = self._as_it_is(program, leaves, structure, modules, args, kwargs)
+            with self._lock:
                 known.append(program)
                 self._bounded(key)
-                return out
-            if change := different(waiting.recording, program.recording):
-                known.remove(waiting)
-                raise TypeError(
-                    f"mg.compile: {self._name} did something else at its second call: {change}. A "
-                    "program does the same at every call: compute with tensors instead of Python "
-                    "values, pass what changes as an argument, and draw random numbers outside, or "
-                    "by mg.dropout"
-                )
-            waiting.made(self, leaves)
+            return out
+        self._require_same(waiting, program)
+        waiting.recording.captures(program.recording)
+        waiting.made(self, leaves)
+        with self._lock:
+            known.append(waiting)
         return self(*args, **kwargs)
+
+    def _require_same(self, first: _Program, again: _Program) -> None:
+        """Raise TypeError unless the function did the same twice."""
+        change = different(first.recording, again.recording)
+        if not change and tree.names(first.structure) != tree.names(again.structure):
+            change = "it returned what is nested otherwise"
+        if change:
+            raise TypeError(
+                f"mg.compile: {self._name} did something else when it ran again: {change}. A "
+                "program does the same at every call: compute with tensors instead of Python "
+                "values, pass what changes as an argument, and draw random numbers outside, or by "
+                "mg.dropout"
+            )
 
     def applied(self, leaves: Sequence[Any], structure: Any) -> Any:
         """Return what the function itself gives for the leaves of its arguments."""
@@ -282,7 +301,7 @@ class Compiled:
             )
         self._accept(recording)
         owners = dict.fromkeys(modules) | dict.fromkeys(recording.modules())
-        guard = Guard(owners, recording.captured)
+        guard = Guard(owners, recording.captured, self.f)
         return _Program(recording, told_structure[0], guard, places, leaves)
 
     def _accept(self, recording: Recording) -> None:
@@ -299,13 +318,21 @@ class Compiled:
                     "return arrays and tensors, in dicts, lists and tuples"
                 )
 
-    def _as_it_is(self, program: _Program, leaves: Any, args: Any, kwargs: Any) -> Any:
+    def _as_it_is(
+        self,
+        program: _Program,
+        leaves: Any,
+        structure_in: Any,
+        modules: Any,
+        args: Any,
+        kwargs: Any,
+    ) -> Any:
         """Run the function itself, and note what its results are."""
         arrays = [array_of(x) for x in leaves if is_array(x)]
         copies = [x.copy() for x in arrays]
         out = self.f(*args, **kwargs)
         for k, (x, copy) in enumerate(zip(arrays, copies, strict=True)):
-            if x.tobytes() != copy.tobytes():
+            if not np.array_equal(x, copy, equal_nan=True):
                 if x.flags.writeable:
                     x[...] = copy
                 raise TypeError(
@@ -324,6 +351,14 @@ class Compiled:
                 f"{[_typed(o) for o in operands]} when it was recorded, with tensors in the place "
                 "of arrays; write it so that it treats both alike"
             )
+        if not all(map(_near, results, program.recording.values)):
+            self._require_same(program, self._recorded(leaves, structure_in, modules))
+            raise TypeError(
+                f"mg.compile: {self._name} gave other numbers when it was recorded, with tensors in "
+                "the place of arrays, than when it ran; write it so that it treats both alike, and "
+                "has no state of its own"
+            )
+        program.recording.values.clear()
         program.kinds = [_kind(y) for y in results]
         arrays += [v.array for v in program.recording.constants if v.array is not None]
         return tree.unflatten(structure, [_own(y, arrays) for y in results])
@@ -332,13 +367,16 @@ class Compiled:
         """Forget the oldest programs, and warn of many."""
         if len(self._programs) > LIMIT:
             self._programs.popitem(last=False)
-        if len(self._programs) >= MANY and not self._warned:
+        del self._programs[key][:-LIMIT]
+        count = sum(map(len, self._programs.values()))
+        if count >= MANY and not self._warned:
             self._warned = True
-            *_, before, now = self._programs
+            before, now = [*[k for k in self._programs if k != key], key, key][-3:-1]
+            change = _change(before, now) if before != now else "what it reads from outside"
             warn(
-                f"mg.compile: {self._name} has been recorded for {len(self._programs)} signatures; "
-                f"the last two differ in {_change(before, now)}. A program is made for each: pass "
-                "numbers that change as arrays, np.float32(rate), and pad what changes its shape"
+                f"mg.compile: {self._name} has been recorded {count} times; the last two differ in "
+                f"{change}. A program is made for each: pass what changes as an argument, numbers as "
+                "floats or arrays, and pad what changes its shape"
             )
 
     # ---- what there is to see ------------------------------------------------------------------
@@ -380,7 +418,8 @@ class Compiled:
         ready = [p for programs in self._programs.values() for p in programs if p.executable]
         if args or kwargs:
             leaves, _ = tree.flatten((args, kwargs))
-            given = [array_of(x) for x in leaves if is_array(x)]
+            places = inputs_among(leaves, self._with_floats)
+            given = [np.asarray(array_of(leaves[k])) for k in places]
             kinds_of = [(x.shape, x.dtype) for x in given]
             ready = [p for p in ready if [(v.shape, v.dtype) for v in p.arguments] == kinds_of]
         if not ready:
@@ -393,7 +432,7 @@ class Compiled:
             given = [_drawn(v) for v in program.arguments]
         sections = program.executable.program.sections  # type: ignore[union-attr]
         seeds = [np.ones(v.shape, v.dtype) for v in sections[-1].inputs]
-        inputs = [[*given, *[t.value for t in program.captured]], seeds]
+        inputs = [[*given, *[t.value for t in program.captured], *program.arrays], seeds]
         return as_tensors(Program(sections), *inputs[: len(sections)])
 
     def clear(self) -> None:
@@ -402,6 +441,12 @@ class Compiled:
             self._programs.clear()
             self._last = None
             self._warned = False
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the function or module itself has by that name: `fast.parameters()`."""
+        if name == "f" or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.f, name)
 
     def __repr__(self) -> str:
         return f"<mg.compile {self._name}, backend={self.backend!r}>"
@@ -462,6 +507,21 @@ def _kind(y: Any) -> str:
     return "number" if isinstance(y, (bool, int, float)) else "array"
 
 
+def _near(y: Any, recorded_as: Any) -> bool:
+    """Whether a result is what it was at the recording, which may have rounded otherwise."""
+    if not is_array(y):
+        return True
+    a, b = (np.asarray(x.value if isinstance(x, Tensor) else x) for x in (y, recorded_as))
+    if a.dtype.kind != "f":
+        return np.array_equal(a, b)
+    finite = np.isfinite(a)
+    room = np.finfo(a.dtype).eps ** 0.5 * (1 + np.abs(a[finite]).max(initial=0))
+    return bool(
+        np.array_equal(a[~finite], b[~finite], equal_nan=True)
+        and (np.abs(a[finite] - b[finite]) <= room).all()
+    )
+
+
 def _own(y: Any, arrays: Sequence[Any]) -> Any:
     """Return a result in memory of its own."""
     if type(y) is np.ndarray and any(np.may_share_memory(y, x) for x in arrays):
@@ -520,6 +580,8 @@ def _explained(key: Any, program: _Program) -> str:
     lines.append(f"read at every call: {', '.join(named) or 'the arguments alone'}")
     baked = [f"{v.dtype}{list(v.shape)}" for v in r.constants]
     lines.append(f"constants, baked in: {', '.join(baked) or 'none'}")
+    if r.arrays:
+        lines.append(f"arrays from outside, read at every call: {len(r.arrays)}")
     if r.drawn:
         lines.append(f"drawn anew at every call, from {len(r.drawn)} generator(s)")
     if r.state:

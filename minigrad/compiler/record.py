@@ -58,19 +58,36 @@ class Output(NamedTuple):
 class Recording(NamedTuple):
     """A program, and what its inputs and outputs are.
 
-    The forward section takes the arguments, and then the values of the `captured` tensors; it gives
-    the outputs that are operands, and then what the tensors of `state` hold afterwards. The
-    backward section, if there is one, takes the cotangents of the live outputs, and gives those of
-    `sources`: numbers of arguments, and captured tensors.
+    The forward section takes the arguments, then the values of the `captured` tensors, and then the
+    `arrays` that were found to be captured; it gives the outputs that are operands, and then what
+    the tensors of `state` hold afterwards. The backward section, if there is one, takes the
+    cotangents of the live outputs, and gives those of `sources`: numbers of arguments, and captured
+    tensors.
     """
 
     program: Program
     outputs: list[Output]
+    values: list[Any]
     captured: list[Tensor]
     state: list[Tensor]
     sources: list[int | Tensor]
     constants: list[Value]
     drawn: list[Any]
+    arrays: list[Array]
+
+    def captures(self, again: Recording) -> None:
+        """Make inputs of the constants that the same function, recorded again, found as they are.
+
+        Such arrays were there before, and may be written into; others it makes anew.
+        """
+        found = {id(v.array) for v in again.constants}
+        for v in [*self.constants]:
+            if v.array is None or id(v.array) not in found:
+                continue
+            self.arrays.append(v.array)
+            self.constants.remove(v)
+            self.program.sections[0].inputs.append(v)
+            v.array = None
 
     def operations(self) -> list[Op]:
         """Return the operations of both sections, in order."""
@@ -97,6 +114,7 @@ class Recorder(Tracer):
         self.generators: dict[int, tuple[Any, Any]] = {}  # with the copies that are drawn from
         self.notes: dict[int, Note] = {}
         self.within: list[Note | None] = []
+        self.errors = np.geterr()
 
     # ---- what is known -------------------------------------------------------------------------
 
@@ -204,6 +222,13 @@ class Recorder(Tracer):
             note = _here()
         args = tuple(args)  # which may enter constants, before the results are known
         outs = tuple([self.entered(x, name or "") for x in arrays])
+        if (errors := np.geterr()) != self.errors:
+            does = Function(does.name, _with_errors(does.forward, errors), _has_effect(does))
+        if len(self.items) >= MOST:
+            raise RuntimeError(
+                f"mg.compile: more than {MOST:,} operations; write a loop of that many steps with "
+                "mg.scan, of pieces, and compile the function of one piece"
+            )
         self.notes.update(dict.fromkeys(map(id, arrays), note))
         self.items.append(Op(does, args, params, outs, several, note))
 
@@ -279,11 +304,10 @@ class Recorder(Tracer):
         value = self._captures(t) if isinstance(t, Tensor) else None
         if how and value is not None and value.array is None and not _printing():
             call = users_call()
-            if how == ".backward()":
+            if how in _ELSEWHERE:
                 raise TypeError(
-                    "mg.compile: backward() inside a compiled function would fill .grad at the "
-                    "recording only; compile mg.value_and_grad(f), or call backward() on what "
-                    f"the compiled function returns\n    {call}"
+                    f"mg.compile: {how} inside a compiled function would be done at the recording "
+                    f"only; {_ELSEWHERE[how]}\n    {call}"
                 )
             raise TypeError(
                 f"mg.compile: {how} of {described(t)} would bake its numbers into the program, "
@@ -364,6 +388,7 @@ def recorded(
             chosen = [y for y, out in zip(leaves, outputs, strict=True) if out.live]
             seeds, sources, gradients = _pulled(recorder, given, chosen)
     inputs += recorder.captured.values()
+    values = [y.value if isinstance(y, Tensor) else y for y in leaves]
     shown = [out.operand for out in outputs if out.operand is not None]
     sections = [Section(inputs, forward, shown + states)]
     if backward:
@@ -371,8 +396,9 @@ def recorded(
     constants = [*recorder.constants.values()]
     generators = [rng for rng, _ in recorder.generators.values()]
     return Recording(
-        Program(sections), outputs, [*recorder.captured], state, sources, constants, generators
-    )
+        Program(sections), outputs, values, [*recorder.captured], state, sources, constants,
+        generators, [],
+    )  # fmt: skip
 
 
 def _output(recorder: Recorder, y: Any) -> Output:
@@ -412,6 +438,11 @@ def different(a: Recording, b: Recording) -> str:
             if x.name != y.name:
                 return f"{_place(x, n)}, where there was {_place(y, m)} the next time"
         return f"there were {n} operations, and {m} the next time"
+    for one, two in zip(a.outputs, b.outputs, strict=False):
+        if not _equal(one.other, two.other) or (one.operand is None) != (two.operand is None):
+            return f"it returned {_short(one.other)}, and {_short(two.other)} the next time"
+    if len(a.outputs) != len(b.outputs):
+        return f"it returned {len(a.outputs)} leaves, and {len(b.outputs)} the next time"
     if [t for t in a.captured if t not in set(b.captured)] or len(a.captured) != len(b.captured):
         return "it used other tensors from outside the next time"
     for s, t in zip(a.program.sections, b.program.sections, strict=True):
@@ -494,6 +525,13 @@ _OUT_OF_PROGRAMS = {
     np.array2string, np.array_repr, np.array_str, np.min_scalar_type, np.save, np.savetxt,
     np.savez, np.savez_compressed,
 }  # fmt: skip
+MOST = 200_000
+_ELSEWHERE = {
+    ".backward()": "compile mg.value_and_grad(f), or call backward() on what the compiled function "
+    "returns",
+    ".register_hook()": "add hooks to what goes in and comes out",
+    ".retain_grad()": "return the tensor, and call retain_grad() on that",
+}
 _INDICES = {"constant_values", "index", "indices", "shift"}
 """Options that may be computed: they decide no shape."""
 
@@ -584,6 +622,20 @@ def _plain(x: Any) -> Any:
         x = x.value.view()
         x.flags.writeable = False
     return type(x)(map(_plain, x)) if type(x) in (list, tuple) else x
+
+
+def _with_errors(function: Any, errors: Any) -> Callable[..., Any]:
+    """Return a function that takes errors of arithmetic as the block it was recorded in does."""
+
+    def forward(*xs: Any, **options: Any) -> Any:
+        with np.errstate(**errors):
+            return function(*xs, **options)
+
+    return forward
+
+
+def _has_effect(does: Any) -> bool:
+    return bool(getattr(does, "effect", False))
 
 
 def _parts(value: Any) -> Sequence[Any]:

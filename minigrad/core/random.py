@@ -34,6 +34,10 @@ def manual_seed(seed: int) -> np.random.Generator:
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise TypeError(f"manual_seed: takes a whole number, at least 0, not {shown(seed)}")
+    if tracing():
+        raise TypeError(
+            "manual_seed: a compiled function would be seeded at its recording only; seed before it"
+        )
     _default.bit_generator.state = np.random.default_rng(seed).bit_generator.state
     return _default
 

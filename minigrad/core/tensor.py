@@ -344,6 +344,8 @@ class Tensor(Node):
         """Have `backward` fill the `.grad` of this result too, as it does that of leaves."""
         if not self.live:
             raise RuntimeError(f"retain_grad() on {described(self)}: no gradient flows there")
+        if watching:
+            _taken(self, ".retain_grad()")
         _retained[self.index] = self
 
     def register_hook(self, hook: Callable[[Any], Any]) -> hooks.Handle:
@@ -363,6 +365,8 @@ class Tensor(Node):
         """
         if not self.live:
             raise RuntimeError(f"register_hook() on {described(self)}: no gradient flows there")
+        if watching:
+            _taken(self, ".register_hook()")
         return hooks.of_tensor(self, hook)
 
     def hooked(self, g: Any) -> Any:
