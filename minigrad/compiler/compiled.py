@@ -17,7 +17,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from types import MethodType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -26,15 +26,14 @@ from ..core.context import current
 from ..core.dtypes import get_default_dtype
 from ..core.tensor import Tensor
 from ..guard.errors import shown, warn
-from .execute import Executable
-from .guards import Guard, array_of, found_in, inputs_among, is_array, kinds, told
-from .listing import listed
-from .node import Node
-from .passes import optimised
+from .entry import Entry, kind_of, near, own, result
+from .guards import Guard, array_of, found_in, inputs_among, is_array, kinds
 from .program import Program, Value, View
-from .record import Recording, different, recorded
+from .record import recorded
+from .recording import Recording, different
 from .state import unchanged
 from .tensors import as_tensors
+from .words import argument, change, explained, names_of_tensors, typed
 
 __all__ = ["Compiled", "compile"]
 
@@ -66,94 +65,14 @@ def compile(f: Callable[..., Any], backend: str | None = None) -> Compiled:
     return Compiled(f, backend)
 
 
-class _Output(NamedTuple):
-    """What a call returns in one place: its number among the program's, and what it is there."""
-
-    number: int | None
-    kind: str
-    other: Any = None
-
-
-class _Program:
-    """A program for one signature: recorded once, or recorded twice alike, and made to run."""
-
-    def __init__(
-        self,
-        recording: Recording,
-        structure: tree.Structure,
-        guard: Guard,
-        places: list[int],
-        leaves: Sequence[Any],
-    ) -> None:
-        self.recording, self.structure, self.guard = recording, structure, guard
-        self.places = places  # of the arguments that are inputs
-        self.others = [x for x in leaves if not is_array(x)]  # known by their identity
-        self.kinds: list[str] = []
-        self.executable: Executable | None = None
-        self.outputs: list[_Output] = []
-        self.node: Node | None = None
-        self.lone: str | None = None
-        self.takes: list[Any] = []
-        self.setting = current().recording, get_default_dtype()
-
-    @property
-    def arguments(self) -> list[Value]:
-        """What of the inputs of the program are arguments."""
-        return self.recording.program.sections[0].inputs[: len(self.places)]
-
-    def made(self, owner: Compiled, leaves: Sequence[Any]) -> None:
-        """Make it ready to run."""
-        if all(type(x) in (Tensor, np.ndarray) for x in leaves):
-            arrays = [x.value if isinstance(x, Tensor) else x for x in leaves]
-            self.takes = [
-                (type(x), isinstance(x, Tensor) and x.live, a.dtype, a.shape)
-                for x, a in zip(leaves, arrays, strict=True)
-            ]
-        r, number = self.recording, 0
-        for out, kind in zip(r.outputs, self.kinds, strict=True):
-            shown_one = out.operand is not None
-            self.outputs.append(_Output(number if shown_one else None, kind, out.other))
-            number += shown_one
-        self.count = number
-        self.captured, self.state = r.captured, r.state
-        self.arrays = r.arrays
-        executable = Executable(optimised(r.program), owner.backend)
-        if any(out.live for out in r.outputs):
-            live = [k for k, out in enumerate(r.outputs) if out.live]
-            self.node = Node(owner, r, live, executable, self.places)
-        if self.structure == tree.LEAF and not self.state:
-            self.lone = self.outputs[0].kind
-        self.executable = executable
-
-    def inputs(self, args: Sequence[Any]) -> list[Any] | None:
-        """Return the inputs for arguments that are arrays or tensors; None if others are needed.
-
-        This is what small programs spend their time with: one look at every argument.
-        """
-        inputs = []
-        for x, (kind, live, dtype, shape) in zip(args, self.takes, strict=True):
-            if type(x) is not kind:
-                return None
-            if kind is Tensor:
-                if x.live is not live:
-                    return None
-                x = x.value
-            if x.dtype is not dtype or x.shape != shape:
-                return None
-            inputs.append(x)
-        if not self.guard.holds(inputs) or self.guard.is_hooked():
-            return None
-        return inputs + self.arrays if self.arrays else inputs
-
-
 class Compiled:
     """What `compile` returns: a function that runs as programs, one for each signature."""
 
     def __init__(self, f: Any, backend: str | None = None) -> None:
         self.f = _function(f)
         self.backend = _backend(backend)
-        self._programs: OrderedDict[Any, list[_Program]] = OrderedDict()
-        self._last: _Program | None = None
+        self._programs: OrderedDict[Any, list[Entry]] = OrderedDict()
+        self._last: Entry | None = None
         self._warned = False
         self._with_floats = True
         self._lock = threading.RLock()
@@ -194,7 +113,7 @@ class Compiled:
         return self._prepared(key, leaves, structure, args, kwargs)
 
     def _run(
-        self, program: _Program, inputs: Sequence[Any], leaves: Any, structure: Any, context: Any
+        self, program: Entry, inputs: Sequence[Any], leaves: Any, structure: Any, context: Any
     ) -> Any:
         """Return what a program gives for inputs of its signature."""
         executable: Any = program.executable
@@ -207,11 +126,11 @@ class Compiled:
             finally:
                 executable.give_back(workspace)
         if program.lone is not None:
-            return _as(found[0], program.lone)
+            return result(found[0], program.lone)
         for t, array in zip(program.state, found[program.count :], strict=True):
             t.value = array
         results = [
-            out.other if out.number is None else _as(found[out.number], out.kind)
+            out.other if out.number is None else result(found[out.number], out.kind)
             for out in program.outputs
         ]
         return tree.unflatten(program.structure, results)
@@ -221,7 +140,7 @@ class Compiled:
     def _prepared(self, key: Any, leaves: Any, structure: Any, args: Any, kwargs: Any) -> Any:
         """Return what a call gives that no program is ready for."""
 
-        def is_right(program: _Program, ready: bool) -> bool:
+        def is_right(program: Entry, ready: bool) -> bool:
             return (program.executable is not None) is ready and program.guard.holds([])
 
         with self._lock:
@@ -259,7 +178,7 @@ class Compiled:
             known.append(waiting)
         return self(*args, **kwargs)
 
-    def _require_same(self, first: _Program, again: _Program) -> None:
+    def _require_same(self, first: Entry, again: Entry) -> None:
         """Raise TypeError unless the function did the same twice."""
         change = different(first.recording, again.recording)
         if not change and tree.names(first.structure) != tree.names(again.structure):
@@ -277,7 +196,7 @@ class Compiled:
         args, kwargs = (leaves, {}) if structure is None else tree.unflatten(structure, leaves)
         return self.f(*args, **kwargs)
 
-    def _recorded(self, leaves: Any, structure: Any, modules: Any) -> _Program:
+    def _recorded(self, leaves: Any, structure: Any, modules: Any) -> Entry:
         places = inputs_among(leaves, self._with_floats)
         given = [leaves[k] for k in places]
         told_structure: list[tree.Structure] = []
@@ -297,12 +216,12 @@ class Compiled:
                 [isinstance(x, Tensor) and x.live for x in given],
                 self._names(structure, leaves, places),
                 backward=current().recording,
-                named=_names_of_tensors(modules),
+                named=names_of_tensors(modules),
             )
         self._accept(recording)
         owners = dict.fromkeys(modules) | dict.fromkeys(recording.modules())
         guard = Guard(owners, recording.captured, self.f)
-        return _Program(recording, told_structure[0], guard, places, leaves)
+        return Entry(recording, told_structure[0], guard, places, leaves)
 
     def _accept(self, recording: Recording) -> None:
         """Raise TypeError for a function that returns nothing a program could."""
@@ -320,7 +239,7 @@ class Compiled:
 
     def _as_it_is(
         self,
-        program: _Program,
+        program: Entry,
         leaves: Any,
         structure_in: Any,
         modules: Any,
@@ -348,20 +267,20 @@ class Compiled:
         ):
             raise TypeError(
                 f"mg.compile: {self._name} returned {[shown(y) for y in results]} when it ran, and "
-                f"{[_typed(o) for o in operands]} when it was recorded, with tensors in the place "
+                f"{[typed(o) for o in operands]} when it was recorded, with tensors in the place "
                 "of arrays; write it so that it treats both alike"
             )
-        if not all(map(_near, results, program.recording.values)):
+        if not all(map(near, results, program.recording.values)):
             self._require_same(program, self._recorded(leaves, structure_in, modules))
             raise TypeError(
-                f"mg.compile: {self._name} gave other numbers when it was recorded, with tensors in "
-                "the place of arrays, than when it ran; write it so that it treats both alike, and "
-                "has no state of its own"
+                f"mg.compile: {self._name} gave other numbers when it was recorded, with tensors "
+                "in the place of arrays, than when it ran; write it so that it treats both alike, "
+                "and has no state of its own"
             )
         program.recording.values.clear()
-        program.kinds = [_kind(y) for y in results]
+        program.kinds = [kind_of(y) for y in results]
         arrays += [v.array for v in program.recording.constants if v.array is not None]
-        return tree.unflatten(structure, [_own(y, arrays) for y in results])
+        return tree.unflatten(structure, [own(y, arrays) for y in results])
 
     def _bounded(self, key: Any) -> None:
         """Forget the oldest programs, and warn of many."""
@@ -372,11 +291,11 @@ class Compiled:
         if count >= MANY and not self._warned:
             self._warned = True
             before, now = [*[k for k in self._programs if k != key], key, key][-3:-1]
-            change = _change(before, now) if before != now else "what it reads from outside"
+            differ = change(before, now) if before != now else "what it reads from outside"
             warn(
-                f"mg.compile: {self._name} has been recorded {count} times; the last two differ in "
-                f"{change}. A program is made for each: pass what changes as an argument, numbers as "
-                "floats or arrays, and pad what changes its shape"
+                f"mg.compile: {self._name} has been recorded {count} times; the last two differ "
+                f"in {differ}. A program is made for each: pass what changes as an argument, "
+                "numbers as floats or arrays, and pad what changes its shape"
             )
 
     # ---- what there is to see ------------------------------------------------------------------
@@ -393,13 +312,13 @@ class Compiled:
         except (TypeError, ValueError):
             parameters = []
         paths = tree.names(structure) if structure else [f"[0][{k}]" for k in range(len(leaves))]
-        return [_argument(paths[k], parameters) for k in places]
+        return [argument(paths[k], parameters) for k in places]
 
     def explain(self) -> str:
         """Return what is known of every signature: programs, constants, what is drawn and kept."""
         parts = [f"{self._name}: {len(self._programs)} signature(s), backend {self.backend!r}"]
         for key, programs in list(self._programs.items()):
-            parts += [_explained(key, program) for program in programs]
+            parts += [explained(key, program) for program in programs]
         return "\n\n".join(parts)
 
     def source(self) -> str:
@@ -497,99 +416,3 @@ def _backend(backend: str | None) -> str:
     if backend not in (None, "numpy", "numba"):
         raise ValueError(f"mg.compile: backend must be 'numpy' or 'numba', not {backend!r}")
     return backend or "numpy"
-
-
-def _kind(y: Any) -> str:
-    if isinstance(y, Tensor):
-        return "tensor"
-    if isinstance(y, np.generic):
-        return "scalar"
-    return "number" if isinstance(y, (bool, int, float)) else "array"
-
-
-def _near(y: Any, recorded_as: Any) -> bool:
-    """Whether a result is what it was at the recording, which may have rounded otherwise."""
-    if not is_array(y):
-        return True
-    a, b = (np.asarray(x.value if isinstance(x, Tensor) else x) for x in (y, recorded_as))
-    if a.dtype.kind != "f":
-        return np.array_equal(a, b)
-    finite = np.isfinite(a)
-    room = np.finfo(a.dtype).eps ** 0.5 * (1 + np.abs(a[finite]).max(initial=0))
-    return bool(
-        np.array_equal(a[~finite], b[~finite], equal_nan=True)
-        and (np.abs(a[finite] - b[finite]) <= room).all()
-    )
-
-
-def _own(y: Any, arrays: Sequence[Any]) -> Any:
-    """Return a result in memory of its own."""
-    if type(y) is np.ndarray and any(np.may_share_memory(y, x) for x in arrays):
-        return y.copy()
-    return y
-
-
-def _as(y: Any, kind: str) -> Any:
-    """Return a result as the function itself gives it."""
-    if type(y) is Tensor:
-        return y
-    if kind == "tensor":
-        return Tensor(y)
-    if kind == "number":
-        return y if isinstance(y, float) else y.item()
-    return y[()] if kind == "scalar" else y
-
-
-def _typed(o: Any) -> str:
-    return "no array" if o is None else f"{o.dtype} of shape {o.shape}"
-
-
-def _argument(path: str, parameters: Sequence[str]) -> str:
-    """Return the name of an argument by its path among all: `[0][1].w` is w of the second."""
-    if path.startswith("[1]."):
-        return path[4:]
-    place, _, rest = path[4:].partition("]")
-    k = int(place) if place.isdigit() else len(parameters)
-    return (parameters[k] if k < len(parameters) else f"x{place}") + rest
-
-
-def _names_of_tensors(modules: Sequence[Any]) -> dict[Tensor, str]:
-    """Return the names of parameters and buffers, by the module furthest out."""
-    names: dict[Tensor, str] = {}
-    for module in modules:
-        for name, t in (*module.named_parameters(), *module.named_buffers()):
-            names.setdefault(t, name)
-    return names
-
-
-def _change(before: Any, now: Any) -> str:
-    """Say in what two signatures differ."""
-    for what, a, b in zip(("nesting", "", "recording", "default dtype"), before, now, strict=True):
-        if a != b and what:
-            return what
-    for k, (a, b) in enumerate(zip(before[1], now[1], strict=False)):
-        if a != b:
-            return f"argument {k}: {told(a)} and {told(b)}"
-    return "the state of modules"
-
-
-def _explained(key: Any, program: _Program) -> str:
-    r = program.recording
-    lines = [f"signature ({', '.join(map(told, key[1]))})" + ("" if key[2] else ", no gradients")]
-    named = [t.name or f"a tensor of shape {t.shape}" for t in r.captured]
-    lines.append(f"read at every call: {', '.join(named) or 'the arguments alone'}")
-    baked = [f"{v.dtype}{list(v.shape)}" for v in r.constants]
-    lines.append(f"constants, baked in: {', '.join(baked) or 'none'}")
-    if r.arrays:
-        lines.append(f"arrays from outside, read at every call: {len(r.arrays)}")
-    if r.drawn:
-        lines.append(f"drawn anew at every call, from {len(r.drawn)} generator(s)")
-    if r.state:
-        lines.append(f"written back after a call: {', '.join(t.name or '?' for t in r.state)}")
-    lines += ["", "as recorded:", listed(r.program)]
-    if program.executable is None:
-        lines += ["", "no program yet: it is recorded again at the second call"]
-    else:
-        lines += ["", "as it runs:", listed(program.executable.program), ""]
-        lines.append(program.executable.report())
-    return "\n".join(lines)

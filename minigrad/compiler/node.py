@@ -14,7 +14,7 @@ from ..core.tensor import Tensor, made_by, value_of
 from ..transforms.autodiff import fresh
 from ..transforms.checkpoint import Replay
 from .execute import Executable
-from .record import Recording
+from .recording import Recording
 
 __all__ = ["Node"]
 
