@@ -12,6 +12,7 @@ runs as it is.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 import threading
 from collections import OrderedDict
@@ -50,7 +51,8 @@ def compile(f: Callable[..., Any], backend: str | None = None) -> Compiled:
     nothing. Results are those of `f` but for rounding; gradients flow through them, and to captured
     parameters, as they do through `f`. Random numbers are drawn anew at every call, from the same
     generators; running statistics of modules go on. Inside another transform's function and
-    `mg.debug()`, and where modules have hooks, `f` itself runs.
+    `mg.debug()`, and where modules have hooks, `f` itself runs. `backend` is "numpy" or "numba", by
+    default numba where it is installed.
 
     A program takes no notice of numbers that Python looks at: control flow on values, `bool(t)`,
     `t.item()`, `t.data` inside of `f` are refused, with the line; so is a function that does
@@ -317,6 +319,8 @@ class Compiled:
     def explain(self) -> str:
         """Return what is known of every signature: programs, constants, what is drawn and kept."""
         parts = [f"{self._name}: {len(self._programs)} signature(s), backend {self.backend!r}"]
+        if importlib.util.find_spec("numba") is None:
+            parts[0] += "; numba, which makes it faster, is not installed: 'minigrad[jit]'"
         for key, programs in list(self._programs.items()):
             parts += [explained(key, program) for program in programs]
         return "\n\n".join(parts)
@@ -349,7 +353,7 @@ class Compiled:
         program = ready[-1]
         if not args and not kwargs:
             given = [_drawn(v) for v in program.arguments]
-        sections = program.executable.program.sections  # type: ignore[union-attr]
+        sections = program.program.sections
         seeds = [np.ones(v.shape, v.dtype) for v in sections[-1].inputs]
         inputs = [[*given, *[t.value for t in program.captured], *program.arrays], seeds]
         return as_tensors(Program(sections), *inputs[: len(sections)])
@@ -415,4 +419,10 @@ def _function(f: Any) -> Any:
 def _backend(backend: str | None) -> str:
     if backend not in (None, "numpy", "numba"):
         raise ValueError(f"mg.compile: backend must be 'numpy' or 'numba', not {backend!r}")
-    return backend or "numpy"
+    has_numba = importlib.util.find_spec("numba") is not None
+    if backend == "numba" and not has_numba:
+        raise ImportError(
+            "mg.compile: backend='numba' needs numba; write pip install 'minigrad[jit]', or "
+            "backend='numpy'"
+        )
+    return backend or ("numba" if has_numba else "numpy")

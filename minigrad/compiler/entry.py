@@ -72,7 +72,8 @@ class Entry:
         self.count = number
         self.captured, self.state = r.captured, r.state
         self.arrays = r.arrays
-        executable = Executable(optimised(r.program), owner.backend)
+        self.program = optimised(r.program)
+        executable = Executable(self.program, owner.backend)
         if any(out.live for out in r.outputs):
             live = [k for k, out in enumerate(r.outputs) if out.live]
             self.node = Node(owner, r, live, executable, self.places)

@@ -63,6 +63,6 @@ def explained(key: Any, program: Entry) -> str:
     if program.executable is None:
         lines += ["", "no program yet: it is recorded again at the second call"]
     else:
-        lines += ["", "as it runs:", listed(program.executable.program), ""]
+        lines += ["", "after the passes:", listed(program.program), ""]
         lines.append(program.executable.report())
     return "\n".join(lines)

@@ -11,9 +11,16 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn
+from minigrad.compiler import compiled
 from tests.helpers import leaf
 
 RNG = np.random.default_rng(7)
+
+
+@pytest.fixture(autouse=True)
+def _on_numpy(monkeypatch):
+    """Programs on NumPy: kernels, which take seconds to compile, have tests of their own."""
+    monkeypatch.setattr(compiled, "_backend", lambda backend: backend or "numpy")
 
 
 def drawn(*shape, dtype=np.float64):
@@ -525,6 +532,19 @@ def test_an_exception_in_the_middle_loses_nothing():
         w.grad = None
         fast(w, np.array([1, 1])).backward()
         np.testing.assert_array_equal(w.grad, [[0, 0], [2, 2], [0, 0]])
+
+
+def test_the_back_end_is_numba_where_it_is_installed(monkeypatch):
+    monkeypatch.undo()
+    has = compiled.importlib.util.find_spec("numba") is not None
+    assert mg.compile(mg.sin).backend == ("numba" if has else "numpy")
+    monkeypatch.setattr(compiled.importlib.util, "find_spec", lambda name: None)
+    assert mg.compile(mg.sin).backend == "numpy"
+    assert "numba, which makes it faster, is not installed" in mg.compile(mg.sin).explain()
+    with pytest.raises(ImportError, match=r"minigrad\[jit\]"):
+        mg.compile(mg.sin, "numba")
+    with pytest.raises(ValueError, match="backend must be"):
+        mg.compile(mg.sin, "cuda")
 
 
 def test_what_it_says_of_itself():
