@@ -29,10 +29,11 @@ from ..core.tensor import Tensor
 from ..guard.errors import shown, warn
 from .entry import Entry, kind_of, near, own, result
 from .guards import Guard, array_of, found_in, inputs_among, is_array, kinds
+from .outside import Outside
 from .program import Program, Value, View
 from .record import recorded
 from .recording import Recording, different
-from .state import unchanged
+from .state import outside_put_back, unchanged
 from .tensors import as_tensors
 from .words import argument, change, explained, names_of_tensors, typed
 
@@ -147,7 +148,7 @@ class Compiled:
 
         with self._lock:
             modules = [*found_in(self.f), *found_in(leaves)]
-            if Guard(modules, ()).is_hooked():
+            if Guard(modules).is_hooked():
                 return self.f(*args, **kwargs)
             known = self._programs.setdefault(key, [])
             self._programs.move_to_end(key)
@@ -211,7 +212,8 @@ class Compiled:
             told_structure.append(its)
             return out
 
-        with unchanged(modules, self._name):
+        outside = Outside(self.f, *[type(m).forward for m in modules])
+        with unchanged(modules, self._name), outside_put_back(outside, self._name):
             recording = recorded(
                 flat,
                 [array_of(x) for x in given],
@@ -222,7 +224,7 @@ class Compiled:
             )
         self._accept(recording)
         owners = dict.fromkeys(modules) | dict.fromkeys(recording.modules())
-        guard = Guard(owners, recording.captured, self.f)
+        guard = Guard(owners, recording.captured, outside)
         return Entry(recording, told_structure[0], guard, places, leaves)
 
     def _accept(self, recording: Recording) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..core import tree
 from ..core.context import changes
 from ..core.dtypes import plain
 from ..core.tensor import Tensor
-from ..guard.errors import users_file
+from .outside import Outside, names_in
 
 __all__ = ["Guard", "array_of", "found_in", "inputs_among", "is_array", "kinds", "told"]
 
@@ -69,31 +69,16 @@ def told(kind: Any) -> str:
     return str(kind[1]) if kind[0] in _FIXED else kind[0].__name__
 
 
-_NOT_LOOKED_INTO = (
-    Tensor, np.ndarray, np.generic, type, ModuleType, str, bytes, int, float, np.random.Generator
-)  # fmt: skip
-MOST_WATCHED = 1000
-
-
-def _alike(now: Any, then: Any) -> bool:
-    """Whether a Python value is the same, in another object."""
-    return type(now) is type(then) and isinstance(now, _SCALARS) and repr(now) == repr(then)
-
-
-_SCALARS = (bool, int, float, complex, str, bytes)
-
-
 class Guard:
     """Whether modules, and what tensors are captured, still are what a program was recorded for."""
 
     def __init__(
-        self, modules: Iterable[Any], captured: Iterable[Tensor], function: Any = None
+        self,
+        modules: Iterable[Any],
+        captured: Iterable[Tensor] = (),
+        outside: Outside | None = None,
     ) -> None:
-        self.modules = [*modules]
-        self.cells: list[tuple[Any, Any]] = []
-        self.items: list[tuple[Any, Any, Any]] = []
-        self.lengths: list[tuple[Any, int]] = []
-        self._watch(function, set(), 4)
+        self.modules, self.outside = [*modules], outside or Outside()
         self.captured = [(t, t.value.dtype, t.live, t.value.shape) for t in captured]
         self.at, self.stood = changes(), self._standing()
         self.hooks = [h for m in self.modules if (h := vars(m).get("_hooks")) is not None]
@@ -108,66 +93,13 @@ class Guard:
             if value.dtype is not dtype or t.live is not live or value.shape != shape:
                 return False
             inputs.append(value)
-        for cell, value in self.cells:
-            if cell.cell_contents is not value and not _alike(cell.cell_contents, value):
-                return False
-        for container, n in self.lengths:
-            if len(container) != n:
-                return False
-        for container, key, value in self.items:
-            try:
-                now = container[key]
-            except LookupError:
-                return False
-            if now is not value and not _alike(now, value):
-                return False
+        if not self.outside.stands():
+            return False
         if self.at != (now := changes()):
             if self._standing() != self.stood:
                 return False
             self.at = now
         return True
-
-    def _watch(self, part: Any, seen: set[int], deep: int) -> None:
-        """Note what a function reads from outside: variables, and what they hold."""
-        if id(part) in seen or deep < 0 or len(self.items) > MOST_WATCHED:
-            return
-        seen.add(id(part))
-        if isinstance(part, functools.partial):
-            for one in (part.func, *part.args, *part.keywords.values()):
-                self._watch(one, seen, deep)
-        elif isinstance(part, MethodType):
-            self._watch(part.__self__, seen, deep)
-            self._watch(part.__func__, seen, deep)
-        elif isinstance(part, FunctionType):
-            if users_file(part.__code__.co_filename):
-                self._watch_function(part, seen, deep - 1)
-        elif isinstance(part, (dict, list)):
-            self.lengths.append((part, len(part)))
-            for key, value in part.items() if isinstance(part, dict) else enumerate(part):
-                self._watch_item(part, key, value, seen, deep - 1)
-        elif isinstance(part, tuple):
-            for value in part:
-                self._watch(value, seen, deep - 1)
-        elif not isinstance(part, _NOT_LOOKED_INTO) and not tree.is_module(part):
-            for key, value in getattr(part, "__dict__", {}).items():
-                self._watch_item(vars(part), key, value, seen, deep - 1)
-
-    def _watch_function(self, f: FunctionType, seen: set[int], deep: int) -> None:
-        for cell in f.__closure__ or ():
-            try:
-                value = cell.cell_contents
-            except ValueError:  # not yet filled
-                continue
-            self.cells.append((cell, value))
-            self._watch(value, seen, deep)
-        for name in _names(f.__code__):
-            value = f.__globals__.get(name)
-            if name in f.__globals__ and not isinstance(value, (ModuleType, type)):
-                self._watch_item(f.__globals__, name, value, seen, deep)
-
-    def _watch_item(self, container: Any, key: Any, value: Any, seen: set[int], deep: int) -> None:
-        self.items.append((container, key, value))
-        self._watch(value, seen, deep)
 
     def is_hooked(self) -> bool:
         """Whether functions of the user's are to see what goes through a module."""
@@ -227,16 +159,7 @@ def _held_by(f: FunctionType) -> Iterator[Any]:
             continue
     yield from f.__defaults__ or ()
     yield from (f.__kwdefaults__ or {}).values()
-    for name in _names(f.__code__):
+    for name in names_in(f.__code__):
         held = f.__globals__.get(name)
         if tree.is_module(held) or isinstance(held, FunctionType):
             yield held
-
-
-@functools.lru_cache(1000)
-def _names(code: CodeType) -> tuple[str, ...]:
-    names = list(code.co_names)
-    for const in code.co_consts:
-        if isinstance(const, CodeType):
-            names += _names(const)
-    return tuple(names)

@@ -6,7 +6,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["unchanged"]
+from ..core import tree
+from ..core.tensor import Tensor
+from .outside import Outside
+
+__all__ = ["outside_put_back", "unchanged"]
 
 
 @contextmanager
@@ -28,6 +32,25 @@ def unchanged(modules: Iterable[Any], who: str) -> Iterator[None]:
             "not; return what is to be kept, or hold it in a buffer, self.count = mg.tensor(0), "
             "and write self.count.data = self.count.detach() + 1"
         )
+
+
+@contextmanager
+def outside_put_back(outside: Outside, who: str) -> Iterator[None]:
+    """A block after which variables outside of a function are what they were.
+
+    TypeError if the block put results there, which a program would not. Other changes are noted.
+    """
+    try:
+        yield
+    finally:
+        changes = dict(outside.put_back())
+    outside.written = [*changes]
+    for name, value in changes.items():
+        if any(isinstance(x, Tensor) for x in tree.flatten(value)[0]):
+            raise TypeError(
+                f"mg.compile: {who} puts results into {name}, outside of itself, which a program "
+                "does not; return them"
+            )
 
 
 def _restored(modules: list[Any], stood: list[Any], before: list[Any]) -> Iterator[str]:

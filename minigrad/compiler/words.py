@@ -57,6 +57,8 @@ def explained(key: Any, program: Entry) -> str:
         lines.append(f"arrays from outside, read at every call: {len(r.arrays)}")
     if r.drawn:
         lines.append(f"drawn anew at every call, from {len(r.drawn)} generator(s)")
+    if written := program.guard.outside.written:
+        lines.append(f"changed by the function itself, and not by a program: {', '.join(written)}")
     if r.state:
         lines.append(f"written back after a call: {', '.join(t.name or '?' for t in r.state)}")
     lines += ["", "as recorded:", listed(r.program)]

@@ -7,9 +7,11 @@ import minigrad as mg
 
 
 def trained(compile, epochs=3):
-    mg.manual_seed(0)
+    mg.manual_seed(
+        0
+    )  # no bias before BatchNorm: its gradient is rounding, of which Adam makes steps
     net = mg.nn.Sequential(
-        mg.nn.Linear(3, 8), mg.nn.BatchNorm1d(8), mg.nn.Tanh(), mg.nn.Dropout(0.2),
+        mg.nn.Linear(3, 8, bias=False), mg.nn.BatchNorm1d(8), mg.nn.Tanh(), mg.nn.Dropout(0.2),
         mg.nn.Linear(8, 1),
     )  # fmt: skip
     x = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
