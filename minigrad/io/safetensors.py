@@ -73,7 +73,12 @@ def write(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
     flat = {names[name]: np.asarray(a, order="C") for name, a in arrays.items()}
     sums = {name: _sum(name, _NAMES[a.dtype], a.shape, a.data) for name, a in flat.items()}
     metadata = {"format": "pt", _SUMS: json.dumps(sums) + _END}  # the names are PyTorch's
-    file.write(_package("safetensors.numpy").save(flat, metadata))
+    data = _package("safetensors.numpy").save(flat, metadata)
+    if (length := int.from_bytes(data[:8], "little")) > _HEADER:
+        raise ValueError(
+            f"io.save: the names take {length} bytes, and at most {_HEADER} are read; write .npz"
+        )
+    file.write(data)
 
 
 def _sum(name: str, kind: str, shape: Any, data: Any) -> int:

@@ -185,6 +185,9 @@ HOSTILE = {
     "a scalar of two": (
         [("text.npy", whole('["scalar", 0]')), ("0.npy", member([1.0, 2.0]))], "'scalar', 0",
     ),
+    "a scalar of text": (
+        [("text.npy", whole('["scalar", 0]')), ("0.npy", member("a"))], "'scalar', 0",
+    ),
     "huge": ([("text.npy", whole()), ("0.npy", header("<f8", (10**15,)))], "not as many bytes"),
     "overflowing": (
         [("text.npy", whole()), ("0.npy", header("<f8", (2**32, 2**32)))], "not as many bytes",

@@ -101,6 +101,13 @@ def test_a_name_that_the_format_has_not(name, tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
+def test_more_names_than_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(mg.io.safetensors, "_HEADER", 300)
+    with pytest.raises(ValueError, match=r"the names take \d+ bytes, and at most 300 are read"):
+        save(Net(), tmp_path / "m.safetensors")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_dtype_that_the_format_has_not(tmp_path):
     m = nn.Module()
     m.w = mg.tensor(np.ones(2, np.longdouble))
