@@ -76,6 +76,20 @@ def test_a_carried_state_is_that_of_the_whole_sequence():
     np.testing.assert_array_equal(np.concatenate(seen), whole.data)
 
 
+def test_streams_are_dealt_out_by_columns():
+    def made():
+        return Streams(np.arange(46), batch_size=5, length=4)  # 9 steps of each
+
+    whole = [x for (x,) in made()]
+    for ranks in (2, 3, 7):
+        parts = [list(made().shares(rank, ranks)) for rank in range(ranks)]
+        for k, x in enumerate(whole):
+            shares = [part[k] for part in parts]
+            got = [share.batch[0] for share in shares if share.rows]
+            np.testing.assert_array_equal(np.concatenate(got, axis=1), x)
+            assert sum(share.rows for share in shares) == shares[0].of == x.size
+
+
 def test_streams_resume_inside_an_epoch():
     def made():
         return Streams(np.arange(40), batch_size=2, length=3)
