@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from . import words
 from .scene import Scene
 
-__all__ = ["address", "broken", "findings", "worst"]
+__all__ = ["address", "broken", "findings", "ranges", "worst"]
 
 
 def findings(scene: Scene) -> list[tuple[str, str, int]]:
@@ -22,10 +23,43 @@ def findings(scene: Scene) -> list[tuple[str, str, int]]:
     return found + [("gradient all zero", f"{len(zero):,} of {len(grads):,}", k) for k in zero[:1]]
 
 
-def broken(scene: Scene) -> list[tuple[str, int]]:
-    """Return the nodes with elements that are not finite: `value` or `gradient`, and which."""
+def broken(scene: Scene) -> list[tuple[str, int, str]]:
+    """Return what has elements that are not finite: `value` or `gradient`, node, and where.
+
+    Repetitions of one operation are one entry, at the first of them.
+    """
     kinds = (("value", scene.measured.values), ("gradient", scene.measured.grads or []))
-    return [(kind, k) for kind, all in kinds for k, s in enumerate(all) if s and s.bad]
+    together: dict[tuple[str, int], list[int]] = {}
+    for kind, all_of in kinds:
+        for k, s in enumerate(all_of):
+            if s and s.bad:
+                together.setdefault((kind, scene.graph.shown[k]), []).append(k)
+    return [(kind, ks[0], _addresses(scene, ks)) for (kind, _), ks in together.items()]
+
+
+def _addresses(scene: Scene, nodes: list[int]) -> str:
+    """Return which node these are repetitions of, and when: `lstm/step: f, t = 0 … 4, 7`."""
+    path = scene.graph.paths[nodes[0]]
+    if len(nodes) == 1 or not path:
+        return address(scene, nodes[0])
+    where = address(scene, nodes[0]).removesuffix(_time(scene, nodes[0]))
+    if len(path) > 1:
+        return f"{where}, {len(nodes):,} times, first {_time(scene, nodes[0])[2:]}"
+    fold = path[0][0]
+    moments = [fold.moments[scene.graph.paths[k][0][1]] for k in nodes]
+    return f"{where}, {fold.letter} = {ranges(moments)}"
+
+
+def ranges(moments: Sequence[int]) -> str:
+    """Return numbers as text, those in a row as their ends: `0 … 4, 7`."""
+    rows: list[list[int]] = []
+    for m in sorted({*moments}):
+        if rows and m == rows[-1][-1] + 1:
+            rows[-1].append(m)
+        else:
+            rows.append([m])
+    texts = [str(row[0]) if len(row) == 1 else f"{row[0]} … {row[-1]}" for row in rows]
+    return ", ".join(texts if len(texts) <= 8 else [*texts[:6], "…", texts[-1]])
 
 
 def worst(scene: Scene, n: int = 10) -> list[tuple[int, str, str]]:
@@ -42,11 +76,15 @@ def worst(scene: Scene, n: int = 10) -> list[tuple[int, str, str]]:
 
 def address(scene: Scene, k: int) -> str:
     """Return which node this is, and when: `lstm/step: f = sigmoid, t=7`."""
-    graph, u = scene.graph, scene.graph.shown[k]
+    u = scene.graph.shown[k]
     path, home = [], scene.nesting.homes.get(u)
     while home is not None and home.frame is not None:
         path.append(words.title(home).partition(":")[0].partition(" ×")[0])
         home = scene.nesting.parents.get(home)
     text = words.plain_text(scene.runs(u))
-    when = [f"{fold.letter}={fold.moments[r]}" for fold, r in graph.paths[k]]
-    return ", ".join([f"{'/'.join(reversed(path))}: {text}" if path else text, *when])
+    return (f"{'/'.join(reversed(path))}: {text}" if path else text) + _time(scene, k)
+
+
+def _time(scene: Scene, k: int) -> str:
+    """Return when a node is, in the folds around it: `, layer=1, t=7`."""
+    return "".join([f", {fold.letter}={fold.moments[r]}" for fold, r in scene.graph.paths[k]])

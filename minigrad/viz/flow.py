@@ -10,7 +10,7 @@ from ..graph.folding import Cluster
 from ..graph.graph import Graph, Tensors
 from ..graph.stats import Cotangents, Measured
 from . import words
-from .findings import address
+from .findings import address, ranges
 from .fit import keeping
 from .scene import Scene
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["gradient_flow"]
 
-MOST_PARAMETERS = 40  # bars; of more, the middle ones are left out
+MOST_PARAMETERS = 200  # rows; of more, those in the middle are one row that says how many
 
 
 def gradient_flow(
@@ -29,8 +29,8 @@ def gradient_flow(
     """Return a plot of the rms gradient of parameters, and of states through the time steps.
 
     A gradient that falls by a constant factor with every step back is a straight line here, for the
-    scale is logarithmic; zeros and what is not finite stand at the lower edge as `0` and `!`. Gives
-    a Matplotlib figure: `.savefig("flow.png")`. `fold` and `grads` are as in `draw`, but gradients
+    scale is logarithmic; where it is zero or not finite is said in words. Gives a Matplotlib
+    figure: `.savefig("flow.png")`. `fold` and `grads` are as in `draw`, but gradients
     are computed for the plot unless cotangents are given. ImportError without Matplotlib.
     """
     try:
@@ -49,40 +49,57 @@ def gradient_flow(
     panels = [bool(lines), bool(bars)]
     if not any(panels):
         raise ValueError("gradient_flow: the graph has neither parameters nor states that repeat")
-    tall = max(3.0, 1.2 + 0.2 * len(bars), 2.6 + 0.1 * len(lines))
+    rows = 0.18 * len(bars), 2.6 + 0.22 * -(-len(lines) // 2)
     figure, axes = plt.subplots(
-        1, sum(panels), figsize=(5.5 * sum(panels), tall), layout="constrained", squeeze=False
-    )
+        1, sum(panels), figsize=(6.0 * sum(panels), max(3.6, 1.2 + max(rows))),
+        layout="constrained", squeeze=False,
+    )  # fmt: skip
+    if plt.get_backend().lower().endswith("inline"):
+        plt.close(figure)  # a notebook would show it once more at the end of the cell
     row = list(axes[0])
     if lines:
-        axis = row.pop(0)
-        for name, moments, sizes in lines:
-            _series(axis, name, moments, sizes)
-        _edge(
-            axis,
-            [(m, x) for _, moments, sizes in lines for m, x in zip(moments, sizes, strict=True)],
-        )
-        axis.set(yscale="log", xlabel="time step", ylabel="rms gradient", title="through time")
-        if not any(0 < x < math.inf for _, _, sizes in lines for x in sizes):
-            axis.set_ylim(0.1, 1)  # a logarithmic axis of nothing has no limits of its own
-            axis.set_xlim(lines[0][1][0], lines[0][1][-1])
-        axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
-        axis.grid(True, alpha=0.3)
+        _through_time(row.pop(0), lines)
+        figure.legend(fontsize="small", loc="outside lower left", ncols=2)
     if bars:
-        axis = row.pop(0)
-        names, sizes = [name for name, _ in bars], [x for _, x in bars]
-        good = [x if 0 < x < math.inf else math.nan for x in sizes]
-        axis.barh(range(len(bars)), good)
-        axis.set(xscale="log", xlabel="rms gradient", title="by parameter")
-        if not any(0 < x < math.inf for x in sizes):
-            axis.set_xlim(0.1, 1)
-        axis.set_yticks(range(len(bars)), names, fontsize="small")
-        axis.set_ylim(len(bars) - 0.5, -0.5)  # the first on top
-        axis.grid(True, axis="x", alpha=0.3)
-        for k, x in enumerate(sizes):
-            if not 0 < x < math.inf:
-                axis.annotate(" 0" if x == 0 else " !", (0, k), xycoords=("axes fraction", "data"))
+        _by_parameter(row.pop(0), bars)
     return figure
+
+
+def _through_time(axis: Axes, lines: Sequence[tuple[str, list[int], list[float]]]) -> None:
+    for name, moments, sizes in lines:
+        good = [x if _is_shown(x) else math.nan for x in sizes]
+        zero = [m for m, x in zip(moments, sizes, strict=True) if x == 0]
+        bad = [m for m, x in zip(moments, sizes, strict=True) if not x < math.inf]
+        gone = {"0": zero, "not finite": bad}
+        notes = [f"{sign} at t = {ranges(at)}" for sign, at in gone.items() if at]
+        label = f"{name} ({'; '.join(notes)})" if notes else name
+        axis.plot(moments, good, label=label, marker="." if len(sizes) < 40 else None)
+    axis.set(yscale="log", xlabel="time step", ylabel="rms gradient", title="through time")
+    if not any(_is_shown(x) for _, _, sizes in lines for x in sizes):
+        axis.set_ylim(0.1, 1)  # a logarithmic axis of nothing has no limits of its own
+        axis.set_xlim(lines[0][1][0], lines[0][1][-1])
+    axis.grid(True, alpha=0.3)
+
+
+def _by_parameter(axis: Axes, rows: Sequence[tuple[str, float | None]]) -> None:
+    """Plot sizes as points: on a logarithmic axis, a bar has no base."""
+    shown = [(k, x) for k, (_, x) in enumerate(rows) if x is not None and _is_shown(x)]
+    axis.plot([x for _, x in shown], [k for k, _ in shown], "o", markersize=4)
+    axis.set(xscale="log", xlabel="rms gradient", title="by parameter")
+    if not shown:
+        axis.set_xlim(0.1, 1)
+    axis.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize="small")
+    axis.set_ylim(len(rows) - 0.5, -0.5)  # the first on top
+    axis.grid(True, alpha=0.3)
+    for k, (_, x) in enumerate(rows):
+        if x is not None and not _is_shown(x):
+            text = " 0" if x == 0 else " not finite"
+            axis.annotate(text, (0, k), xycoords=("axes fraction", "data"), va="center")
+
+
+def _is_shown(x: float) -> bool:
+    """Whether a logarithmic axis has a place for a size."""
+    return 0 < x < math.inf
 
 
 def _state_sizes(scene: Scene) -> list[tuple[str, list[int], list[float]]]:
@@ -107,28 +124,18 @@ def _state_sizes(scene: Scene) -> list[tuple[str, list[int], list[float]]]:
     return found
 
 
-def _parameter_sizes(scene: Scene) -> list[tuple[str, float]]:
+def _parameter_sizes(scene: Scene) -> list[tuple[str, float | None]]:
     """Return the parameters, or leaves where there are none, in order of their use."""
     nodes = scene.graph.nodes
     used = list(dict.fromkeys([p for k in sorted(scene.wiring.uses) for p in scene.wiring.uses[k]]))
     used = used or [n.number for n in nodes if n.kind in ("leaf", "parameter")]
-    most = MOST_PARAMETERS
-    bars = [(words.clean(nodes[k].name or "input", 40), _rms_gradient(scene, k)) for k in used]
-    return bars if len(bars) <= most else bars[: most // 2] + bars[-most // 2 :]
+    rows: list[tuple[str, float | None]] = [
+        (words.clean(nodes[k].name or "input", 40), _rms_gradient(scene, k)) for k in used
+    ]
+    half, more = MOST_PARAMETERS // 2, len(rows) - MOST_PARAMETERS
+    return rows if more <= 0 else [*rows[:half], (f"… {more:,} more …", None), *rows[-half:]]
 
 
 def _rms_gradient(scene: Scene, k: int) -> float:
     stats = scene.measured.grads[k] if scene.measured.grads else None
     return 0.0 if stats is None else math.nan if stats.bad else stats.rms
-
-
-def _series(axis: Axes, name: str, moments: Sequence[int], sizes: Sequence[float]) -> None:
-    good = [x if 0 < x < math.inf else math.nan for x in sizes]
-    axis.plot(moments, good, label=name, marker="." if len(sizes) < 40 else None)
-
-
-def _edge(axis: Axes, points: Sequence[tuple[int, float]]) -> None:
-    for moment, x in points:
-        if not 0 < x < math.inf:
-            sign = "0" if x == 0 else "!"
-            axis.annotate(sign, (moment, 0.01), xycoords=("data", "axes fraction"), ha="center")

@@ -119,7 +119,7 @@ def _look(scene: Scene) -> dict[str, Any]:
     level = len(levels) if levels[-1] <= OPEN_BOXES else max(fitting, default=0)
     lists = {  # text, number, node, name of the node
         "first": [(what, size, k, address(scene, k)) for what, size, k in findings(scene)],
-        "broken": [(f"{kind} of", "", k, address(scene, k)) for kind, k in broken(scene)[:30]],
+        "broken": [(f"{kind} of", "", k, where) for kind, k, where in broken(scene)[:30]],
         "worst": [(error, text, k, address(scene, k)) for k, error, text in worst(scene, 50)],
     }
     ink = {"zero": colours.ZERO, "bad": colours.BAD}

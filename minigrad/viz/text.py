@@ -230,7 +230,7 @@ def _foot(scene: Scene, ascii: bool) -> list[str]:
         signs = ", ".join([f"{sign} {meaning}" for sign, meaning in scale.signs.items()])
         lines.append(f"bars: {scale.name}, {' to '.join(scale.ends)}; {signs}")
     lines += [f"{what} {x}: {address(scene, k)}" for what, x, k in findings(scene)]
-    lines += [f"not finite: {kind} of {address(scene, k)}" for kind, k in broken(scene)[:10]]
+    lines += [f"not finite: {kind} of {where}" for kind, _, where in broken(scene)[:10]]
     least = worst(scene)
     lines += ["worst first:"] * bool(least)
     lines += [f"  {error}  {address(scene, k)}  {text}".rstrip() for k, error, text in least]

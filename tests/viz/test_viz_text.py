@@ -156,6 +156,21 @@ def test_it_shows_itself_as_it_is():
     assert isinstance(text, str)
 
 
+def test_what_is_not_finite_again_and_again_is_one_line():
+    x, h = mg.tensor([0.5], requires_grad=True, name="x"), np.ones(1)
+    with np.errstate(all="ignore"):
+        for t in range(9):
+            with mg.scope("step", t):
+                h = mg.log(h * x)
+        text = viz.summary(h.sum(), ascii=False)
+    bad = [line for line in text.splitlines() if line.startswith("not finite")]
+    assert bad == [
+        "not finite: value of step: log, t = 1 … 8",
+        "not finite: value of step: multiply, t = 2 … 8",
+        "not finite: value of sum",
+    ]
+
+
 def test_what_is_not_finite_and_what_agrees_least_are_listed():
     x = mg.tensor([0.0, 1.0], requires_grad=True, name="x")
     with np.errstate(all="ignore"):
@@ -411,8 +426,10 @@ def test_the_plot_has_the_gradients_of_states_and_parameters(plt):
     assert sorted(names) == sorted(n.name for n in mg.Graph(loss).nodes if n.kind == "parameter")
     loss.backward()
     grads = {n.name: n.tensor.grad for n in mg.Graph(loss).nodes if n.kind == "parameter"}
-    for name, bar in zip(names, by_parameter.patches, strict=True):
-        assert bar.get_width() == pytest.approx(np.sqrt((grads[name] ** 2).mean()), rel=1e-5)
+    (points,) = by_parameter.lines
+    for k, x in zip(points.get_ydata(), points.get_xdata(), strict=True):
+        assert x == pytest.approx(np.sqrt((grads[names[int(k)]] ** 2).mean()), rel=1e-5)
+    assert len(points.get_xdata()) == len(names)
     assert through_time.get_yscale() == "log"
     figure.canvas.draw()
 
@@ -425,9 +442,28 @@ def test_the_plot_marks_zeros_and_what_is_not_finite(plt):
             with mg.scope("step", t):
                 h = h * mg.log(x)
         figure = viz.gradient_flow((h * 0.0).sum())
-    signs = {text.get_text().strip() for axis in figure.axes for text in axis.texts}
-    assert signs == {"0", "!"}
+    through_time, by_parameter = figure.axes
+    assert [text.get_text().strip() for text in by_parameter.texts] == ["not finite"]
+    (line,) = through_time.lines
+    assert line.get_label() == "loop: multiply (0 at t = 3; not finite at t = 0 … 2)"
     figure.canvas.draw()
+
+
+def test_the_plot_has_every_parameter(plt):
+    net = mg.nn.Sequential(*[mg.nn.Linear(2, 2) for _ in range(40)])
+    (axis,) = viz.gradient_flow(net(np.ones((1, 2), np.float32)).sum()).axes
+    assert len(axis.get_yticklabels()) == 80
+    net = mg.nn.Sequential(*[mg.nn.Linear(2, 2) for _ in range(110)])
+    (axis,) = viz.gradient_flow(net(np.ones((1, 2), np.float32)).sum()).axes
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    assert len(names) == 201
+    assert names[100] == "… 20 more …"
+
+
+def test_a_notebook_shows_the_plot_once(plt, monkeypatch):
+    monkeypatch.setattr(plt, "get_backend", lambda: "module://matplotlib_inline.backend_inline")
+    figure = viz.gradient_flow(lstm_loss(3))
+    assert figure.number not in plt.get_fignums()
 
 
 def test_a_plot_without_time_or_without_parameters(plt):
