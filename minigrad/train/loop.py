@@ -79,8 +79,6 @@ def fit(
     counts. Where `batches` is a function, it returns the share. Process 0 validates, and decides.
 
     With `compile`, True or a back end, `loss` is compiled: see `mg.compile`, and what that refuses.
-    What goes on from a checkpoint is then the same but for rounding, for the first call with each
-    kind of batch runs `loss` as it is written.
     The first step with batches of a shape runs as it is, so training that goes on from a checkpoint
     is then the same but for rounding.
 
