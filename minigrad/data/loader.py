@@ -45,6 +45,10 @@ class Batches:
     def __iter__(self) -> Iterator[Any]:
         return (share.batch for share in self.shares())
 
+    def __repr__(self) -> str:
+        said = ", ".join([f"{name}={value}" for name, value in self._described().items()])
+        return f"{type(self).__name__}({said})  # {len(self)} batches, epoch {self.epoch + 1}"
+
     def shares(self, rank: int = 0, ranks: int = 1) -> Iterator[Share]:
         """Yield of every batch the part of process `rank` of so many, and the numbers of rows.
 

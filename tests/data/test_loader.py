@@ -29,6 +29,14 @@ def test_batches_in_order():
     assert t.tolist() == [1, 2]
 
 
+def test_a_loader_says_what_it_is():
+    loader = DataLoader(range(5), batch_size=2)
+    said = "DataLoader(rows=5, batch_size=2, shuffle=False, drop_last=False)  # 3 batches, epoch "
+    assert repr(loader) == f"{said}1"
+    list(loader)
+    assert repr(loader) == f"{said}2"
+
+
 def test_every_epoch_has_an_order_of_its_own_that_the_seed_gives():
     first, second = (DataLoader(range(20), batch_size=6, shuffle=True, rng=3) for _ in range(2))
     epochs = [rows(first) for _ in range(3)]
