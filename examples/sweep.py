@@ -7,6 +7,9 @@ sunspot number from the 11 years before, from several seeds, and what is told is
 spread of the test error. A run is a function of its seed and of nothing else: it makes its own
 generators, and leaves the one of `mg.manual_seed` alone. So runs may be dealt out to processes by
 joblib, in any order; all of them are then made once more, one after the other, and compared.
+
+Expected, in under half a minute: 0.079 +- 0.003, in units of the largest root; the same number
+again for the next year (persistence) has 0.138.
 """
 
 from __future__ import annotations
