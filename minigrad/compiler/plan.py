@@ -192,12 +192,11 @@ class Plan:
     def _lasts(self, loop: Loop) -> None:
         carried = {c.value: c.next for c in loop.carries}
         for outer, inner in loop.lasts:
-            place = self.places.get(inner)
-            if place is not None and place.row and inner in carried:
+            place = self.places[inner]
+            if place.row and inner in carried:
                 place = self.places[carried[inner]]
-            if place is not None:
-                row = place.row and Row(0, place.row.at(loop.rounds - 1))
-                self.places[outer] = place._replace(row=row)
+            row = place.row and Row(0, place.row.at(loop.rounds - 1))
+            self.places[outer] = place._replace(row=row)
 
     def _ops(self, ops: list[Op]) -> None:
         made = {v: op for op in ops for v in op.outs}
@@ -339,9 +338,6 @@ class _Lives:
             self._read(view)
         for buffer in spanning:
             self._written(buffer)
-        for outer, value in item.lasts:
-            self.behind[outer] = self._seen(View(value))
-            self.section[outer] = self.now
 
     def _op(self, op: Op) -> None:
         plan = self.plan

@@ -7,6 +7,7 @@ numbers are those of the same functions called one by one, bit for bit, but for 
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import math
 import os
@@ -35,7 +36,11 @@ VIEWS = (
     shape.reshape, shape.ravel, shape.expand_dims, shape.squeeze, shape.transpose, shape.swapaxes,
     shape.moveaxis, shape.broadcast_to, index.getitem,
 )  # fmt: skip
-RESERVED = ("forward", "backward", "program", "workspace", "forget", "range", "zip", "None")
+LIBRARY = {name for name, f in vars(np).items() if isinstance(f, np.ufunc)} | {
+    "asarray", "concatenate", "copyto", "empty",
+}  # fmt: skip
+OURS = ("forward", "backward", "program", "workspace", "forget", "aligned", "rows", "own")
+RESERVED = {*keyword.kwlist, *dir(builtins), *OURS, *LIBRARY}
 
 
 class Straight:
@@ -46,7 +51,7 @@ class Straight:
         self.written = {op: written(op) for op in _operations(program)}
         self.plan = Plan(program, self.written)
         self.space: dict[str, Any] = {}
-        self.taken = {*RESERVED, *keyword.kwlist}
+        self.taken = set(RESERVED)
         self._objects: dict[Any, str] = {}
         self._name_values()
         self.made: list[str] = []  # lines that a workspace is made with
@@ -61,8 +66,8 @@ class Straight:
         self.once: dict[Value, Array] = {}  # samples of the views that a workspace is made with
         self.inner: set[Value] = set()  # values of a loop's body
         self.rounds = 0
-        for x in (np.empty, np.asarray, aligned, rows, own):
-            self.object(x.__name__, x)
+        self.space.update({f.__name__: f for f in (aligned, rows, own)})
+        self.space.update({name: getattr(np, name) for name in LIBRARY})
         self.source = self._written()
 
     # ---- names ---------------------------------------------------------------------------------
@@ -217,7 +222,6 @@ class Straight:
     def copy(self, place: View, source: View) -> None:
         to = self._view(self.buffer(place.value), place, self.plan.root(place.value))
         self.line(f"copyto({to}, {self.operand(source)})")
-        self.object("copyto", np.copyto)
 
     def op(self, op: Op, returned: bool = False) -> None:
         how = self.written[op]
@@ -244,8 +248,6 @@ class Straight:
                 out += f".reshape({m}, {b.shape[-1]})"
         fields = {str(k): x for k, x in enumerate(args)} | {"out": out, "all": ", ".join(args)}
         for line in how.lines:
-            name = line[: line.index("(")].partition(".")[0]
-            self.object(name, getattr(np, name))
             self.line(re.sub(r"\{(\w+)\}", lambda m: fields.get(m[1]) or self.named(m[1]), line))
 
     def named(self, number: str) -> str:
@@ -357,9 +359,6 @@ class Straight:
         self.here, self.depth = known, self.depth - 1
         self.head(moving)
         self.lines += body
-        for outer_value, inner in loop.lasts:
-            if outer_value not in plan.places:
-                self.line(f"{self.names[outer_value]} = {self.names[inner]}")
 
     def head(self, moving: Mapping[str, str]) -> None:
         """The line of a loop, broken where it is long."""

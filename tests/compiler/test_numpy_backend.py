@@ -257,6 +257,31 @@ def test_a_function_of_the_users_is_what_it_is_not_what_it_is_called():
         )
 
 
+def test_inputs_may_be_called_what_numpy_calls_its_functions():
+    names = [
+        "exp",
+        "empty",
+        "copyto",
+        "range",
+        "lambda",
+        "forward",
+        "3x",
+        "a.b",
+        "own",
+        "zip",
+        "del",
+    ]
+    inputs = [Value((2,), np.dtype(float), name) for name in names]
+    outs = [Value((2,), np.dtype(float), name) for name in ("add", "divide", "negative", "rows")]
+    total = Value((2,), np.dtype(float), "concatenate")
+    ops = [Op(mg.sigmoid, (View(x),), {}, (y,)) for x, y in zip(inputs, outs, strict=False)]
+    ops += [Op(mg.add, (View(outs[0]), View(inputs[4])), {}, (total,))]
+    program = Program([Section(inputs, ops, [View(total), *map(View, outs)])])
+    arrays = [np.array([k, -k]) / 2 for k in range(len(names))]
+    executable = Executable(program)
+    agree(executable.run(0, arrays, executable.take()), program.run(arrays)[0], float)
+
+
 def test_effects_keep_their_order():
     seen = []
     note = [
