@@ -199,8 +199,10 @@ function select(id) {
 }
 
 function mark() { // what is selected and its wires, what was found and what not
-  const has = (b) => [b.key, ...(b.written || [])].some((k) => hits.has(k));
-  for (const {id, node, box, shut, scope, kids, edges} of [view, ...places.values()]) {
+  for (const item of [view, ...places.values()]) {
+    const {id, node, box, shut, scope, kids, edges} = item;
+    const has = (b) => [b.key, ...members(b, item.reps), ...(b.written || [])].some((k) =>
+      hits.has(k));
     const hit = hits && (box ? has(box) : shut && boxesIn(scope).some(has));
     const turn = (name, on) => node?.classList.toggle(name, Boolean(on));
     turn("selected", id === selected);

@@ -32,8 +32,8 @@ function overview() {
     ([a, b, k, name]) => [a, [link(k, name), " ", b]]))];
   const boxes = big(Object.keys(BOXES).length);
   return [el("h2", {}, D.title), p(`${plural(N, "node")} on the tape, ${boxes} boxes here`),
-  !D.grads && p("Gradients are not computed: run backward() first, or show with grads=True.",
-    "bad"),
+  !D.grads && !D.agreement && p("Gradients are not computed: run backward() first, or show with "
+    + "grads=True.", "bad"),
   list("not finite", LOOK.broken, "bad"), list("worst first", LOOK.worst), list("", LOOK.first),
   p("Select a box for its numbers, press ? for keys", "note")].flat();
 }
@@ -145,7 +145,7 @@ function lookFor(query) {
   }
   found = [...groups.values()];
   if (query.trim()) {
-    hits = new Set(nodes.map((k) => D.nodes.shown[k]).concat([...groups.keys()].map((b) => b.key)));
+    hits = new Set(nodes.concat(nodes.map((k) => D.inside[D.nodes.shown[k]])));
   }
   $("count").textContent = hits ? `${big(nodes.length)} of ${big(N)}` : "";
   mark();
@@ -163,6 +163,17 @@ function nextHit(step) {
 // ---- the heat map: operations by repetition -----------------------------------------------------
 
 const heat = {at: {row: 0, rep: 0}};
+
+// the columns of a row, where several repetitions share one: the worst of them, which is not finite,
+// zero, the largest error, or the farthest from what is usual in this row
+function heatCells(values) {
+  const logs = values.filter(good).map(log).sort((a, b) => a - b), mid = logs[logs.length >> 1];
+  const bad = (x) => (x === null ? -1 : Number.isNaN(x) ? 1e99 : !x ? 1e9
+    : mode === "errors" ? x : Math.abs(log(x) - mid));
+  return Array.from({length: heat.some}, (_, k) => cell([values.slice(...heatCut(k)).reduce(
+    (a, b) => (bad(b) > bad(a) ? b : a))]));
+}
+const heatCut = (k) => [k, k + 1].map((j) => round(j * heat.fold.moments.length / heat.some));
 const heatFolds = () => D.scopes.filter((s) => s.moments && !folds(s.parent).length);
 
 function heatRow(box) {
@@ -184,11 +195,12 @@ function drawHeat() {
   heat.fold = around || heat.fold || all.reduce((a, b) => (cells(b) > cells(a) ? b : a));
   const {letter, moments, key} = heat.fold, n = moments.length, high = 13;
   heat.rows = boxesIn(heat.fold).filter((b) => b.kind === "operation").map(heatRow);
-  $("heattitle").textContent = `${look().name}, operation by ${letter}, in ${path(key)}`;
   const room = max(320, $("heat").clientWidth - 26), left = 140, ratio = devicePixelRatio || 1;
-  const wide = max(0.5, (room - left - 190) / n), c = canvas.getContext("2d");
-  const tall = heat.rows.length * high, some = min(n, max(1, Math.floor(wide * n)));
-  Object.assign(heat, {left, high, wide});
+  const wide = max(60, room - left - 190) / n, c = canvas.getContext("2d");
+  const tall = heat.rows.length * high, some = min(n, Math.floor(wide * n));
+  Object.assign(heat, {left, high, wide, some});
+  $("heattitle").textContent = `${look().name}, operation by ${letter}, in ${path(key)}`
+    + (some < n ? `; a column is the worst of ${Math.ceil(n / some)}` : "");
   [canvas.width, canvas.height] = [room * ratio, (tall + 14) * ratio];
   [canvas.style.width, canvas.style.height] = [`${room}px`, `${tall + 14}px`];
   const ink0 = getComputedStyle(document.body).color;
@@ -201,16 +213,25 @@ function drawHeat() {
   heat.rows.forEach((row, j) => {
     const y = j * high, step = wide * n / some;
     put(plain(row.box).slice(0, 26), left - 6, y + 10, "right");
-    columns(row.values, some).forEach(({colour, sign}, k) => {
+    heatCells(row.values).forEach(({colour, sign}, k) => {
       if (colour === "none") return;
       c.fillStyle = colour;
       c.fillRect(left + k * step, y, step + 0.5, high - 1);
-      if (sign) put(sign, left + (k + 0.5) * step, y + 9.5, "center", ink(colour), "bold");
+      if (sign && step > 5) put(sign, left + (k + 0.5) * step, y + 9.5, "center", ink(colour),
+        "bold");
     });
     if (row.word) put(`${row.word} ${row.factor}`, left + n * wide + 8, y + 10, "left");
   });
   put(`${letter} = ${moments[0]}`, left, tall + 10, "left");
   put(moments.at(-1), left + n * wide, tall + 10, "right");
+  const ends = left + n * wide + 8, {palette} = look();
+  put(look().ends[0], ends, tall + 10, "left");
+  const from = ends + c.measureText(look().ends[0]).width + 4;
+  palette.forEach((colour, k) => {
+    c.fillStyle = colour;
+    c.fillRect(from + k * 60 / palette.length, tall + 3, 60 / palette.length + 0.5, 8);
+  });
+  put(look().ends[1], from + 64, tall + 10, "left");
   c.strokeStyle = ink0;
   if (moment[key] >= 0) c.strokeRect(left + moment[key] * wide, 0.5, max(wide, 2), tall - 1);
 }
@@ -222,8 +243,9 @@ function heatAt(e) {
 function heatSay({row, rep}) {
   const {box, values, factor} = heat.rows[row] || {}, x = values?.[rep];
   const {letter, moments} = heat.fold;
+  const [a, b] = heatCut(Math.floor(rep * heat.some / moments.length)), all = b - a > 1;
   $("heatsay").textContent = x === undefined ? "" : said([plain(box),
-    `${letter} = ${moments[rep]}`, Number.isNaN(x) ? "not finite" : num(x, 3), factor], ", ");
+    `${letter} = ${moments[rep]}`, all && `in ${moments[a]} … ${moments[b - 1]}`, Number.isNaN(x) ? "not finite" : num(x, 3), factor], ", ");
 }
 
 function heatGo(at) {
