@@ -9,6 +9,15 @@ The processes are those of an existing engine, MPI; nothing here starts one. A c
 where `-m mpi4py` ends all processes when one raises; without it the others wait for ever. Each
 needs a core for itself: OMP_NUM_THREADS=1. Batch norm takes the statistics of the rows of its
 process, and keeps those of process 0; all else is as in one process, up to rounding.
+
+`fit(..., comm=MPI.COMM_WORLD)` does all of it. In a loop of one's own, begun with the same weights
+everywhere, a step is
+
+    optimizer.zero_grad()
+    loss = mse_loss(net(x), y)  # of the rows of this process
+    loss.backward()
+    mean = mean_gradients(net.parameters(), comm, len(x), loss)
+    optimizer.step()
 """
 
 from __future__ import annotations

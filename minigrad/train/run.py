@@ -247,13 +247,12 @@ class Run:
 
     def _step(self, share: Share) -> None:
         self.optimizer.zero_grad()
-        value = self._backward(share.batch) if share.rows else None
-        if self.comm is not None:
-            weight = self._weight(share)
-            number = mean_gradients(self.optimizer.params, self.comm, weight, value)
+        if self.comm is None:
+            number = self._finite("loss", self._backward(share.batch).item())
         else:
-            assert value is not None  # one process gets the whole batch
-            number = self._finite("loss", value.item())
+            weight = self._weight(share)
+            value = self._backward(share.batch) if weight else None
+            number = mean_gradients(self.optimizer.params, self.comm, weight, value)
         norm = self._norm()
         self.optimizer.step()
         self.losses += number
