@@ -157,6 +157,30 @@ def test_hostile_files(kind, tmp_path):
     assert all(np.array_equal(v, before[k]) for k, v in net.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"minigrad.crc", b"minigrad.crb"), (b" of mini", b" of mind")]
+)
+def test_checksums_are_found_where_their_name_is_damaged(old, new, tmp_path):
+    net, path = nn.Linear(2, 2, rng=0), tmp_path / "w.safetensors"
+    save(net, path)
+    data = path.read_bytes()
+    assert data.count(old) == 1
+    before = net.state_dict()
+    path.write_bytes(data.replace(old, new)[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"checksum of '(weight|bias)' is another|Extra data"):
+        load(net, path)
+    assert all(np.array_equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_checksums_of_other_names(tmp_path):
+    from safetensors.numpy import save_file
+
+    net, path = nn.Linear(2, 2), tmp_path / "w.safetensors"
+    save_file(net.state_dict(), path, {"minigrad.crc32": '{"weight": 1} of minigrad'})
+    with pytest.raises(ValueError, match="its checksums are of other names"):
+        load(net, path)
+
+
 def test_what_does_not_fit(tmp_path):
     net, path = nn.Linear(2, 1), tmp_path / "w.safetensors"
     save(nn.Linear(3, 1), path)
