@@ -49,6 +49,7 @@ from .recording import Note, Output, Recording
 __all__ = ["Recorder", "recorded"]
 
 MOST = 200_000
+_PLAIN = {int, bool, str, type(None), type(Ellipsis)}
 _ELSEWHERE = {
     ".backward()": "compile mg.value_and_grad(f), or call backward() on what the compiled function "
     "returns",
@@ -111,26 +112,33 @@ class Recorder(Tracer):
 
     def operand(self, x: Any) -> Operand:
         """Return what stands for an array or a number among the operands."""
+        value = self.known.get(id(x))
+        if value is not None:
+            return View(value)
         if isinstance(x, Tensor):
             self._captures(x)
-            x = x.value
+            return self.operand(x.value)
         if type(x) in (int, float, bool):
-            known = self.known.get(id(x)) if type(x) is float else None
-            return x if known is None else View(known)
+            return x  # type: ignore[no-any-return]
         return View(self._constant(x if isinstance(x, np.ndarray) else np.asarray(x)))
 
     def _is_traced(self, x: Any) -> bool:
         """Whether something, or what it holds, changes from call to call."""
+        kind = type(x)
+        if kind in _PLAIN:  # nearly all options
+            return False
+        if kind is tuple or kind is list:
+            return any(self._is_traced(part) for part in x if type(part) not in _PLAIN)
+        if kind is dict:
+            return any(self._is_traced(v) for v in x.values() if type(v) not in _PLAIN)
+        if kind is slice:
+            return self._is_traced((x.start, x.stop, x.step))
         if isinstance(x, Tensor):
             value = self._captures(x)
-            return value is not None and value.array is None
-        if isinstance(x, (list, tuple)):
-            return any(map(self._is_traced, x))
-        if isinstance(x, Mapping):
-            return any(map(self._is_traced, x.values()))
-        if isinstance(x, slice):
-            return any(map(self._is_traced, (x.start, x.stop, x.step)))
-        value = self.known.get(id(x))
+        elif isinstance(x, (list, tuple)):
+            return self._is_traced([*x])
+        else:
+            value = self.known.get(id(x))
         return value is not None and value.array is None
 
     def _option(self, x: Any) -> Any:
@@ -152,18 +160,22 @@ class Recorder(Tracer):
         xs: Sequence[Any],
         params: Mapping[str, Any],
     ) -> None:
-        for given in inputs:
-            if isinstance(given, Tensor):
-                self._captures(given)
+        known, by_args = self.known, False
+        for given, x in zip(inputs, xs, strict=True):
+            value = known.get(id(x))
+            if value is None and isinstance(given, Tensor):
+                value = self._captures(given)
+            by_args = by_args or (value is not None and value.array is None)
         by_params = bool(params) and self._is_traced(params)
-        if not (by_params or self._is_traced(xs)):
+        if not (by_params or by_args):
             return
         if by_params:
             may_be_computed(primitive, params, self._is_traced)
+            params = self._option(params)
         several = isinstance(t.value, Outputs)
         arrays = [x.view() if id(x) in self.known else x for x in _parts(t.value)]
         t.value = Outputs(arrays) if several else arrays[0]
-        self._adds(primitive, map(self.operand, xs), self._option(params), arrays, several, t.name)
+        self._adds(primitive, map(self.operand, xs), params, arrays, several, t.name)
 
     def _adds(
         self,
@@ -177,10 +189,10 @@ class Recorder(Tracer):
         note = self.within[-1] if self.within else None
         if note is None:
             note = _here()
+            if (errors := np.geterr()) != self.errors:
+                does = Function(does.name, with_errors(does.forward, errors), _has_effect(does))
         args = tuple(args)  # which may enter constants, before the results are known
         outs = tuple([self.entered(x, name or "") for x in arrays])
-        if (errors := np.geterr()) != self.errors:
-            does = Function(does.name, with_errors(does.forward, errors), _has_effect(does))
         if len(self.items) >= MOST:
             raise RuntimeError(
                 f"mg.compile: more than {MOST:,} operations; write a loop of that many steps with "
