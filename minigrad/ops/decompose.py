@@ -30,7 +30,7 @@ import numpy as np
 from ..core.context import tracing
 from ..core.dtypes import Array
 from ..core.primitive import Case, Samples
-from ..core.tensor import ArrayLike, Tensor, op
+from ..core.tensor import ArrayLike, Tensor, numbers_of, op
 from .families import general, operation, untracked
 
 __all__ = ["cholesky", "eigh", "eigvalsh", "qr", "svd", "svdvals"]
@@ -318,7 +318,7 @@ def svd(
     """
     if hermitian:
         w, v = eigh(a)
-        order = np.argsort(abs(w.detach()))[..., ::-1]
+        order = np.argsort(abs(numbers_of(w)))[..., ::-1]
         w, v = (
             op(np.take_along_axis)(x, at, -1)
             for x, at in ((w, order), (v, np.broadcast_to(order[..., None, :], v.shape)))

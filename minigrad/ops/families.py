@@ -323,6 +323,8 @@ def untracked(function: Callable[..., Any]) -> Callable[..., Any]:
     def unwrapped(*args: ArrayLike | None, **kwargs: Any) -> Any:
         if watching and (found := constant_of(function, args, kwargs)) is not None:
             return found
+        if not kwargs and type(args[0]) is np.ndarray and not _any_tensor(args):
+            return function(*args)
         xs, params = [*map(_arrays, args)], {k: _arrays(v) for k, v in kwargs.items()}
         try:
             return function(*xs, **params)
@@ -333,6 +335,10 @@ def untracked(function: Callable[..., Any]) -> Callable[..., Any]:
 
     unwrapped.__name__ = function.__name__
     return unwrapped
+
+
+def _any_tensor(args: Sequence[Any]) -> bool:
+    return any(isinstance(x, (Tensor, list)) for x in args)
 
 
 def _of_unknown(function: Callable[..., Any], params: Any, error: Exception) -> str:

@@ -22,6 +22,7 @@ from ..core.tensor import (
     Tensor,
     as_tensor,
     checked,
+    numbers_of,
     op,
     plain_index,
     value_of,
@@ -444,7 +445,9 @@ def interp(
     x, xp, fp = as_tensor(x), as_tensor(xp), as_tensor(fp)
     if xp.ndim != 1 or xp.shape != fp.shape or len(xp) < 2:
         raise ValueError(f"interp: two points or more, not xp {xp.shape} and fp {fp.shape}")
-    k: Any = np.clip(np.searchsorted(xp, x, side="right") - 1, 0, len(xp) - 2)
+    k: Any = np.clip(
+        np.searchsorted(numbers_of(xp), numbers_of(x), side="right") - 1, 0, len(xp) - 2
+    )
     z = (fp[k + 1] - fp[k]) / (xp[k + 1] - xp[k]) * (x - xp[k]) + fp[k]
-    z = op(np.where)(x < xp[0], fp[0] if left is None else left, z)
-    return op(np.where)(x > xp[-1], fp[-1] if right is None else right, z)
+    z = op(np.where)(x < numbers_of(xp)[0], fp[0] if left is None else left, z)
+    return op(np.where)(x > numbers_of(xp)[-1], fp[-1] if right is None else right, z)

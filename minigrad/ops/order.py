@@ -10,7 +10,16 @@ import numpy as np
 from ..core.context import tracing
 from ..core.dtypes import Array
 from ..core.primitive import Case
-from ..core.tensor import ArrayLike, Tensor, as_floating, as_tensor, checked, op, value_of
+from ..core.tensor import (
+    ArrayLike,
+    Tensor,
+    as_floating,
+    as_tensor,
+    checked,
+    numbers_of,
+    op,
+    value_of,
+)
 from .families import Axis, kept_shape, operation
 from .reduce import rows_over
 
@@ -28,14 +37,14 @@ def _sorts(r: Any) -> list[Case]:
 def sort(a: ArrayLike, axis: int | None = -1, *, stable: bool = True) -> Tensor:
     """Return the elements in order along `axis` (None: of all); among equals the first stays first."""
     t = as_tensor(a)
-    return op(np.take_along_axis)(t, np.argsort(t, axis, kind="stable"), axis)
+    return op(np.take_along_axis)(t, np.argsort(numbers_of(t), axis, kind="stable"), axis)
 
 
 @operation(np.partition, lambda r: [Case.of(r(5), 2), Case.of(r(2, 4), (0, -2), axis=0)])
 def partition(a: ArrayLike, kth: int | Sequence[int], axis: int | None = -1) -> Tensor:
     """Return the elements with the kth in its place: none greater before it, none smaller after."""
     t = as_tensor(a)
-    return op(np.take_along_axis)(t, np.argpartition(t, kth, axis), axis)
+    return op(np.take_along_axis)(t, np.argpartition(numbers_of(t), kth, axis), axis)
 
 
 @operation(
@@ -63,13 +72,13 @@ def quantile(a: ArrayLike, q: ArrayLike, axis: Axis = None, *, keepdims: bool = 
     low, high = np.floor(place).astype(int), np.ceil(place).astype(int)
     wanted = range(len(rows)) if is_traced else np.unique((low, high))
     share = (place - low).astype(t.dtype).reshape(share_of.shape + (1,) * (rows.ndim - 1))
-    order = np.argpartition(rows, wanted, axis=0)
+    order = np.argpartition(numbers_of(rows), wanted, axis=0)
     columns = np.indices(rows.shape[1:], sparse=True)
     below, above = (rows[(order[k], *columns)] for k in (low, high))
-    u, v = below.detach(), above.detach()
+    u, v = numbers_of(below), numbers_of(above)
     far = (u == np.inf) | ((u == -np.inf) & (v < np.inf))  # then on the way is where it starts
     z: Tensor = below + (np.where(far, 0, above) - np.where(far, 0, below)) * share
-    gaps = np.isnan(rows).any(0)
+    gaps = np.isnan(numbers_of(rows)).any(0)
     if tracing() or gaps.any():
         z = z * np.where(gaps, np.nan, np.ones((), t.dtype))
     return z.reshape(share_of.shape + kept_shape(t.shape, axis)) if keepdims else z

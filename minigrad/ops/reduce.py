@@ -13,7 +13,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..core.dtypes import Array
 from ..core.primitive import Case
-from ..core.tensor import OPS, ArrayLike, Tensor, as_floating, as_tensor, checked, op
+from ..core.tensor import OPS, ArrayLike, Tensor, as_floating, as_tensor, checked, numbers_of, op
 from .elementwise import over
 from .families import Axis, general, kept_shape, linear, operation, reduction, untracked
 
@@ -307,7 +307,7 @@ def _without_nan(function: Any, base: Any, fill: float) -> Callable[..., Tensor]
         t = as_tensor(a)
         if t.dtype.kind != "f":
             return op(base)(t, axis=axis, **options)
-        gaps = np.isnan(t) if math.isfinite(fill) else _gaps(t, axis)
+        gaps = np.isnan(numbers_of(t)) if math.isfinite(fill) else _gaps(t, axis)
         return op(base)(op(np.where)(gaps, fill, t), axis=axis, **options)
 
     doc = f"As numpy.{function.__name__}: NaN is left out, with gradient 0."

@@ -15,7 +15,7 @@ from minigrad.core import tape, tree
 from minigrad.core.tensor import Tensor, value_of
 from minigrad.testing import Draw, operations
 
-DRAWS = [Draw(k) for k in (1, 2)]
+DRAWS = [Draw(1)]
 CASES = [
     pytest.param(op, k, id=f"{name}-{k}")
     for name, op in operations().items()
@@ -47,7 +47,6 @@ def opened(op, case):
 
 def others(op, k, xs):
     """Arrays of the same shapes: those of other draws, with ties, zeros, signs turned."""
-    yield xs
     for draw in DRAWS:
         case = op.samples(draw)[k]
         ys = opened(op, case)[1]
@@ -56,8 +55,7 @@ def others(op, k, xs):
     floats = [x.dtype.kind == "f" for x in xs]
     for change in (
         lambda x: -x,
-        lambda x: np.round(x),
-        lambda x: x.ravel()[::-1].reshape(x.shape),
+        lambda x: np.round(x.ravel()[::-1].reshape(x.shape)),
         np.zeros_like,
     ):
         yield [change(x) if yes else x for x, yes in zip(xs, floats, strict=True)]
