@@ -222,6 +222,27 @@ def test_a_job_ends_within_seconds_if_one_process_does(how, tmp_path):
     assert time.perf_counter() - start < 30
 
 
+def test_all_processes_have_one_order_whatever_else_draws_from_its_generator():
+    """Shares are of one batch, though processes draw masks of several sizes from its generator."""
+
+    def run(comm):
+        rng, seen = np.random.default_rng(0), []
+        model = scenarios.Model(0, dropout=0.5)
+        model.drop.rng = rng
+
+        def loss(batch):
+            seen.extend(batch[0][:, 0, 0].tolist())
+            return scenarios.mse(model, *batch)
+
+        loader = scenarios.DataLoader(scenarios.X, scenarios.Y, batch_size=5, shuffle=True, rng=rng)
+        optimizer = scenarios.mg.optim.SGD(model.parameters(), lr=0.1)
+        scenarios.fit(model, optimizer, loader, loss, epochs=3, comm=comm, out=None)
+        return seen
+
+    first, second = Threads(2).run(run)
+    assert sorted(first + second) == sorted(scenarios.X[:, 0, 0].tolist() * 3)
+
+
 def test_one_message_for_each_step():
     def step(comm):
         scenarios.gradients(comm, None)

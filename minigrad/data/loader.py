@@ -54,8 +54,9 @@ class Batches:
 
         An epoch that was left early begins anew, unless `load_state_dict` has put it there.
         """
+        self.leave()
         if not self._goes_on:
-            self.position, self._order_of = 0, self._draw()
+            self._order_of = self._draw()
         self._goes_on = False
         order = self._order()
         for k in range(self.position, len(self)):
@@ -66,6 +67,11 @@ class Batches:
             yield Share(batch, self._count(k, len(own)), self._count(k, len(rows)))
         self.epoch += 1
         self.position = 0
+
+    def leave(self) -> None:
+        """Forget the place in an epoch that was left early, unless that was loaded."""
+        if not self._goes_on:
+            self.position, self._order_of = 0, None
 
     def _draw(self) -> Any:
         """Return what `_order` is drawn from in a new epoch."""

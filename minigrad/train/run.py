@@ -109,6 +109,8 @@ class Run:
 
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one; and in all processes alike."""
+        if isinstance(self.batches, Batches):
+            self.batches.leave()  # somebody has looked at a batch before
         processes, common, own = _Processes(self.ranks), self._common(), self._own()
         path = self.checkpoint
         found = self.rank == 0 and path is not None and path.exists()
@@ -236,6 +238,8 @@ class Run:
     def _shares(self) -> tuple[int | None, Iterator[Share]]:
         """Return the number of batches if that is known, and for each what this process gets."""
         if isinstance(self.batches, Batches):
+            if self.comm is not None and not self.batches.position:
+                share_states(self.comm, {"data": self.batches})  # its generator may be dropout's
             return len(self.batches), self.batches.shares(self.rank, self.ranks)
         given = self.batches()
         if self.comm is not None and not isinstance(given, Sized):

@@ -104,6 +104,29 @@ def test_a_run_that_is_killed_in_any_step_goes_on_as_if_it_was_not(tmp_path, kil
     assert_same(got, expected)
 
 
+@pytest.mark.parametrize("kill_at", [1, 3, 6])
+def test_to_look_at_a_batch_before_changes_nothing(tmp_path, kill_at):
+    def trained(path=None, kill_at=None):
+        net, seen = mg.nn.Linear(1, 1, rng=0), []
+        x = np.arange(8, dtype=np.float32)[:, None] / 8
+        loader = DataLoader(x, batch_size=2, shuffle=True, rng=0)
+        next(iter(loader))
+
+        def loss(batch):
+            seen.append(1)
+            if len(seen) == kill_at:
+                raise Killed
+            return mg.nn.mse_loss(net(batch[0]), 2 * batch[0])
+
+        fit(net, mg.optim.SGD(net.parameters(), lr=0.1), loader, loss, epochs=2, out=None,
+            checkpoint=path, checkpoint_every=1)  # fmt: skip
+        return net.state_dict()
+
+    with pytest.raises(Killed):
+        trained(tmp_path / "run.ckpt", kill_at)
+    assert_same(trained(tmp_path / "run.ckpt"), trained())
+
+
 def test_a_run_that_is_killed_again_and_again(tmp_path):
     path = tmp_path / "run.ckpt"
     expected, _ = run()
