@@ -294,8 +294,8 @@ class Compiled:
         count = sum(map(len, self._programs.values()))
         if count >= MANY and not self._warned:
             self._warned = True
-            before, now = [*[k for k in self._programs if k != key], key, key][-3:-1]
-            differ = change(before, now) if before != now else "what it reads from outside"
+            entries, others = self._programs[key], [k for k in self._programs if k != key]
+            differ = entries[-2].guard.change() if entries[1:] else change(others[-1], key)
             warn(
                 f"mg.compile: {self._name} has been recorded {count} times; the last two differ "
                 f"in {differ}. A program is made for each: pass what changes as an argument, "

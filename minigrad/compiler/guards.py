@@ -101,6 +101,19 @@ class Guard:
             self.at = now
         return True
 
+    def change(self) -> str:
+        """Return in words what does not hold any more."""
+        for t, dtype, live, shape in self.captured:
+            if (t.value.dtype, t.live, t.value.shape) != (dtype, live, shape):
+                return f"{t.name or 'a tensor'}, which has another dtype, or is trained or not"
+        if name := self.outside.change():
+            return f"{name}, which it reads from outside"
+        for module, then, now in zip(self.modules, self.stood, self._standing(), strict=True):
+            for (name, a), (_, b) in zip(then, now, strict=False):
+                if a != b:
+                    return f"{type(module).__name__}.{name}"
+        return "the attributes of a module"
+
     def is_hooked(self) -> bool:
         """Whether functions of the user's are to see what goes through a module."""
         return bool(self.hooks) and any(h.before or h.after for h in self.hooks)

@@ -30,9 +30,12 @@ class Outside:
         self.items: list[tuple[Any, Any, Any]] = []
         self.containers: list[tuple[Any, Any]] = []  # with copies of them
         self.written: list[str] = []
-        seen: set[int] = set()
-        for f in functions:
-            self._watch(f, seen, 4)
+        self.names: set[str] = set()
+        for _ in range(2):  # at first to know all names that the functions mention
+            self.cells, self.items, self.containers = [], [], []
+            seen: set[int] = set()
+            for f in functions:
+                self._watch(f, seen, 4)
 
     def stands(self) -> bool:
         """Whether everything is as it was; nothing else is done at every call of small programs."""
@@ -50,6 +53,21 @@ class Outside:
             if now is not value and not _alike(now, value):
                 return False
         return True
+
+    def change(self) -> str:
+        """Return the name of what is not as it was; empty if everything is."""
+        for cell, value, name in self.cells:
+            if not _same(cell.cell_contents, value):
+                return name
+        for container, copy in self.containers:
+            if len(container) != len(copy):
+                return f"the length of a {type(container).__name__}"
+        for container, key, value in self.items:
+            if key not in container if isinstance(container, dict) else key >= len(container):
+                return str(key)
+            if not _same(container[key], value):
+                return str(key)
+        return ""
 
     def put_back(self) -> Iterator[tuple[str, Any]]:
         """Undo what the functions changed themselves, and forget it; list the names and values.
@@ -88,11 +106,13 @@ class Outside:
             for one in (part.func, *part.args, *part.keywords.values()):
                 self._watch(one, seen, deep)
         elif isinstance(part, MethodType):
-            self._watch(part.__self__, seen, deep)
             self._watch(part.__func__, seen, deep)
+            self._watch(part.__self__, seen, deep)
         elif isinstance(part, FunctionType):
             self._watch_function(part, seen, deep - 1)
         elif type(part) in (dict, list):
+            if len(part) > MOST:  # as data are, which a function is given parts of
+                return
             self.containers.append((part, part.copy()))
             for key, value in part.items() if isinstance(part, dict) else enumerate(part):
                 self._watch_item(part, key, value, seen, deep - 1)
@@ -100,11 +120,17 @@ class Outside:
             for value in part:
                 self._watch(value, seen, deep - 1)
         elif not isinstance(part, _NOT_LOOKED_INTO) and not tree.is_module(part):
+            for name in [*self.names]:
+                if isinstance(method := getattr(type(part), name, None), FunctionType):
+                    self._watch(method, seen, deep)
             for key, value in getattr(part, "__dict__", {}).items():
-                self._watch_item(vars(part), key, value, seen, deep - 1)
+                if key in self.names:
+                    self._watch_item(vars(part), key, value, seen, deep - 1)
 
     def _watch_function(self, f: FunctionType, seen: set[int], deep: int) -> None:
         is_users = users_file(f.__code__.co_filename)
+        if is_users:
+            self.names.update(names_in(f.__code__))
         for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
             try:
                 value = cell.cell_contents

@@ -11,7 +11,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.compiler import compiled
+from minigrad.compiler import compiled, record
 from tests.helpers import leaf
 
 RNG = np.random.default_rng(7)
@@ -441,6 +441,47 @@ def test_python_state_of_a_module_is_refused_and_put_back():
     assert net.seen == []
 
 
+def test_what_would_be_done_at_the_recording_only(monkeypatch):
+    x = mg.tensor(drawn(3), requires_grad=True)
+
+    def hooked(x):
+        y = x * 2
+        y.register_hook(lambda g: g)
+        return y
+
+    def debugged(x):
+        with mg.debug():
+            return x * 2
+
+    def seeded(x):
+        mg.manual_seed(0)
+        return x * 2
+
+    for f, message in ((hooked, "register_hook"), (debugged, r"mg\.debug"), (seeded, "at its rec")):
+        with pytest.raises(TypeError, match=message):
+            mg.compile(f)(x)
+    monkeypatch.setattr(record, "MOST", 5)
+    with pytest.raises(RuntimeError, match=r"more than 5 operations.*mg\.scan"):
+        mg.compile(lambda x: sum(x * k for k in range(1, 9)))(x)
+
+
+def test_a_transform_of_a_module_that_holds_a_compiled_function():
+    class Net(nn.Module):
+        def __init__(self):
+            self.inner = nn.Linear(2, 2, rng=0)
+            self.fast = mg.compile(self.inner)
+
+        def forward(self, x):
+            return self.fast(x).sum()
+
+    net, plain = Net(), nn.Linear(2, 2, rng=0)
+    for _ in range(3):
+        x = drawn(3, 2, dtype=np.float32)
+        g = mg.grad(lambda net: net(x))(net)  # noqa: B023
+        h = mg.grad(lambda net: net(x).sum())(plain)  # noqa: B023
+        same(g["inner.weight"], h["weight"])
+
+
 def test_it_cannot_be_pickled():
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(mg.compile(mg.sin))
@@ -504,6 +545,35 @@ def test_what_it_reads_from_outside_may_change():
             table[...] = drawn(3)
         x = drawn(3)
         same(fast(x), f(x))
+
+
+def test_attributes_that_no_code_mentions_may_change():
+    class Trainer:
+        def __init__(self):
+            self.net, self.step, self.scale = nn.Linear(2, 1, rng=0), 0, 2.0
+
+        def loss(self, x):
+            return self.scaled(self.net(x)).sum()
+
+        def scaled(self, y):
+            return y * self.scale
+
+    trainer = Trainer()
+    fast = mg.compile(trainer.loss)
+    for _ in range(12):
+        trainer.step += 1
+        x = drawn(3, 2, dtype=np.float32)
+        same(fast(x), trainer.loss(x))
+    assert "1 signature(s)" in fast.explain()
+    assert len(fast._programs[next(iter(fast._programs))]) == 1
+    for _ in range(5):
+        trainer.scale += 1
+        same(fast(x), trainer.loss(x))
+    trainer.scale += 1
+    same(fast(x), trainer.loss(x))
+    trainer.scale += 1
+    with pytest.warns(UserWarning, match="scale, which it reads from outside"):
+        fast(x)
 
 
 def test_what_it_changes_outside_is_put_back_and_named():
