@@ -41,12 +41,15 @@ class Executable:
     """
 
     def __init__(self, program: Program, backend: str = "numpy") -> None:
+        made = program
         if backend == "numba":
-            program = with_kernels(program)
+            made = with_kernels(program)
         elif backend != "numpy":
             raise ValueError(f"backend: 'numpy' or 'numba', not {backend!r}")
-        self.program, self.backend = widened(slopes_first(program)), backend
-        self.straight = Straight(self.program)
+        made = widened(slopes_first(made))
+        self.backend, self.kernels = backend, kernels_of(made)
+        self.program = program if self.kernels else made  # of kernels, what they do is shown
+        self.straight = Straight(made)
         self._make = self.straight.compiled()
         self._may_overflow = any(op.does in OVERFLOWING for op in self.straight.written)
         self._free: deque[Workspace] = deque(maxlen=POOL)  # whose append and pop are atomic
@@ -84,7 +87,7 @@ class Executable:
     @property
     def source(self) -> str:
         """The program as Python, and the sources of its kernels."""
-        kernels = dict.fromkeys([kernel.source for kernel in kernels_of(self.program)])
+        kernels = dict.fromkeys([kernel.source for kernel in self.kernels])
         return "\n\n".join([self.straight.source, *kernels])
 
     def report(self) -> str:
@@ -96,14 +99,14 @@ class Executable:
         for b in sorted(buffers, key=lambda b: -b.nbytes):
             shape = ", ".join(map(str, b.shape))
             lines.append(f"    {names.get(b, '?')}: {b.dtype}[{shape}], {b.nbytes:,} bytes")
-        lines += [kernel.report() for kernel in kernels_of(self.program)]
+        lines += [kernel.report() for kernel in self.kernels]
         lines += self._said()
         return "\n".join(lines)
 
     def _said(self) -> list[str]:
         """Say how many operations are done where, and why."""
         straight = self.straight
-        kernels = kernels_of(self.program)
+        kernels = self.kernels
         views = [op for op in straight.written if op.outs and op.outs[0] in straight.once]
         views += [op for op in straight.written if op.outs and op.outs[0] in straight.plan.aliases]
         written = [op for op, how in straight.written.items() if how is not None]

@@ -197,11 +197,10 @@ def _reduction(name: str) -> Callable[[Op], list[Low] | None]:
         if not isinstance(op.args[0], View) or not {*op.params} <= {"axis", "keepdims"}:
             return None
         view, out = _view(op), op.out
-        if name != "sum" and (view.dtype.kind != "f" or out.dtype != view.dtype):
+        counts = name == "sum" and view.dtype.kind in "bi"  # of what is whole, in int64
+        if out.dtype != (np.dtype(np.int64) if counts else view.dtype) or out.dtype.kind == "b":
             return None
-        if view.dtype.kind == "f" and out.dtype != view.dtype:
-            return None
-        return [Reduce(out, name, (view,), _axes(op))]
+        return [Reduce(out, name, (view,), _axes(op))] if counts or view.dtype.kind == "f" else None
 
     return rule
 

@@ -265,7 +265,8 @@ class _Normalizing:
             return None
         rest = a.shape[len(axes) :]
         flat = self.reshaped(a, (math.prod(a.shape[: len(axes)]), *rest))
-        return self.reshaped(self.new(_SUM, (flat,), {"axis": 0}, rest), op.out.shape)
+        total = Value(rest, op.out.dtype)  # of flags, how many are set: another dtype than theirs
+        return self.reshaped(self.emit(Op(_SUM, (flat,), {"axis": 0}, (total,))), op.out.shape)
 
     def concatenate(self, op: Op) -> View | None:
         views = [a for a in op.args if isinstance(a, View)]

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
+
+from ..core.dtypes import Array
 from .fused import Each, Join, Low, Product, Reduce, Seen, lowered, sunk
 from .places import Place, Slot, contiguous, is_layout
 from .program import Collect, Item, Loop, Op, Row, Value, View
@@ -89,7 +92,7 @@ class Steps:
         level = self.level_of.get(value)
         slot = Slot(value.dtype, value.shape, level, given=level is None or value in self.leaving)
         if level is None:
-            (self.reads if value.array is None else self.constants)[value] = slot
+            (self.constants if _is_frozen(value.array) else self.reads)[value] = slot
         elif value in self.leaving:
             self.writes[value] = slot
         return Place(slot, 0, 0, value.shape, contiguous(value.shape))
@@ -330,6 +333,15 @@ class Steps:
                     if k > step or not alike:
                         return True
         return False
+
+
+def _is_frozen(array: Array | None) -> bool:
+    """Whether a constant stays as it is: nobody can write into it, nor into what it is a view of."""
+    while isinstance(array, np.ndarray) and not array.flags.writeable:
+        if array.base is None:
+            return True
+        array = array.base
+    return False
 
 
 def _sunk(items: Sequence[Item], leaving: Iterable[Value]) -> list[Item]:
