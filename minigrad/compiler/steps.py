@@ -336,7 +336,7 @@ class Steps:
 
 
 def _is_frozen(array: Array | None) -> bool:
-    """Whether a constant stays as it is: nobody can write into it, nor into what it is a view of."""
+    """Whether a constant stays as it is: nobody can write into it, or into what it views."""
     while isinstance(array, np.ndarray) and not array.flags.writeable:
         if array.base is None:
             return True

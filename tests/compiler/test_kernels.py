@@ -427,3 +427,23 @@ def test_kernels_are_reported_and_readable():
     executable = Executable(program, "numba")
     assert "a kernel of 1 operations and 0 loops, as 1 groups and 0 products" in executable.report()
     assert "y0 = tanh_f8(x0)" in executable.source
+
+
+def test_flags_are_counted_over_several_axes(by_python):
+    def f(x):
+        return (mg.stack([x, 2 * x, 3 * x]) > 1).sum(axis=(0, 1))
+
+    fast = mg.compile(f, backend="numba")
+    x = np.arange(8.0).reshape(4, 2)
+    for _ in range(3):
+        got = fast(x)
+        assert got.dtype == f(x).dtype == np.int64
+        np.testing.assert_array_equal(got, f(x))
+
+
+def test_a_constant_that_is_changed_in_place_is_read_again(by_python):
+    table, x = np.arange(3.0), np.ones(3)
+    fast = mg.compile(lambda x: np.tanh(x * table), backend="numba")
+    for k in range(4):
+        table[0] = k
+        np.testing.assert_allclose(fast(x), np.tanh(x * table))
