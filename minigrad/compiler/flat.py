@@ -6,7 +6,6 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..core.tensor import OPS
 from .normal import told
@@ -17,14 +16,16 @@ __all__ = ["ADD", "ROUNDS", "Flat"]
 ADD = OPS[np.add]
 ROUNDS = 3
 """A loop has at least as many rounds."""
+WIDEST = 16
+"""So many views, or fewer, has an operation in a loop."""
 
 
 class Flat:
     """The operations of all sections, with numbers for what they read and make.
 
     Every value that an operation makes has a slot, in order; values from outside have numbers
-    below zero. `reads[i]` is an array with a row for each view of the operation i: the slot of its
-    value, and the row that it is of, or -1.
+    below zero. `reads[i, j]` are, of the j-th view of the operation i, the slot of its value and
+    the row that it is of, or -1.
     """
 
     def __init__(self, program: Program) -> None:
@@ -39,21 +40,24 @@ class Flat:
         self.values: list[Value] = []  # by slot
         self.first: list[int] = []  # the first slot of an operation
         self.outside: dict[Value, int] = {}
-        self.reads: list[npt.NDArray[Any]] = []
         ids: dict[Any, int] = {}
-        tokens, kinds = [], []
-        for op in self.ops:
+        tokens, kinds, reads = [], [], []
+        for i, op in enumerate(self.ops):
+            views = op.views
+            kind = _kind(op, views)
+            kinds.append(ids.setdefault(kind, len(ids)))
+            tokens.append(ids.setdefault((kind, _forms(op)), len(ids)))
+            for j, v in enumerate(views[:WIDEST]):
+                reads.append((i, j, self.slot(v.value), -1 if v.row is None else v.row.start))
             self.first.append(len(self.values))
             for out in op.outs:
                 self.slots[out] = len(self.values)
                 self.values.append(out)
-            rows = [(self.slot(v.value), -1 if v.row is None else v.row.start) for v in op.views]
-            self.reads.append(np.array(rows, int).reshape(-1, 2))
-            kind = _kind(op)
-            kinds.append(ids.setdefault(kind, len(ids)))
-            tokens.append(ids.setdefault((kind, _forms(op)), len(ids)))
         self.first.append(len(self.values))
         self.tokens, self.kinds = np.array(tokens), np.array(kinds)
+        self.reads = np.full((len(self.ops), WIDEST, 2), -1)
+        at, position, *what = np.array(reads, int).reshape(-1, 4).T
+        self.reads[at, position] = np.array(what).T
 
     def slot(self, value: Value) -> int:
         if value in self.slots:
@@ -85,14 +89,14 @@ def _late_additions(ops: list[Op]) -> list[Op]:
     return [ops[i] for i in sorted(range(len(ops)), key=lambda i: (place[i], i))]
 
 
-def _kind(op: Op) -> Any:
-    """Return what an operation does, whatever it reads."""
-    if op.does is STACK or getattr(op.does, "effect", False):
+def _kind(op: Op, views: list[View]) -> Any:
+    """Return what an operation does, whatever it reads; what is in no loop is like no other."""
+    if op.does is STACK or getattr(op.does, "effect", False) or len(views) > WIDEST:
         return id(op)
-    if len(op.views) > sum([isinstance(a, View) for a in op.args]):
-        return id(op)  # a computed index: not rolled
+    if op.params and len(views) > sum([isinstance(a, View) for a in op.args]):
+        return id(op)  # a computed index
     outs = tuple([(v.shape, v.dtype) for v in op.outs])
-    return op.does, op.several, told(op.params), outs
+    return op.does, op.several, told(op.params) if op.params else (), outs
 
 
 def _forms(op: Op) -> Any:

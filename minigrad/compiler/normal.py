@@ -75,12 +75,14 @@ class _Normalizing:
         self.items = []
         for op in section.items:
             assert isinstance(op, Op)
-            self.op(op.reading(self.seen))
+            changed = any(v.value in self.now for v in op.views)
+            self.op(op.reading(self.seen) if changed else op)
         outputs = [self.seen(o) if isinstance(o, View) else o for o in section.outputs]
         return Section(section.inputs, self.items, outputs)
 
     def seen(self, v: View) -> View:
-        return self.view(v, self.now.get(v.value, View(v.value)))
+        outer = self.now.get(v.value)
+        return v if outer is None else self.view(v, outer)
 
     def view(self, inner: View, outer: View) -> View:
         """Return the view `inner` of what `outer` shows, which is copied if that is no view."""
@@ -132,11 +134,12 @@ class _Normalizing:
         return self.emit(Op(does, args, params, (Value(shape, dtype),)))
 
     def is_constant(self, op: Op) -> bool:
-        return (
-            all(v.value.array is not None for v in op.views)
-            and bool(op.views)
-            and all(math.prod(v.shape) <= _FOLDED for v in op.outs)
-        )
+        for a in op.args:
+            if isinstance(a, View) and a.value.array is None:
+                return False
+        views = op.views
+        known = bool(views) and all(v.value.array is not None for v in views)
+        return known and all(math.prod(v.shape) <= _FOLDED for v in op.outs)
 
     def fold(self, op: Op) -> None:
         """Compute what depends on constants alone."""

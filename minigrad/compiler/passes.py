@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import numpy as np
@@ -32,8 +33,14 @@ CONTIGUOUS = Function("contiguous", np.ascontiguousarray)
 
 def optimised(program: Program) -> Program:
     """Return a recorded program in its fastest form known here, for any back end."""
-    for step in PASSES:
-        program = step(program)
+    collects = gc.isenabled()
+    gc.disable()  # it looks through all there is, again and again, and finds nothing to free
+    try:
+        for step in PASSES:
+            program = step(program)
+    finally:
+        if collects:
+            gc.enable()
     return program
 
 

@@ -90,11 +90,9 @@ def _phases(flat: Flat, start: int, period: int) -> list[int]:
     Additions are what may be missing in the round before the first.
     """
     stop = min(start + 3 * period, len(flat.ops))
-    base, last = flat.first[start], {}
-    for i in range(start, stop):
-        for slot in flat.reads[i][:, 0]:
-            if slot >= base:
-                last[int(slot)] = i
+    base, last = flat.first[start], dict[int, int]()
+    for i, slots in enumerate(flat.reads[start:stop, :, 0].tolist(), start):
+        last.update([(slot, i) for slot in slots if slot >= base])
     live = np.zeros(stop - start + 2, int)
     maker = np.repeat(np.arange(start, stop), np.diff(flat.first[start : stop + 1]))
     for slot, i in last.items():

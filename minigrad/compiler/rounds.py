@@ -75,7 +75,7 @@ def classified(
     reads: list[list[Read]] = []
     firsts: dict[int, View] = {}
     for k in range(period):
-        table = np.stack([flat.reads[start + r * period + k] for r in range(rounds)])
+        table = flat.reads[start + k :: period][:rounds]
         views, row = flat.ops[start + k].views, []
         for j, view in enumerate(views):
             read, rounds = _read(flat, table[:rounds, j], base, width, view, firsts, loops)
