@@ -60,7 +60,9 @@ def fit(
     that as "validation" and others beside it. `watch` gives further numbers to track. `clip` limits
     the norm of the gradients. `schedule` steps after each epoch or each step; one that waits for a
     plateau is given the validation. `callbacks` are called after each epoch with the history, and
-    end training by returning why; a `Callback` has more moments.
+    end training by returning why; a `Callback` has more moments. The history has of each epoch
+    "train", the mean loss of its batches, "validation", and "gradient", the mean norm before it is
+    clipped.
 
     The parameters of the best epoch are restored at the end, also when training is interrupted
     (Ctrl-C ends it early, and keeps the best); without `validate`, those of the last epoch that was
@@ -120,7 +122,7 @@ def fit(
         if comm is not None:
             _require_alike(run, comm)
         run.resume()
-        run.progress.resumed(run.checkpoint, len(run.history), run.steps)
+        run.progress.resumed(run.checkpoint, len(run.history), run.steps, run.goes_on())
         for callback in run.callbacks:
             begun.append(callback)
             callback.begin()

@@ -32,11 +32,12 @@ class Progress:
         self._width = 0
         self._seconds, self._done = 0.0, 0
 
-    def resumed(self, checkpoint: Path | None, epochs: int, steps: int) -> None:
+    def resumed(self, checkpoint: Path | None, epochs: int, steps: int, goes_on: bool) -> None:
         """A checkpoint was found, if any of this is done."""
         if self.out is not None and (epochs or steps) and checkpoint is not None:
             more = f" after {steps} batches" * bool(steps)
-            print(f"{checkpoint}: going on in epoch {epochs + 1}{more}", file=self.out)
+            said = f"going on in epoch {epochs + 1}{more}" if goes_on else "nothing is left to do"
+            print(f"{checkpoint}: {said}", file=self.out)
 
     def begin(self, epoch: int, steps: int | None, done: int, unit: str) -> None:
         """An epoch begins, of so many steps if that is known, of which some are done already."""

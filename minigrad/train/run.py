@@ -28,6 +28,7 @@ from .progress import Progress
 
 __all__ = ["Run"]
 
+_NO_BETTER = "no better for"
 OWN = ("train", "validation", "gradient")
 """What `fit` calls the numbers of an epoch."""
 
@@ -124,6 +125,8 @@ class Run:
                 rng.bit_generator.state = state
             for name, state in states.items():
                 own[name].load_state_dict(state)
+        if self.history.stopped.startswith(_NO_BETTER):
+            self.history.stopped = self._impatience()  # patience may be another now
         if not found:
             self.save()  # what cannot be written is said now, and not after an epoch
 
@@ -183,19 +186,23 @@ class Run:
         self.losses, self.norms, self.steps = 0.0, 0.0, 0
         self.history.stopped = self._reason()
         self.progress.end(row, self.history.best, self.history.stopped)
-        if self.schedule is not None and not self.each_step and not self.history.stopped:
+        if self.schedule is not None and not self.each_step:
             if isinstance(self.schedule, ReduceLROnPlateau):
                 self.schedule.step(row["validation"])
             else:
                 self.schedule.step()
         self.save()
 
+    def _impatience(self) -> str:
+        """Return whether patience is at an end, in words, "" if it is not."""
+        since = len(self.history) - 1 - self.history.best
+        is_over = self.patience is not None and since >= self.patience
+        return f"{_NO_BETTER} {since} epoch{'s' * (since != 1)}" * is_over
+
     def _reason(self) -> str:
         """Return why training shall end, "" if it shall not: process 0 decides."""
         reasons = [callback.after_epoch(self.history) for callback in self.callbacks]
-        since = len(self.history) - 1 - self.history.best
-        if self.patience is not None and since >= self.patience:
-            reasons.insert(0, f"no better for {since} epoch{'s' * (since != 1)}")
+        reasons.insert(0, self._impatience())
         for reason in reasons:
             if reason is not None and not isinstance(reason, str):
                 raise TypeError(

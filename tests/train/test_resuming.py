@@ -202,6 +202,8 @@ def test_it_is_said_that_a_run_goes_on(tmp_path):
     assert "going on" not in out.getvalue()
     run(path, every=1, out=out)
     assert f"{path}: going on in epoch 2 after 2 batches\n" in out.getvalue()
+    run(path, every=1, out=out)
+    assert out.getvalue().endswith(f"{path}: nothing is left to do\n")
 
 
 def test_a_run_that_has_stopped_stays_so(tmp_path):
@@ -211,6 +213,9 @@ def test_a_run_that_has_stopped_stays_so(tmp_path):
     again, steps = run(path, epochs=200, patience=1)
     assert steps == 0
     assert_same(again, first)
+    more, _ = run(path, epochs=200, patience=3)
+    assert_same(more, run(epochs=200, patience=3)[0])
+    assert len(more["history"]["epochs"]) > len(first["history"]["epochs"])
 
 
 def test_a_checkpoint_of_something_else_is_refused_and_stays(tmp_path):
