@@ -15,6 +15,7 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 from minigrad.io import load, save
+from minigrad.io.npz import reason
 
 posix = pytest.mark.skipif(os.name != "posix", reason="locks, links and modes are POSIX's")
 
@@ -415,3 +416,21 @@ def test_the_file_is_on_the_disk_before_it_has_the_name_and_then_the_name_too(
     monkeypatch.setattr(os, "replace", replaced)
     save(Net(), tmp_path / "w.npz")
     assert calls == [(tmp_path / "w.npz").stat().st_size, "replace", "folder"]
+
+
+def test_what_is_wrong_with_a_file_is_said(tmp_path):
+    path = tmp_path / "w.npz"
+    for members, message in (
+        ([("archive/data.pkl", b"pickled")], r"it holds a pickle, which can execute .*save_file"),
+        ([("weight.txt", b"text")], "'weight.txt', which is no array"),
+        ([("weight.npy", b"\x93NUMPY\x07\x00")], r"'weight' is of version \(7, 0\)"),
+    ):
+        _zip(path, members)
+        with pytest.raises(ValueError, match=message):
+            load(nn.Linear(1, 1), path)
+    path.write_bytes(b"\x80\x02K\x01.")
+    with pytest.raises(ValueError, match="it is a pickle, which can execute anything"):
+        load(nn.Linear(1, 1), path)
+    assert reason(MemoryError()) == "MemoryError"
+    assert reason(ValueError("a\n  b")) == "a b"
+    assert reason(ValueError(1000 * "x")) == 300 * "x" + "..."
