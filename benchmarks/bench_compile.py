@@ -257,7 +257,7 @@ class Bench:
         ]
 
     def cells(self) -> list[Table]:
-        timed = self._timed("cells", programs.RECURRENCES)
+        timed = self._timed("cells", programs.RECURRENCES, 1)
         first = next(iter(timed.values()))
         rows = []
         for name, t in timed.items():
@@ -270,11 +270,14 @@ class Bench:
         columns = ["", "eager, us per time step"]
         for backend in BACKENDS:
             columns += [f"{backend} / eager", "over nn.LSTM's"]
-        title = f"Other recurrences, (T, B, I, H) = {programs.CELL}, float32"
+        title = f"Other recurrences, (T, B, I, H) = {programs.CELL}, float32, 1 thread"
         return [Table(title, columns, rows, _missing(timed))]
 
     def others(self) -> list[Table]:
-        timed = self._timed("others", programs.OTHERS)
+        return [self._others(threads) for threads in self.threads]
+
+    def _others(self, threads: int) -> Table:
+        timed = self._timed("others", programs.OTHERS, threads)
         rows = [
             [
                 name,
@@ -285,17 +288,13 @@ class Bench:
             ]
             for name, t in timed.items()
         ]
-        columns = [
-            "",
-            "eager, us",
-            f"{NUMPY} / eager",
-            f"{NUMBA} / eager",
-            f"{NUMBA} / torch eager",
-        ]
-        return [Table("Other programs, a training step, float32", columns, rows, _missing(timed))]
+        columns = ["", "eager, us", *(f"{backend} / eager" for backend in BACKENDS)]
+        columns.append(f"{NUMBA} / torch eager")
+        title = f"Other programs, a training step, float32, {_threads(threads)}"
+        return Table(title, columns, rows, _missing(timed))
 
     def inference(self) -> list[Table]:
-        timed = self._timed("inference", [SIZES[0]])
+        timed = self._timed("inference", [SIZES[0]], 1)
         rows = [
             [
                 "LSTM, size 1",
@@ -306,12 +305,12 @@ class Bench:
             for t in timed.values()
         ]
         columns = ["", "eager, us", *(f"{backend} / {FUSED}" for backend in BACKENDS)]
-        title = "Inference without gradient, torch in inference mode"
+        title = "Inference without gradient, torch in inference mode, 1 thread"
         return [Table(title, columns, rows, _missing(timed))]
 
-    def _timed(self, part: str, keys: Any) -> dict[Any, Timed]:
+    def _timed(self, part: str, keys: Any, threads: int) -> dict[Any, Timed]:
         timed = {}
-        with Processes(PROCESSES, max(self.threads), {}) as processes:
+        with Processes(PROCESSES, threads, {}) as processes:
             for key in keys:
                 timed[key] = self.run(processes, part, key, EAGER)
                 say(f"{part}, {key}: {timed[key].rounds} rounds")
@@ -321,10 +320,10 @@ class Bench:
         return [sides.memory()]
 
     def first(self) -> list[Table]:
-        return [sides.first_calls(max(self.threads))]
+        return [sides.first_calls()]
 
     def growth(self) -> list[Table]:
-        return [sides.growth(max(self.threads))]
+        return [sides.growth()]
 
 
 PARTS: dict[str, Callable[[Bench], list[Table]]] = {

@@ -86,7 +86,7 @@ def _resident(name: str, reset: bool = False) -> int:
     return 1024 * int(found[0])
 
 
-def first_calls(threads: int, times: int = 3) -> Table:
+def first_calls(times: int = 3) -> Table:
     """The first calls in fresh processes, the fastest of a few; minigrad is imported before."""
     size = SIZES[1]
     rows, notes = [], []
@@ -100,14 +100,14 @@ def first_calls(threads: int, times: int = 3) -> Table:
             found = []
             for k in range(times):
                 where = {"MINIGRAD_CACHE": str(Path(folder) / cache(k))}
-                found.append(tried(first_call, backend, size, threads=threads, **where))
+                found.append(tried(first_call, backend, size, **where))
             if failed := [what for what in found if isinstance(what, str)]:
                 notes.append(f"Missing: {title}: {failed[0]}.")
                 rows.append([title, "-", "-", held(None, target)])
                 continue
             seconds = min(found, key=sum)
             rows.append([title, *map(number, seconds), held(sum(seconds), target)])
-    imported = tried(import_numba, threads=threads)
+    imported = tried(import_numba)
     said = imported if isinstance(imported, str) else number(imported)
     notes.append(f"`import numba`, which is part of the second call: {said} s.")
     columns = ["", "first call: recorded", "second: the program is made and run", "both"]
@@ -131,12 +131,12 @@ def import_numba() -> float:
     return time.perf_counter() - start
 
 
-def growth(threads: int) -> Table:
+def growth() -> Table:
     """Longer sequences: lines of the program, the calls that make it, an eager step."""
     columns = ["", *(f"T = {T:,}" for T in LENGTHS)]
     rows, notes = [], []
     for name, backend in BACKENDS.items():
-        found = tried(lengths, backend, threads=threads)
+        found = tried(lengths, backend)
         if isinstance(found, str):
             notes.append(f"Missing: {name}: {found}.")
             continue
@@ -146,7 +146,7 @@ def growth(threads: int) -> Table:
             [f"{name}: first call, s", *map(number, first)],
             [f"{name}: second call, s", *map(number, second)],
         ]
-    rows.append(["minigrad, eager: a step, s", *map(number, fresh(eager_steps, threads=threads))])
+    rows.append(["minigrad, eager: a step, s", *map(number, fresh(eager_steps))])
     notes.append(
         "The first call records, the second records again and makes the program; what numba "
         "compiles for the shortest sequence serves all."
