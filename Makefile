@@ -18,13 +18,13 @@ bench: .venv
 	$(PYTHON) benchmarks/bench_lstm.py
 	$(PYTHON) benchmarks/bench_recurrent.py
 	$(PYTHON) benchmarks/bench_text.py
-	$(PYTHON) benchmarks/bench_compile.py --write docs
 	$(PYTHON) benchmarks/bench_checkpoint.py
 	$(PYTHON) benchmarks/bench_conv.py
 	$(PYTHON) benchmarks/bench_numpy_code.py
 	$(PYTHON) benchmarks/bench_viz.py
 	$(PYTHON) benchmarks/bench_optim.py
 	$(PYTHON) benchmarks/bench_fit.py
+	$(PYTHON) benchmarks/bench_compile.py --write docs
 
 mutants: .venv
 	$(PYTHON) -m tests.ops.mutants

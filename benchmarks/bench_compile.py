@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 
 import bench_lstm as peers
 import numpy as np
-import programs
 import sides
+import workloads
 from bench_lstm import SIZES, Problem
 from page import Table, held, number, plot
 from timing import CORES, Step, agree, header, peer, unguarded
@@ -61,8 +61,8 @@ RATIOS: list[tuple[str, str, tuple[str, ...], tuple[float, ...]]] = [
     (f"{NUMPY} / {EAGER}", NUMPY, (EAGER,), ()),
 ]  # fmt: skip
 LIKE_LSTM = 1.15  # of nn.LSTM's ratio to eager, the most that another cell's may be
-OF_EAGER = dict(zip(programs.OTHERS, (0.02, 0.4, 0.72, 0.6, 0.9), strict=True))
-OF_TORCH = dict(zip(programs.OTHERS, (None, None, 0.85, 1.0, None), strict=True))
+OF_EAGER = dict(zip(workloads.OTHERS, (0.02, 0.4, 0.72, 0.6, 0.9), strict=True))
+OF_TORCH = dict(zip(workloads.OTHERS, (None, None, 0.85, 1.0, None), strict=True))
 INFERENCE = 0.1  # of torch.nn.LSTM's in inference mode
 
 
@@ -88,14 +88,14 @@ def in_numpy(part: str, key: Any) -> Candidates:
         return {
             EAGER: lambda: _inference(lstm, key),
             **{
-                name: lambda b=b: _inference(programs.compile(lstm, b), key)
+                name: lambda b=b: _inference(workloads.compile(lstm, b), key)
                 for name, b in BACKENDS.items()
             },
         }
-    make = (programs.RECURRENCES | programs.OTHERS)[key]
+    make = (workloads.RECURRENCES | workloads.OTHERS)[key]
     return {
-        EAGER: lambda: programs.eager(make()),
-        **{name: lambda b=b: programs.compiled(make(), b) for name, b in BACKENDS.items()},
+        EAGER: lambda: workloads.eager(make()),
+        **{name: lambda b=b: workloads.compiled(make(), b) for name, b in BACKENDS.items()},
     }
 
 
@@ -107,7 +107,7 @@ def in_torch(part: str, key: Any) -> Candidates:
         }
     if part == "inference":
         return {FUSED: lambda: _torch_inference(Problem.draw(*key))}
-    return {"torch eager": programs.OTHERS[key]().torch} if key in programs.OTHERS else {}
+    return {"torch eager": workloads.OTHERS[key]().torch} if key in workloads.OTHERS else {}
 
 
 def in_jax(part: str, key: Any) -> Candidates:
@@ -129,7 +129,7 @@ PROCESSES: dict[str, Builder] = {"NumPy": in_numpy, "torch": in_torch, "JAX": in
 
 
 def _compiled_lstm(size: tuple[int, ...], backend: str) -> Step:
-    step = programs.compiled(programs.lstm(size), backend)
+    step = workloads.compiled(workloads.lstm(size), backend)
 
     def in_the_order_of_the_others() -> tuple[Any, ...]:
         _, (g, x) = step()
@@ -257,11 +257,11 @@ class Bench:
         ]
 
     def cells(self) -> list[Table]:
-        timed = self._timed("cells", programs.RECURRENCES, 1)
+        timed = self._timed("cells", workloads.RECURRENCES, 1)
         first = next(iter(timed.values()))
         rows = []
         for name, t in timed.items():
-            row = [name, number(t.least[EAGER] * 1e6 / programs.CELL[0])]
+            row = [name, number(t.least[EAGER] * 1e6 / workloads.CELL[0])]
             for backend in BACKENDS:
                 own, base = t.ratio(backend, (EAGER,)), first.ratio(backend, (EAGER,))
                 like = own / base if own and base and t is not first else None
@@ -270,14 +270,14 @@ class Bench:
         columns = ["", "eager, us per time step"]
         for backend in BACKENDS:
             columns += [f"{backend} / eager", "over nn.LSTM's"]
-        title = f"Other recurrences, (T, B, I, H) = {programs.CELL}, float32, 1 thread"
+        title = f"Other recurrences, (T, B, I, H) = {workloads.CELL}, float32, 1 thread"
         return [Table(title, columns, rows, _missing(timed))]
 
     def others(self) -> list[Table]:
         return [self._others(threads) for threads in self.threads]
 
     def _others(self, threads: int) -> Table:
-        timed = self._timed("others", programs.OTHERS, threads)
+        timed = self._timed("others", workloads.OTHERS, threads)
         rows = [
             [
                 name,

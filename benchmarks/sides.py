@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from bench_lstm import SIZES, Problem, by_hand, by_hand_in_buffers, minigrad_eager
 from page import Table, held, number
-from programs import compile, compiled, eager, lstm
 from timing import Step
 from turns import fresh
+from workloads import compile, compiled, eager, lstm
 
 import minigrad as mg
 

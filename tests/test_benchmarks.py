@@ -12,8 +12,8 @@ sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))  # as when the
 
 import bench_lstm
 import page
-import programs
 import turns
+import workloads
 
 # --- Turns: builders stand here, so that other processes find them --------------------------------
 
@@ -96,18 +96,18 @@ def test_what_is_written_by_hand_for_speed_is_right(slopes_first):
             np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", programs.OTHERS)
+@pytest.mark.parametrize("name", workloads.OTHERS)
 def test_torch_computes_the_same_program(name):
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    program = programs.OTHERS[name]()
-    ours, theirs = (turns.arrays(f()) for f in (programs.eager(program), program.torch()))
+    program = workloads.OTHERS[name]()
+    ours, theirs = (turns.arrays(f()) for f in (workloads.eager(program), program.torch()))
     for got, expected in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("make", [partial(programs.chain, n) for n in (4, 1024)])
+@pytest.mark.parametrize("make", [partial(workloads.chain, n) for n in (4, 1024)])
 def test_a_chains_gradients_are_no_denormals(make):
-    for a in turns.arrays(programs.eager(make())()):
+    for a in turns.arrays(workloads.eager(make())()):
         assert np.abs(a).min() > 1e-20
 
 
