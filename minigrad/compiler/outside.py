@@ -88,8 +88,12 @@ class Outside:
                 container.update(copy) if isinstance(copy, dict) else container.extend(copy)
                 self._forget(container)
         for container, key, value in [*self.items]:
-            if key not in container or not _same(container[key], value):
-                yield str(key), container.get(key)
+            try:
+                now = container[key]
+            except LookupError:
+                now = None
+            if not _same(now, value):
+                yield str(key), now
                 container[key] = value
                 self.items.remove((container, key, value))
 

@@ -669,3 +669,22 @@ def test_what_it_says_of_itself():
     assert "def " in fast.source()
     fast.clear()
     assert "0 signature(s)" in fast.explain()
+
+
+def test_a_module_that_holds_lists_is_seen_through_a_closure():
+    """What is watched for changes includes items of lists, which are no keys of theirs."""
+    net = mg.nn.LSTM(2, 3)
+    names = [name for name, _ in net.named_parameters()]
+
+    def f(x, *weights):
+        hs, _ = mg.nn.functional_call(net, dict(zip(names, weights, strict=True)), x)
+        return hs.sum()
+
+    step = mg.value_and_grad(f, argnums=(0, 1))
+    fast = mg.compile(step, backend="numpy")
+    given = [np.ones((4, 1, 2), np.float32), *[p.value for p in net.parameters()]]
+    for _ in range(3):
+        value, (dx, _) = fast(*given)
+    want, (expected, _) = step(*given)
+    np.testing.assert_allclose(value, want, rtol=1e-5)
+    np.testing.assert_allclose(dx, expected, rtol=1e-5)
