@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.dtypes import Array
+from .blocks import in_blocks
 from .kernels import kernels_of, with_kernels
 from .program import Program
 from .slopes import slopes_first
@@ -46,7 +47,7 @@ class Executable:
             made = with_kernels(program)
         elif backend != "numpy":
             raise ValueError(f"backend: 'numpy' or 'numba', not {backend!r}")
-        made = widened(slopes_first(made))
+        made = in_blocks(widened(slopes_first(made)))
         self.backend, self.kernels = backend, kernels_of(made)
         self.program = program if self.kernels else made  # of kernels, what they do is shown
         self.straight = Straight(made)

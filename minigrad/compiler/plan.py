@@ -5,7 +5,9 @@ in loops with a row that moves. Values without a place are whatever their functi
 
 - What a loop collects is written into its row at once. A value that is carried and collected is
   read from the row before, in a buffer with one row more; others are carried in one buffer.
-- What is joined along the last axis is written into its columns.
+- What is joined along the last axis is written into its columns, if there is one row of them. Else
+  columns are no piece of memory, and functions slow: then the parts are pieces of one buffer, which
+  are copied all at once.
 - A value that a section returns is in a buffer made anew at each call, a *fresh* one. All others
   are a workspace's, and a later section finds there what an earlier one left.
 - A buffer is used again after the last use of what it held; by elementwise functions already at
@@ -43,6 +45,8 @@ __all__ = ["Plan"]
 Copies: TypeAlias = list[tuple[View, View]]
 
 FOREVER = 1 << 60
+BLOCKS = 1 << 20
+"""Bytes up to which a concatenation is copied from its parts: while it stays in the caches."""
 RESHAPES = (shape.reshape, shape.ravel, shape.expand_dims, shape.squeeze)
 
 
@@ -59,6 +63,8 @@ class Plan:
     lasting  values without a place that a later section reads
     kept     buffers, and values without a place, whose memory a later section reads
     aliases  values that are another one in another shape
+    blocks   for a concatenation: the buffer that its parts are rows of, and its place with as many
+             columns of columns
     """
 
     def __init__(self, program: Program, written: Mapping[Op, Written | None]) -> None:
@@ -73,6 +79,7 @@ class Plan:
         self.lasting: set[Value] = set()
         self.aliases: set[Value] = set()
         self.kept: set[Value] = set()
+        self.blocks: dict[Op, tuple[Value, View]] = {}
         self._inner: dict[Loop, _Body] = {}
         for section in program.sections:
             for item in section.items:
@@ -211,19 +218,33 @@ class Plan:
                 self._reshape(op, op.args[0])
 
     def _join(self, op: Op, made: dict[Value, Op]) -> None:
-        """Columns of a concatenation along the last axis, for those who have no other place."""
+        """Places for the parts of a concatenation along the last axis, who have no other."""
+        views = [a for a in op.args if isinstance(a, View)]
         if op.params.get("axis", 0) not in (-1, len(op.out.shape) - 1) or len(op.out.shape) < 2:
             return
-        stop = 0
-        for a in op.args:
-            if not isinstance(a, View):
+        free = [
+            a.is_whole and a.value not in self.places and self._writable(made.get(a.value))
+            for a in views
+        ]
+        place, n = self.places[op.out], len(views)
+        one_row = math.prod(op.out.shape[:-1]) == 1
+        if one_row or op.out.nbytes > BLOCKS:
+            stop = 0
+            for a, is_free in zip(views, free, strict=True):
+                start, stop = stop, stop + a.shape[-1]
+                part = viewed(View(op.out, None, (start, stop)), place)
+                if is_free and part is not None:
+                    self.places[a.value] = part
+        elif all(free) and len({a.shape for a in views}) == 1 and place.columns is None:
+            if len({a.value for a in views}) < n or not place.value.shape[0]:
                 return
-            start, stop = stop, stop + a.shape[-1]
-            part = viewed(View(op.out, None, (start, stop)), self.places[op.out])
-            if part is None or not a.is_whole or a.value in self.places:
-                continue
-            if a.value in made and self._writable(made[a.value]):
-                self.places[a.value] = part
+            blocks = Value((n, *views[0].shape), op.out.dtype, "parts")
+            for k, a in enumerate(views):
+                self.places[a.value] = View(blocks, Row(0, k))
+            whole = place.value
+            parted = Value((*whole.shape[:-1], n, views[0].shape[-1]), whole.dtype, "columns")
+            self.parts[parted] = whole, 0, whole.shape[0]
+            self.blocks[op] = blocks, place._replace(value=parted)
 
     def _reshape(self, op: Op, a: View) -> None:
         place = self.places.get(a.value)

@@ -37,7 +37,7 @@ VIEWS = (
     shape.moveaxis, shape.broadcast_to, index.getitem,
 )  # fmt: skip
 LIBRARY = {name for name, f in vars(np).items() if isinstance(f, np.ufunc)} | {
-    "asarray", "concatenate", "copyto", "empty",
+    "asarray", "concatenate", "copyto", "empty", "moveaxis",
 }  # fmt: skip
 OURS = ("forward", "backward", "program", "workspace", "forget", "aligned", "rows", "own")
 RESERVED = {*keyword.kwlist, *dir(builtins), *OURS, *LIBRARY}
@@ -124,7 +124,7 @@ class Straight:
         whole = viewed(o, place)
         if whole is None:  # a view of a view
             return self._view(self.operand(View(o.value)), o, None)
-        title = self.names.get(o.value, "") if o.is_whole and o.value in self.inner else ""
+        title = self.names.get(o.value, "") if o.is_whole and not place.is_whole else ""
         return self._view(self.buffer(whole.value), whole, self.plan.root(whole.value), title)
 
     def buffer(self, b: Value) -> str:
@@ -133,7 +133,7 @@ class Straight:
         is_fresh = root in plan.fresh
         known, lines = (self.anew, self.before) if is_fresh else (self.views, self.made)
         if b not in known:
-            name = self.titles.get(b) or self.unique("buffer")
+            name = self.titles.get(b) or self.unique(re.sub(r"\W", "_", b.name or "buffer"))
             self.titles[b] = name
             known[b] = name
             if b is root and b not in plan.shared:
@@ -172,11 +172,20 @@ class Straight:
         if root is None or root in self.plan.fresh:
             hoisted = self.moving is not None and v.value not in self.inner
             return self._once(self.here, self.before, name, v, text) if hoisted else text
-        return self._once(self.views, self.made, name, v, text)
+        return self._once(self.views, self.made, name, v, text, title)
 
-    def _once(self, known: dict[Any, str], lines: list[str], name: str, v: Any, text: str) -> str:
+    def _once(
+        self,
+        known: dict[Any, str],
+        lines: list[str],
+        name: str,
+        v: Any,
+        text: str,
+        title: str = "",
+    ) -> str:
+        """Return the name of what is defined once, as `text`."""
         if v not in known:
-            known[v] = self.unique(f"{name}_{_suffix(v)}")
+            known[v] = title or self.unique(f"{name}_{_suffix(v)}")
             self.define(lines, f"{known[v]} = {text}")
         return known[v]
 
@@ -257,6 +266,15 @@ class Straight:
 
     def _join(self, op: Op) -> bool:
         """Copy into a concatenation what is not there already; whether something was."""
+        if op in self.plan.blocks:
+            blocks, place = self.plan.blocks[op]
+            text = f"moveaxis({self.buffer(blocks)}, 0, -2)"
+            turned = self._once(
+                self.views, self.made, self.buffer(blocks), (blocks, "turned"), text
+            )
+            to = self._view(self.buffer(place.value), place, self.plan.root(place.value))
+            self.line(f"copyto({to}, {turned})")
+            return True
         places = []
         stop = 0
         for a in op.args:
@@ -476,7 +494,7 @@ def _operations(program: Program) -> list[Op]:
 
 def _suffix(v: Any) -> str:
     if not isinstance(v, View):
-        return "rows"
+        return "rows" if isinstance(v[0], View) else str(v[1])
     parts = [f"{v.row.start}"] if v.row is not None else []
     parts += [f"{v.columns[0]}_{v.columns[1]}"] if v.columns is not None else []
     return "_".join([*parts, *["T"] * v.turned])

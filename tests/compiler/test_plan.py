@@ -155,8 +155,16 @@ def test_an_lstm_keeps_what_one_written_by_hand_keeps():
 
 
 def test_what_an_lstm_does_in_a_round_is_in_place():
-    """No copy within a round, and no array that is made there."""
+    """One copy in a round, of the parts of the cotangents, and no array that is made there."""
     source = lstm(8, 2, 3, 4).source
     bodies = [line for line in source.splitlines() if line.startswith(" " * 12)]
     assert len(bodies) > 40
+    assert not [line for line in bodies if " = " in line]
+    (copied,) = [line.strip() for line in bodies if "copyto" in line]
+    assert copied == "copyto(columns_r, parts_turned)"
+
+
+def test_what_is_joined_in_one_row_is_written_into_its_columns():
+    source = lstm(8, 1, 3, 4).source
+    bodies = [line for line in source.splitlines() if line.startswith(" " * 12)]
     assert not [line for line in bodies if "copyto" in line or " = " in line]

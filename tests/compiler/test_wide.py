@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.compiler.blocks import in_blocks
 from minigrad.compiler.passes import optimised
 from minigrad.compiler.program import (
     Carry,
@@ -109,6 +110,22 @@ def test_columns_of_several_rows_stay_apart():
     """They are not one piece of memory."""
     program, inputs = program_of("LSTM", batch=2)
     assert calls(bits_agree(program, inputs)) == calls(program)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "peephole"])
+def test_columns_are_copied_apart_once(kind):
+    """The gates of an LSTM; those of a GRU are collected as they are."""
+    program, inputs = program_of(kind, batch=2)
+    apart = in_blocks(program)
+    apart.check()
+    for got, want in zip(apart.run(*inputs), program.run(*inputs), strict=True):
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_array_equal(a, b)
+    if kind == "LSTM":
+        loop = next(item for item in apart.items if isinstance(item, Loop))
+        (copied,) = [op for op in loop.body if op.does is mg.copy]
+        readers = [op.name for op in loop.body for v in op.views if v.value is copied.out]
+        assert readers == ["sigmoid", "sigmoid", "tanh", "sigmoid"]
 
 
 @pytest.mark.parametrize("seed", range(60))
