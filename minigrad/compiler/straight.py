@@ -317,6 +317,7 @@ class Straight:
 
     def _forward(self, op: Op, returned: bool) -> None:
         """The call of a function's own forward, and where its results go."""
+        returned = returned and not getattr(op.does, "makes_new", False)
         args = [self.operand(a) for a in op.args]
         params = [f"{k}={self.param(v)}" for k, v in op.params.items()]
         call = f"{self.object(op.name, op.does.forward)}({', '.join(args + params)})"
