@@ -27,7 +27,7 @@ from ..core.context import current
 from ..core.dtypes import get_default_dtype
 from ..core.tensor import Tensor
 from ..guard.errors import shown, warn
-from .entry import Entry, kind_of, near, own, result
+from .entry import Entry, kind_of, near, own
 from .guards import Guard, array_of, found_in, inputs_among, is_array, kinds
 from .outside import Outside
 from .program import Program, Value, View
@@ -99,10 +99,7 @@ class Compiled:
             return self._run(last, found, args, None, context)
         leaves: list[Any] = list(args)
         structure: Any = None
-        for x in args:
-            if type(x) is not Tensor and type(x) is not np.ndarray:
-                structure = ()
-        if structure is not None or kwargs:
+        if kwargs or any(x is None or isinstance(x, (dict, list, tuple)) for x in args):
             leaves, structure = tree.flatten((args, kwargs))
         key = (structure, kinds(leaves, self._with_floats), context.recording, get_default_dtype())
         for program in self._programs.get(key, ()):
@@ -110,7 +107,7 @@ class Compiled:
             if program.executable is not None and program.guard.holds(inputs):
                 if program.guard.is_hooked():
                     break
-                self._last = program if program.takes else None
+                self._last = program if structure is None else self._last
                 inputs += program.arrays
                 return self._run(program, inputs, leaves, structure, context)
         return self._prepared(key, leaves, structure, args, kwargs)
@@ -128,15 +125,10 @@ class Compiled:
                 found = executable.run(0, inputs, workspace)
             finally:
                 executable.give_back(workspace)
-        if program.lone is not None:
-            return result(found[0], program.lone)
-        for t, array in zip(program.state, found[program.count :], strict=True):
-            t.value = array
-        results = [
-            out.other if out.number is None else result(found[out.number], out.kind)
-            for out in program.outputs
-        ]
-        return tree.unflatten(program.structure, results)
+        if program.state:
+            for t, array in zip(program.state, found[program.count :], strict=True):
+                t.value = array
+        return program.returned(found)
 
     # ---- recording -----------------------------------------------------------------------------
 

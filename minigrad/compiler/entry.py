@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from ..core import tree
 from ..core.context import current
 from ..core.dtypes import get_default_dtype
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, made_by
 from .execute import Executable
 from .guards import Guard, is_array
 from .node import Node
 from .passes import optimised
 from .program import Value
-from .recording import Recording
+from .recording import Output, Recording
 
-__all__ = ["Entry", "kind_of", "near", "own", "result"]
-
-
-class _Output(NamedTuple):
-    """What a call returns in one place: its number among the program's, and what it is there."""
-
-    number: int | None
-    kind: str
-    other: Any = None
+__all__ = ["Entry", "kind_of", "near", "own"]
 
 
 class Entry:
@@ -45,9 +37,7 @@ class Entry:
         self.others = [x for x in leaves if not is_array(x)]  # known by their identity
         self.kinds: list[str] = []
         self.executable: Executable | None = None
-        self.outputs: list[_Output] = []
         self.node: Node | None = None
-        self.lone: str | None = None
         self.takes: list[Any] = []
         self.setting = current().recording, get_default_dtype()
 
@@ -58,18 +48,10 @@ class Entry:
 
     def made(self, owner: Any, leaves: Sequence[Any]) -> None:
         """Make it ready to run."""
-        if all(type(x) in (Tensor, np.ndarray) for x in leaves):
-            arrays = [x.value if isinstance(x, Tensor) else x for x in leaves]
-            self.takes = [
-                (type(x), isinstance(x, Tensor) and x.live, a.dtype, a.shape)
-                for x, a in zip(leaves, arrays, strict=True)
-            ]
-        r, number = self.recording, 0
-        for out, kind in zip(r.outputs, self.kinds, strict=True):
-            shown_one = out.operand is not None
-            self.outputs.append(_Output(number if shown_one else None, kind, out.other))
-            number += shown_one
-        self.count = number
+        self.takes = [_look(x, k in self.places) for k, x in enumerate(leaves)]
+        r = self.recording
+        self.count = sum(out.operand is not None for out in r.outputs)
+        self.returned = _returning(self.structure, r.outputs, self.kinds)
         self.captured, self.state = r.captured, r.state
         self.arrays = r.arrays
         self.program = optimised(r.program)
@@ -77,8 +59,6 @@ class Entry:
         if any(out.live for out in r.outputs):
             live = [k for k, out in enumerate(r.outputs) if out.live]
             self.node = Node(owner, r, live, executable, self.places)
-        if self.structure == tree.LEAF and not self.state:
-            self.lone = self.outputs[0].kind
         self.executable = executable
 
     def inputs(self, args: Sequence[Any]) -> list[Any] | None:
@@ -88,8 +68,15 @@ class Entry:
         """
         inputs = []
         for x, (kind, live, dtype, shape) in zip(args, self.takes, strict=True):
+            if kind is None:
+                if x is not live:
+                    return None
+                continue
             if type(x) is not kind:
                 return None
+            if kind is float:
+                inputs.append(x)
+                continue
             if kind is Tensor:
                 if x.live is not live:
                     return None
@@ -100,6 +87,64 @@ class Entry:
         if not self.guard.holds(inputs) or self.guard.is_hooked():
             return None
         return inputs + self.arrays if self.arrays else inputs
+
+
+def _look(x: Any, is_input: bool) -> tuple[Any, Any, Any, Any]:
+    """Return what an argument of the next call must have in common with this; or be, without."""
+    if is_input and type(x) in (Tensor, np.ndarray):
+        array = x.value if isinstance(x, Tensor) else x
+        return type(x), isinstance(x, Tensor) and x.live, array.dtype, array.shape
+    return (float, None, None, None) if is_input and type(x) is float else (None, x, None, None)
+
+
+def _returning(
+    structure: tree.Structure, outputs: Sequence[Output], kinds: Sequence[str]
+) -> Callable[[Sequence[Any]], Any]:
+    """Return the function that makes of a program's outputs what the recorded function gives."""
+    space: dict[str, Any] = {"constant": made_by, "number": _number}
+    texts, k = [], 0
+    for out, kind in zip(outputs, kinds, strict=True):
+        if out.operand is None:
+            texts.append(_held(out.other, space))
+            continue
+        one = f"found[{k}]"
+        k += 1
+        if kind == "tensor" and not out.live:
+            one = f"constant({one})"
+        elif kind in ("scalar", "number"):
+            one = f"{one}[()]" if kind == "scalar" else f"number({one})"
+        texts.append(one)
+    returned: Callable[[Sequence[Any]], Any] = eval(
+        f"lambda found: {_written(structure, iter(texts), space)}", space
+    )
+    return returned
+
+
+def _written(node: tree.Structure, supply: Iterator[str], space: dict[str, Any]) -> str:
+    """Write a container as an expression."""
+    if node.kind is None:
+        return next(supply)
+    if node.kind is type(None):
+        return "None"
+    parts = [_written(part, supply, space) for part in node.parts]
+    if issubclass(node.kind, dict):
+        pairs = [f"{_held(k, space)}: {v}" for k, v in zip(node.keys, parts, strict=True)]
+        return f"{{{', '.join(pairs)}}}"
+    inside = "".join([f"{part}, " for part in parts])
+    if node.kind in (tuple, list):
+        return f"({inside})" if node.kind is tuple else f"[{inside}]"
+    made = _held(node.kind, space)
+    return f"{made}({inside})" if hasattr(node.kind, "_fields") else f"{made}(({inside}))"
+
+
+def _held(x: Any, space: dict[str, Any]) -> str:
+    name = f"held{len(space)}"
+    space[name] = x
+    return name
+
+
+def _number(y: Any) -> Any:
+    return y if isinstance(y, float) else y.item()
 
 
 def kind_of(y: Any) -> str:
@@ -130,14 +175,3 @@ def own(y: Any, arrays: Sequence[Any]) -> Any:
     if type(y) is np.ndarray and any(np.may_share_memory(y, x) for x in arrays):
         return y.copy()
     return y
-
-
-def result(y: Any, kind: str) -> Any:
-    """Return a result as the function itself gives it."""
-    if type(y) is Tensor:
-        return y
-    if kind == "tensor":
-        return Tensor(y)
-    if kind == "number":
-        return y if isinstance(y, float) else y.item()
-    return y[()] if kind == "scalar" else y

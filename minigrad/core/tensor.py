@@ -719,11 +719,18 @@ def _several(
     return values._make(tensors) if hasattr(values, "_make") else tuple(tensors)
 
 
-def made_by(value: Array, primitive: Any, inputs: Any, xs: Any, params: Any, scope: Any) -> Tensor:
-    """Return a new tensor, recorded as the result of a primitive; as `_run` does, in short time."""
-    t = _new(Tensor)
+def made_by(
+    value: Array,
+    primitive: Any = None,
+    inputs: Any = (),
+    xs: Any = (),
+    params: Any = _NO_PARAMS,
+    scope: Any = None,
+) -> Tensor:
+    """Return a new tensor, recorded as the result of a primitive, or a constant; in short time."""
+    t, live = _new(Tensor), primitive is not None
     t.value, t.primitive, t.inputs, t.xs, t.params = value, primitive, inputs, xs, params
-    t.live, t.scope, t.index, t.grad, t.name = True, scope, _next_index(), None, None
+    t.live, t.scope, t.index, t.grad, t.name = live, scope, _next_index(), None, None
     return t
 
 
