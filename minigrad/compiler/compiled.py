@@ -107,7 +107,8 @@ class Compiled:
             if program.executable is not None and program.guard.holds(inputs):
                 if program.guard.is_hooked():
                     break
-                self._last = program if structure is None else self._last
+                if structure is None and program.is_plain:
+                    self._last = program
                 inputs += program.arrays
                 return self._run(program, inputs, leaves, structure, context)
         return self._prepared(key, leaves, structure, args, kwargs)

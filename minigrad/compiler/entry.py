@@ -49,6 +49,7 @@ class Entry:
     def made(self, owner: Any, leaves: Sequence[Any]) -> None:
         """Make it ready to run."""
         self.takes = [_look(x, k in self.places) for k, x in enumerate(leaves)]
+        self.is_plain = all(type(leaves[k]) in (Tensor, np.ndarray, float) for k in self.places)
         r = self.recording
         self.count = sum(out.operand is not None for out in r.outputs)
         self.returned = _returning(self.structure, r.outputs, self.kinds)

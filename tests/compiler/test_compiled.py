@@ -3,6 +3,7 @@
 import gc
 import pickle
 import threading
+import weakref
 from functools import partial
 from typing import NamedTuple
 
@@ -147,6 +148,25 @@ def test_any_memory(dtype):
     agrees(lambda x: x * 2, *[(np.float32(k),) for k in range(3)])
 
 
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.arange(4.0).astype(">f8"), np.broadcast_to(np.float64(2), (3,)), np.array([True, False]),
+        np.float32(3), np.int8(3), np.arange(4, dtype=np.float16), np.bool_(True),
+    ],
+)  # fmt: skip
+def test_any_dtype(x):
+    agrees(lambda x: x * 2 + 1, *[(x,)] * 3)
+
+
+@pytest.mark.parametrize(
+    "x", [np.ma.array([1.0], mask=[1]), np.array([1j]), np.array(["a"]), np.array([object()])]
+)
+def test_what_is_no_plain_array_of_real_numbers(x):
+    with pytest.raises(TypeError, match=r"mg\.compile takes"):
+        mg.compile(lambda x: x * 2)(x)
+
+
 # ---- gradients -----------------------------------------------------------------------------------
 
 
@@ -193,6 +213,32 @@ def test_two_forwards_before_one_backward_and_backward_twice():
         np.testing.assert_allclose(w.grad, x * (1 - np.tanh(w.data * x) ** 2))
     del y, z, out
     gc.collect()
+
+
+def test_parameters_that_move_between_forward_and_backward():
+    w = leaf(drawn(3))
+    fast = mg.compile(lambda x: (np.tanh(w * x) * w).sum())
+    for _ in range(4):
+        x, old = drawn(3), w.data
+        w.grad, y = None, fast(x)
+        w.data = 2 * w.data
+        y.backward()
+        v = leaf(old)
+        (np.tanh(v * x) * v).sum().backward()
+        np.testing.assert_allclose(w.grad, v.grad)
+
+
+def test_nothing_is_kept():
+    fast = mg.compile(lambda x: x * 2)
+    x = drawn(1000)
+    for _ in range(3):
+        fast(x)
+    seen = weakref.ref(x), weakref.ref(fast)
+    del x
+    assert seen[0]() is None
+    del fast
+    gc.collect()
+    assert seen[1]() is None
 
 
 def test_higher_order_and_forward_mode():
