@@ -37,6 +37,8 @@ class Kernel(Function):
     `forward` returns a tuple of arrays, the values that it `writes`, made anew.
     """
 
+    makes_new = True
+
     makes_new = True  # so that nobody looks whether a result is somebody else's
 
     def __init__(self, items: Sequence[Item], leaving: Iterable[Value]) -> None:
