@@ -5,15 +5,15 @@ All sizes are numbers that the kernel is given, so that its source depends on th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from .fused import Each, Known, Product, Reduce, kind_name
+from .memory import arranged, stored_by
 from .places import Place, Slot, merged
 from .program import Value, View
-from .steps import Group, Level, Steps, arranged, is_direct, stored_by
+from .steps import Group, Level, Steps, is_direct
 
 __all__ = ["Source"]
 
@@ -108,9 +108,9 @@ class Source:
                 lines += [f"    {line}" for line in self.level(step.level, "r")]
         return lines
 
-    def function(self, text: str, stem: str) -> str:
+    def function(self, text: str) -> str:
         """Return the name of a function with this text, from its parameters on."""
-        return self.functions.setdefault(text, f"{stem}{len(self.functions)}")
+        return self.functions.setdefault(text, f"group{len(self.functions)}")
 
     def group(self, group: Group, r: str) -> list[str]:
         nest = _Nest(self, group)
@@ -192,161 +192,165 @@ class _Nest:
     def __init__(self, source: Source, group: Group) -> None:
         self.source, self.group, steps = source, group, source.steps
         self.parameters: list[str] = []
-        self.arguments: list[Any] = []  # as text, or a place
-        self.sums: list[tuple[Value, str]] = []
+        self.arguments: list[str] = []
+        self.sums: list[tuple[Value, str]] = []  # results that several rows are added to
         reads: dict[View, Place] = {}
+        outs: dict[Value, Place] = {}
         for op in group.ops:
             for a in op.args:
                 if isinstance(a, View) and not is_direct(a, group):
                     reads[a] = steps.seen(a).spread(group.shape)
-        self.outs = outs = dict[Value, Place]()
-        for op in group.ops:
             if isinstance(op, Reduce):
                 outs[op.out] = _kept_place(steps.place(op.out), op.axes, group.shape)
             elif op.out in source.stored:
                 outs[op.out] = steps.place(op.out)
         places = [*dict.fromkeys([_key(p) for p in [*reads.values(), *outs.values()]])]
-        self.axes = merged(group.shape, tuple([strides for _, _, _, strides in places]))
-        self.pointers = {key: f"p{k}" for k, key in enumerate(places)}
-        self.strides = [[by[k] for _, by in self.axes] for k in range(len(places))]
-        self.lines: list[str] = []
-        self.write({v: self.pointers[_key(p)] for v, p in reads.items()},
-                   {v: self.pointers[_key(p)] for v, p in outs.items()})  # fmt: skip
+        pointers = {key: k for k, key in enumerate(places)}
+        self.pointers = [Place(slot, start, step, (), ()) for slot, start, step, _ in places]
+        self.reads = {v: pointers[_key(p)] for v, p in reads.items()}  # by their numbers
+        self.outs = {v: pointers[_key(p)] for v, p in outs.items()}
+        self.axes = merged(group.shape, tuple([strides for *_, strides in places]))
+        self.strides = [tuple([by[k] for _, by in self.axes]) for k in range(len(places))]
+        self.inner = [bool(strides) and strides[-1] != 0 for strides in self.strides]
+        self.counts = [self.parameter("n", source.number(n)) for n, _ in self.axes]
+        self.factors: dict[tuple[int, int], str] = {}  # strides, by the axis and their length
+        self.offsets: dict[tuple[int, ...], str] = {(): "0"}  # by the strides of the outer axes
+        self.loaded: dict[int, str] = {}
+        self.made: dict[Value, str] = {}
+        self.partial: dict[str, str] = {}  # sums of a part of a row, with their dtypes
+        # What is done once for each row, for each element, then stored, and after each row.
+        self.before: list[str] = []
+        self.each: list[str] = []
+        self.stores: list[str] = []
+        self.after: list[str] = []
+        outer = self.outer()
+        for k, op in enumerate(group.ops):
+            if isinstance(op, Each):
+                self.function(k, op)
+            else:
+                self.reduction(k, op)
+        self.lines = [*outer, *_indented(self.row(), max(len(self.axes) - 1, 0))]
 
-    def parameter(self, stem: str, argument: Any) -> str:
+    def parameter(self, stem: str, argument: str) -> str:
         name = f"{stem}{len(self.parameters)}"
         self.parameters.append(name)
         self.arguments.append(argument)
         return name
 
-    def write(self, reads: Mapping[View, str], outs: Mapping[Value, str]) -> None:
-        depth, source = len(self.axes), self.source
-        index = {f"p{k}": k for k in range(len(self.strides))}
-        lines, indent = self.lines, "    "
-        counts = [self.parameter("n", source.number(n)) for n, _ in self.axes]
-        names: dict[tuple[int, int], str] = {}
+    # ---- loops and offsets ---------------------------------------------------------------------
 
-        def by(k: int, axis: int) -> str:
-            """Return how many elements a step along an axis is, as a factor."""
-            s = self.strides[k][axis]
-            if s == 1:
-                return ""
-            if (axis % depth, s) not in names:
-                names[axis % depth, s] = self.parameter("s", source.number(s))
-            return f" * {names[axis % depth, s]}"
-
-        offsets: dict[tuple[int, ...], str] = {(): "0"}  # by the strides of the outer axes
-        for axis in range(depth - 1):
-            lines.append(f"{indent}for i{axis} in range({counts[axis]}):")
-            indent += "    "
+    def outer(self) -> list[str]:
+        """Return the loops over all axes but the last, and where the rows begin."""
+        lines = []
+        for axis in range(len(self.axes) - 1):
+            lines += _indented([f"for i{axis} in range({self.counts[axis]}):"], axis)
             for k, strides in enumerate(self.strides):
-                here = tuple(strides[: axis + 1])
-                if here in offsets:
+                here = strides[: axis + 1]
+                if here in self.offsets:
                     continue
-                offsets[here] = start = offsets[here[:-1]]
+                start = self.offsets[here[:-1]]
+                self.offsets[here] = f"o{len(self.offsets)}" if strides[axis] else start
                 if strides[axis]:
-                    offsets[here] = f"o{len(offsets)}"
-                    more = "" if start == "0" else f"{start} + "
-                    lines.append(f"{indent}{offsets[here]} = {more}i{axis}{by(k, axis)}")
-        inner = [depth > 0 and strides[-1] != 0 for strides in self.strides]
+                    more = f"{start} + " if start != "0" else ""
+                    line = f"{self.offsets[here]} = {more}i{axis}{self.by(k, axis)}"
+                    lines += _indented([line], axis + 1)
+        return lines
 
-        def where(pointer: str) -> str:
-            k = index[pointer]
-            start = offsets[tuple(self.strides[k][:-1])]
-            if not inner[k]:
-                return f"{pointer}, {start}"
-            return f"{pointer}, {'' if start == '0' else f'{start} + '}j{by(k, -1)}"
+    def by(self, k: int, axis: int) -> str:
+        """Return how many elements a step along an axis is, as a factor."""
+        stride = self.strides[k][axis]
+        if stride == 1:
+            return ""
+        key = axis % len(self.axes), stride
+        if key not in self.factors:
+            self.factors[key] = self.parameter("s", self.source.number(stride))
+        return f" * {self.factors[key]}"
 
-        before: list[str] = []  # what is done once for a row, and for each element, and after it
-        each: list[str] = []
-        stores: list[str] = []
-        after: list[str] = []
-        loaded: dict[str, str] = {}
-        made: dict[Value, str] = {}
-        chunked = False
+    def where(self, k: int) -> str:
+        """Return a pointer, and where behind it the element is."""
+        start = self.offsets[self.strides[k][:-1]]
+        if not self.inner[k]:
+            return f"p{k}, {start}"
+        return f"p{k}, {f'{start} + ' if start != '0' else ''}j{self.by(k, -1)}"
 
-        def operand(a: Any, kind: np.dtype[Any]) -> str:
-            if isinstance(a, View):
-                if is_direct(a, self.group):
-                    name, dtype = made[a.value], a.dtype
-                else:
-                    pointer, dtype = reads[a], a.dtype
-                    if pointer not in loaded:
-                        loaded[pointer] = f"x{len(loaded)}"
-                        line = f"{loaded[pointer]} = at({where(pointer)})"
-                        (each if inner[index[pointer]] else before).append(line)
-                    name = loaded[pointer]
-                return name if dtype == kind else f"{kind_name(kind)}({name})"
-            number = a.number if isinstance(a, Known) else a
-            text = source.scalar(number, kind)
+    def row(self) -> list[str]:
+        """Return the loop over the last axis, with what is done before and after it."""
+        each = [*self.each, *self.stores]
+        if not self.axes:
+            return [*self.before, *each, *self.after]
+        n = self.counts[-1]
+        loop = [f"for j in range({n}):", *_indented(each, 1)]
+        if self.partial:
+            loop = [
+                f"for j0 in range(0, {n}, {_CHUNK}):",
+                *[f"    part{k} = {kind}(0)" for k, kind in self.partial.items()],
+                f"    for j in range(j0, min(j0 + {_CHUNK}, {n})):",
+                *_indented(each, 2),
+                *[f"    t{k} += part{k}" for k in self.partial],
+            ]
+        return [*self.before, *loop, *self.after]
+
+    # ---- functions and reductions --------------------------------------------------------------
+
+    def operand(self, a: Any, kind: np.dtype[Any]) -> str:
+        if not isinstance(a, View):
+            text = self.source.scalar(a.number if isinstance(a, Known) else a, kind)
             return self.parameter("c", text) if "(n, " in text else text
-
-        for k, op in enumerate(self.group.ops):
-            if isinstance(op, Each):
-                args = [operand(a, kind) for a, kind in zip(op.args, op.kinds, strict=True)]
-                text = op.text.format(*args).replace("@", kind_name(op.kind))
-                made[op.out] = f"y{k}"
-                each.append(f"y{k} = {text}")
-                if op.out in outs:
-                    stores.append(f"put({where(outs[op.out])}, y{k})")
-                continue
-            kind, combine, pointer = op.out.dtype, _COMBINED[op.name], outs[op.out]
-            name, identity = operand(op.args[0], kind), _IDENTITY[op.name]
-            identity = identity.replace("@", kind_name(kind))
-            if not op.axes or inner[index[pointer]]:
-                old = f"at({where(pointer)})"
-                if all(op.shape[a] == 1 for a in op.axes):
-                    stores.append(f"put({where(pointer)}, {name})")
-                else:
-                    stores.append(f"put({where(pointer)}, {combine}({old}, {name}))")
-                    self.sums.append((op.out, op.name))
-                continue
-            if depth == 0:
-                stores.append(f"put({where(pointer)}, {name})")
-                continue
-            total = f"t{k}"
-            wide = op.name == "sum" and kind.kind == "f"
-            before.append(f"{total} = {'f8(0)' if wide else identity}")
-            if wide:
-                chunked = True
-                each.append(f"part{k} = plus(part{k}, {name})")
-            else:
-                each.append(f"{total} = {combine}({total}, {name})")
-            result = f"{kind_name(kind)}({total})" if wide else total
-            rows = [n for a, n in enumerate(op.shape) if a in op.axes and n != 1]
-            single = all(s[index[pointer]] for _, s in self.axes[:-1])
-            if single and rows:
-                after.append(f"put({where(pointer)}, {result})")
-            else:
-                after.append(f"put({where(pointer)}, {combine}(at({where(pointer)}), {result}))")
-                self.sums.append((op.out, op.name))
-        parts = [line.split(" = ")[0] for line in each if line.startswith("part")]
-        lines += [f"{indent}{line}" for line in before]
-        if depth:
-            n = counts[-1]
-            if chunked:
-                lines.append(f"{indent}for j0 in range(0, {n}, {_CHUNK}):")
-                indent += "    "
-                kinds = {f"part{k}": kind_name(op.out.dtype) for k, op in enumerate(self.group.ops)}
-                lines += [f"{indent}{part} = {kinds[part]}(0)" for part in parts]
-                lines.append(f"{indent}for j in range(j0, min(j0 + {_CHUNK}, {n})):")
-            else:
-                lines.append(f"{indent}for j in range({n}):")
-            lines += [f"{indent}    {line}" for line in [*each, *stores]]
-            if chunked:
-                lines += [f"{indent}t{p[4:]} += {p}" for p in parts]
-                indent = indent[:-4]
+        if is_direct(a, self.group):
+            name = self.made[a.value]
         else:
-            lines += [f"{indent}{line}" for line in [*each, *stores]]
-        lines += [f"{indent}{line}" for line in after]
+            k = self.reads[a]
+            if k not in self.loaded:
+                self.loaded[k] = f"x{len(self.loaded)}"
+                once = self.each if self.inner[k] else self.before
+                once.append(f"{self.loaded[k]} = at({self.where(k)})")
+            name = self.loaded[k]
+        return name if a.dtype == kind else f"{kind_name(kind)}({name})"
+
+    def function(self, k: int, op: Each) -> None:
+        args = [self.operand(a, kind) for a, kind in zip(op.args, op.kinds, strict=True)]
+        text = op.text.format(*args).replace("@", kind_name(op.kind))
+        self.made[op.out] = f"y{k}"
+        self.each.append(f"y{k} = {text}")
+        if op.out in self.outs:
+            self.stores.append(f"put({self.where(self.outs[op.out])}, y{k})")
+
+    def reduction(self, k: int, op: Reduce) -> None:
+        """A result for each row is made in a register; others are added to in memory."""
+        kind, out = kind_name(op.out.dtype), self.outs[op.out]
+        name, combine = self.operand(op.args[0], op.out.dtype), _COMBINED[op.name]
+        if all(op.shape[axis] == 1 for axis in op.axes):
+            self.stores.append(f"put({self.where(out)}, {name})")
+            return
+        where = self.where(out)
+        lines, result = self.stores, name
+        if not self.inner[out]:
+            lines, result = self.after, f"t{k}"
+            if op.name == "sum" and op.out.dtype.kind == "f":  # in float64, of parts of a row
+                self.partial[str(k)] = kind
+                self.before.append(f"t{k} = f8(0)")
+                self.each.append(f"part{k} = plus(part{k}, {name})")
+                result = f"{kind}(t{k})"
+            else:
+                self.before.append(f"t{k} = {_IDENTITY[op.name].replace('@', kind)}")
+                self.each.append(f"t{k} = {combine}(t{k}, {name})")
+        if self.inner[out] or not all(self.strides[out][:-1]):
+            result = f"{combine}(at({where}), {result})"
+            self.sums.append((op.out, op.name))
+        lines.append(f"put({where}, {result})")
 
     def call(self, r: str) -> str:
         """Return the call of the function, which is written if it is new."""
-        pointers = [*self.pointers.values()]
+        pointers = [f"p{k}" for k in range(len(self.pointers))]
         head = f"({', '.join([*pointers, *self.parameters])}):"
-        name = self.source.function("\n".join([head, "    unaliased()", *self.lines]), "group")
-        places = [self.source.pointer(Place(s, o, st, (), ()), r) for s, o, st, _ in self.pointers]
+        lines = [head, *_indented(["unaliased()", *self.lines], 1)]
+        places = [self.source.pointer(place, r) for place in self.pointers]
+        name = self.source.function("\n".join(lines))
         return f"{name}({', '.join([*places, *self.arguments])})"
+
+
+def _indented(lines: list[str], depth: int) -> list[str]:
+    return [f"{'    ' * depth}{line}" for line in lines]
 
 
 def _key(place: Place) -> tuple[Slot, int, int, tuple[int, ...]]:

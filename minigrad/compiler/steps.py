@@ -7,18 +7,19 @@ it will be, and memory whose contents nobody needs any more is used again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..core.dtypes import Array
-from .fused import Each, Join, Low, Product, Reduce, Seen, lowered, sunk
+from .fused import Each, Join, Low, Product, Reduce, Seen, lowered
 from .places import Place, Slot, contiguous, is_layout
 from .program import Collect, Item, Loop, Op, Row, Value, View
+from .sinking import sunk
 
-__all__ = ["Group", "Level", "Rounds", "Step", "Steps", "arranged", "is_direct", "stored_by"]
+__all__ = ["Group", "Level", "Rounds", "Step", "Steps", "is_direct", "ops_of", "views_of"]
 
 
 @dataclass(eq=False, slots=True)
@@ -327,7 +328,7 @@ class Steps:
     def read_from(self, level: Level, place: Place, step: int) -> bool:
         """Whether what is at a place is read after a step, or in it not only element by element."""
         for k, s in enumerate(level.steps[step:], step):
-            for v in _views(s):
+            for v in views_of(s):
                 if self.place(v.value).slot is place.slot:
                     alike = isinstance(s, Group) and s.shape == v.shape and self.seen(v) == place
                     if k > step or not alike:
@@ -373,53 +374,14 @@ def _stack_of(carry: Any, collects: Sequence[Collect]) -> Collect | None:
     return None
 
 
-# ---- the workspace ------------------------------------------------------------------------------
-
-
-def _accesses(
-    made: Steps, stored: Mapping[Value, None]
-) -> Iterator[tuple[int, Slot, Level, Place | None]]:
-    """Iterate over when slots are read or written, in which level, and how.
-
-    The last is the place, where a group reads or writes it element by element; else None.
-    """
-    now = 0
-
-    def walk(level: Level) -> Iterator[tuple[int, Slot, Level, Place | None]]:
-        nonlocal now
-        for step in level.steps:
-            now += 1
-            if isinstance(step, Rounds):
-                start = now
-                inside = [*walk(step.level)]
-                now += 1
-                yield from inside
-                for _, slot, _, _ in inside:
-                    if slot.root.level is not step.level:
-                        yield start, slot, level, None
-                        yield now, slot, level, None
-                continue
-            whole = step.shape if isinstance(step, Group) else None
-            for view in _views(step):
-                place = made.seen(view)
-                how = None if whole is None else place.spread(whole)
-                yield now, place.slot, level, how
-            for op in _ops(step):
-                if op.out in stored:
-                    place = made.place(op.out)
-                    yield now, place.slot, level, place if isinstance(op, Each) else None
-
-    return walk(made.top)
-
-
-def _ops(step: Group | Product) -> Sequence[Each | Reduce | Product]:
+def ops_of(step: Group | Product) -> Sequence[Each | Reduce | Product]:
     return step.ops if isinstance(step, Group) else [step]
 
 
-def _views(step: Step) -> Iterator[View]:
+def views_of(step: Step) -> Iterator[View]:
     """Iterate over what a step reads from memory."""
     if not isinstance(step, Rounds):
-        for op in _ops(step):
+        for op in ops_of(step):
             for a in op.args:
                 if isinstance(a, View) and not is_direct(a, step):
                     yield a
@@ -428,52 +390,3 @@ def _views(step: Step) -> Iterator[View]:
 def is_direct(view: View, step: Step) -> bool:
     """Whether a view is of what the group itself has made."""
     return isinstance(step, Group) and view.is_whole and view.value in step.values
-
-
-def stored_by(made: Steps) -> dict[Value, None]:
-    """Return the values that are written to memory: all that are read outside their group."""
-    stored = dict.fromkeys([*made.leaving, *made.inside])  # in order: sources are alike
-
-    def walk(level: Level) -> None:
-        for step in level.steps:
-            if isinstance(step, Rounds):
-                walk(step.level)
-                continue
-            stored.update(dict.fromkeys([v.value for v in _views(step)]))
-            for op in _ops(step):
-                if not isinstance(op, Each):
-                    stored[op.out] = None
-        stored.update(dict.fromkeys([v for _, v in level.moves]))
-
-    walk(made.top)
-    # A view of a value, and what is carried, is read in that value's place.
-    slots = {made.place(v).slot.root for v in stored}
-    every = [*made.places]
-    stored.update(dict.fromkeys([v for v in every if made.places[v].slot.root in slots]))
-    return stored
-
-
-def arranged(made: Steps, stored: Mapping[Value, None]) -> list[Slot]:
-    """Return the slots of the workspace, of which several values may use one.
-
-    They do so one after the other: a group may write over what it reads for the last time, if it
-    reads of it the element that it writes, and no other.
-    """
-    seen: dict[Slot, dict[int, set[Any]]] = {}  # how each slot is used, by the time
-    for now, slot, _, place in _accesses(made, stored):
-        if not slot.root.given:
-            used = place and (place.offset, place.step, place.strides)
-            seen.setdefault(slot.root, {}).setdefault(now, set()).add(used)
-    roots: dict[Slot, tuple[int, set[Any]]] = {}  # with when and how they are used last
-    for slot, uses in sorted(seen.items(), key=lambda item: min(item[1])):
-        first, last = min(uses), max(uses)
-        for root, (end, how) in roots.items():
-            together = uses[first] | how
-            over = end == first and len(together) == 1 and None not in together
-            if (root.dtype, root.size) == (slot.dtype, slot.size) and (end < first or over):
-                slot.taken = root
-                roots[root] = last, uses[last]
-                break
-        else:
-            roots[slot] = last, uses[last]
-    return [*roots]
