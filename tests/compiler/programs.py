@@ -23,8 +23,8 @@ BY_DATA = {
     "floor": lambda x: x - np.floor(2 * x),
     "remainder": lambda x: np.remainder(x, 0.7),
     "rounded": lambda x: x + mg.stop_gradient(np.round(x) - x),
-    "sort": lambda x: np.sort(x, axis=-1) if np.ndim(x) else x,
-    "normed": lambda x: x - np.max(x) if np.size(x) else x,
+    "sort": lambda x: np.sort(x, axis=-1) if np.ndim(x) else x * 1.0,
+    "normed": lambda x: x - np.max(x) if np.size(x) else x * 1.0,
 }
 # From x and y, of one shape.
 COMPARED = {
@@ -163,7 +163,7 @@ def compiled_programs(draw, dimensions=(1, 2, 3), ties=False):
         put("smooth", lambda *xs, f=function: f(np, *xs), *[place[t] for t in takes])
     for _ in range(draw(st.integers(1, 5))):
         add()
-    returned = draw(st.lists(st.integers(0, len(shapes) - 1), min_size=1, max_size=3))
+    returned = draw(st.lists(st.integers(0, len(shapes) - 2), min_size=1, max_size=3, unique=True))
     return Program(inputs, body, names, returned)
 
 

@@ -1,10 +1,12 @@
 """Random programs, compiled: what is returned, and its gradients, are those of the eager program.
 
 Each is called on several draws, other than the one it was recorded on: other signs, other order,
-ties. `python -m tests.compiler.test_random_compiled 1000` tries that many, on both back ends.
+ties. `python -m tests.compiler.test_random_compiled 1000` tries that many;
+with MINIGRAD_LONG set, on both back ends.
 """
 
 import importlib.util
+import os
 import pickle
 import sys
 import time
@@ -26,11 +28,14 @@ from tests.helpers import in_threads
 from tests.programs import ROOMY
 
 BOUND = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-10}
-NUMBA = pytest.mark.skipif(
-    importlib.util.find_spec("numba") is None, reason="numba is not installed: no compiled kernels"
+HAS_NUMBA = importlib.util.find_spec("numba") is not None
+NUMBA = pytest.mark.skipif(not HAS_NUMBA, reason="numba is not installed: no kernels to test")
+LONG = pytest.mark.skipif(
+    not (HAS_NUMBA and os.environ.get("MINIGRAD_LONG")),
+    reason="kernels of random programs take minutes to compile: set MINIGRAD_LONG, with numba",
 )
-BACKENDS = ("numpy", pytest.param("numba", marks=NUMBA))
-each_backend = pytest.mark.parametrize("backend", BACKENDS)
+each_backend = pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=LONG)])
+kernels_too = pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=NUMBA)])
 
 
 def leaves(tree):
@@ -112,7 +117,7 @@ def try_everything(program, backend, dtype, steps=None):
     )
 
 
-EXAMPLES = {"numpy": 8, "numba": 1}
+EXAMPLES = {"numpy": 5, "numba": 1}
 DTYPES = st.sampled_from([np.float64, np.float32])
 
 
@@ -289,7 +294,7 @@ def test_threads(backend):
     tried()
 
 
-@each_backend
+@kernels_too
 def test_an_exception_in_the_middle(backend):
     """What one call raises is what eager raises, and the next call is right."""
 
@@ -330,6 +335,21 @@ def test_an_error_of_the_user_is_the_users():
                 fast(x)
         else:
             agree(fast(x), f(x))
+
+
+@pytest.mark.xfail(strict=True, reason="the cotangent of the second place is lost")
+def test_one_value_in_two_places_of_the_result():
+    def f(x):
+        y = np.exp(x)
+        return {"total": y.sum(), "first": y, "second": y}
+
+    fast, found = mg.compile(f, backend="numpy"), []
+    for g in (f, fast, fast):
+        x = mg.tensor(np.arange(3.0), requires_grad=True)
+        out = g(x)
+        (2 * out["first"] + 3 * out["second"]).sum().backward()
+        found.append(x.grad)
+    agree(found[1:], [found[0]] * 2)
 
 
 def test_pickling_is_refused_clearly():
@@ -405,7 +425,7 @@ def test_lengths_of_loops(backend):
 def test_huge_programs_are_bounded():
     """Thousands of operations that repeat nothing: right, or refused in words, in bounded time."""
     rng = np.random.default_rng(0)
-    constants, kinds = rng.normal(size=6000), rng.integers(4, size=6000)
+    constants, kinds = rng.normal(size=2000), rng.integers(4, size=2000)
     steps = [np.tanh, np.sin, lambda x: x * 0.9, lambda x: x + 0.01]
 
     def f(x):
