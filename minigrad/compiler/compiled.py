@@ -153,6 +153,8 @@ class Compiled:
             if self._with_floats and any(type(x) is float for x in leaves):
                 self._with_floats = False  # the value of one is needed
                 return self(*args, **kwargs)
+            if str(error.__cause__).startswith("mg.compile:"):  # which NumPy has reworded
+                raise error.__cause__ from None  # type: ignore[misc]
             error.add_note(
                 f"while mg.compile recorded {self._name}, with tensors in the place of arrays"
             )

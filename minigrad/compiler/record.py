@@ -281,8 +281,8 @@ class Recorder(Tracer):
             raise TypeError(
                 f"mg.compile: {how} of {described(t)} would bake its numbers into the program, "
                 f"which other calls have others of\n    {call}\nwrite np.where(condition, a, b) "
-                "for control flow on values, t.detach() for a constant, and return what is wanted "
-                "as a number"
+                "for control flow on values, np.stack(list) for an array that is filled, "
+                "t.detach() for a constant, and return what is wanted as a number"
             )
 
     def rebound(self, t: Any, value: Any) -> None:

@@ -417,6 +417,13 @@ def generated(x):
     yield x
 
 
+def filling(x):
+    out = np.zeros(3)
+    for k in range(3):
+        out[k] = x[k] * 2
+    return out
+
+
 def changing(x):
     x += 1
     return x * 2
@@ -435,6 +442,8 @@ def changing(x):
         (lambda x: mg.tensor(x, requires_grad=True).sum().backward(), r"backward\(\) inside"),
         (lambda x: None, "returns no arrays"),
         (lambda x: (x, object()), "returns <object"),
+        (filling, r"float\(\) of .*out\[k\] = x\[k\] \* 2\nwrite .*np\.stack"),
+        (lambda x: x if isinstance(x, np.ndarray) else 2 * x, "treats both alike"),
         (changing, "changes an argument in place"),
     ],
 )
