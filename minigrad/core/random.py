@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from ..guard.errors import shown
 from .context import tracing
 
-__all__ = ["Seed", "drawn", "generator", "manual_seed"]
+__all__ = ["Seed", "generator", "manual_seed"]
 
 # loads np.random with this page: a forked child would wait for ever for another thread's import
 Seed: TypeAlias = int | np.random.Generator | None
@@ -51,10 +51,3 @@ def generator(rng: Seed = None) -> np.random.Generator:
             f"rng must be a seed, as rng=0, or np.random.default_rng(seed), not {shown(rng)}"
         )
     return np.random.default_rng(rng)  # a generator as it is
-
-
-def drawn(rng: np.random.Generator, method: str, *args: Any, **options: Any) -> Any:
-    """Return random numbers, an array; where a program is traced, a tensor that it draws anew."""
-    if (tracer := tracing()) is not None:
-        return tracer.drawn(rng, method, args, options)
-    return getattr(rng, method)(*args, **options)

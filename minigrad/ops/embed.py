@@ -10,9 +10,8 @@ import numpy as np
 
 from ..core.context import tracing
 from ..core.dtypes import Array, DType, get_default_dtype, plain
-from ..core.random import drawn
 from ..core.tensor import ArrayLike, Tensor, checked, op, tensor, value_of
-from ..transforms.checkpoint import source
+from ..transforms.checkpoint import drawn, source
 
 __all__ = ["dropout", "embedding", "one_hot"]
 

@@ -24,7 +24,7 @@ from ..core.tensor import Tensor, apply, value_of
 from .arguments import Function, callable_for
 from .autodiff import fresh
 
-__all__ = ["checkpoint", "repeating", "source"]
+__all__ = ["checkpoint", "drawn", "repeating", "source"]
 
 
 def checkpoint(f: Function) -> Function:
@@ -232,6 +232,13 @@ def source(rng: Any) -> Any:
     """Return what to draw from in the place of `rng`, so that a checkpoint repeats itself."""
     replay = current().replay
     return replay.source(rng) if replay else rng
+
+
+def drawn(rng: Any, method: str, *args: Any, **options: Any) -> Any:
+    """Return random numbers, an array; where a program is traced, a tensor that it draws anew."""
+    if (tracer := tracing()) is not None:
+        return tracer.drawn(rng, method, args, options)
+    return getattr(rng, method)(*args, **options)
 
 
 def repeating() -> bool:
