@@ -18,6 +18,8 @@ Expected, for T = 100, in about 25 s (a test error below 0.01 is called solved):
     RNN         0.1682    1.5e-25    3.9e-23
     GRU         0.0004    3.7e-21    0.15
     LSTM        0.0017    1.1e-03    0.03
+
+With `--length 200`, in about 45 s, the errors are 0.1671, 0.0008 and 0.0030.
 """
 
 from __future__ import annotations
