@@ -156,7 +156,7 @@ class _Slopes:
         (step,) = steps
         if factor not in self.made:
             nbytes = self.loop.rounds * like.nbytes
-            if not all(map(self.fits, _leaves(factor))):
+            if not all(self.fits(leaf, like) for leaf in _leaves(factor)):
                 return None
             self.left -= nbytes
         stack = self.stack(factor, like.dtype)
@@ -164,10 +164,11 @@ class _Slopes:
             return None
         return stack._replace(row=Row(step, 0 if step > 0 else self.loop.rounds - 1))
 
-    def fits(self, leaf: View) -> bool:
+    def fits(self, leaf: View, like: Value) -> bool:
         """Whether a leaf broadcasts over rounds as it does in one round."""
-        moves = leaf.row is not None and leaf.row.step != 0
-        return moves or leaf.columns is None
+        if leaf.row is None or leaf.row.step == 0:
+            return leaf.columns is None
+        return len(leaf.shape) == len(like.shape)
 
     def stack(self, factor: _Factor, dtype: np.dtype[Any]) -> View:
         """Return a factor for all rounds, in ascending order of the rows that it reads."""

@@ -109,6 +109,18 @@ def last_only(steps, rng):
     return f, _draws(rng, (steps, 2, 3), (3, 3), 3)
 
 
+def steps_of_time(steps, rng):
+    """Euler's method, with the lengths of the steps in an array: one number in every round."""
+
+    def f(y, t, W):
+        for k in range(steps):
+            t0, t1 = t[k], t[k + 1]
+            y = y + (t1 - t0) * mg.tanh((y**3) @ W) * (1 + (t1 - t0) * y)
+        return (y**2).sum()
+
+    return f, [*_draws(rng, (2, 3)), np.cumsum(rng.random(steps + 1)), *_draws(rng, (3, 3))]
+
+
 NETS = {
     "rnn": layer(nn.RNN),
     "gru": layer(nn.GRU),
@@ -121,5 +133,6 @@ NETS = {
     "chain": chain,
     "both ways": both_ways,
     "last only": last_only,
+    "steps of time": steps_of_time,
 }
 """By name: from a number of steps and a generator to a function and its arrays."""

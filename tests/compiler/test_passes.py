@@ -48,7 +48,7 @@ def test_every_pass_computes_the_same(name):
     agree(program.unroll().run(arrays, SEED), wants[0])
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", [name for name in NETS if name != "steps of time"])
 def test_what_repeats_itself_is_a_loop_forward_and_backward(name):
     found = {steps: optimised(flat(name, steps)[0]) for steps in (5, 9)}
     forward, backward = [section.items for section in found[9].sections]
