@@ -134,6 +134,18 @@ class Maker:
         other = 1.5 if other is None else other
         return self.made(self.choice(BINARY), *self.choice([(a, other), (other, a)]))
 
+    def ops(self, inner=(), rounds=0):
+        """An operation; or several whose results are joined, and columns of that, as gates are."""
+        whole = [View(v) for v in inner if v.dtype.kind == "f" and len(v.shape) > 1 and v.shape[-1]]
+        if not whole or self.chance(0.8):
+            return [self.op(inner, rounds)]
+        parts = [self.made(self.choice(UNARY), self.choice(whole[:1])) for _ in range(3)]
+        whole = self.made(shape.concatenated, *[View(op.out) for op in parts], axis=-1)
+        sums = self.made(mg.add, View(whole.out), 0.25)
+        n = parts[0].out.shape[-1]
+        cut = [View(sums.out, None, (k * n, (k + 1) * n)) for k in range(3)]
+        return [*parts, whole, sums, *[self.made(self.choice(UNARY), v) for v in cut]]
+
     # ---- loops ---------------------------------------------------------------------------------
 
     def loop(self):
@@ -143,8 +155,9 @@ class Maker:
         read = [self.value(self.seen(v)) for v in firsts]
         body, inner = [], list(read)
         for _ in range(int(self.rng.integers(1, 9))):
-            body.append(self.op(inner, rounds))
-            inner += body[-1].outs
+            for op in self.ops(inner, rounds):
+                body.append(op)
+                inner += op.outs
         carries = []
         for value, first in zip(read, firsts, strict=True):
             fits = [v for v in inner if v.shape == value.shape and v.dtype == value.dtype]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.compiler import blocks
 from minigrad.compiler.blocks import in_blocks
 from minigrad.compiler.passes import optimised
 from minigrad.compiler.program import (
@@ -133,3 +134,15 @@ def test_columns_are_copied_apart_once(kind):
 def test_random_programs(seed):
     program, inputs = random_program(seed, rows=1)
     bits_agree(program, inputs)
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_random_columns_are_copied_apart(seed, monkeypatch):
+    monkeypatch.setattr(blocks, "READS", 1)
+    program, inputs = random_program(seed)
+    apart = in_blocks(program)
+    apart.check()
+    for got, want in zip(apart.run(*inputs), program.run(*inputs), strict=True):
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_array_equal(a, b)
