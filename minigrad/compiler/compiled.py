@@ -17,6 +17,7 @@ import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from operator import is_
 from types import MethodType
 from typing import Any, NoReturn
 
@@ -203,7 +204,14 @@ class Compiled:
             full = list(leaves)
             for k, t in zip(places, tensors, strict=True):
                 full[k] = t
-            out, its = tree.flatten(self.applied(full, structure))
+            args, kwargs = (full, {}) if structure is None else tree.unflatten(structure, full)
+            out, its = tree.flatten(self.f(*args, **kwargs))
+            now, nested = tree.flatten((args, kwargs))
+            if structure is not None and (nested != structure or not all(map(is_, now, full))):
+                raise TypeError(
+                    f"mg.compile: {self._name} changes a dict or a list among its arguments in "
+                    "place, which a program does not; return what is new"
+                )
             told_structure.append(its)
             return out
 

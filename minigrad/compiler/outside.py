@@ -63,9 +63,7 @@ class Outside:
             if len(container) != len(copy):
                 return f"the length of a {type(container).__name__}"
         for container, key, value in self.items:
-            if key not in container if isinstance(container, dict) else key >= len(container):
-                return str(key)
-            if not _same(container[key], value):
+            if not _same(_item(container, key), value):
                 return str(key)
         return ""
 
@@ -87,15 +85,13 @@ class Outside:
                 container.clear()
                 container.update(copy) if isinstance(copy, dict) else container.extend(copy)
                 self._forget(container)
-        for container, key, value in [*self.items]:
-            try:
-                now = container[key]
-            except LookupError:
-                now = None
+        for item in [*self.items]:
+            container, key, value = item
+            now = _item(container, key)
             if not _same(now, value):
-                yield str(key), now
+                yield str(key), None if now is _ABSENT else now
                 container[key] = value
-                self.items.remove((container, key, value))
+                self.items = [i for i in self.items if i is not item]
 
     def _forget(self, part: Any) -> None:
         self.cells = [c for c in self.cells if c[0] is not part]
@@ -151,6 +147,16 @@ class Outside:
     def _watch_item(self, container: Any, key: Any, value: Any, seen: set[int], deep: int) -> None:
         self.items.append((container, key, value))
         self._watch(value, seen, deep)
+
+
+_ABSENT = object()
+
+
+def _item(container: Any, key: Any) -> Any:
+    try:
+        return container[key]
+    except LookupError:
+        return _ABSENT
 
 
 def _alike(now: Any, then: Any) -> bool:

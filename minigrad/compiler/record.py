@@ -100,7 +100,7 @@ class Recorder(Tracer):
         """Return the value of a tensor; None if it was made here, of constants."""
         value = self.known.get(id(t.value))
         if value is None and isinstance(t.value, np.ndarray):
-            if t.primitive is not None and t.index > self.start:
+            if t.primitive is not None and t.index > self.start and self._is_traced(t.xs):
                 raise TypeError(
                     f"mg.compile: {described(t)} was computed where recording does not see it, in "
                     "another thread; compute it in this one, or pass it as an argument"
@@ -372,7 +372,7 @@ def recorded(
 
 def _output(recorder: Recorder, y: Any) -> Output:
     if isinstance(y, Number):
-        return Output(recorder.operand(y))
+        return Output(recorder.operand(+y))  # an argument as it is would be no result
     if isinstance(y, (Tensor, np.ndarray, np.generic)):
         live = isinstance(y, Tensor) and y.live and y.dtype.kind == "f"
         return Output(recorder.operand(y), live)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from ..core import tree
 from ..core.tensor import Tensor
 from .outside import Outside
@@ -34,6 +36,9 @@ def unchanged(modules: Iterable[Any], who: str) -> Iterator[None]:
         )
 
 
+_RESULTS = (Tensor, np.ndarray, np.generic, float, str)
+
+
 @contextmanager
 def outside_put_back(outside: Outside, who: str) -> Iterator[None]:
     """A block after which variables outside of a function are what they were.
@@ -46,10 +51,10 @@ def outside_put_back(outside: Outside, who: str) -> Iterator[None]:
         changes = dict(outside.put_back())
     outside.written = [*changes]
     for name, value in changes.items():
-        if any(isinstance(x, Tensor) for x in tree.flatten(value)[0]):
+        if any(isinstance(x, _RESULTS) for x in tree.flatten(value)[0]):
             raise TypeError(
                 f"mg.compile: {who} puts results into {name}, outside of itself, which a program "
-                "does not; return them"
+                "does not; return them, and do the rest outside of the compiled function"
             )
 
 

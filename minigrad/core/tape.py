@@ -214,7 +214,7 @@ def plain_pull(
     watch.walk(path)
     for node, g in zip(outputs, cotangents, strict=True):
         if node in reach:
-            add(node, g)
+            add(node, watch.given(g))
     for node in reversed(path):
         if node not in cots:
             continue

@@ -424,6 +424,24 @@ def filling(x):
     return out
 
 
+def saying(x):
+    LOG.append(f"{x[0]:.3f}")
+    return x
+
+
+LOG = []
+
+
+def caching(x):
+    cache = {"x": x}
+
+    def update(parameters):
+        parameters["y"] = 2 * parameters["x"]
+        return parameters["y"]
+
+    return mg.compile(update)(cache)
+
+
 def changing(x):
     x += 1
     return x * 2
@@ -442,6 +460,7 @@ def changing(x):
         (lambda x: mg.tensor(x, requires_grad=True).sum().backward(), r"backward\(\) inside"),
         (lambda x: None, "returns no arrays"),
         (lambda x: (x, object()), "returns <object"),
+        (saying, "puts results into a list, outside"),
         (filling, r"float\(\) of .*out\[k\] = x\[k\] \* 2\nwrite .*np\.stack"),
         (lambda x: x if isinstance(x, np.ndarray) else 2 * x, "treats both alike"),
         (changing, "changes an argument in place"),
@@ -453,6 +472,11 @@ def test_what_recording_refuses(f, message):
     with pytest.raises(TypeError) as caught:
         mg.compile(f)(drawn(3))
     assert re.search(message, str(caught.value), re.S), caught.value
+
+
+def test_containers_among_the_arguments_are_not_changed():
+    with pytest.raises(TypeError, match="changes a dict or a list among its arguments"):
+        caching(drawn(3))
 
 
 def test_what_does_something_else_when_it_runs_again():
@@ -553,15 +577,15 @@ def test_many_signatures_are_worth_a_warning():
 
 def test_floats_are_inputs_that_decide_no_dtype():
     def f(x, rate, flag=0.5):
-        return x - rate * x.sum() * (1 - rate) ** 2, -rate, rate * 2, x * np.sin(rate)
+        return rate, x - rate * x.sum() * (1 - rate) ** 2, -rate, rate * 2, x * np.sin(rate)
 
     fast = mg.compile(f)
     for k in range(5):
         x = abs(drawn(3, dtype=np.float32))
         same(fast(x, 0.1 * k), f(x, 0.1 * k))
         t = mg.tensor(x, requires_grad=True)
-        g = mg.grad(lambda t: fast(t, 0.1 * k)[3].sum())(t)  # noqa: B023
-        same(g, mg.grad(lambda t: f(t, 0.1 * k)[3].sum())(t))  # noqa: B023
+        g = mg.grad(lambda t: fast(t, 0.1 * k)[4].sum())(t)  # noqa: B023
+        same(g, mg.grad(lambda t: f(t, 0.1 * k)[4].sum())(t))  # noqa: B023
     assert "2 signature(s)" in fast.explain()
 
 
@@ -600,6 +624,29 @@ def test_what_it_reads_from_outside_may_change():
             table[...] = drawn(3)
         x = drawn(3)
         same(fast(x), f(x))
+
+
+def test_functions_in_lists_that_it_closes_over():
+    body = [np.tanh, np.sin]
+
+    def f(x):
+        for g in body:
+            x = g(x)
+        return x
+
+    fast = mg.compile(f)
+    for k in range(6):
+        if k == 3:
+            body[1] = np.cos
+        x = drawn(3)
+        same(fast(x), f(x))
+
+
+def test_a_derivative_at_an_array_made_inside():
+    def f(w):
+        return mg.elementwise_grad(lambda s: np.tanh(s[:, None] @ w)[:, 0])(np.zeros(1))[0]
+
+    agrees(f, *draws((1, 1)))
 
 
 def test_attributes_that_no_code_mentions_may_change():

@@ -337,7 +337,6 @@ def test_an_error_of_the_user_is_the_users():
             agree(fast(x), f(x))
 
 
-@pytest.mark.xfail(strict=True, reason="the cotangent of the second place is lost")
 def test_one_value_in_two_places_of_the_result():
     def f(x):
         y = np.exp(x)
