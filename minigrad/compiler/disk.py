@@ -107,7 +107,10 @@ def _module(name: str, source: str, path: pathlib.Path | None = None) -> Any:
 
 def _from_disk(name: str, source: str, kinds: Kinds) -> Any:
     """Return the function that is kept on disk, or made now and kept; None if that fails."""
-    path = folder() / f"{name}.py"
+    try:
+        path = folder() / f"{name}.py"
+    except RuntimeError:  # a user without a home
+        return None
     for _ in range(2):  # again without what numba left there, which may be damaged
         try:
             if not path.exists() or path.read_bytes() != source.encode():

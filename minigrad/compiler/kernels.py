@@ -13,6 +13,7 @@ another length or batch size is the same source, and needs no compilation.
 from __future__ import annotations
 
 import importlib.util
+import os
 import threading
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -112,13 +113,16 @@ _LONGEST = 2000
 def with_kernels(program: Program) -> Program:
     """Return the program with a kernel for every run of operations that kernels know.
 
-    ImportError, which names the extra, where numba is not installed.
+    There is none where numba has been told not to compile, by `NUMBA_DISABLE_JIT`. ImportError,
+    which names the extra, where numba is not installed.
     """
     if importlib.util.find_spec("numba") is None:
         raise ImportError(
             "backend='numba' compiles with numba, which is not installed: pip install "
             "'minigrad[jit]'; backend='numpy' needs nothing"
         )
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        return program
     products = found() is not None
     needed: set[Value] = set()  # later on, or outside
     sections: list[Section] = []

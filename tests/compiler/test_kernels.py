@@ -447,3 +447,19 @@ def test_a_constant_that_is_changed_in_place_is_read_again(by_python):
     for k in range(4):
         table[0] = k
         np.testing.assert_allclose(fast(x), np.tanh(x * table))
+
+
+def test_no_kernels_where_numba_must_not_compile(monkeypatch):
+    program, _ = lstm_step(3, 2, 4, 5)
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert with_kernels(program) is program
+
+
+def test_a_user_without_a_home(monkeypatch):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("MINIGRAD_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(disk.pathlib.Path, "home", home)
+    assert disk._from_disk("kernel_none", "", []) is None
