@@ -124,16 +124,31 @@ class Report:
         of `viz.draw`.
         """
         case = self._case("draw")
-        return viz.draw(case.loss, agreement=self._agreement(), **options)
+        return viz.draw(case.loss, agreement=self._agreement(self.explain()), **options)
 
     def show(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Page:
-        """Return an interactive page of what `draw` draws, written to `path`: see `viz.show`."""
-        case = self._case("show")
-        return viz.show(case.loss, path, agreement=self._agreement(), **options)
+        """Return an interactive page of what `draw` draws, written to `path`: see `viz.show`.
 
-    def _agreement(self) -> dict[Tensor, tuple[float, str]]:
+        At its top stands what `explain` says, and the box that it is about is marked.
+        """
+        case, why = self._case("show"), self.explain()
+        options = {"grads": True, **options}
+        remarks = [
+            (e.sentence, " ".join(f"{e.place}  {e.statement}".split()), case.tensor(e))
+            for e in why[: why.proven or why.SHOWN]
+        ]
+        return viz.show(
+            case.loss,
+            path,
+            agreement=self._agreement(why),
+            tolerance=max([row.rtol for row in self.rows if 0 < row.rtol < 1], default=None),
+            remarks=[*remarks, (self.summary, "", None)],
+            **options,
+        )
+
+    def _agreement(self, why: Explanations) -> dict[Tensor, tuple[float, str]]:
         errors = {row.name: (row.max_rel, row.cells()[-1]) for row in self.rows}
-        return self._case("draw").agreement(errors, next(iter(self.explain()), None))
+        return self._case("draw").agreement(errors, next(iter(why), None))
 
     def _case(self, what: str) -> Case:
         if self.case is None:
@@ -180,7 +195,8 @@ class Report:
         tint = ' style="background:rgba(220,60,60,.2)"'
         body = [line(row.cells(), "td", "" if row.ok else tint) for row in self.rows]
         caption = "\n".join([self.summary, *self.remarks])
-        return (
+        why = self.explain()._repr_html_() if self.case and not self.ok else ""
+        return why + (
             f"<table><caption>{html.escape(caption)}</caption>"
             f"<thead>{line(HEAD, 'th')}</thead><tbody>{''.join(body)}</tbody></table>"
         )

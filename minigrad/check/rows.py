@@ -20,20 +20,12 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from ..core.dtypes import Array
+from ..core.dtypes import TOLERANCE, Array
 
 __all__ = ["HEAD", "LEFT", "TOLERANCE", "Array", "Row", "Verdict", "rank", "row_of", "size"]
 
 Verdict: TypeAlias = Literal["ok", "differs", "missing", "extra", "shape", "non-finite"]
 """What is said of an entry: see `compare`."""
-
-TOLERANCE = {2: 5e-2, 4: 1e-3, 8: 1e-10}
-"""The largest max rel that is ok, by the bytes of the coarser dtype of the two.
-
-A correct BPTT of an LSTM (200 steps, batch 4, 8 inputs, hidden 64) is off by at most 8e-3 in
-float16, 9.4e-7 in float32 (50 seeds, 3 losses) and 1.6e-15 in float64 (30 seeds); with weights so
-large that the recurrence is chaotic (8 times the usual), by 4e-3 in float32 and 1.2e-12 in float64.
-"""
 
 HEAD: tuple[str, ...] = ("entry", "shape", "max abs", "max rel", "worst at")
 HEAD += ("manual", "automatic", "cosine", "verdict")

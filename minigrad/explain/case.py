@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from ..core.tensor import Tensor
 from ..graph.graph import Graph
+from ..graph.source import spot
 from .backward import Backward
 from .explanation import Explanation, Explanations
 from .findings import explained
@@ -158,7 +158,7 @@ class Case:
             text += f". The line to look at is the derivative of {words.value(at)}"
         line = words.place(at)
         scope = str(self.walk.nodes[at].scope or "")
-        place = f"{os.path.basename(line.file)}:{line.line}" if line else scope
+        place = spot(line.file, line.line) if line else scope
         text += f" [{place}]" if place else ""
         return Divergence(name, text[0].upper() + text[1:] + ".", step, place)
 
@@ -282,6 +282,10 @@ class Case:
     def names(self) -> dict[int, str]:
         """The names of gradients, by node."""
         return {k: name for name, k in self.keys.items()}
+
+    def tensor(self, e: Explanation) -> Tensor | None:
+        """Return the result whose gradient an explanation is about, if that is known."""
+        return None if e.node is None else self.walk.nodes[e.node]
 
     def agreement(
         self, compared: Mapping[str, tuple[float, str]], best: Explanation | None

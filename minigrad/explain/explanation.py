@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from ..graph.source import spot
 
 __all__ = ["Explanation", "Explanations"]
 
@@ -36,8 +37,8 @@ class Explanation:
 
     @property
     def place(self) -> str:
-        """The file and the line, as editors write it; "" if they are not known."""
-        return f"{os.path.basename(self.file)}:{self.line}" if self.line else ""
+        """The file or the cell, and the line, as editors write it; "" if they are not known."""
+        return spot(self.file, self.line) if self.line else ""
 
     def __str__(self) -> str:
         return " ".join([part for part in (self.place, self._statement(), self.sentence) if part])

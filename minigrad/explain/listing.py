@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 import linecache
-import os
 import textwrap
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from ..graph.source import file_name
 from .explanation import Explanation
 from .traced import Annotation
 
@@ -68,7 +68,7 @@ class Listing:
     def __str__(self) -> str:
         lines = list[str]()
         for file, block in self.blocks():
-            lines += [f"{os.path.basename(file)}", *_printed(block), ""]
+            lines += [file_name(file), *_printed(block), ""]
         return "\n".join(lines).rstrip() or "no statement of the backward pass could be followed"
 
     __repr__ = __str__
@@ -126,5 +126,5 @@ def _as_html(file: str, block: list[Line]) -> str:
         rows.append(f"<tr{tint}>{''.join([_cell(*cell) for cell in cells])}</tr>")
         if line.wrong:
             rows.append(f"<tr{tint}><td></td>{_cell(line.wrong.sentence, LEFT, 2)}</tr>")
-    name = html.escape(os.path.basename(file))
+    name = html.escape(file_name(file))
     return f"<table><caption>{name}</caption><tbody>{''.join(rows)}</tbody></table>"

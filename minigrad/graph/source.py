@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from ..guard.errors import NUMPY, instruction_at
 
-__all__ = ["Origin", "Place", "caller", "place_of"]
+__all__ = ["Origin", "Place", "caller", "file_name", "place_of", "spot"]
 
 _instructions: dict[tuple[int, int], tuple[int, Any]] = {}
 """By the id of a function's code and a place in it, the instruction there, and the code, so that no
@@ -59,7 +59,8 @@ class Place(NamedTuple):
         return self.within(self.outer)
 
     def __str__(self) -> str:
-        text = f"{self.file}, line {self.line}, in {self.function}: {self.statement}"
+        text = f"{_cell(self.file) or self.file}, line {self.line}, "
+        text += f"in {self.function}: {self.statement}"
         return text.rstrip(": ")
 
     @property
@@ -79,6 +80,23 @@ class Origin(NamedTuple):
 def place_of(node: Any) -> Place | None:
     """Return the place that an operation was called from, if an observer noted it."""
     return node.origin.place if hasattr(node, "origin") else None
+
+
+def _cell(file: str) -> str:
+    """Return the cell of a notebook that this file stands for, or nothing."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    known = getattr(getattr(shell, "compile", None), "format_code_name", lambda _: None)(file)
+    return f"cell {known[1].removeprefix('In[').rstrip(']')}" if known else ""
+
+
+def file_name(file: str) -> str:
+    """Return a file as its reader knows it: `net.py`, or `cell 3` of a notebook."""
+    return _cell(file) or os.path.basename(file)
+
+
+def spot(file: str, line: int) -> str:
+    """Return a line as editors write it, `net.py:54`; in a notebook `cell 3, line 54`."""
+    return f"{cell}, line {line}" if (cell := _cell(file)) else f"{os.path.basename(file)}:{line}"
 
 
 def caller() -> Place:

@@ -40,8 +40,8 @@ class Scale(NamedTuple):
     name: str
     values: Mapping[int, float | None]
     palette: Sequence[str]
-    low: int
-    high: int
+    low: float
+    high: float
     signs: Mapping[str, str]  # what a sign means
     below: bool = False
     above: bool = False
@@ -96,11 +96,12 @@ def magnitude_scale(
     return Scale(name, values, MAGNITUDE, low, high, signs, *beyond)
 
 
-def error_scale(values: Mapping[int, float | None]) -> Scale:
-    """Return the scale of relative errors, from rounding to all wrong."""
-    beyond = True, max(_logs(values, values), default=0) > 0
+def error_scale(values: Mapping[int, float | None], tolerance: float) -> Scale:
+    """Return the scale of relative errors, from the tolerance to the worst that there is."""
+    low = math.log10(tolerance)
+    high = max(low + 1, *_logs(values, values), -math.inf)
     signs = {"=": "equal", "?": "not compared"}
-    return Scale("relative error", values, ERROR, -16, 0, signs, *beyond)
+    return Scale("relative error", values, ERROR, low, high, signs, below=True)
 
 
 def _logs(values: Mapping[int, float | None], numbers: Iterable[int]) -> list[float]:

@@ -43,7 +43,7 @@ import numpy as np
 from ..core.tape import Outputs
 from ..graph.folding import Cluster, clusters
 from ..graph.graph import Graph, GraphNode, Tensors
-from ..graph.source import place_of
+from ..graph.source import file_name, place_of
 from ..graph.stats import Cotangents, Histogram, Measured, Stats
 from . import words
 from .fit import fitting_scene, keeping
@@ -225,7 +225,7 @@ def _inside(scene: Scene) -> dict[int, str]:
 def _defined(module: Any) -> str:
     """Return where the forward method of a module stands."""
     code = getattr(getattr(type(module), "forward", None), "__code__", None)
-    return f"{os.path.basename(code.co_filename)}, line {code.co_firstlineno}" if code else ""
+    return f"{file_name(code.co_filename)}, line {code.co_firstlineno}" if code else ""
 
 
 def _box_data(box: Box, home: str) -> dict[str, Any]:

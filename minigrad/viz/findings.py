@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ..core.tensor import Tensor
 from . import words
 from .scene import Scene
 
-__all__ = ["address", "broken", "findings", "ranges", "worst"]
+__all__ = ["address", "broken", "findings", "ranges", "said", "worst"]
 
 
 def findings(scene: Scene) -> list[tuple[str, str, int]]:
@@ -35,6 +36,28 @@ def broken(scene: Scene) -> list[tuple[str, int, str]]:
             if s and s.bad:
                 together.setdefault((kind, scene.graph.shown[k]), []).append(k)
     return [(kind, ks[0], _addresses(scene, ks)) for (kind, _), ks in together.items()]
+
+
+def said(
+    scene: Scene, remarks: Sequence[tuple[str, str, Tensor | None]]
+) -> list[tuple[str, str, int | None]]:
+    """Return what stands at the top of a page: (sentence, line of source, node to mark or None).
+
+    Of errors without remarks, that is where the largest of them is.
+    """
+    found = list[tuple[str, str, int | None]]()
+    for text, source, t in remarks:
+        if t is not None and t not in scene.graph.numbers:
+            name = f" {t.name!r}" if t.name else ""
+            raise ValueError(f"show: the tensor{name} of {text!r} is not a node of the graph")
+        found.append((text, source, None if t is None else scene.graph.numbers[t]))
+    wrong = [(x, k) for k, x in scene.errors.items() if x is not None and x > scene.tolerance]
+    if wrong and not remarks:
+        x, k = max(wrong, key=lambda pair: (pair[0], -pair[1]))
+        why = f": {scene.texts[k]}" if k in scene.texts else ""
+        text = f"The largest relative error is {words.numeral(x)}, at {address(scene, k)}{why}"
+        found.append((text, "", k))
+    return found
 
 
 def _addresses(scene: Scene, nodes: list[int]) -> str:

@@ -13,18 +13,23 @@ import hashlib
 import html
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from ..core.tensor import Tensor
 from ..graph.graph import Graph, Tensors
 from ..graph.stats import Cotangents, Measured
 from . import colours
 from .export import as_data, dumps
-from .findings import address, broken, findings, worst
+from .findings import address, broken, findings, said, worst
 from .fit import boxes_by_depth, keeping
 from .scene import Agreement, Scene
 
-__all__ = ["Page", "as_html", "show"]
+__all__ = ["Page", "Remark", "as_html", "show"]
+
+Remark: TypeAlias = tuple[str, str, Tensor | None]
+"""A sentence, the line of source that it is about (or ""), the tensor to mark (or None)."""
 
 HISTOGRAMS = 2000  # up to so many nodes, the page has histograms
 TOKEN = re.compile(
@@ -68,27 +73,39 @@ def show(
     fold: bool = True,
     grads: bool | Cotangents = None,
     agreement: Agreement | None = None,
+    tolerance: float | None = None,
+    remarks: Sequence[Remark] = (),
     histograms: bool | None = None,
 ) -> Page:
     """Return an interactive page of the graph behind a Tensor, or a container of them.
 
     It is written to `path`, if there is one, and a notebook shows it. `fold`, `grads` and
-    `agreement` are as in `draw`. Histograms are for up to 2,000 nodes unless said otherwise.
+    `agreement` are as in `draw`; errors up to the `tolerance`, by default that of `compare` for the
+    dtype, have the colour of what agrees. `remarks` stand at the top: triples of a sentence, the
+    line of source that it is about, or "", and the tensor whose box is marked, or None. Histograms
+    are for up to 2,000 nodes unless said otherwise. ValueError for a tolerance that is not in
+    (0, 1), and for a remark on a tensor that is not in the graph.
     """
+    if tolerance is not None and not 0 < tolerance < 1:
+        raise ValueError(f"show: the tolerance must be between 0 and 1, not {tolerance}")
     with keeping():
         graph = Graph(outputs, fold)
         if histograms is None:
             histograms = len(graph.nodes) <= HISTOGRAMS
-        page = Page(as_html(Scene(graph, Measured(graph, grads, histograms), agreement)))
+        scene = Scene(graph, Measured(graph, grads, histograms), agreement)
+        scene.tolerance = tolerance or scene.tolerance
+        page = Page(as_html(scene, remarks))
     if path is not None:
         page.save(path)
     return page
 
 
-def as_html(scene: Scene) -> str:
-    """Return the text of the page that shows a scene."""
+def as_html(scene: Scene, remarks: Sequence[Remark] = ()) -> str:
+    """Return the text of the page that shows a scene, with what is said at its top."""
     style, script, body = _page_parts()
-    content = dumps({"graph": as_data(scene), "look": _look(scene)})
+    content = dumps(
+        {"graph": as_data(scene), "look": _look(scene) | {"said": said(scene, remarks)}}
+    )
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..core.dtypes import TOLERANCE
 from ..core.tape import Outputs
 from ..core.tensor import Tensor
 from ..graph.folding import Cluster
@@ -76,6 +77,7 @@ class Scene:
             self.members[u].append(k)
         self.outputs = _outputs(graph)
         self.usual = _usual_dtype(self.shown)
+        self.tolerance = TOLERANCE.get(self.usual.itemsize if self.usual else 8, TOLERANCE[8])
         is_small = len(self.shown) <= SCALAR_NODES
         self.scalar = is_small and all(n.value.shape == () for n in self.shown)
         self.nesting = Nesting(graph, depth)
@@ -173,7 +175,7 @@ class Scene:
         """Return the scales that can colour the picture, by what they show, best first."""
         found: dict[str, colours.Scale] = {}
         if self.compared:
-            found["errors"] = colours.error_scale(self.errors)
+            found["errors"] = colours.error_scale(self.errors, self.tolerance)
         shown = [k for box in self.boxes.values() for k in [*box.members, *box.written]]
         folded = [k for k in shown if self.graph.paths[k]]  # where there is time, it is what to see
         for key, name in (("grads", "rms gradient"), ("values", "rms value")):

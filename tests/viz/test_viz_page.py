@@ -5,6 +5,8 @@ import hashlib
 import html
 import json
 import re
+import sys
+import types
 
 import chromium
 import numpy as np
@@ -12,6 +14,8 @@ import pytest
 
 import minigrad as mg
 from minigrad import viz
+from minigrad.explain import Explanation
+from minigrad.graph import source
 from minigrad.viz import colours
 from tests.helpers import lstm_loss, stepped
 
@@ -597,11 +601,107 @@ def test_agreement_worst_first(opened, browser):
         f"[...document.querySelectorAll('{at(key)} .cell')].map(c => c.getAttribute('fill'))"
     )
     scale = browser.js("LOOK.scales.errors")
-    assert cells[3] == colours.blend(scale["palette"], (np.log10(0.3) + 16) / 16)
+    assert cells[3] == scale["palette"][-1]
     assert len(set(cells)) == 2
+    assert scale["ends"] == ["≤ 1e−3", "0.3"]  # from the tolerance in float32 to the worst
+    assert words(browser, "#said").startswith("The largest relative error is 0.3, at lstm/step: f")
     browser.js("document.querySelector('#mode').value = 'grads';"
                "document.querySelector('#mode').dispatchEvent(new Event('change'))")  # fmt: skip
     assert "rms gradient" in words(browser, "#legend")
+
+
+def wrong_report():
+    """A hand-written backward pass of a recurrence, in which one line has the wrong step."""
+
+    def forward(p):
+        h = p["h0"]
+        for x in p["x"]:
+            h = np.tanh(h * p["w"] + x)
+        return (h**2).sum()
+
+    def backward(p):
+        hs = [p["h0"]]
+        for x in p["x"]:
+            hs.append(np.tanh(hs[-1] * p["w"] + x))
+        dh, dw, dx = 2 * hs[-1], np.zeros_like(p["w"]), np.zeros_like(p["x"])
+        for t in reversed(range(len(p["x"]))):
+            da = dh * (1 - hs[t + 1] ** 2)
+            dw += da * hs[t + 1]
+            dx[t] = da
+            dh = da * p["w"]
+        return {"w": dw, "x": dx, "h0": dh}
+
+    rng = np.random.default_rng(0)
+    inputs = {"w": rng.normal(size=3), "x": rng.normal(size=(5, 3)), "h0": rng.normal(size=3)}
+    return mg.compare_backward(forward, backward, inputs)
+
+
+@needs_browser
+def test_the_page_of_a_comparison_says_what_is_wrong_and_marks_the_box(browser, tmp_path):
+    report = wrong_report()
+    (why, *_) = report.explain()
+    assert why.statement == "dw += da * hs[t + 1]"
+    page = report.show(tmp_path / "graph.html")
+    browser.open(page.path)
+    said = browser.js("[...document.querySelectorAll('#said p')].map(p => p.textContent)")
+    assert said[0] == why.sentence.replace("`", "") + " show the box"
+    assert said[1] == f"{why.place} {why.statement}"
+    assert said[2] == report.summary
+    marked = browser.js(
+        "[...places.values()].filter(i => i.node.matches('.guilty')).map(i => i.id)"
+    )
+    assert len(marked) == 1
+    assert browser.js("document.querySelectorAll('.badge').length") == 1
+    browser.click("#said .link")
+    assert browser.js("selected") == marked[0]
+    browser.press("c")  # the mark stands on what holds the box
+    assert browser.js("document.querySelectorAll('.guilty .frame').length") == 1
+    worst = max(row.max_rel for row in report.rows)
+    scale = browser.js("LOOK.scales.errors")
+    assert scale["low"] == -10
+    assert scale["high"] >= np.log10(worst)
+    modes = browser.js("[...document.querySelectorAll('#mode option')].map(o => o.value)")
+    assert modes == ["errors", "grads", "values"]
+    assert browser.problems() == []
+
+
+def test_remarks_are_of_the_graph_and_a_tolerance_is_small():
+    x = mg.tensor([1.0, 2.0], requires_grad=True, name="x")
+    y = mg.tanh(x)
+    said = data(viz.show(y, agreement={y: 0.5}, remarks=[("Here.", "y = x", y)], tolerance=0.01))
+    assert said["look"]["said"] == [["Here.", "y = x", 1]]
+    assert said["look"]["scales"]["errors"]["low"] == -2
+    assert data(viz.show(y))["look"]["said"] == []
+    assert data(viz.show(y, agreement={y: 1e-12}))["look"]["said"] == []
+    with pytest.raises(ValueError, match="'z' of 'There' is not a node"):
+        viz.show(y, remarks=[("There", "", mg.tensor([1.0], name="z"))])
+    with pytest.raises(ValueError, match="between 0 and 1, not 2"):
+        viz.show(y, tolerance=2)
+
+
+def test_a_notebook_shows_the_explanation_above_the_table():
+    report = wrong_report()
+    shown = report._repr_html_()
+    assert html.escape(report.explain()[0].sentence) in shown
+    assert "dw += da * hs[t + 1]" in shown
+    assert shown.index("<b>") < shown.index("<th>entry")
+
+
+def test_a_place_in_a_notebook_names_the_cell(monkeypatch):
+    shell = types.SimpleNamespace(compile=types.SimpleNamespace(
+        format_code_name=lambda name: ("Cell", "In[3]") if name == "/tmp/k/12.py" else None
+    ))  # fmt: skip
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    assert source.spot("/tmp/k/12.py", 4) == "cell 3, line 4"
+    assert source.spot("/tmp/k/net.py", 4) == "net.py:4"
+    code = "def f(x):\n    return mg.tanh(x)\ny = f(x)"
+    space = {"mg": mg, "x": mg.tensor([1.0], requires_grad=True)}
+    with mg.debug():
+        exec(compile(code, "/tmp/k/12.py", "exec"), space)
+    assert str(source.place_of(space["y"])).startswith("cell 3, line 2, in f")
+    (line,) = {f["line"] for f in data(viz.show(space["y"]))["graph"]["forms"] if f["line"]}
+    assert line.startswith("cell 3, line 2, in f")
+    assert Explanation("/tmp/k/12.py", 4, "", "sign", "Wrong.").place == "cell 3, line 4"
 
 
 @needs_browser

@@ -63,6 +63,7 @@ function build() {
   layout(view);
   places.clear();
   draw(view, 0, 0, ...layers);
+  for (const k of GUILTY) layers[2].append(badge(k));
   $("graph").replaceChildren(...layers);
   mark();
 }
@@ -74,6 +75,14 @@ function draw(item, x, y, frames, lines, boxes) {
   if (item.up) frames.append(item.node = drawFrame(item));
   item.edges.forEach((e) => lines.append(...drawEdge(e, x, y).filter(Boolean)));
   for (const k of item.kids) draw(k, x + k.x - k.w / 2, y + k.y, frames, lines, boxes);
+}
+
+function badge(k) { // on the box that a remark is about
+  const item = shownBy(k);
+  if (!item) return "";
+  item.node.classList.add("guilty");
+  return el("g", {class: "badge"}, el("circle", {cx: r(item.left), cy: r(item.top), r: 9}),
+    text(item.left, item.top + 4, "mid", "✗"), el("title", {}, "here: see the top of the page"));
 }
 
 function drawBox(item) {

@@ -14,16 +14,16 @@ const {graph: D, look: LOOK} = JSON.parse(document.getElementById("data").textCo
 for (const [key, box] of Object.entries(D.boxes)) box.key = key;
 const SCOPES = new Map(D.scopes.map((s) => [s.key, s])), BOXES = D.boxes, N = D.nodes.form.length;
 const $ = (id) => document.getElementById(id), log = Math.log10, {min, max, round} = Math;
-const LANES = 24;
+const LANES = 24, GUILTY = LOOK.said.map((row) => row[2]).filter((k) => k !== null);
 
 function el(tag, attributes, ...kids) {
-  const e = /^(svg|g|rect|path|text|tspan|title)$/.test(tag)
+  const e = /^(svg|g|rect|path|circle|text|tspan|title)$/.test(tag)
     ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [k, v] of Object.entries(attributes || {})) {
     if (k.startsWith("on")) e.addEventListener(k.slice(2), v);
     else if (v != null) e.setAttribute(k, v);
   }
-  e.append(...kids.flat().filter((k) => k != null && k !== ""));
+  e.append(...kids.flat(2).filter((k) => k != null && k !== "" && k !== false));
   return e;
 }
 const rect = (x, y, w, h, cls, more) => el("rect", {x: r(x), y: r(y), width: r(w), height: h,

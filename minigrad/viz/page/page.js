@@ -14,6 +14,16 @@ function drawLegend() {
     D.dtype && key(`${D.dtype} unless marked`)].filter(Boolean));
 }
 
+function sayFirst() { // what is wrong, and its line of source
+  $("said").hidden = !LOOK.said.length;
+  $("said").classList.toggle("wrong", GUILTY.length > 0);
+  $("said").append(...LOOK.said.flatMap(([words, source, k], j) => [
+    el("p", {class: j ? "" : "first"}, words.split("`").map((w, i) =>
+      (i % 2 ? el("code", {}, w) : w)), k !== null && [" ", link(k, "show the box")]),
+    source && el("p", {class: "code"}, source)].filter(Boolean)));
+  if (GUILTY.length) reveal(shownBy(GUILTY[0]));
+}
+
 function openTo(depth) {
   flipped.clear();
   rows.clear();
@@ -131,4 +141,5 @@ fit();
 listen();
 drawLegend();
 inspect();
+sayFirst();
 showHeat(innerHeight > 600);

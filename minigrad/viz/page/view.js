@@ -79,6 +79,12 @@ function find(key, reps) {
   return at;
 }
 
+function shownBy(k) { // the item that shows a node
+  const box = owner(k);
+  return box && find(box.key, box.members?.length > 1 ? repetitions(box, max(0,
+    box.members.indexOf(k))) : {});
+}
+
 // ---- wires --------------------------------------------------------------------------------------
 
 function connect() {
