@@ -13,11 +13,15 @@ places.
 
 A loop that was written without scopes is found by the period of the tape, as the candidate that
 covers most of it, and put into scopes `loop`. Then it has to be a repetition by the rules above,
-of at least 3 rounds and 12 operations; a candidate that is none is forgotten.
+of at least 3 rounds and 12 operations; a candidate that is none is forgotten. Its rounds are
+numbered as what they read: from t = 5 on where the first reads `x[5]`. Where nothing is read by
+number, and an operation has the same parameter in another place around, as in the branches of a
+loop or in a tree, nobody knows which t a round is: such a fold is called `repeats`, k = 0, 1 ...
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -80,7 +84,8 @@ class Folding:
         self.nodes = nodes
         self.shown = list(range(len(nodes)))
         self.paths: list[FoldPath] = [()] * len(nodes)
-        self.moving: dict[tuple[int, int], str] = {}  # (node, hole) -> "t+1"
+        self.moving: dict[tuple[int, int], tuple[Cluster, int, int]] = {}
+        """By node and hole, how an integer moves: the fold, and a and b of `a * t + b`."""
         self._ids: dict[Any, int] = {}
         self.forms, self.holes = list[int](), list[list[Any]]()  # of every node, but its inputs
         for node in nodes:
@@ -89,7 +94,9 @@ class Folding:
             self.forms.append(self._ids.setdefault(form, len(self._ids)))
             self.holes.append(holes)
         self._cluster_numbers = count(1 + max([c.number for c in clusters(root)]))
+        self._timed = set[Cluster]()  # loops in which something is read by number
         self._fold(root)
+        self._name_repeats(root)
 
     def _fold(self, root: Cluster) -> None:
         stack = [root]  # from the outermost scopes to the innermost
@@ -138,6 +145,21 @@ class Folding:
         first.moments = [
             r if frame.index is None else frame.index for r, frame in enumerate(frames)
         ]
+        strides = list(zip(rule, begin.tokens, begin.values, strict=False))
+        if first.detected:
+            read = [
+                hole
+                for move, token, hole in strides
+                if move == "+1" and self.nodes[first.numbers[token[1]]].op == "getitem"
+            ]
+            each = zip(*[[begin.values[j] for j in own], *owned], strict=True) if own else ()
+            for constants in each:
+                rows = [_row(self.nodes[c].value) for c in constants]
+                if rows[0] is not None and rows == [rows[0] + r for r in range(len(rows))]:
+                    read.append(rows[0])
+            if read and min(read) >= 0:
+                self._timed.add(first)
+                first.moments = [min(read) + r for r in first.moments]
         theirs = [begin.values[j] for j in own]
         for r, cluster in enumerate([first, *run]):
             here = ((first, r),)
@@ -148,12 +170,31 @@ class Folding:
                 for v, u in dict(zip(owned[r - 1] if r else theirs, theirs, strict=True)).items():
                     self.shown[v] = u
                     self.paths[v] += here
-        for move, token, hole in zip(rule, begin.tokens, begin.values, strict=False):
+        for move, token, hole in strides:
             if move[0] in "+-":
                 factor = int(move) // (first.moments[1] - first.moments[0])
-                text = _moving(first.letter, factor, hole - factor * first.moments[0])
-                self.moving[first.numbers[token[1]], token[2]] = text
+                offset = hole - factor * first.moments[0]
+                self.moving[first.numbers[token[1]], token[2]] = first, factor, offset
         return len(run) + 1
+
+    def _name_repeats(self, root: Cluster) -> None:
+        """Rename the loops whose rounds may be only a part of the rounds of the program's loop."""
+        for around in clusters(root):
+            loops = [c for c in around.items if isinstance(c, Cluster) and c.detected]
+            uses = Counter(self._uses(around)) if loops else {}
+            for loop in loops:
+                if loop not in self._timed and any(uses[use] > 1 for use in self._uses(loop)):
+                    loop.frame, loop.letter = Scope(loop.frame.parent, "repeats", 0, None), "k"
+
+    def _uses(self, cluster: Cluster) -> list[Any]:
+        """Return what is done with inputs that all repetitions share."""
+        found = list[Any]()
+        for n in cluster.numbers if cluster.frame else range(len(self.nodes)):
+            node = self.nodes[n]
+            if self.shown[n] == n and node.op != "getitem":
+                args = [a for a in {*node.args} if isinstance(a, int) and not self.nodes[a].op]
+                found += [(self.forms[n], a) for a in args if self.shown[a] == a]
+        return found
 
     # ---- loops without scopes --------------------------------------------------------------------
 
@@ -310,12 +351,22 @@ class _Repetition:
         return [*moves, str(stride)] if passes_on else None
 
 
+def _row(value: Any) -> int | None:
+    """Return the t for which an array is `base[t]`, if it is a row of another one."""
+    base = getattr(value, "base", None)
+    if not isinstance(base, np.ndarray) or base.shape[1:] != value.shape or not base.strides[0]:
+        return None
+    start, first = [x.__array_interface__["data"][0] for x in (value, base)]
+    t, rest = divmod(start - first, base.strides[0])
+    return t if not rest and base.strides[1:] == value.strides else None
+
+
 def _strides(x: Any, y: Any, stride: int) -> bool:
     """Whether an integer of the metadata moves with the index, by a whole multiple of it."""
     return isinstance(x, int) and isinstance(y, int) and stride != 0 and (y - x) % stride == 0
 
 
-def _moving(letter: str, factor: int, offset: int) -> str:
+def moving_text(letter: str, factor: int, offset: int) -> str:
     """Return the text of `factor * t + offset`: `t`, `t−1`, `2t+1`, `9−t`."""
     if factor < 0:
         return f"{offset or ''}−{'' if factor == -1 else -factor}{letter}"

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core import tree
 from ..core.tensor import Tensor
-from .folding import HOLE, Cluster, Folding, FoldPath, GraphNode, text_with_holes
+from .folding import HOLE, Cluster, Folding, FoldPath, GraphNode, moving_text, text_with_holes
 
 __all__ = ["Cluster", "End", "Graph", "GraphNode", "HasTensors", "Tensors", "Wire"]
 
@@ -80,7 +80,7 @@ class Graph:
         self.root = _scope_tree(self.nodes)
         self.shown = list(range(len(self.nodes)))
         self.paths: list[FoldPath] = [()] * len(self.nodes)
-        self._moving: dict[tuple[int, int], str] = {}
+        self._moving: dict[tuple[int, int], tuple[Cluster, int, int]] = {}
         if fold:
             folding = Folding(self.nodes, self.root)
             self.shown, self.paths, self._moving = folding.shown, folding.paths, folding.moving
@@ -92,8 +92,10 @@ class Graph:
             return ""
         text, holes = text_with_holes(params)
         for k, hole in enumerate(holes):
-            fixed = getattr(hole, "__name__", str(hole))
-            text = text.replace(HOLE, self._moving.get((number, k), fixed), 1)
+            part = getattr(hole, "__name__", str(hole))
+            if moves := self._moving.get((number, k)):
+                part = moving_text(moves[0].letter, *moves[1:])
+            text = text.replace(HOLE, part, 1)
         return text
 
     def wires(self) -> list[Wire]:

@@ -238,7 +238,8 @@ def test_two_cells_that_share_their_weights_stay_two():
     for t in range(6):
         state = (second if t % 2 else first)(np.ones((4, 2), np.float32), state)
     graph = Graph(state)
-    assert clusters(graph) == [("loop[0]", 3), ("loop[0]/grucell", 1), ("loop[0]/grucell", 1)]
+    cells = [("repeats[0]/grucell", 1)] * 2  # whether a round is one step or two, nobody says
+    assert clusters(graph) == [("repeats[0]", 3), *cells]
 
 
 def loop(steps, body, state=None):
@@ -670,6 +671,54 @@ def test_rounds_that_only_look_alike_are_not_folded():
     for k in range(12):  # reaches back by 0, 1, 4, 9 ... rounds
         c = mg.tanh(c * rounds[(k * k) % 12])
     assert folds(Graph([c, rounds[-1]])) == [11]
+
+
+def branches(read, steps=20):
+    """A loop with a branch, which takes the other way at 6 and at 13; `read(t)` is its input."""
+    w, u, h = ramp(3, name="w"), ramp(3, name="u"), np.zeros(3)
+    for t in range(steps):
+        h = mg.tanh(h * u + read(t)) * 2 if t in (6, 13) else mg.tanh(h * w + read(t))
+    return Graph(h)
+
+
+def found_loops(graph):
+    loops = [c for c in folding.clusters(graph.root) if c.moments]
+    return [(c.frame.label, c.letter, c.moments[0], c.moments[-1]) for c in loops]
+
+
+def test_the_runs_of_a_loop_with_a_branch_have_the_time_of_the_loop():
+    x, data = ramp(20, 3, name="x"), np.random.default_rng(0).normal(size=(20, 3))
+    for read in (lambda t: x[t], lambda t: data[t]):
+        graph = branches(read)
+        runs = [(7, 12), (14, 19)]
+        assert found_loops(graph)[-2:] == [("loop", "t", a, b) for a, b in runs]
+        assert not [text for text in shown(graph) if "t+" in text or "t−" in text]
+
+
+def test_where_nothing_says_which_round_it_is_no_time_is_said():
+    b = ramp(3)
+    assert {(*loop[:2], loop[2]) for loop in found_loops(branches(lambda t: b))} == {
+        ("repeats", "k", 0)
+    }
+    x, w, u, h = ramp(20, 3), ramp(3), ramp(3), ramp(3)
+    for t in range(18):  # every third round is another
+        h = mg.tanh(h * w + x[t]) if t % 3 else mg.tanh(h * u * x[t])
+    graph = Graph(h)
+    assert found_loops(graph) == [("repeats", "k", 0, 5)]
+    assert [text for text in shown(graph) if "getitem" in text] == [
+        "getitem[3k]", "getitem[3k+1]", "getitem[3k+2]"
+    ]  # fmt: skip
+
+
+def test_a_way_down_a_tree_is_no_loop_in_time():
+    w = ramp(3, name="w")
+
+    def tree(depth):  # a subtree on the left is one deeper than on the right
+        if depth <= 0:
+            return ramp(3)
+        return mg.tanh((tree(depth - 1) + tree(depth - 2)) * w + w)
+
+    assert all(label == "repeats" for label, *_ in found_loops(Graph(tree(7))))
 
 
 def test_a_loop_inside_a_module():
