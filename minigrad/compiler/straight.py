@@ -63,12 +63,14 @@ class Straight:
         self.anew: dict[Any, str] = {}  # of the buffers that the section makes
         self.here: dict[Any, str] = {}  # of views, in a loop
         self.moving: dict[str, str] | None = None  # what a loop iterates over, by its variable
-        self.once: dict[Value, Array] = {}  # samples of the views that a workspace is made with
+        self.once: set[Value] = set()  # views that a workspace is made with
+        self._samples: dict[Value, Array] = {}  # of these, while the source is written
         self.inner: set[Value] = set()  # values of a loop's body
         self.rounds = 0
         self.space.update({f.__name__: f for f in (aligned, rows, own)})
         self.space.update({name: getattr(np, name) for name in LIBRARY})
         self.source = self._written()
+        self._samples.clear()
 
     # ---- names ---------------------------------------------------------------------------------
 
@@ -303,13 +305,14 @@ class Straight:
                 return False
         elif a.value not in self.once or a.row is not None or self.plan.places.get(a.value):
             return False
-        sample = a.of(self.once.get(a.value, np.empty(a.value.shape, a.dtype)))
+        sample = a.of(self._samples.get(a.value, np.empty(a.value.shape, a.dtype)))
         if place is not None:
             sample = place.of(np.empty(place.value.shape, place.dtype))
         view = op.does.forward(sample, **op.params)
         if not np.may_share_memory(view, sample) or not view.shape:
             return False
-        self.once[op.out] = view
+        self._samples[op.out] = view
+        self.once.add(op.out)
         params = [f"{k}={self.param(v)}" for k, v in op.params.items()]
         call = f"{self.object(op.name, op.does.forward)}({', '.join([self.operand(a), *params])})"
         self.define(self.made, f"{self.names[op.out]} = {call}")
@@ -450,7 +453,7 @@ class Straight:
 
     def _output(self, o: Operand, returned: set[Value]) -> str:
         text = self.operand(o)
-        if not isinstance(o, View) or (o.is_whole and o.value in returned - self.once.keys()):
+        if not isinstance(o, View) or (o.is_whole and o.value in returned - self.once):
             return text
         place = self.plan.placed(o)
         if place is not None and place.is_whole and self.plan.root(place.value) in self.plan.fresh:

@@ -368,3 +368,17 @@ def test_the_source_and_the_report_are_readable():
     assert "1 buffers, 64 bytes" in executable.report()
     assert "2 operations are NumPy's, and write into buffers" in executable.report()
     assert "0 are called as they are" in executable.report()
+
+
+def test_a_program_keeps_no_arrays_that_only_its_source_was_written_with():
+    def f(x):
+        y = np.exp(x)
+        return y.reshape(500, 200)[1:].T * 2.0
+
+    fast, x = mg.compile(f, backend="numpy"), np.ones((1000, 100))
+    for _ in range(2):
+        fast(x)
+    executable = next(p.executable for found in fast._programs.values() for p in found)
+    assert executable.straight.once
+    held = [a for a in vars(executable.straight).values() if isinstance(a, dict)]
+    assert not any(isinstance(a, np.ndarray) and a.size > 100 for d in held for a in d.values())
