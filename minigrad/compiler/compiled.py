@@ -215,7 +215,8 @@ class Compiled:
             told_structure.append(its)
             return out
 
-        outside = Outside(self.f, *[type(m).forward for m in modules])
+        objects = [x for x in leaves if not is_array(x)]
+        outside = Outside(self.f, *[type(m).forward for m in modules], *objects)
         with unchanged(modules, self._name), outside_put_back(outside, self._name):
             recording = recorded(
                 flat,

@@ -626,6 +626,17 @@ def test_what_it_reads_from_outside_may_change():
         same(fast(x), f(x))
 
 
+def test_an_object_among_the_arguments_may_be_given_other_arrays():
+    class Batch:
+        pass
+
+    fast, batch = mg.compile(lambda batch: batch.x * 2), Batch()
+    for k in range(6):
+        if k % 2 == 0:
+            batch.x = drawn(3)
+        np.testing.assert_array_equal(fast(batch), batch.x * 2)
+
+
 def test_functions_in_lists_that_it_closes_over():
     body = [np.tanh, np.sin]
 
