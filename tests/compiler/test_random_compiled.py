@@ -17,7 +17,7 @@ import pytest
 from hypothesis import assume, given, settings
 
 import minigrad as mg
-from tests.compiler.programs import (
+from tests.compiler.random_functions import (
     BY_DATA,
     COMPARED,
     compiled_programs,
@@ -25,7 +25,7 @@ from tests.compiler.programs import (
     recurrent,
 )
 from tests.helpers import in_threads
-from tests.programs import ROOMY
+from tests.random_graphs import ROOMY
 
 BOUND = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-10}
 HAS_NUMBA = importlib.util.find_spec("numba") is not None

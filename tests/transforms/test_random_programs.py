@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 import minigrad as mg
 from minigrad.testing import directional
-from tests.programs import ROOMY, UNARY, drawn, programs, run, torch
+from tests.random_graphs import ROOMY, UNARY, drawn, programs, run, torch
 
 
 @settings(ROOMY, max_examples=500)

@@ -1,6 +1,6 @@
 """Random programs for the compiler, with what a recording could bake in.
 
-To the smooth operations of `tests.programs` come those that look at the data (comparisons, the
+To the smooth operations of `tests.random_graphs` come those that look at the data (comparisons, the
 sign, the greatest, sorting, indices computed from values), loops with carried state over the rows
 of an array, updates at indices, casts; and results in containers, integers among them.
 """
@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import numpy as np
 
 import minigrad as mg
-from tests.programs import BINARY, UNARY, broadcastable, programs
+from tests.random_graphs import BINARY, UNARY, broadcastable, programs
 
 # From x alone; the result has the shape of x.
 BY_DATA = {
