@@ -6,8 +6,10 @@ The JSON is one object; what the page of `mg.viz.show` reads is the same:
     title       the first output
     outputs     numbers of nodes
     dtype       what a box does not say, because most have it
-    forms       what nodes have in common: {kind, op, name, options, shape, dtype, line}; of several
-                outputs the shape is null; the line is known if recorded under `mg.debug()`
+    forms       what nodes have in common: {kind, op, name, options, shape, dtype, line, inputs,
+                flops, bytes, kept}; of several outputs the shape is null; the line is known if
+                recorded under `mg.debug()`; inputs are the shapes of what goes in; FLOPs are null
+                where no rule is known, bytes are read and written, and kept for the backward pass
     nodes       columns with an entry for every node, in order of creation:
                   form    its place in `forms`
                   args    its inputs by position: numbers of nodes, or the text of a constant
@@ -41,6 +43,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tape import Outputs
+from ..graph.cost import Cost
 from ..graph.folding import Cluster, clusters
 from ..graph.graph import Graph, GraphNode, Tensors
 from ..graph.source import file_name, place_of
@@ -54,6 +57,7 @@ from .words import clean
 __all__ = ["as_data", "dumps", "to_json", "to_mermaid"]
 
 FORMAT = "minigrad-graph 1"
+NO_COST = Cost(0, 0, 0)  # of an input
 PART = 250  # items of a scope
 IN_NO_FOLD = frozenset([()])  # of a wire that leaves none
 
@@ -87,10 +91,10 @@ def as_data(scene: Scene) -> dict[str, Any]:
     options = {n.number: graph.options(n.number) for n in scene.shown}
     forms: dict[tuple[Any, ...], int] = {}
     form = [
-        forms.setdefault(_form(n, options[u]), len(forms))
+        forms.setdefault(_form(n, options[u], scene.costs.get(u, NO_COST)), len(forms))
         for n, u in zip(graph.nodes, graph.shown, strict=True)
     ]
-    fields = ("kind", "op", "name", "options", "shape", "dtype", "line")
+    fields = ("kind", "op", "name", "options", "shape", "dtype", "line", "inputs", *Cost._fields)
     histograms: dict[str, Any] | None = None
     agreement: dict[str, Any] | None = None
     if measured.histograms:
@@ -125,18 +129,21 @@ def as_data(scene: Scene) -> dict[str, Any]:
     }
 
 
-def _form(node: GraphNode, options: str) -> tuple[Any, ...]:
+def _form(node: GraphNode, options: str, cost: Cost) -> tuple[Any, ...]:
     value, place = node.value, place_of(node.tensor) if node.op else None
     shape = dtype = None
     if not isinstance(value, Outputs):
         shape, dtype = value.shape, value.dtype
-    return node.kind, node.op, node.name, options, shape, dtype, place and str(place)
+    inputs = tuple(map(np.shape, node.tensor.xs)) if node.op and node.tensor is not None else ()
+    line = place and str(place)
+    return node.kind, node.op, node.name, options, shape, dtype, line, inputs, *cost
 
 
 def _texts(form: tuple[Any, ...]) -> list[Any]:
-    kind, op, name, options, shape, dtype, line = form
+    kind, op, name, options, shape, dtype, line, *rest = form
     named = None if name is None else clean(name)
-    return [kind, op, named, clean(options), shape, dtype and str(dtype), line and _place(line)]
+    dtype = dtype and str(dtype)
+    return [kind, op, named, clean(options), shape, dtype, line and _place(line), *rest]
 
 
 def _place(line: str) -> str:

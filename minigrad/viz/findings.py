@@ -15,7 +15,12 @@ __all__ = ["address", "broken", "findings", "ranges", "said", "worst"]
 def findings(scene: Scene) -> list[tuple[str, str, int]]:
     """Return what to look at first, as (what it is, how large, node): extremes of gradients."""
     grads = scene.measured.grads or []
-    sizes = [(s.rms, k) for k, s in enumerate(grads) if s is not None and s.rms > 0]
+    hidden = {k for k in scene.wiring.hidden if scene.graph.nodes[k].op}  # what has no box
+    sizes = [
+        (s.rms, k)
+        for k, s in enumerate(grads)
+        if s is not None and s.rms > 0 and scene.graph.shown[k] not in hidden
+    ]
     if not sizes:
         return []
     ends = (("smallest gradient", min(sizes)), ("largest gradient", max(sizes)))

@@ -19,6 +19,7 @@ import numpy as np
 from ..core.dtypes import TOLERANCE
 from ..core.tape import Outputs
 from ..core.tensor import Tensor
+from ..graph.cost import Cost, cost_of, is_view, total
 from ..graph.folding import Cluster
 from ..graph.graph import Graph, GraphNode
 from ..graph.stats import Measured, Stats
@@ -123,7 +124,7 @@ class Scene:
     def _box(self, key: str, node: GraphNode, home: Cluster) -> Box:
         k, graph = node.number, self.graph
         runs, uses = self.runs(k), self.wiring.uses.get(k, [])
-        kind = "view" if node.op and words.is_view(node) else node.kind
+        kind = "view" if node.op and is_view(node) else node.kind
         box = Box(key, kind, runs, home, k, members=self.members[k], written=uses)
         if not node.op and graph.paths[k]:
             box.runs = [*runs, Run(f"[{clean(graph.paths[k][-1][0].letter)}]")]
@@ -187,6 +188,21 @@ class Scene:
                 }
                 found[key] = colours.magnitude_scale(name, sizes, folded or shown, shown)
         return found
+
+    def cost(self, numbers: Sequence[int]) -> Cost:
+        """Return what operations that are shown cost, in all of their repetitions together."""
+        rows = []
+        for k in numbers:
+            if self.graph.shown[k] == k:
+                each, times = self.costs[k], len(self.members[k])
+                flops = None if each.flops is None else each.flops * times
+                rows.append(Cost(flops, each.bytes * times, each.kept * times))
+        return total(rows)
+
+    @cached_property
+    def costs(self) -> dict[int, Cost]:
+        """What each operation that is shown costs once, by number."""
+        return {n.number: cost_of(n) for n in self.shown if n.op}
 
     def size(self, numbers: Sequence[int], signed: bool = False) -> str:
         """Return what the scale shows of some nodes: `|g| 1e−18 … 1e−4`, `error 3e−12`, or nothing.

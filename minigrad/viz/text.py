@@ -44,7 +44,7 @@ class TextRow(NamedTuple):
     """A line: pieces of text with the codes of their colours, in columns."""
 
     name: list[tuple[str, str]]
-    cells: tuple[str, ...] = ()  # shape, parameters, value, gradient
+    cells: tuple[str, ...] = ()  # shape, parameters, value, gradient; FLOPs, moved, kept
     strip: list[tuple[str, str]] = []  # noqa: RUF012 (it stays empty)
 
 
@@ -59,24 +59,31 @@ def summary(
     width: int | None = None,
     color: bool | None = None,
     ascii: bool | None = None,
+    cost: bool = False,
 ) -> Text:
     """Return the graph behind a Tensor, or a container of them, as a tree for the terminal.
 
     For every operation: shape, number of its parameters, rms of its value and of its gradient, and
-    that through the repetitions as a row of bars, on one logarithmic scale. `fold`, `depth`,
-    `grads` and `agreement` are as in `draw`. The text is as wide as the terminal, has colours on
-    one unless NO_COLOR is set, and stays in ASCII where the terminal knows no more.
+    that through the repetitions as a row of bars, on one logarithmic scale. `cost=True` adds what
+    the forward pass takes, all repetitions together: floating-point operations, `-` where no rule
+    is known; bytes read and written; bytes that the tape keeps for the backward pass. `fold`,
+    `depth`, `grads` and `agreement` are as in `draw`. The text is as wide as the terminal, has
+    colours on one unless NO_COLOR is set, and stays in ASCII where the terminal knows no more.
     """
     check_depth(depth)
     graph = Graph(outputs, fold)
     levels = boxes_by_depth(graph)
     fitting = [d for d, boxes in enumerate(levels, 1) if boxes <= MOST_LINES]
     scene = Scene(graph, Measured(graph, grads), agreement, depth or max(fitting, default=1))
-    return as_text(scene, width, color, ascii)
+    return as_text(scene, width, color, ascii, cost)
 
 
 def as_text(
-    scene: Scene, width: int | None = None, color: bool | None = None, ascii: bool | None = None
+    scene: Scene,
+    width: int | None = None,
+    color: bool | None = None,
+    ascii: bool | None = None,
+    cost: bool = False,
 ) -> Text:
     """Return a scene as text."""
     out: Any = sys.stdout  # None in a program without a console
@@ -88,7 +95,10 @@ def as_text(
     if ascii is None:
         ascii = not _can_write("".join(ASCII) + BARS, getattr(out, "encoding", None))
     rows = [_head(scene), *_tree_rows(scene, PLAIN_BARS if ascii else BARS)]
-    return Text("\n".join([*_table(rows, max(width, 40), color, ascii), *_foot(scene, ascii)]))
+    if not cost:
+        rows = [row._replace(cells=row.cells[:4]) for row in rows]
+    table = _table(rows, max(width, 40), color, ascii)
+    return Text("\n".join([*table, *_foot(scene, ascii, cost)]))
 
 
 def _can_write(text: str, encoding: str | None) -> bool:
@@ -101,7 +111,8 @@ def _can_write(text: str, encoding: str | None) -> bool:
 
 def _head(scene: Scene) -> TextRow:
     size = scene.scale.name if scene.scale else "gradient"
-    return TextRow([("", "")], ("shape", "parameters", "value", size.replace("rms ", "")))
+    cells = ("shape", "parameters", "value", size.replace("rms ", ""), "FLOPs", "bytes", "kept")
+    return TextRow([("", "")], cells)
 
 
 def _tree_rows(scene: Scene, bars: str) -> list[TextRow]:
@@ -138,7 +149,8 @@ def _scope(scene: Scene, cluster: Cluster, indent: list[tuple[str, str]]) -> Tex
     name = [*indent, (words.title(cluster), BOLD)]
     if cluster.moments:
         name.append((f"  {words.when(cluster)}", DIM))
-    return TextRow(name, ("", _parameter_count(scene, scene.parameters(cluster)), "", ""))
+    count = _parameter_count(scene, scene.parameters(cluster))
+    return TextRow(name, ("", count, "", "", *_cost(scene, cluster.numbers)))
 
 
 def _line(scene: Scene, box: Box, indent: list[tuple[str, str]], bars: str) -> TextRow:
@@ -156,7 +168,13 @@ def _line(scene: Scene, box: Box, indent: list[tuple[str, str]], bars: str) -> T
         value = words.numeral(graph.nodes[box.node].value.item(), 4)
     size = re.sub(r"^(\|g\||error|grad) ", "", scene.size(members, scene.scalar))
     strip = _bars(scene.scale, members, bars) if scene.scale and len(members) > 1 else []
-    return TextRow(name, (shape, _parameter_count(scene, box.written), value, size), strip)
+    inside = box.cluster.numbers if box.cluster else [box.node] * (box.kind == "operation")
+    cells = (shape, _parameter_count(scene, box.written), value, size, *_cost(scene, inside))
+    return TextRow(name, cells, strip)
+
+
+def _cost(scene: Scene, numbers: Sequence[int]) -> list[str]:
+    return [words.amount(n) for n in scene.cost(numbers)] if numbers else ["", "", ""]
 
 
 def _parameter_count(scene: Scene, parameters: Sequence[int]) -> str:
@@ -184,11 +202,13 @@ def _table(rows: Sequence[TextRow], width: int, color: bool, ascii: bool) -> lis
 
     cells = [[written(cell) for cell in row.cells] for row in rows]
     names = [[(written(text), code) for text, code in row.name] for row in rows]
-    widths = [max([len(row[k]) for row in cells[1:] if row], default=0) for k in range(4)]
+    columns = range(len(cells[0]))
+    widths = [max([len(row[k]) for row in cells[1:] if row], default=0) for k in columns]
     widths = [w and max(w, len(head)) for w, head in zip(widths, cells[0], strict=True)]
     longest = max([sum([len(text) for text, _ in name]) for name in names])
     strip = max([len(row.strip) for row in rows])
-    order = [3, 0, 2, 1]  # gradients are what to see, then shapes, values, parameters
+    order = [4, 6, 3, 0, 5, 2, 1]  # what was asked for, gradients, shapes, values, parameters
+    order = [k for k in order if k in columns]
     room, shown = width - min(longest, max(24, width // 3)) - (strip and strip + 2), list[int]()
     for k in order:
         if widths[k] and room >= widths[k] + 2:
@@ -210,20 +230,32 @@ def _table(rows: Sequence[TextRow], width: int, color: bool, ascii: bool) -> lis
         text += " " * max(0, left - used)
         for k in sorted(shown):
             cell = line[k] if line else ""
-            text += "  " + paint(cell.rjust(widths[k]) if k == 1 else cell.ljust(widths[k]), "")
+            text += "  " + paint(
+                cell.rjust(widths[k]) if k in (1, 4, 5, 6) else cell.ljust(widths[k]), ""
+            )
         if row.strip:
             text += "  " + "".join([paint(bar, code) for bar, code in row.strip])
         lines.append(text.rstrip())
     return lines
 
 
-def _foot(scene: Scene, ascii: bool) -> list[str]:
+def _whole_cost(scene: Scene) -> str:
+    """Return the cost of all operations, and which are not in the number of FLOPs."""
+    flops, moved, kept = [words.amount(n) for n in scene.cost([*scene.costs])]
+    unknown = sorted({scene.graph.nodes[k].op for k, c in scene.costs.items() if c.flops is None})
+    text = f"forward: {flops} FLOPs; {moved}B read and written; {kept}B kept for backward"
+    return text + f"; FLOPs not known of {', '.join(unknown)}" * bool(unknown)
+
+
+def _foot(scene: Scene, ascii: bool, cost: bool) -> list[str]:
     graph, scale, lines = scene.graph, scene.scale, [""]
     parameters = {k for k, n in enumerate(graph.nodes) if n.kind == "parameter"}
     size = sum([graph.nodes[k].value.size for k in parameters])
     facts = [f"{len(graph.nodes):,} nodes", f"{size:,} parameters" * bool(size)]
     facts.append(f"{scene.usual} unless marked" if scene.usual is not None else "")
     lines.append("; ".join([fact for fact in facts if fact]))
+    if cost:
+        lines.append(_whole_cost(scene))
     if scale is None:
         lines.append("gradients not computed: run backward() first, or pass grads=True")
     else:

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.tree import is_module
+from ..graph.cost import is_view
 from ..graph.folding import Cluster
 from ..graph.graph import End, Graph, GraphNode, Wire
-from . import words
 from .words import clean
 
 __all__ = ["Line", "Nesting", "Wiring", "Written", "wiring"]
@@ -115,7 +115,7 @@ class Written:
 
 
 def _only_turns(node: GraphNode) -> bool:
-    return words.is_view(node) and node.op != "getitem"
+    return is_view(node) and node.op != "getitem"
 
 
 @dataclass(slots=True, frozen=True)

@@ -16,12 +16,13 @@ import numpy as np
 
 from ..core.dtypes import Array
 from ..core.tape import Outputs
+from ..graph.cost import is_view
 from ..graph.folding import Cluster
-from ..graph.graph import Graph, GraphNode
+from ..graph.graph import Graph
 from ..graph.stats import Stats
 
 __all__ = [
-    "Run", "clean", "is_view", "magnitude", "module_sizes", "node_runs", "numeral", "plain_text",
+    "Run", "amount", "clean", "magnitude", "module_sizes", "node_runs", "numeral", "plain_text",
     "shape_and_dtype", "title", "when",
 ]  # fmt: skip
 
@@ -96,16 +97,6 @@ def node_runs(
     return [head, *[run for run in body[1:] if run.text]]
 
 
-def is_view(node: GraphNode) -> bool:
-    """Whether an operation only looks at its input another way, as indexing does."""
-    if node.op == "pick":
-        return True
-    if getattr(node.value, "base", None) is None:  # it owns its memory
-        return False
-    xs = node.tensor.xs if node.tensor is not None else ()
-    return any(isinstance(x, np.ndarray) and np.may_share_memory(x, node.value) for x in xs)
-
-
 def _constant_text(constant: str) -> str:
     """Return a number as it stands in an operation: a whole one as it is."""
     try:
@@ -159,6 +150,14 @@ def numeral(x: float, digits: int = 2) -> str:
     head, e, power = text.partition("e")
     head = head.rstrip("0").rstrip(".") if "." in head else head
     return (f"{head}e{int(power)}" if e else head).replace("-", "−")
+
+
+def amount(n: int | None) -> str:
+    """Return a count in three digits: `812`, `1.24k`, `34.5M`; `-` if it is not known."""
+    if n is None:
+        return "-"
+    power = next((k for k in range(6) if abs(n) < 999.5 * 1000**k), 5)
+    return f"{n / 1000**power:.{3 if power else 0}{'g' if power else 'f'}}{' kMGTP'[power].strip()}"
 
 
 def magnitude(stats: Sequence[Stats | None]) -> str:
