@@ -38,7 +38,7 @@ TOKEN = re.compile(
     r"""|//[^\n]*|\s+"""
 )
 PARTS = Path(__file__).parent / "page"
-SCRIPTS = ("numbers", "view", "layout", "drawing", "panels", "page")  # one after the other
+SCRIPTS = ("numbers", "view", "layout", "drawing", "panels", "save", "page")  # one after the other
 OPEN_BOXES = 150  # scopes are shut at first until no more are left
 SHORT_NAMES = {"errors": "error", "grads": "|g|", "values": "rms"}
 
@@ -57,7 +57,7 @@ class Page:
 
     def _repr_html_(self) -> str:
         return (
-            f'<iframe srcdoc="{html.escape(self.text)}" sandbox="allow-scripts" '
+            f'<iframe srcdoc="{html.escape(self.text)}" sandbox="allow-scripts allow-downloads" '
             'style="width:100%;height:640px;border:1px solid #cbd5e1"></iframe>'
         )
 
@@ -103,22 +103,33 @@ def show(
 def as_html(scene: Scene, remarks: Sequence[Remark] = ()) -> str:
     """Return the text of the page that shows a scene, with what is said at its top."""
     style, script, body = _page_parts()
-    content = dumps(
-        {"graph": as_data(scene), "look": _look(scene) | {"said": said(scene, remarks)}}
-    )
+    look = _look(scene) | {"said": said(scene, remarks)}
+    content = {"graph": as_data(scene), "look": look}
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-            f"script-src 'sha256-{_digest(script)}'; style-src 'sha256-{_digest(style)}'; "
+            f"img-src blob:; script-src 'sha256-{_digest(script)}'; "
+            f"style-src 'sha256-{_digest(style)}'; "
             "base-uri 'none'; form-action 'none'\">",
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>graph</title><style>{style}</style></head><body>",
+            f"<noscript>{html.escape(_in_words(scene, content))}</noscript>",
             body,
-            f'<script type="application/json" id="data">{content}</script>',
+            f'<script type="application/json" id="data">{dumps(content)}</script>',
             f"<script>{script}</script></body></html>",
         ]
     )
+
+
+def _in_words(scene: Scene, content: dict[str, Any]) -> str:
+    """Return what stands in the page where no script runs."""
+    title, first = content["graph"]["title"], [text for text, _, _ in content["look"]["said"]]
+    return " ".join([
+        f"The computation graph of {title or 'nothing'}: {len(scene.graph.nodes):,} nodes in "
+        f"{len(scene.boxes):,} boxes.", *first, "The script in this page draws it, but scripts do "
+        "not run here; minigrad's viz.draw gives a picture without one, viz.summary a text.",
+    ])  # fmt: skip
 
 
 def _look(scene: Scene) -> dict[str, Any]:

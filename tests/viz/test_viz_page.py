@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import types
+import xml.etree.ElementTree as ET
 
 import chromium
 import numpy as np
@@ -37,7 +38,7 @@ def test_the_page_is_small_and_its_policy_lets_nothing_else_run():
     content = re.search(r'id="data">(.*?)</script>', page.text, re.S)[1]
     assert len(page.text.encode()) - len(content) < 60_000
     policy = re.search(r'Content-Security-Policy" content="(.*?)"', page.text)[1]
-    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert policy.startswith("default-src 'none'; img-src blob:; script-src 'sha256-")
     assert "unsafe" not in policy
     for tag, kind in (("script", "script-src"), ("style", "style-src")):
         text = re.findall(rf"<{tag}>(.*?)</{tag}>", page.text, re.S)
@@ -61,7 +62,8 @@ def test_a_notebook_shows_it_in_a_sandbox():
     page = viz.show(lstm_loss(3))
     shown = page._repr_html_()
     assert re.match(
-        r'<iframe srcdoc="[^"]*" sandbox="allow-scripts" style="[^"]*"></iframe>$', shown
+        r'<iframe srcdoc="[^"]*" sandbox="allow-scripts allow-downloads" style="[^"]*"></iframe>$',
+        shown,
     )
     assert html.unescape(re.search(r'srcdoc="([^"]*)"', shown)[1]) == page.text
 
@@ -94,9 +96,12 @@ def browser():
 
 @pytest.fixture
 def opened(browser, tmp_path):
-    """Open the page of a graph; afterwards, nothing must have gone wrong or been asked for."""
+    """Open the page of a graph, with all open unless it is the first view that is looked at.
 
-    def open_page(outputs, **options):
+    Afterwards, nothing must have gone wrong or been asked for.
+    """
+
+    def open_page(outputs, first=False, **options):
         options = {"grads": True, **options}
         page = viz.show(outputs, tmp_path / "graph.html", **options)
         browser.send("Emulation.setEmulatedMedia", media="", features=[])
@@ -104,11 +109,13 @@ def opened(browser, tmp_path):
         browser.js(
             "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
         )
+        if not first:
+            browser.js("openTo(LOOK.level)")
         return data(page)["graph"]
 
     yield open_page
     assert browser.problems() == []
-    assert [url for url in browser.requests() if not url.startswith("file:")] == []
+    assert [url for url in browser.requests() if not url.startswith(("file:", "blob:"))] == []
 
 
 def ids(browser):
@@ -206,7 +213,7 @@ def test_scopes_open_and_close_by_mouse_and_key(opened, browser):
 def test_steps_are_unrolled_and_opened_one_by_one(opened, browser):
     graph = opened(lstm_loss())
     step = next(s["key"] for s in graph["scopes"] if s["title"] == "step ×77")
-    browser.js("fit()")
+    browser.js("zoom.all = true; fit()")
     browser.click(f'[data-roll="{step}"]')
     steps = [i for i in ids(browser) if i.startswith(f"{step}@")]
     assert [s.rpartition(":")[2] for s in steps] == ["0", "1", "2", "3", "73", "74", "75", "76"]
@@ -221,7 +228,7 @@ def test_steps_are_unrolled_and_opened_one_by_one(opened, browser):
     assert browser.js(f"num({grads[members[76]]})") in words(browser, inside)
     touch(browser, f"{step}@{step}:3")  # the gap: looks at its middle
     assert f"{step}@{step}:38" in ids(browser)
-    browser.js("fit()")
+    browser.js("zoom.all = true; fit()")
     browser.click(f'[data-roll="{step}"]')
     assert "@" not in "\n".join(ids(browser))
 
@@ -517,7 +524,7 @@ def test_in_a_sandboxed_frame(browser, tmp_path):
         frames = browser.send("Page.getFrameTree")["frameTree"]["childFrames"]
         world = browser.send("Page.createIsolatedWorld", frameId=frames[0]["frame"]["id"])
         where = {"contextId": world["executionContextId"]}
-    assert "step ×5" in browser.js("document.querySelector('#graph').textContent", **where)
+    assert "lstm: LSTM(2→3)" in browser.js("document.querySelector('#graph').textContent", **where)
     assert browser.js("document.querySelector('#graph').clientWidth", **where) > 300
     assert browser.js("document.querySelector('#side h2').textContent", **where) == "loss = sum"
     assert browser.problems() == []
@@ -568,9 +575,10 @@ def test_keys_pan_and_zoom(opened, browser):
         browser.send("Input.dispatchMouseEvent", type=kind, x=at_x, y=90, button="left", buttons=1)
     assert browser.js("zoom.x") < x
     browser.press("?")
-    assert not browser.js("document.querySelector('#help').hidden")
+    assert browser.js("document.querySelector('#help').open")
+    assert browser.js("document.activeElement.closest('#help') !== null")
     browser.press("Escape")
-    assert browser.js("document.querySelector('#help').hidden")
+    assert not browser.js("document.querySelector('#help').open")
     browser.press("ArrowDown")
     first = browser.js("selected")
     browser.press("ArrowDown")
@@ -720,3 +728,224 @@ def test_large_graphs_open_at_once_and_part_by_part(opened, browser):
     assert len(ids(browser)) > len(shown)
     browser.js("lookFor('tanh'); nextHit(1)")
     assert graph["boxes"][browser.js("selected")]["title"] == [["tanh", "name"]]
+
+
+# ---- at first view, on any screen, by anyone -----------------------------------------------------
+
+
+@pytest.fixture
+def screen(browser):
+    """Give the window another size; afterwards it is as it was."""
+    yield lambda w, h, **more: browser.send(
+        "Emulation.setDeviceMetricsOverride", width=w, height=h, deviceScaleFactor=1,
+        **{"mobile": False} | more,
+    )  # fmt: skip
+    browser.send("Emulation.clearDeviceMetricsOverride")
+    browser.send("Emulation.setTouchEmulationEnabled", enabled=False)
+
+
+def shown_whole(browser):
+    return browser.js("whole() >= READABLE && zoom.k * 10 >= 9")
+
+
+@needs_browser
+@pytest.mark.parametrize("size", [(1400, 900), (700, 800), (390, 780)])
+def test_at_first_it_can_be_read_and_the_loss_is_in_view(opened, browser, screen, size):
+    screen(*size)
+    graph = opened(lstm_loss(), first=True)
+    assert shown_whole(browser)
+    assert browser.js(f"""(({{node}}, f) => {{
+      const b = node.getBoundingClientRect();
+      return b.top >= f.top && b.bottom <= f.bottom && b.left >= f.left && b.right <= f.right;
+    }})(places.get({box(graph, "loss = sum")!r}), frame())""")
+    assert browser.js("[...document.querySelectorAll('.more')].every(b => b.hidden)")
+    assert browser.js("document.documentElement.scrollWidth") <= size[0]
+    assert browser.js("frame().height") > 0.5 * size[1]
+
+
+@needs_browser
+def test_where_there_is_more_it_is_said(opened, browser):
+    opened(lstm_loss(20))
+    more = lambda: browser.js(
+        "[...document.querySelectorAll('.more')].filter(b => !b.hidden).map(b => b.dataset.side)"
+    )
+    assert more() == ["below"]
+    browser.click("[data-side=below]")
+    assert more()[0] == "above"
+    browser.press("0")
+    assert browser.js("zoom.k") >= 0.9
+    browser.press("0")
+    assert browser.js("zoom.k") < 0.9
+    assert more() == []
+
+
+@needs_browser
+def test_two_fingers_zoom_one_pans_and_buttons_are_large(opened, browser, screen):
+    screen(390, 780, mobile=True)
+    browser.send("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=2)
+    opened(lstm_loss(5))
+
+    def touched(kind, *points):
+        points = [{"x": x, "y": y, "id": k} for k, (x, y) in enumerate(points)]
+        browser.send("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+
+    k, x = browser.js("[zoom.k, zoom.x]")
+    touched("touchStart", (150, 300))
+    touched("touchMove", (100, 300))
+    touched("touchMove", (90, 300))
+    touched("touchEnd")
+    assert browser.js("zoom.k") == k
+    assert browser.js("zoom.x") > x
+    touched("touchStart", (150, 300), (200, 300))
+    for d in (10, 20, 30, 40):
+        touched("touchMove", (150 - d, 300), (200 + d, 300))
+    touched("touchEnd")
+    assert browser.js("zoom.k") > 2 * k
+    size = browser.js("(b => [b.width, b.height])(document.querySelector('#zoom button')"
+                      ".getBoundingClientRect())")  # fmt: skip
+    assert min(size) >= 44
+    k = browser.js("zoom.k")
+    browser.click("#zoom [data-key='-']")
+    assert browser.js("zoom.k") < k
+
+
+@needs_browser
+def test_tab_brings_into_view_space_opens_and_the_dialog_returns_focus(opened, browser):
+    opened(lstm_loss(5))
+    browser.js("moved({x: 0, y: 0, k: 2, fitted: false}); $('graph').querySelector('g g').focus()")
+    for _ in range(12):
+        browser.press("Tab")
+        assert browser.js("""(() => {
+          const b = document.activeElement.getBoundingClientRect(), f = frame();
+          return document.activeElement.dataset.id && b.top < f.bottom && b.bottom > f.top
+            && b.left < f.right && b.right > f.left;
+        })()""")
+    browser.press("c")
+    scope = next(i for i in ids(browser) if i.startswith("c"))
+    browser.js(f"focus('{scope}')")
+    browser.press(" ")
+    assert (
+        browser.js(f"document.querySelector('{at(scope)}').getAttribute('aria-expanded')") == "true"
+    )
+    browser.press("?")
+    browser.press("Escape")
+    assert browser.js("document.activeElement.dataset.id") == scope
+
+
+CONTRAST = """((a, b) => {
+  const light = (colour) => {
+    const c = document.createElement('canvas').getContext('2d');
+    c.fillStyle = colour;
+    c.fillRect(0, 0, 1, 1);
+    const [r, g, b] = [...c.getImageData(0, 0, 1, 1).data].map((x) => x / 255).map((x) =>
+      x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+  };
+  return Math.max(light(a), light(b)) / Math.min(light(a), light(b));
+})"""
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrasts_names_and_landmarks(opened, browser, scheme):
+    opened(lstm_loss(5))
+    browser.send(
+        "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
+    )
+    style = lambda what, name: browser.js(
+        f"getComputedStyle(document.querySelector({what!r})).{name}"
+    )
+    for what, name, ground in (
+        (".open .frame", "stroke", "body"),
+        (".operation .frame", "stroke", "body"),
+        ("button", "borderTopColor", "header"),
+        ("#search", "borderTopColor", "header"),
+    ):
+        pair = style(what, name), style(ground, "backgroundColor")
+        assert browser.js(f"{CONTRAST}(...{[*pair]})") >= 3, (what, pair)
+    for what in ("#count", "#legend", ".code, .note", "h1", ".link"):
+        pair = style(what, "color"), style("header", "backgroundColor")
+        assert browser.js(f"{CONTRAST}(...{[*pair]})") >= 4.5, (what, pair)
+    assert browser.js("['header', 'main', 'aside', 'footer'].map(t => "
+                      "document.querySelectorAll(t).length)") == [1, 1, 1, 1]  # fmt: skip
+    assert (
+        browser.js("""[...document.querySelectorAll(`button, input, select, canvas, section, aside,
+      [role=button], [tabindex="0"]`)].filter(e => !(e.getAttribute('aria-label')
+        || e.textContent.trim())).map(e => e.outerHTML.slice(0, 80))""")
+        == []
+    )
+    assert browser.js("""[...document.querySelectorAll('[id]')].every((e, _, all) =>
+      all.filter((f) => f.id === e.id).length === 1)""")
+
+
+@needs_browser
+def test_no_label_stands_on_another_and_no_wire_on_a_title(opened, browser):
+    for loss in (lstm_loss(5), wrong_report().case.loss):
+        opened(loss)
+        assert browser.js("""(() => {
+      const all = [...document.querySelectorAll('.on, .head, .roll, .box')].map((e) =>
+        [e, e.getBBox()]);
+      const labels = all.filter(([e]) => e.matches('.on'));
+      return [labels.length > 0, labels.flatMap(([e, a]) => all.filter(([f, b]) => e !== f
+        && a.x + 1 < b.x + b.width && b.x + 1 < a.x + a.width && a.y + 2 < b.y + b.height
+        && b.y + 2 < a.y + a.height).map(([f]) => [e.textContent, f.textContent]))];
+    })()""") == [True, []]  # fmt: skip
+        assert browser.js("""[...document.querySelectorAll('.head')].every((e) =>
+      e.parentNode === document.querySelector('.box').parentNode)""")
+
+
+@needs_browser
+def test_in_a_frame_the_wheel_scrolls_until_there_was_a_click(browser, tmp_path):
+    page = viz.show(lstm_loss(5), tmp_path / "graph.html", grads=True)
+    assert page.path is not None
+    (tmp_path / "outer.html").write_text(
+        "<!doctype html><body style='height: 3000px'><iframe src=graph.html id=f "
+        "style='width: 900px; height: 640px'></iframe>", encoding="utf-8"
+    )  # fmt: skip
+    browser.open(tmp_path / "outer.html")
+    browser.js("new Promise(requestAnimationFrame)")
+
+    def wheel(**more):
+        browser.send("Input.dispatchMouseEvent", type="mouseWheel", x=200, y=300, deltaX=0,
+                     deltaY=60, **more)  # fmt: skip
+        browser.js("new Promise((done) => setTimeout(done, 150))")
+        return browser.js("scrollY")
+
+    y = wheel()
+    assert y > 0
+    assert wheel(modifiers=2) == y  # ctrl: the graph
+    browser.js("scrollTo(0, 0)")
+    browser.mouse(30, 200)
+    assert wheel() == 0
+    assert browser.problems() == []
+
+
+@needs_browser
+def test_the_picture_is_saved(opened, browser, tmp_path):
+    graph = opened(lstm_loss(5))
+    root = ET.fromstring(browser.js("asSvg()"))
+    texts = "".join(root.itertext())
+    assert all("".join(t for t, _ in b["title"]) in texts for b in graph["boxes"].values())
+    rects = [e for e in root.iter() if e.tag.endswith("rect")]
+    assert len(rects) > len(graph["boxes"])
+    assert not {k for e in root.iter() for k in e.attrib} & {"class", "data-id", "style"}
+    assert all(e.attrib["fill"] for e in rects)
+    browser.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    for kind, start in (("svg", b"<svg"), ("png", b"\x89PNG")):
+        browser.click(f"[data-key={kind}]")
+        path = tmp_path / f"graph.{kind}"
+        browser.js("new Promise((done) => setTimeout(done, 300))")
+        for _ in range(50):
+            if path.exists():
+                break
+            browser.js("new Promise((done) => setTimeout(done, 100))")
+        assert path.read_bytes().startswith(start)
+
+
+def test_without_scripts_it_says_what_is_there():
+    x = mg.tensor([1.0], requires_grad=True, name=HOSTILE)
+    page = viz.show(mg.tanh(x), agreement={x: 0.5}, remarks=[(HOSTILE, "", x)])
+    said = re.search("<noscript>(.*?)</noscript>", page.text, re.S)[1]
+    assert "<" not in said
+    assert "The computation graph of tanh: 2 nodes in 2 boxes." in said
+    assert "onerror" in said

@@ -56,13 +56,35 @@ function heading(item) {
 
 // ---- drawing ------------------------------------------------------------------------------------
 
+let taken; // where there is text: [left, top, width, height]
+
+function place(labels) { // each beside its wire, and none on another
+  for (const label of labels) {
+    const path = label.previousSibling, long = path.getTotalLength();
+    const w = width(label.textContent, 10), own = [+label.getAttribute("x"),
+      label.getAttribute("y") - 8];
+    const free = ([x, y]) => taken.every(([a, b, c, d]) => x >= a + c || a >= x + w
+      || y >= b + d || b >= y + 11);
+    const spots = [22, 16, 30, 38, 48, 60, 80, 110, 12].filter((far) => far < long).flatMap((far) => {
+      const {x, y} = path.getPointAtLength(long - far);
+      return [[x + 4, y - 5], [x - w - 4, y - 5]];
+    });
+    const [x, y] = [own, ...spots].find(free) || own;
+    label.setAttribute("x", r(x));
+    label.setAttribute("y", r(y + 8));
+    taken.push([x, y, w, 11]);
+  }
+}
+
 function build() {
   const layers = [el("g"), el("g"), el("g")];
   view = grow(new Item(null, D.scopes[0].key, "scope", {}));
   connect();
   layout(view);
   places.clear();
+  taken = [];
   draw(view, 0, 0, ...layers);
+  place([...layers[1].querySelectorAll(".on")]);
   for (const k of GUILTY) layers[2].append(badge(k));
   $("graph").replaceChildren(...layers);
   mark();
@@ -71,8 +93,14 @@ function build() {
 function draw(item, x, y, frames, lines, boxes) {
   Object.assign(item, {left: x, top: y});
   if (item.up) places.set(item.id, item);
-  if (!item.kids.length) return boxes.append(item.node = drawBox(item));
-  if (item.up) frames.append(item.node = drawFrame(item));
+  if (!item.kids.length) {
+    taken.push([x, y, item.w, item.h]);
+    return boxes.append(item.node = drawBox(item));
+  }
+  if (item.up) {
+    frames.append(item.node = drawFrame(item));
+    boxes.append(...drawHead(item).filter(Boolean));
+  }
   item.edges.forEach((e) => lines.append(...drawEdge(e, x, y).filter(Boolean)));
   for (const k of item.kids) draw(k, x + k.x - k.w / 2, y + k.y, frames, lines, boxes);
 }
@@ -92,8 +120,8 @@ function drawBox(item) {
   return el("g", {class: `box ${kind} ${box?.output ? "output" : ""}`, tabindex: 0, role: "button",
     "data-id": item.id, "aria-label": title, "aria-expanded": box ? null : "false"},
   rect(x, y, w, h, item.bare ? "bare" : "frame", {rx: round}),
-  lines.map((l, k) => text(x + w / 2, y + 14 * k + (item.bare ? 12 : 14), l.size < 12 ? "small mid"
-    : "mid", l.runs.map(([t, s]) => el("tspan", {class: s}, t)))),
+  lines.map((l, k) => [text(x + w / 2, y + 14 * k + (item.bare ? 12 : 14), l.size < 12 ? "small mid"
+    : "mid", l.runs.map(([t, s]) => el("tspan", {class: s}, t))), " "]),
   cells.map((c, k) => [rect(x + 8 + k * step, y + h - 11, step + 0.3, 7, "cell", {fill: c.colour}),
     c.sign && el("text", {x: r(x + 8 + (k + 0.5) * step), y: y + h - 5, class: "sign mid",
       fill: ink(c.colour)}, c.sign)]).flat(),
@@ -101,15 +129,20 @@ function drawBox(item) {
 }
 
 function drawFrame(item) {
-  const {left: x, top: y, w, h, scope} = item, {name, when, button} = heading(item);
-  const b = width(button, 10) + 12, left = x + w - b - 6;
+  const {left: x, top: y, w, h} = item, {name, when, button} = heading(item);
   return el("g", {class: `open ${button && "fold"}`, tabindex: 0, role: "button",
     "data-id": item.id, "aria-expanded": "true", "aria-label": name + when},
-  rect(x, y, w, h, "frame", {rx: 8}),
-  text(x + PAD, y + 16, "", "▾ ", el("tspan", {class: "name"}, name),
+  rect(x, y, w, h, "frame", {rx: 8}));
+}
+
+function drawHead(item) { // over the wires, so that none runs through a title
+  const {left: x, top: y, w, scope} = item, {name, when, button} = heading(item);
+  const b = width(button, 10) + 12, left = x + w - b - 6;
+  taken.push([x, y, 40 + width(name, 12, true) + width(when, 10), HEAD], [left, y, b, HEAD]);
+  return [text(x + PAD, y + 16, "head", "▾ ", el("tspan", {class: "name"}, name),
     el("tspan", {class: "small"}, when)),
   button && el("g", {class: "roll", "data-roll": scope.key}, rect(left, y + 5, b, 15, "", {rx: 7}),
-    text(left + b / 2, y + 16, "small mid", button)));
+    text(left + b / 2, y + 16, "small mid", button))];
 }
 
 function drawEdge(e, x, y) {
@@ -137,7 +170,7 @@ function drawEdge(e, x, y) {
   e.path = el("path", {d: `M${r(start[0])} ${r(start[1])}${d}`,
     class: said(["wire", e.state && "state", e.last && "last"])});
   return [e.path,
-    e.label && text((near[0] + v) / 2 + 4, (near[1] + at[1]) / 2 + 3, "small", e.label)];
+    e.label && text((near[0] + v) / 2 + 4, (near[1] + at[1]) / 2 + 3, "small on", e.label)];
 }
 
 // ---- pan and zoom -------------------------------------------------------------------------------
@@ -150,13 +183,52 @@ function moved(change) {
   const {width: w, height: h} = frame();
   $("graph").setAttribute("viewBox", (zoom.print ? [-8, -8, view.w + 16, view.h + 16]
     : [zoom.x, zoom.y, max(1, w) / zoom.k, max(1, h) / zoom.k]).map(r).join(" "));
+  markMore(w / zoom.k, h / zoom.k);
 }
 
-function fit() { // all of it, or of what is much taller than the window a readable beginning
-  const {width: w, height: h} = frame(), wide = min((w - 32) / view.w, 1.25);
-  const whole = min(wide, (h - 32) / view.h), k = max(0.02, whole < 0.65 ? min(wide, 0.85) : whole);
-  moved({k, fitted: true, x: view.w / 2 - w / 2 / k,
+const READABLE = 0.9; // where small text is 9 pixels
+const whole = () => min((frame().width - 32) / view.w, (frame().height - 32) / view.h, 1.25);
+
+function fit() { // all of it, or of what is too large to be read its beginning, above the result
+  const {width: w, height: h} = frame(), k = max(0.02, whole(), zoom.all ? 0 : READABLE);
+  const end = [...places.values()].at(-1), far = view.w * k > w;
+  moved({k, fitted: true, x: (far && end ? end.left + end.w / 2 : view.w / 2) - w / 2 / k,
     y: view.h * k > h ? -16 / k : view.h / 2 - h / 2 / k});
+}
+
+function begin() { // shut, until it can be read and the result is in view
+  for (level = min(LOOK.level, 99); ; level--) {
+    build();
+    fit();
+    if (GUILTY.length || whole() >= READABLE) break;
+    if (level <= 0) return;
+  }
+  const tried = new Set();
+  for (let tries = 0; tries < 20; tries++) { // and open again what there is room for
+    const item = [...places.values()].find((i) => i.shut && i.kind === "scope" && !tried.has(i.id));
+    if (!item || level >= LOOK.level) return;
+    tried.add(item.id);
+    flip(item);
+    build();
+    if (whole() < READABLE) {
+      flip(item);
+      build();
+    }
+    fit();
+  }
+}
+
+const SIDES = {above: [0, -1], left: [-1, 0], right: [1, 0], below: [0, 1]};
+
+function markMore(w, h) { // on the sides where there is more
+  const beyond = {above: -zoom.y, left: -zoom.x, right: zoom.x + w - view.w,
+    below: zoom.y + h - view.h};
+  for (const b of document.querySelectorAll(".more")) b.hidden = beyond[b.dataset.side] > -9;
+}
+
+function pan(x, y) { // by most of the window
+  const {width: w, height: h} = frame();
+  moved({x: zoom.x + 0.8 * x * w / zoom.k, y: zoom.y + 0.8 * y * h / zoom.k, fitted: false});
 }
 
 function zoomAt(factor, px = frame().width / 2, py = frame().height / 2) {

@@ -55,7 +55,7 @@ function inLayers(nodes, ins, outs, edges) { // what is tall stands in several l
     if (users.length && free) n.rank = max(n.rank, least(users.map((x) => x.rank)) - n.span);
   }
   const last = most(kids.map((n) => n.rank + n.span));
-  const gap = RANK + (edges.some((e) => e.label) ? 8 : 0);
+  const gap = RANK + (edges.some((e) => e.label) ? 10 : 0);
   outs.forEach((n) => { n.rank = last; });
   let ranks = Array.from({length: last + 1}, () => []), budget = 6000;
   const link = (a, b, atA, atB, weight) => {
@@ -90,7 +90,7 @@ function inLayers(nodes, ins, outs, edges) { // what is tall stands in several l
   for (const e of forward) straighten(e, ranks);
   const high = ranks.map((rank) => max(0, ...rank.map((n) => (n.span > 1 ? 0 : n.h))));
   const after = (k) => (k === last ? 0 : k + 1 === last ? 12 * min(outs.length, 1)
-    : !k && ins.length ? 12 : gap);
+    : !k && ins.length ? gap - 14 : gap);
   for (const n of kids.filter((n) => n.span > 1)) {
     let room = -after(n.rank + n.span - 1);
     for (let k = n.rank; k < n.rank + n.span; k++) room += high[k] + after(k);

@@ -8,6 +8,7 @@
 //     layout     where everything stands
 //     drawing    boxes, frames and wires; zoom; selection
 //     panels     the inspector, the search, the heat map
+//     save       the picture as a file
 //     page       the legend, the keys, the beginning
 
 const {graph: D, look: LOOK} = JSON.parse(document.getElementById("data").textContent);

@@ -21,7 +21,6 @@ function sayFirst() { // what is wrong, and its line of source
     el("p", {class: j ? "" : "first"}, words.split("`").map((w, i) =>
       (i % 2 ? el("code", {}, w) : w)), k !== null && [" ", link(k, "show the box")]),
     source && el("p", {class: "code"}, source)].filter(Boolean)));
-  if (GUILTY.length) reveal(shownBy(GUILTY[0]));
 }
 
 function openTo(depth) {
@@ -55,17 +54,22 @@ function theme() {
 
 const ACTIONS = {
   ArrowUp: () => beside(-1), ArrowDown: () => beside(1), "/": () => $("search").focus(),
-  "+": () => zoomAt(1.25), "=": () => zoomAt(1.25), "-": () => zoomAt(0.8), 0: fit,
+  "+": () => zoomAt(1.25), "=": () => zoomAt(1.25), "-": () => zoomAt(0.8),
+  0: () => {
+    zoom.all = zoom.fitted && !zoom.all;
+    fit();
+  },
+  svg: () => save("svg"), png: () => save("png"),
   e: () => openTo(Infinity), c: () => openTo(0), n: () => nextHit(1), p: () => nextHit(-1),
   h: () => showHeat($("heat").hidden), t: theme,
-  "?": () => { $("help").hidden = !$("help").hidden; },
+  "?": () => ($("help").open ? $("help").close() : $("help").showModal()),
   u: () => {
     const item = places.get(selected);
     const f = item && folds(item.box ? item.box.home : item.key).at(-1);
     if (f) roll(f.key);
   },
   Escape: () => {
-    $("help").hidden = true;
+    if ($("help").open) return $("help").close();
     $("search").value = "";
     lookFor("");
     select(null);
@@ -75,16 +79,35 @@ const ACTIONS = {
 function listen() {
   const svg = $("graph"), canvas = $("heatmap");
   const on = (e, what, f, how) => e.addEventListener(what, f, how);
-  let held = null, dragged = false;
-  on(svg, "pointerdown", (e) => { [held, dragged] = [[e.clientX, e.clientY], false]; });
-  on(window, "pointerup", () => { held = null; });
-  on(window, "pointermove", (e) => {
-    const [dx, dy] = held ? [e.clientX - held[0], e.clientY - held[1]] : [0, 0];
-    if (!held || (!dragged && Math.abs(dx) + Math.abs(dy) < 4)) return;
-    [held, dragged] = [[e.clientX, e.clientY], true];
-    moved({x: zoom.x - dx / zoom.k, y: zoom.y - dy / zoom.k, fitted: false});
+  const held = new Map(); // mouse or fingers: where they are
+  let dragged = false, awake = parent === window;
+  on(svg, "pointerdown", (e) => {
+    held.set(e.pointerId, [e.clientX, e.clientY]);
+    dragged = held.size > 1;
+    awake = true;
   });
-  on(svg, "wheel", (e) => {
+  for (const end of ["pointerup", "pointercancel"]) on(window, end, (e) => held.delete(e.pointerId));
+  on(window, "pointermove", (e) => {
+    const was = held.get(e.pointerId), now = [e.clientX, e.clientY];
+    if (!was) return;
+    const [dx, dy] = [0, 1].map((i) => now[i] - was[i]);
+    if (!dragged && Math.abs(dx) + Math.abs(dy) < 4) return;
+    dragged = true;
+    held.set(e.pointerId, now);
+    const other = [...held].find(([id]) => id !== e.pointerId)?.[1];
+    moved({x: zoom.x - dx / zoom.k / held.size, y: zoom.y - dy / zoom.k / held.size, fitted: false});
+    if (!other) return;
+    const far = (at) => max(9, Math.hypot(at[0] - other[0], at[1] - other[1])), box = frame();
+    zoomAt(far(now) / far(was), (now[0] + other[0]) / 2 - box.left,
+      (now[1] + other[1]) / 2 - box.top);
+  });
+  on(window, "blur", () => { awake = parent === window; });
+  on(svg, "focusin", (e) => {
+    const item = places.get(e.target.dataset.id);
+    if (item && e.target.matches(":focus-visible")) reveal(item);
+  });
+  on(svg, "wheel", (e) => { // in a frame it scrolls the page around it, until there was a click
+    if (!awake && !e.ctrlKey) return;
     e.preventDefault();
     const box = frame(), by = Math.exp(-max(-100, min(100, e.deltaY)) * 0.002);
     zoomAt(by, e.clientX - box.left, e.clientY - box.top);
@@ -109,7 +132,7 @@ function listen() {
     if (e.target === canvas && step) {
       heatGo({row: heat.at.row + step[0], rep: heat.at.rep + step[1]});
       canvas.focus();
-    } else if (e.key === "Enter" && svg.contains(e.target)) press(e.target, true);
+    } else if (/^(Enter| )$/.test(e.key) && svg.contains(e.target)) press(e.target, true);
     else if (ACTIONS[e.key]) ACTIONS[e.key]();
     else return;
     e.preventDefault();
@@ -125,6 +148,9 @@ function listen() {
     select(selected);
   });
   for (const b of document.querySelectorAll("[data-key]")) on(b, "click", ACTIONS[b.dataset.key]);
+  for (const b of document.querySelectorAll(".more")) {
+    on(b, "click", () => pan(...SIDES[b.dataset.side]));
+  }
   on(window, "beforeprint", () => moved({print: true}));
   on(window, "afterprint", () => moved({print: false}));
   on(night, "change", drawHeat);
@@ -137,9 +163,10 @@ function listen() {
 document.title = $("title").textContent = D.title || "graph";
 $("mode").append(...Object.entries(LOOK.scales).map(([value, m]) => el("option", {value}, m.name)));
 build();
-fit();
-listen();
-drawLegend();
 inspect();
+drawLegend();
 sayFirst();
-showHeat(innerHeight > 600);
+showHeat(innerHeight > 600 && innerWidth > 720);
+begin();
+if (GUILTY.length) reveal(shownBy(GUILTY[0]));
+listen();

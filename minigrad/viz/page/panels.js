@@ -28,7 +28,7 @@ function inspect() {
 }
 
 function overview() {
-  const list = (title, lines, cls) => lines.length && [h3(title, cls), table(...lines.map(
+  const list = (title, lines, cls) => lines.length && [title && h3(title, cls), table(...lines.map(
     ([a, b, k, name]) => [a, [link(k, name), " ", b]]))];
   const boxes = big(Object.keys(BOXES).length);
   return [el("h2", {}, D.title), p(`${plural(N, "node")} on the tape, ${boxes} boxes here`),
