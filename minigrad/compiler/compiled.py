@@ -108,7 +108,10 @@ class Compiled:
             if program.executable is not None and program.guard.holds(inputs):
                 if program.guard.is_hooked():
                     break
-                if structure is None and program.is_plain:
+                draws = bool(program.recording.drawn)
+                if draws and context.transform:  # which may run it again: other numbers then
+                    return self.f(*args, **kwargs)
+                if structure is None and program.is_plain and not draws:
                     self._last = program
                 inputs += program.arrays
                 return self._run(program, inputs, leaves, structure, context)

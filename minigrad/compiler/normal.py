@@ -88,7 +88,8 @@ class _Normalizing:
         """Return the view `inner` of what `outer` shows, which is copied if that is no view."""
         both = viewed(inner, outer)
         if both is None:
-            both = inner._replace(value=self.new(COPY, (outer,), {}, outer.shape).value)
+            copied = self.emit(Op(COPY, (outer,), {}, (Value(outer.shape, outer.dtype),)))
+            both = inner._replace(value=copied.value)
         return both
 
     # ---- operations are written here -----------------------------------------------------------
@@ -125,13 +126,6 @@ class _Normalizing:
             self.items.append(op)
             self.maker.update([(v, op) for v in op.outs])
         return View(known[0])
-
-    def new(
-        self, does: Any, args: tuple[Operand, ...], params: Mapping[str, Any], shape: Any
-    ) -> View:
-        """Write a new operation, in the dtype of its operands."""
-        (dtype,) = {a.dtype for a in args if isinstance(a, View)}
-        return self.emit(Op(does, args, params, (Value(shape, dtype),)))
 
     def is_constant(self, op: Op) -> bool:
         for a in op.args:
@@ -334,7 +328,9 @@ class _Normalizing:
             return None
         rows = math.prod(a.shape[:-1])
         flat = self.reshaped(a, (rows, a.shape[-1]))
-        return self.reshaped(self.new(_MATMUL, (flat, b), {}, (rows, b.shape[1])), op.out.shape)
+        product = Value((rows, b.shape[1]), op.out.dtype)
+        made = self.emit(Op(_MATMUL, (flat, b), {}, (product,), note=op.note))
+        return self.reshaped(made, op.out.shape)
 
     def reshaped(self, a: View, kind: tuple[int, ...]) -> View:
         return self.reshape(Op(shape.reshape, (a,), {"shape": kind}, (Value(kind, a.dtype),))) or a

@@ -120,7 +120,7 @@ class Outside:
             for value in part:
                 self._watch(value, seen, deep - 1)
         elif not isinstance(part, _NOT_LOOKED_INTO) and not tree.is_module(part):
-            for name in [*self.names]:
+            for name in [*self.names, "__call__"]:
                 if isinstance(method := getattr(type(part), name, None), FunctionType):
                     self._watch(method, seen, deep)
             for key, value in getattr(part, "__dict__", {}).items():

@@ -106,6 +106,8 @@ class Primitive:
                     ways_out = (k == "axis" and of_axis(self.name, v)) or "; detach() it"
                     raise TypeError(f"{self.name}: gradients do not flow through {k!r}{ways_out}")
                 params[k] = value_of(v)
+            elif watching and isinstance(v, tuple):  # an index: who traces knows arrays
+                params[k] = tuple(map(value_of, v))
         return apply(self, args, params)
 
     def _told_apart(self, args: Any, params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

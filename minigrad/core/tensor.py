@@ -845,7 +845,8 @@ def _operation(function: Any, options: Mapping[str, Any]) -> Callable[..., Any]:
     try:
         operation = OPS[function]
     except (KeyError, TypeError):
-        raise leaving.no_derivative(function) from None
+        error = leaving.no_derivative(function)
+        raise leaving.not_recorded(error) if tracing() else error from None
     if (out := options.get("out")) is not None:
         outs = out if isinstance(out, tuple) else (out,)
         if any(isinstance(o, Tensor) for o in outs) or not hasattr(operation, "is_constant"):

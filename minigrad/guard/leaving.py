@@ -25,7 +25,7 @@ from .errors import NUMPY, GraphWarning, instruction_at, users_call, warn
 
 __all__ = [
     "INSTEAD", "as_number", "described", "instruction", "may_be_rebound", "must_stay", "new_leaf",
-    "no_array", "no_derivative", "no_writing",
+    "no_array", "no_derivative", "no_writing", "not_recorded",
 ]  # fmt: skip
 
 INSTEAD = {
@@ -80,6 +80,14 @@ def no_derivative(function: Any) -> TypeError:
     return TypeError(
         f"{name} has no derivative in minigrad; {ways}define it as a primitive (see mg.define), or "
         "take the array out of the graph with .data"
+    )
+
+
+def not_recorded(error: TypeError) -> TypeError:
+    """Return the error of a function that takes no tensor, as it is in a compiled function."""
+    return TypeError(
+        f"mg.compile: {error}; a compiled function is recorded on tensors, in the place of arrays, "
+        f"too\n    {users_call()}"
     )
 
 

@@ -801,3 +801,52 @@ def test_a_module_that_holds_lists_is_seen_through_a_closure():
     want, (expected, _) = step(*given)
     np.testing.assert_allclose(value, want, rtol=1e-5)
     np.testing.assert_allclose(dx, expected, rtol=1e-5)
+
+
+def test_what_draws_runs_as_it_is_in_a_transform():
+    drop = mg.nn.Dropout(0.5, rng=np.random.default_rng(0))
+    fast = mg.compile(lambda w, x: (drop(x * w) ** 2).sum(), backend="numpy")
+    for _ in range(3):
+        fast(mg.tensor(2.0, requires_grad=True), np.ones(8)).backward()
+    g = mg.grad(lambda w: fast(w, np.ones(8)))(mg.tensor(2.0))
+    assert float(g) in {4.0 * 4 * k for k in range(9)}
+
+
+def test_indices_of_several_parts_are_operands():
+    fast = mg.compile(lambda x, n: mg.getitem(x, (np.arange(3), n - 1)), backend="numpy")
+    x = np.arange(12.0).reshape(3, 4)
+    for n in ([1, 2, 3], [4, 4, 1], [2, 1, 3]):
+        np.testing.assert_array_equal(fast(x, np.array(n)), x[np.arange(3), np.array(n) - 1])
+
+
+def test_a_function_that_is_not_known_is_refused_with_the_line():
+    with pytest.raises(TypeError, match=r"mg\.compile: numpy\.unique.*\n.*line \d+"):
+        mg.compile(lambda x: np.unique(x), backend="numpy")(np.ones(3))
+
+
+class Counting:
+    def __init__(self):
+        self.steps, self.mean = 0, np.zeros(2)
+
+    def __call__(self, x):
+        self.steps += 1
+        self.mean = 0.9 * self.mean + 0.1 * x
+        return self.mean / self.steps
+
+
+def test_an_object_with_a_state_of_its_own_is_refused_and_left_as_it_was():
+    counting = Counting()
+    fast = mg.compile(counting, backend="numpy")
+    with pytest.raises(TypeError, match=r"mg\.compile: Counting puts results into mean"):
+        fast(np.ones(2))
+    assert counting.steps == 0
+    assert type(counting.mean) is np.ndarray
+
+
+def test_products_of_two_dtypes():
+    x, w = np.ones((2, 3, 4), np.float32), np.ones((4, 2))
+    fast = mg.compile(lambda x, w: np.matmul(x, w), backend="numpy")
+    for _ in range(3):
+        y = fast(x, w)
+    np.testing.assert_array_equal(y, x @ w)
+    assert y.dtype == np.float64
