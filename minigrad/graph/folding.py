@@ -11,6 +11,10 @@ and an integer of the metadata is the same, or grows by the same from each to th
 `x[t]`. Scopes without an index must pass on a state: if they do not, they are calls in different
 places.
 
+Modules of one class that stand in a row, as the blocks of a deep network do, are repetitions too,
+from 3 on, if their names differ in a number alone, each has parameters of its own, which nothing
+else uses, and each takes what the one before returns.
+
 A loop that was written without scopes is found by the period of the tape, as the candidate that
 covers most of it, and put into scopes `loop`. Then it has to be a repetition by the rules above,
 of at least 3 rounds and 12 operations; a candidate that is none is forgotten. Its rounds are
@@ -21,6 +25,7 @@ loop or in a tree, nobody knows which t a round is: such a fold is called `repea
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,8 +37,9 @@ import numpy.typing as npt
 
 from ..core.context import Scope
 from ..core.tensor import Tensor
+from ..core.tree import is_module
 
-__all__ = ["Cluster", "FoldPath", "Folding", "GraphNode", "periods"]
+__all__ = ["ROUNDS", "Cluster", "FoldPath", "Folding", "GraphNode", "numbered", "periods"]
 
 HOLE = "\0"  # stands for an integer in the text of some metadata
 ROUNDS, OPERATIONS = 3, 12  # what a loop without scopes must have to be taken for one
@@ -64,7 +70,8 @@ class Cluster:
 
     A fold stands for several scopes: `moments` are the values of `letter` in each, as in t = 0, 1.
     The letter is t for steps and loops, k for calls, and else the label of the scope. `detected`:
-    a loop that was written without scopes.
+    a loop that was written without scopes. A fold of modules in a row is through depth, not time:
+    its letter is their name without the number, as in blocks = 0, 1, 2.
     """
 
     def __init__(self, number: int, frame: Any, detected: bool = False) -> None:
@@ -80,8 +87,9 @@ class Folding:
     are the folds around it, outermost first, each with the repetition that node n is in.
     """
 
-    def __init__(self, nodes: list[GraphNode], root: Cluster) -> None:
-        self.nodes = nodes
+    def __init__(self, nodes: list[GraphNode], root: Cluster, modules: bool = True) -> None:
+        self.nodes, self.modules = nodes, modules
+        self._uses_of: dict[int, list[int]] | None = None
         self.shown = list(range(len(nodes)))
         self.paths: list[FoldPath] = [()] * len(nodes)
         self.moving: dict[tuple[int, int], tuple[Cluster, int, int]] = {}
@@ -136,7 +144,10 @@ class Folding:
                 used.update(new.constants())
                 owned.append([new.values[j] for j in own])
             last = new
-        odd = any(move[0] in "+-" and move != f"{int(rule[-1]):+d}" for move in rule[:-1])
+        different = "modules" in rule
+        odd = different or any(
+            move[0] in "+-" and move != f"{int(rule[-1]):+d}" for move in rule[:-1]
+        )
         if len(run) + 1 < max(least, ROUNDS if odd else 2):  # two repetitions fit any rule
             return 1
         frames = [first.frame, *[cluster.frame for cluster in run]]
@@ -145,6 +156,8 @@ class Folding:
         first.moments = [
             r if frame.index is None else frame.index for r, frame in enumerate(frames)
         ]
+        if different:
+            self._name_modules(first, [cluster.frame for cluster in run])
         strides = list(zip(rule, begin.tokens, begin.values, strict=False))
         if first.detected:
             read = [
@@ -176,6 +189,28 @@ class Folding:
                 offset = hole - factor * first.moments[0]
                 self.moving[first.numbers[token[1]], token[2]] = first, factor, offset
         return len(run) + 1
+
+    def _name_modules(self, first: Cluster, others: list[Any]) -> None:
+        """Say which modules a fold stands for: `blocks ×6`, blocks = 0 … 5."""
+        labels = [frame.label for frame in [first.frame, *others]]
+        name, numbers = numbered(labels[0])[0], [numbered(label)[1] for label in labels]
+        if numbers == list(range(numbers[0], numbers[0] + len(numbers))):
+            first.moments = numbers
+        owner = first.frame.owner
+        first.letter = name or type(owner).__name__.lower()
+        first.frame = Scope(first.frame.parent, first.letter, numbers[0], owner)
+
+    def is_inside(self, k: int, cluster: Cluster) -> bool:
+        """Whether an input is used in a cluster alone."""
+        if self._uses_of is None:
+            self._uses_of = {}
+            for node in self.nodes:
+                for arg in node.args:
+                    if isinstance(arg, int) and self.nodes[arg].kind == "parameter":
+                        ends = self._uses_of.setdefault(arg, [node.number, 0])
+                        ends[1] = node.number
+        first, last = self._uses_of[k]
+        return cluster.numbers[0] <= first <= last <= cluster.numbers[-1]
 
     def _name_repeats(self, root: Cluster) -> None:
         """Rename the loops whose rounds may be only a part of the rounds of the program's loop."""
@@ -283,7 +318,10 @@ class _Repetition:
     def __init__(self, folding: Folding, cluster: Cluster, before: dict[Any, int]) -> None:
         nodes, paths, forms = folding.nodes, folding.paths, folding.forms
         self.nodes, self.before, frame = nodes, before, cluster.frame
-        self.frame, self.form = frame, [frame.label, frame.index is None, id(frame.owner)]
+        self.folding, self.cluster, self.frame = folding, cluster, frame
+        self.is_module = folding.modules and frame.index is None and is_module(frame.owner)
+        label = numbered(frame.label)[0] if self.is_module else frame.label
+        self.form, self.owners = [label, frame.index is None, type(frame.owner)], [frame.owner]
         self.tokens, self.values = list[tuple[Any, ...]](), list[Any]()
         self.places: dict[Any, int] = {}  # of the operations
         form, places, add, value = self.form, self.places, self.tokens.append, self.values.append
@@ -293,7 +331,8 @@ class _Repetition:
             number = stack.pop()
             if isinstance(number, Cluster):
                 s = number.frame
-                form += ["(", s.label, s.index, id(s.owner)]
+                form += ["(", s.label, s.index, type(s.owner)]
+                self.owners.append(s.owner)
                 stack += [None, *reversed(number.items)]
                 continue
             if number is None:
@@ -311,7 +350,7 @@ class _Repetition:
                     add(("before", before[arg]))
                 elif (
                     isinstance(arg, int)
-                    and nodes[arg].kind == "constant"
+                    and nodes[arg].kind in ("constant", "parameter")
                     and paths[arg] in ((), around)
                 ):
                     add(("constant", shared.setdefault(arg, len(self.tokens)), forms[arg]))
@@ -323,7 +362,7 @@ class _Repetition:
             form.append(id(cluster))
 
     def constants(self) -> list[Any]:
-        """Return the constant arrays that it uses."""
+        """Return the constant arrays and the parameters that it uses."""
         pairs = zip(self.tokens, self.values, strict=True)
         return [value for token, value in pairs if token[0] == "constant"]
 
@@ -331,12 +370,21 @@ class _Repetition:
         """Return what each slot did since the `last` repetition; None if this is no repetition."""
         if last.form != self.form or len(last.tokens) != len(self.tokens):
             return None
+        same = all(a is b for a, b in zip(last.owners, self.owners, strict=True))
+        if last.frame.label != self.frame.label if same else not self._differs_from(last):
+            return None
+        owns = False
         moves, states, index = list[str](), dict[Any, int](), self.frame.index
         stride = 1 if index is None else index - last.frame.index
         for was, now, x, y in zip(last.tokens, self.tokens, last.values, self.values, strict=True):
             if was == now and (x == y or now[0] in ("inside", "before")):
                 moves.append("same")
             elif was == now and now[0] == "constant" and y not in used:
+                if self.nodes[y].kind == "parameter":
+                    both = ((x, last.cluster), (y, self.cluster))
+                    if same or not all(self.folding.is_inside(k, c) for k, c in both):
+                        return None
+                    owns = True
                 moves.append("own")
             elif was == now and now[0] == "hole" and _strides(x, y, stride):
                 moves.append(f"{y - x:+d}")
@@ -348,7 +396,23 @@ class _Repetition:
             else:
                 return None
         passes_on = states or last.before or (index is not None and stride)
-        return [*moves, str(stride)] if passes_on else None
+        if not passes_on or (not same and not owns):
+            return None
+        return [*moves, *["modules"] * (not same), str(stride)]
+
+    def _differs_from(self, last: _Repetition) -> bool:
+        """Whether these are two modules, made of modules in the same way."""
+        if not self.is_module or self.owners[0] is last.owners[0]:
+            return False
+        pairs = {(id(a), id(b)) for a, b in zip(last.owners, self.owners, strict=True)}
+        sides: list[set[int]] = [set(side) for side in zip(*pairs, strict=True)]
+        return len(sides[0]) == len(sides[1]) == len(pairs)
+
+
+def numbered(label: str) -> tuple[str, int]:
+    """Return a name in a list without its number, and that: `blocks` and 3 of `blocks[3]`."""
+    found = re.fullmatch(r"(.*?)\[?(\d+)\]?", label)
+    return (found[1], int(found[2])) if found else (label, 0)
 
 
 def _row(value: Any) -> int | None:

@@ -70,10 +70,11 @@ class Graph:
 
     `shown[n]` is the node that stands for node n: itself, unless that is folded away. `paths[n]`
     are the folds around it, outermost first, each with the repetition that node n is in.
-    RuntimeError for a tensor without a graph. `fold=False` keeps every repetition apart.
+    RuntimeError for a tensor without a graph. `fold=False` keeps every repetition apart, and
+    `modules=False` modules in a row, which repeat one another with parameters of their own.
     """
 
-    def __init__(self, outputs: Tensors, fold: bool = True) -> None:
+    def __init__(self, outputs: Tensors, fold: bool = True, modules: bool = True) -> None:
         self.tensors = _with_graphs(outputs)
         self.nodes, self.numbers = _frozen(self.tensors)
         self.outputs = [self.numbers[t] for t in self.tensors]
@@ -82,7 +83,7 @@ class Graph:
         self.paths: list[FoldPath] = [()] * len(self.nodes)
         self._moving: dict[tuple[int, int], tuple[Cluster, int, int]] = {}
         if fold:
-            folding = Folding(self.nodes, self.root)
+            folding = Folding(self.nodes, self.root, modules)
             self.shown, self.paths, self._moving = folding.shown, folding.paths, folding.moving
 
     def options(self, number: int) -> str:

@@ -191,7 +191,9 @@ def _box(scene: Scene, box: Box) -> str:
         title = f'<font point-size="9">{title}</font>'
     lines = [title, *[small(fact, color) for fact in [*facts, *box.notes] if fact]]
     if scene.scale and box.kind != "scope":
-        lines += [_parameter(scene, k, box.node) for k in box.written if scene.size([k])]
+        lines += [
+            _parameter(scene, k, box.node) for k in box.written if scene.size(scene.members[k])
+        ]
     content = "<br/>".join(lines)
     is_one = box.kind == "scope" and bool(scene.errors)
     strip = _strip(scene, box.members, is_one) if box.kind not in ("port", "view") else ""
@@ -228,11 +230,12 @@ def _sign(cell: colours.Cell) -> str:
 
 
 def _parameter(scene: Scene, k: int, user: int) -> str:
-    """Return a parameter of an operation, with a square in the colour of its gradient."""
-    cell = scene.scale.strip([k])[0] if scene.scale else colours.Cell(GREY)
-    square = cell.sign or f'<font color="{cell.colour}">■</font>'
+    """Return a parameter of an operation, with a square in the colour of each gradient."""
+    members = scene.members[k]
+    cells = scene.scale.strip(members, 12) if scene.scale else [colours.Cell(GREY)]
+    square = "".join([cell.sign or f'<font color="{cell.colour}">■</font>' for cell in cells])
     name = f'<font color="{PURPLE}"><i>{escaped(scene.written.text(k, user))}</i></font>'
-    return f'<font point-size="9">{square} {name}</font> {small(scene.size([k]))}'
+    return f'<font point-size="9">{square} {name}</font> {small(scene.size(members))}'
 
 
 def _legend(scene: Scene) -> str:

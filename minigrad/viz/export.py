@@ -123,7 +123,7 @@ def as_data(scene: Scene) -> dict[str, Any]:
         "histograms": histograms,
         "agreement": agreement,
         "scopes": scopes,
-        "boxes": {box.key: _box_data(box, homes[box.key]) for box in scene.boxes.values()},
+        "boxes": {box.key: _box_data(scene, box, homes[box.key]) for box in scene.boxes.values()},
         "inside": _inside(scene),
         "wires": [_wire_data(line) for line in scene.wiring.lines],
     }
@@ -235,7 +235,7 @@ def _defined(module: Any) -> str:
     return f"{file_name(code.co_filename)}, line {code.co_firstlineno}" if code else ""
 
 
-def _box_data(box: Box, home: str) -> dict[str, Any]:
+def _box_data(scene: Scene, box: Box, home: str) -> dict[str, Any]:
     content = {
         "kind": box.kind,
         "title": [list(run) for run in box.runs],
@@ -244,7 +244,7 @@ def _box_data(box: Box, home: str) -> dict[str, Any]:
         "notes": box.notes,
         "node": box.node,
         "members": box.members,
-        "written": box.written,
+        "written": scene.everything(box)[len(box.members) :],
         "output": box.is_output,
     }
     return {key: value for key, value in content.items() if value or key == "node"}

@@ -41,7 +41,7 @@ def gradient_flow(
             "'minigrad[plot]'; mg.viz.show(loss) and print(mg.viz.summary(loss)) need nothing"
         ) from None
     with keeping():
-        graph = Graph(outputs, fold)
+        graph = Graph(outputs, fold, modules=False)  # every parameter has a row
         scene = Scene(graph, Measured(graph, grads))
     if scene.measured.grads is None:
         raise ValueError("gradient_flow: grads=False leaves nothing to plot")

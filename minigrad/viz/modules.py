@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import graphviz
 
 from ..core.tensor import Tensor
+from ..graph.folding import ROUNDS, numbered
 from . import words
 from .dot import PAGE, drawing, escaped, small
 from .text import Text
@@ -27,8 +28,11 @@ class _Modules(Protocol):
     def named_parameters(self) -> Iterable[tuple[str, Tensor]]: ...
 
 
-def model(module: _Modules) -> graphviz.Digraph:
+def model(module: _Modules, *, fold: bool = True) -> graphviz.Digraph:
     """Return a picture of a module before any run: the modules in it, and their parameters.
+
+    Equal modules in a row, as the blocks of a deep network, are drawn once, with their number, from
+    3 on; `fold=False` draws each.
 
     Where the order is known, as in Sequential, arrows show it. A module that is held in two places
     is drawn where it is found first. TypeError for what is not a module.
@@ -38,7 +42,7 @@ def model(module: _Modules) -> graphviz.Digraph:
             f"viz.model draws a module, not {type(module).__name__}; for what was computed, "
             "use viz.draw(loss)"
         )
-    tree = _Tree(module)
+    tree = _Tree(module, fold)
     body = [PAGE.replace("labelloc=b", "labelloc=t"), *tree.lines(), *tree.arrows()]
     return drawing(body, {"text/plain": Text(tree.text())})
 
@@ -46,7 +50,7 @@ def model(module: _Modules) -> graphviz.Digraph:
 class _Tree:
     """The modules by path, and what each holds itself."""
 
-    def __init__(self, module: _Modules) -> None:
+    def __init__(self, module: _Modules, fold: bool) -> None:
         self.modules = dict(module.named_modules())
         self.below: dict[str, list[str]] = defaultdict(list)
         self.own: dict[str, list[tuple[str, Tensor]]] = defaultdict(list)
@@ -56,6 +60,33 @@ class _Tree:
         for name, t in module.named_parameters():
             home = self._home(name)
             self.own[home].append((name[len(home) + bool(home) :], t))
+        self.equal: dict[str, list[str]] = {}  # what is drawn once: by the first, all of them
+        for home in [*self.below] if fold else ():
+            self.below[home] = self._drawn(self.below[home])
+
+    def _drawn(self, below: list[str]) -> list[str]:
+        """Return the modules in a module, of equal ones in a row only the first."""
+        rows: list[list[str]] = []
+        for path in below:
+            if rows and self._follows(rows[-1][-1], path):
+                rows[-1].append(path)
+            else:
+                rows.append([path])
+        self.equal |= {row[0]: row for row in rows if len(row) >= ROUNDS}
+        return [path for row in rows for path in (row if row[0] not in self.equal else row[:1])]
+
+    def _follows(self, before: str, path: str) -> bool:
+        (name, k), (same, following) = numbered(before), numbered(path)
+        return (name, k + 1) == (same, following) and self._form(before) == self._form(path)
+
+    def _form(self, path: str) -> list[Any]:
+        """Return what equal modules have in common: what is in them, and how each is described."""
+        start = len(path)
+        paths = [p for p in self.modules if p.startswith(path) and p[start : start + 1] in ".["]
+        form = [(p[start:], type(self.modules[p]), repr(self.modules[p])) for p in [path, *paths]]
+        functions = [s for p in paths for s in self._steps(p) if not hasattr(s, "named_modules")]
+        shapes = [(name, t.shape) for name, t in self.modules[path].named_parameters()]
+        return [form, functions, shapes]
 
     def _home(self, name: str) -> str:
         """Return the module that holds what has this name: the longest path that it begins with."""
@@ -66,10 +97,19 @@ class _Tree:
         """Return the number of parameters of a module and of those in it."""
         return sum([t.size for _, t in self.modules[path].named_parameters()])
 
+    def count(self, path: str) -> str:
+        times = f"{len(self.equal[path])} × " if path in self.equal else ""
+        return f"{times}{self.size(path):,} parameters"
+
     def title(self, path: str) -> str:
         module, home = self.modules[path], self._home(path)
         kind = f"{type(module).__name__}{words.module_sizes(module)}"
         name = path[len(home) :].lstrip(".")
+        if path in self.equal:
+            ends = [str(numbered(self.equal[path][k])[1]) for k in (0, -1)]
+            before, _, after = name.rpartition(ends[0])
+            name = f"{before}{' … '.join(ends)}{after}"
+            kind += f" ×{len(self.equal[path])}"
         return words.clean(f"{name}: {kind}" if name else kind)
 
     def lines(self) -> list[str]:
@@ -79,10 +119,10 @@ class _Tree:
             if path == "end":
                 out.append("\t}\n")
                 continue
-            k, count = self.number[path], f"{self.size(path):,}"
+            k, count = self.number[path], self.count(path)
             if self.below[path] or not path:
                 fill = FRAME_STYLE.format("#ffffff" if path else "#f8fafc")
-                total = f"&#8195;{small(count + ' parameters')}"
+                total = f"&#8195;{small(count)}"
                 title = f"<b>{escaped(self.title(path))}</b>{total}"
                 out.append(
                     f"\tsubgraph cluster_{k} {{\n\t\tgraph [label=<{title}> labeljust=l {fill}]\n"
@@ -119,12 +159,18 @@ class _Tree:
     def arrows(self) -> list[str]:
         """Return arrows between steps, and invisible ones that put other modules in their order."""
         paths, out = {id(m): path for path, m in self.modules.items()}, list[str]()
-        for path, below in [(path, self.below[path]) for path in self.modules]:
+        shown, stack = list[str](), [""]
+        while stack:
+            shown.append(stack.pop())
+            stack += reversed(self.below[shown[-1]])
+        for path, below in [(path, self.below[path]) for path in shown]:
             ends = [(*self._ends(p), False) for p in below]
             if steps := self._steps(path):
                 ends = []
                 for j, step in enumerate(steps):
                     p = paths.get(id(step))
+                    if p is not None and p not in self.below[path]:
+                        continue  # is like the one before
                     own = f"m{self.number[path]}_{j}"
                     ends.append(
                         (own, own, True) if p is None else (*self._ends(p), not self.below[p])
@@ -147,7 +193,7 @@ class _Tree:
         while stack:
             path, level = stack.pop()
             indent = "  " * level
-            lines.append(f"{indent}{self.title(path)}  {self.size(path):,} parameters")
+            lines.append(f"{indent}{self.title(path)}  {self.count(path)}")
             lines += [f"{indent}  {name} {t.shape}  {t.size:,}" for name, t in self.own[path]]
             stack += [(below, level + 1) for below in reversed(self.below[path])]
         return "\n".join(lines)

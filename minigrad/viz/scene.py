@@ -143,6 +143,10 @@ class Scene:
         """Return the parameters that are used in a scope."""
         return sorted({p for k in cluster.numbers for p in self.wiring.uses.get(k, ())})
 
+    def parameter_count(self, parameters: Sequence[int]) -> int:
+        """Return the number of elements of parameters that are shown, and of those like them."""
+        return sum([self.graph.nodes[p].value.size * len(self.members[p]) for p in parameters])
+
     def runs(self, k: int) -> list[Run]:
         """Return a node as text, with the parameters that it uses."""
         patterns, args = self.written.patterns, self.graph.nodes[k].args
@@ -153,7 +157,7 @@ class Scene:
         home, hidden = self.nesting.parents[cluster], self.wiring.hidden
         inside = [k for k in cluster.numbers if self.graph.shown[k] == k and k not in hidden]
         n, used = len(inside), self.parameters(cluster)
-        size = sum([self.graph.nodes[p].value.size for p in used])
+        size = self.parameter_count(used)
         box = Box(key, "scope", [Run(words.title(cluster), "name")], home, cluster=cluster)
         box.fact = f"{n:,} operation{'s' * (n != 1)}" + (f", {size:,} parameters" if size else "")
         box.notes = [words.when(cluster)] if cluster.moments else []
@@ -163,6 +167,10 @@ class Scene:
             box.members = sorted({*cluster.numbers, *[m for k in inside for m in self.members[k]]})
         box.is_output = any(k in self.outputs for k in inside)
         return box
+
+    def everything(self, box: Box) -> list[int]:
+        """Return the nodes that a box stands for, and the parameters written in it."""
+        return [*box.members, *[m for p in box.written for m in self.members[p]]]
 
     # ---- numbers ---------------------------------------------------------------------------------
 
@@ -177,7 +185,7 @@ class Scene:
         found: dict[str, colours.Scale] = {}
         if self.compared:
             found["errors"] = colours.error_scale(self.errors, self.tolerance)
-        shown = [k for box in self.boxes.values() for k in [*box.members, *box.written]]
+        shown = [k for box in self.boxes.values() for k in self.everything(box)]
         folded = [k for k in shown if self.graph.paths[k]]  # where there is time, it is what to see
         for key, name in (("grads", "rms gradient"), ("values", "rms value")):
             stats: Sequence[Stats | None] | None = getattr(self.measured, key)

@@ -178,7 +178,7 @@ def _cost(scene: Scene, numbers: Sequence[int]) -> list[str]:
 
 
 def _parameter_count(scene: Scene, parameters: Sequence[int]) -> str:
-    n = sum([scene.graph.nodes[k].value.size for k in parameters])
+    n = scene.parameter_count(parameters)
     return f"{n:,}" if n else ""
 
 
