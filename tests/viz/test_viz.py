@@ -546,7 +546,7 @@ def test_without_dot(tmp_path, monkeypatch):
     shown = drawing._repr_mimebundle_()
     assert sorted(shown) == ["text/html", "text/plain"]  # the page, and the tree of text
     assert shown["text/html"].startswith('<iframe srcdoc="&lt;!doctype html&gt;')
-    assert 'sandbox="allow-scripts"' in shown["text/html"]
+    assert 'sandbox="allow-scripts allow-downloads"' in shown["text/html"]
     assert "y = tanh" in shown["text/plain"]
 
     shown = viz.model(mg.nn.Linear(2, 3))._repr_mimebundle_()
