@@ -297,14 +297,18 @@ def test_parameters_are_in_the_inspector(opened, browser):
         ("tanh", lambda f, v, g: f["op"] == "tanh"),
         ("SIGMOID", lambda f, v, g: f["op"] == "sigmoid"),
         ("(4, 3)", lambda f, v, g: f["shape"] == [4, 3]),
-        ("weight_hh", lambda f, v, g: "weight_hh" in (f["name"] or "")),
+        ("(4,3)", lambda f, v, g: f["shape"] == [4, 3]),
+        ("f = sigmoid", lambda f, v, g: f["name"] == "f"),
+        ("f=sigmoid float32", lambda f, v, g: f["name"] == "f"),
+        ("lstm/step: f = sigmoid", lambda f, v, g: f["name"] == "f"),
+        ("LSTM(2→3) tanh", lambda f, v, g: f["op"] == "tanh"),
+        ("(12,)", lambda f, v, g: f["shape"] == [12]),
+        ("weight_ih_l0ᵀ", lambda f, v, g: f["op"] == "matmul" and f["shape"] == [20, 4, 12]),
         ("grad < 1e-6", lambda f, v, g: g is not None and g < 1e-6),
         ("tanh grad>=1e-6", lambda f, v, g: f["op"] == "tanh" and g >= 1e-6),
         ("value > 0.5 value <= 0.6", lambda f, v, g: v is not None and 0.5 < v <= 0.6),
         ("zero", lambda f, v, g: g == 0),
         ("nonfinite", lambda f, v, g: False),
-        ("nothing has this name", lambda f, v, g: False),
-        ("error < 1", lambda f, v, g: False),
     ],
 )  # fmt: skip
 def test_search(opened, browser, query, matches):
@@ -323,6 +327,40 @@ def test_search(opened, browser, query, matches):
     browser.press("Escape")
     assert browser.js("document.querySelectorAll('.hit, .miss').length") == 0
     assert words(browser, "#count") == ""
+
+
+@needs_browser
+def test_a_time_is_found(opened, browser):
+    graph = opened(lstm_loss(20))
+    find = lambda query: browser.js(f"search({query!r})")
+    gate = graph["boxes"][box(graph, "f = sigmoid")]["members"]
+    assert find("f = sigmoid t=5") == [[gate[5]], []]
+    assert find("lstm/step: f = sigmoid, t=7") == [[gate[7]], []]
+    assert find("sigmoid t >= 18")[0] == sorted(
+        k for name in "fio" for k in graph["boxes"][box(graph, f"{name} = sigmoid")]["members"][18:]
+    )
+    assert find("t=500") == [[], []]
+    browser.js("lookFor('f = sigmoid t=5'); nextHit(1)")
+    assert words(browser, "#side output") == "= 5"
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("query", "answer"),
+    [
+        ("tanh grad < small", "grad < small is not understood"),
+        ("tanh grad <", "grad < is not understood"),
+        ("size > 3", "size > 3 is not understood"),
+        ("error < 1", "no error is known here"),
+        ("tanh nobody", "no nobody is here"),
+    ],
+)
+def test_what_is_not_understood_is_said(opened, browser, query, answer):
+    opened(lstm_loss(3))
+    browser.js(f"lookFor({query!r})")
+    assert words(browser, "#count").split("; ") == [words(browser, "#count").split(";")[0], answer]
+    assert words(browser, "#count").startswith("0 of ")
+    assert answer in words(browser, "#side")
 
 
 @needs_browser

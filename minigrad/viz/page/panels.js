@@ -3,7 +3,10 @@
 const owner = (k) => BOXES[`n${D.nodes.shown[k]}`] || BOXES[D.inside[D.nodes.shown[k]]];
 
 const formOf = (k) => D.forms[D.nodes.form[k]];
-const shapeOf = (k) => `(${(formOf(k).shape || []).join(", ")})`;
+const shapeOf = (k) => {
+  const shape = formOf(k).shape || [];
+  return `(${shape.join(", ")}${shape.length === 1 ? "," : ""})`;
+};
 
 function nameOf(k) {
   const box = owner(k), f = formOf(k), many = box?.members?.length > 1;
@@ -114,31 +117,69 @@ function scopeFacts(item) {
 
 // ---- search -------------------------------------------------------------------------------------
 
-let found = [], turn = -1;
+let found = [], turn = -1, texts, textOf, timeOf; // of nodes: what is written on the screen; which repetition they are
 
-function search(query) { // words that must be in the text of a node, and conditions on its numbers
-  const tests = [], what = {grad: "grads", value: "values", error: "errors"};
-  const condition = (_, a, op, x) => {
-    tests.push((k) => LOOK.scales[what[a]] && size(k, what[a]) !== null
-      && op.includes("<=>"[Math.sign(size(k, what[a]) - x) + 1]));
-    return "";
-  };
-  let words = query.toLowerCase().replace(/(grad|value|error)\s*(<=?|>=?|=)\s*([-+.\de]+)/g,
-    condition).replace(/\b(non-?finite|zero)\b/g, (flag) => {
-    tests.push(flag === "zero" ? (k) => size(k) === 0
-      : (k) => D.values.bad[k] > 0 || D.grads?.bad[k] > 0);
-    return "";
+const flat = (words) => words.toLowerCase().replace(/\s*([=,·:→×])\s*/g, "$1")
+  .replace(/(\()\s+|\s+(\))/g, "$1$2");
+
+function collect() {
+  const known = new Map(), times = new Map();
+  texts = [];
+  timeOf = [];
+  textOf = D.nodes.form.map((form, k) => {
+    const u = D.nodes.shown[k], id = `${form},${u}`, f = D.forms[form];
+    timeOf.push(times.get(u) || 0);
+    times.set(u, timeOf[k] + 1);
+    if (!known.has(id)) {
+      const box = owner(k), around = box ? chain(box.home).map((s) => s.title) : [];
+      const where = around.map((title) => title.split(":")[0].split(" ×")[0]).join("/");
+      const title = box && box.node === u ? plain(box) : "";
+      known.set(id, texts.push(flat(said([f.kind, f.op, f.name, f.options, shapeOf(k),
+        f.dtype, `${where}: ${title}`, ...around], "  "))) - 1);
+    }
+    return known.get(id);
   });
-  words = words.split(/\s+(?![^(]*\))/).filter(Boolean);
-  const fits = D.forms.map((f) => [f.kind, f.op, f.name, f.options,
-    f.shape && `(${f.shape.join(", ")})`, f.dtype].join(" ").toLowerCase()).map((t) =>
-    words.every((w) => t.includes(w)));
-  return D.nodes.form.flatMap((f, k) => (fits[f] && tests.every((t) => t(k)) ? [k] : []));
+}
+
+function moments(k, letter) { // when a node is, by the letters of the loops around it
+  const box = owner(k), n = box?.members?.length;
+  const reps = n > 1 && timeOf[k] < n ? repetitions(box, timeOf[k]) : {};
+  return folds(box?.home || D.scopes[0].key).filter((f) => f.letter === letter && f.key in reps)
+    .map((f) => f.moments[reps[f.key]]);
+}
+
+// words that must be on the screen, and conditions on numbers and times; what is not understood
+function search(query) {
+  if (!texts) collect();
+  const tests = [], strange = [], what = {grad: "grads", gradient: "grads", value: "values",
+    error: "errors"};
+  const letters = new Set(D.scopes.map((s) => s.letter));
+  const holds = (op, a, b) => op.includes("<=>"[Math.sign(a - b) + 1]);
+  const condition = (all, name, op, x) => {
+    const kind = what[name.toLowerCase()], time = letters.has(name);
+    if (op === "=" && !(kind || time)) return all;
+    if (!x || Number.isNaN(+x) || !(kind || time)) strange.push(`${all.trim()} is not understood`);
+    else if (kind && !LOOK.scales[kind]) strange.push(`no ${name} is known here`);
+    else if (kind) tests.push((k) => size(k, kind) !== null && holds(op, size(k, kind), +x));
+    else tests.push((k) => moments(k, name).some((m) => holds(op, m, +x)));
+    return " ";
+  };
+  const left = query.replace(/,?\s*([\w|]*)\s*([<>]=?|=)\s*([^\s,<>=]*)/g, condition)
+    .replace(/\b(non-?finite|zero)\b/gi, (flag) => {
+      tests.push(/zero/i.test(flag) ? (k) => size(k) === 0
+        : (k) => D.values.bad[k] > 0 || D.grads?.bad[k] > 0);
+      return " ";
+    });
+  const words = flat(left).split(/\s+/).filter(Boolean);
+  for (const w of words) if (!texts.some((t) => t.includes(w))) strange.push(`no ${w} is here`);
+  const fits = texts.map((t) => !strange.length && words.every((w) => t.includes(w)));
+  return [D.nodes.form.flatMap((_, k) => (fits[textOf[k]] && tests.every((f) => f(k)) ? [k] : [])),
+    strange];
 }
 
 function lookFor(query) {
   [hits, found, turn] = [null, [], -1];
-  const groups = new Map(), nodes = query.trim() ? search(query) : [];
+  const groups = new Map(), [nodes, strange] = query.trim() ? search(query) : [[], []];
   for (const k of nodes) {
     const box = owner(k);
     if (box && !groups.has(box)) groups.set(box, k);
@@ -147,10 +188,12 @@ function lookFor(query) {
   if (query.trim()) {
     hits = new Set(nodes.concat(nodes.map((k) => D.inside[D.nodes.shown[k]])));
   }
-  $("count").textContent = hits ? `${big(nodes.length)} of ${big(N)}` : "";
+  $("count").textContent = hits ? said([`${big(nodes.length)} of ${big(N)}`, ...strange], "; ") : "";
   mark();
   if (!hits) return inspect();
-  $("side").replaceChildren(el("h2", {}, `${plural(nodes.length, "node")} found`), el("ol", {},
+  $("side").replaceChildren(el("h2", {}, `${plural(nodes.length, "node")} found`), ...strange.map(
+    (words) => p(words, "bad")), strange.length ? p("Write what is on the screen, or a condition:"
+    + " grad < 1e-6, value > 10, t=5", "note") : "", el("ol", {},
     found.slice(0, 100).map((k) => el("li", {}, link(k)))));
 }
 
