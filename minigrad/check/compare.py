@@ -132,19 +132,17 @@ class Report:
         At its top stands what `explain` says, and the box that it is about is marked.
         """
         case, why = self._case("show"), self.explain()
-        options = {"grads": True, **options}
         remarks = [
             (e.sentence, " ".join(f"{e.place}  {e.statement}".split()), case.tensor(e))
             for e in why[: why.proven or why.SHOWN]
         ]
-        return viz.show(
-            case.loss,
-            path,
-            agreement=self._agreement(why),
-            tolerance=max([row.rtol for row in self.rows if 0 < row.rtol < 1], default=None),
-            remarks=[*remarks, (self.summary, "", None)],
-            **options,
-        )
+        given: dict[str, Any] = {
+            "grads": True,
+            "agreement": self._agreement(why),
+            "tolerance": max([row.rtol for row in self.rows if 0 < row.rtol < 1], default=None),
+            "remarks": [*remarks, (self.summary, "", None)],
+        }
+        return viz.show(case.loss, path, **given | options)
 
     def _agreement(self, why: Explanations) -> dict[Tensor, tuple[float, str]]:
         errors = {row.name: (row.max_rel, row.cells()[-1]) for row in self.rows}

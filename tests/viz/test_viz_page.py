@@ -351,6 +351,7 @@ def test_a_time_is_found(opened, browser):
         ("tanh grad < small", "grad < small is not understood"),
         ("tanh grad <", "grad < is not understood"),
         ("size > 3", "size > 3 is not understood"),
+        ("k < 3", "k < 3 is not understood: no loop here counts k"),
         ("error < 1", "no error is known here"),
         ("tanh nobody", "no nobody is here"),
     ],
@@ -845,6 +846,8 @@ def test_two_fingers_zoom_one_pans_and_buttons_are_large(opened, browser, screen
     k = browser.js("zoom.k")
     browser.click("#zoom [data-key='-']")
     assert browser.js("zoom.k") < k
+    browser.press("h")  # most of the width is the map's
+    assert browser.js("heat.wide * heat.fold.moments.length / heatmap.clientWidth") > 0.5
 
 
 @needs_browser
@@ -968,6 +971,8 @@ def test_the_picture_is_saved(opened, browser, tmp_path):
     assert len(rects) > len(graph["boxes"])
     assert not {k for e in root.iter() for k in e.attrib} & {"class", "data-id", "style"}
     assert all(e.attrib["fill"] for e in rects)
+    assert browser.js("document.querySelectorAll('#graph [fill=\"context-stroke\"]').length") == 0
+    assert "context-stroke" in browser.js("asSvg()")  # arrows have the colours of their wires
     browser.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     for kind, start in (("svg", b"<svg"), ("png", b"\x89PNG")):
         browser.click(f"[data-key={kind}]")

@@ -158,7 +158,8 @@ function search(query) {
   const condition = (all, name, op, x) => {
     const kind = what[name.toLowerCase()], time = letters.has(name);
     if (op === "=" && !(kind || time)) return all;
-    if (!x || Number.isNaN(+x) || !(kind || time)) strange.push(`${all.trim()} is not understood`);
+    if (!x || Number.isNaN(+x) || !(kind || time)) strange.push(`${all.trim()} is not understood`
+      + (name.length === 1 ? `: no loop here counts ${name}` : ""));
     else if (kind && !LOOK.scales[kind]) strange.push(`no ${name} is known here`);
     else if (kind) tests.push((k) => size(k, kind) !== null && holds(op, size(k, kind), +x));
     else tests.push((k) => moments(k, name).some((m) => holds(op, m, +x)));
@@ -238,8 +239,9 @@ function drawHeat() {
   heat.fold = around || heat.fold || all.reduce((a, b) => (cells(b) > cells(a) ? b : a));
   const {letter, moments, key} = heat.fold, n = moments.length, high = 13;
   heat.rows = boxesIn(heat.fold).filter((b) => b.kind === "operation").map(heatRow);
-  const room = max(320, $("heat").clientWidth - 26), left = 140, ratio = devicePixelRatio || 1;
-  const wide = max(60, room - left - 190) / n, c = canvas.getContext("2d");
+  const room = max(320, $("heat").clientWidth - 26), ratio = devicePixelRatio || 1;
+  const slim = room < 600, left = slim ? 96 : 140; // a phone: without factors and the scale
+  const wide = max(60, room - left - (slim ? 70 : 190)) / n, c = canvas.getContext("2d");
   const tall = heat.rows.length * high, some = min(n, Math.floor(wide * n));
   Object.assign(heat, {left, high, wide, some});
   $("heattitle").textContent = `${look().name}, operation by ${letter}, in ${path(key)}`
@@ -255,7 +257,7 @@ function drawHeat() {
   c.scale(ratio, ratio);
   heat.rows.forEach((row, j) => {
     const y = j * high, step = wide * n / some;
-    put(plain(row.box).slice(0, 26), left - 6, y + 10, "right");
+    put(plain(row.box).slice(0, slim ? 17 : 26), left - 6, y + 10, "right");
     heatCells(row.values).forEach(({colour, sign}, k) => {
       if (colour === "none") return;
       c.fillStyle = colour;
@@ -263,18 +265,20 @@ function drawHeat() {
       if (sign && step > 5) put(sign, left + (k + 0.5) * step, y + 9.5, "center", ink(colour),
         "bold");
     });
-    if (row.word) put(`${row.word} ${row.factor}`, left + n * wide + 8, y + 10, "left");
+    if (row.word) put(slim ? row.word : `${row.word} ${row.factor}`, left + n * wide + 8, y + 10, "left");
   });
   put(`${letter} = ${moments[0]}`, left, tall + 10, "left");
   put(moments.at(-1), left + n * wide, tall + 10, "right");
   const ends = left + n * wide + 8, {palette} = look();
-  put(look().ends[0], ends, tall + 10, "left");
-  const from = ends + c.measureText(look().ends[0]).width + 4;
-  palette.forEach((colour, k) => {
-    c.fillStyle = colour;
-    c.fillRect(from + k * 60 / palette.length, tall + 3, 60 / palette.length + 0.5, 8);
-  });
-  put(look().ends[1], from + 64, tall + 10, "left");
+  if (!slim) {
+    put(look().ends[0], ends, tall + 10, "left");
+    const from = ends + c.measureText(look().ends[0]).width + 4;
+    palette.forEach((colour, k) => {
+      c.fillStyle = colour;
+      c.fillRect(from + k * 60 / palette.length, tall + 3, 60 / palette.length + 0.5, 8);
+    });
+    put(look().ends[1], from + 64, tall + 10, "left");
+  }
   c.strokeStyle = ink0;
   if (moment[key] >= 0) c.strokeRect(left + moment[key] * wide, 0.5, max(wide, 2), tall - 1);
 }

@@ -12,7 +12,9 @@ function asSvg() { // all of it, in the colours that are seen, for programs that
   });
   for (const [name, value] of Object.entries({viewBox: `-8 -8 ${r(w)} ${r(h)}`, width: r(w),
     height: r(h)})) copy.setAttribute(name, value);
-  copy.prepend($("arrow").cloneNode(true), rect(-8, -8, w, r(h), "", {
+  const arrow = $("arrow").cloneNode(true);
+  arrow.firstChild.setAttribute("fill", "context-stroke");
+  copy.prepend(arrow, rect(-8, -8, w, r(h), "", {
     fill: getComputedStyle(document.body).backgroundColor}));
   for (const e of [copy, ...copy.querySelectorAll("*")]) {
     for (const {name} of [...e.attributes]) if (/^(class|data-|aria-|role|tab)/.test(name)) {
