@@ -712,6 +712,16 @@ def test_the_page_of_a_comparison_says_what_is_wrong_and_marks_the_box(browser, 
     assert browser.problems() == []
 
 
+@needs_browser
+def test_whatever_a_remark_is_about_has_a_box(opened, browser):
+    loss = lstm_loss(3)
+    nodes = mg.Graph(loss).nodes
+    opened(loss, first=True, remarks=[("Here.", "", n.tensor) for n in nodes])
+    assert browser.js("GUILTY.length") == len(nodes)
+    assert browser.js("GUILTY.every(shownBy)")
+    assert browser.js("document.querySelectorAll('#said .link').length") == len(nodes)
+
+
 def test_remarks_are_of_the_graph_and_a_tolerance_is_small():
     x = mg.tensor([1.0, 2.0], requires_grad=True, name="x")
     y = mg.tanh(x)
@@ -822,12 +832,19 @@ def test_where_there_is_more_it_is_said(opened, browser):
 def test_two_fingers_zoom_one_pans_and_buttons_are_large(opened, browser, screen):
     screen(390, 780, mobile=True)
     browser.send("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=2)
-    opened(lstm_loss(5))
+    graph = opened(lstm_loss(5))
 
     def touched(kind, *points):
         points = [{"x": x, "y": y, "id": k} for k, (x, y) in enumerate(points)]
         browser.send("Input.dispatchTouchEvent", type=kind, touchPoints=points)
 
+    key = box(graph, "loss = sum")
+    browser.js(f"reveal(places.get({key!r}))")
+    middle = browser.js("(b => [b.x + b.width / 2, b.y + b.height / 2])"
+                        f"(places.get({key!r}).node.getBoundingClientRect())")  # fmt: skip
+    touched("touchStart", middle)
+    touched("touchEnd")
+    assert browser.js("selected") == key
     k, x = browser.js("[zoom.k, zoom.x]")
     touched("touchStart", (150, 300))
     touched("touchMove", (100, 300))

@@ -19,8 +19,13 @@ function sayFirst() { // what is wrong, and its line of source
   $("said").classList.toggle("wrong", GUILTY.length > 0);
   $("said").append(...LOOK.said.flatMap(([words, source, k], j) => [
     el("p", {class: j ? "" : "first"}, words.split("`").map((w, i) =>
-      (i % 2 ? el("code", {}, w) : w)), k !== null && [" ", link(k, "show the box")]),
+      (i % 2 ? el("code", {}, w) : w)), k !== null && owner(k) && [" ", link(k, "show the box")]),
     source && el("p", {class: "code"}, source)].filter(Boolean)));
+}
+
+function revealFirst() {
+  const item = GUILTY.map(shownBy).find(Boolean);
+  if (item) reveal(item);
 }
 
 function openTo(depth) {
@@ -168,5 +173,5 @@ drawLegend();
 sayFirst();
 showHeat(innerHeight > 600 && innerWidth > 720);
 begin();
-if (GUILTY.length) reveal(shownBy(GUILTY[0]));
+revealFirst();
 listen();
