@@ -1,4 +1,4 @@
-"""Draw computation graphs: a recurrent net, a transformer, a convolutional net, an MLP, numbers.
+"""Draw computation graphs: recurrent nets, transformers, convolutional nets, loops, trees, numbers.
 
     python examples/gallery.py                  all of them, into the folder gallery
     python examples/gallery.py lstm mlp         some
@@ -84,6 +84,139 @@ def mlp(rng: np.random.Generator) -> mg.Tensor:
     return mg.nn.mse_loss(mg.nn.Sequential(*steps[:-1])(x), y)
 
 
+class Attention(mg.nn.Module):
+    """A decoder's step that looks at the states of the encoder."""
+
+    def __init__(self, size: int, rng: np.random.Generator) -> None:
+        self.cell = mg.nn.GRUCell(2 * size, size, rng=rng)
+        self.query = mg.nn.Linear(size, size, rng=rng)
+
+    def forward(self, word: mg.Tensor, state: mg.Tensor, memory: mg.Tensor) -> mg.Tensor:
+        scores = (memory * self.query(state)).sum(axis=-1)
+        weights = mg.softmax(scores, axis=0)
+        context = (memory * weights[:, :, None]).sum(axis=0)
+        mg.label(weights=weights, context=context)
+        return self.cell(np.concatenate([word, context], axis=-1), state)
+
+
+class Translator(mg.nn.Module):
+    """A sequence to a sequence, with attention."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.source, self.target = [mg.nn.Embedding(40, 16, rng=rng) for _ in range(2)]
+        self.encoder, self.decoder = mg.nn.GRU(16, 16, rng=rng), Attention(16, rng)
+        self.readout = mg.nn.Linear(16, 40, rng=rng)
+
+    def forward(self, source: np.ndarray, target: np.ndarray) -> mg.Tensor:
+        memory, state = self.encoder(self.source(source))
+        state, states, words = state[-1], [], self.target(target)
+        for t in range(len(target)):
+            with mg.scope("step", t):
+                state = self.decoder(words[t], state, memory)
+                states.append(state)
+        return self.readout(np.stack(states))
+
+
+def translator(rng: np.random.Generator) -> mg.Tensor:
+    """A sequence to a sequence with attention: 12 words to 10."""
+    source, target = rng.integers(40, size=(12, 8)), rng.integers(40, size=(10, 8))
+    scores = Translator(rng)(source, target)
+    return mg.nn.cross_entropy(scores.reshape(-1, 40), target.ravel())
+
+
+class Encoder(mg.nn.Module):
+    """Six blocks of a transformer, on embedded words."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.embedding = mg.nn.Embedding(50, 32, rng=rng)
+        self.blocks = [
+            mg.nn.TransformerEncoderLayer(
+                32, 4, 128, 0.0, "gelu", batch_first=True, norm_first=True, rng=rng
+            )
+            for _ in range(6)
+        ]
+        self.head = mg.nn.Linear(32, 50, rng=rng)
+
+    def forward(self, words: np.ndarray) -> mg.Tensor:
+        x = self.embedding(words)
+        for block in self.blocks:
+            x = block(x, is_causal=True)
+        return self.head(x)
+
+
+def blocks(rng: np.random.Generator) -> mg.Tensor:
+    """A transformer of six blocks."""
+    words = rng.integers(50, size=(4, 12))
+    return mg.nn.cross_entropy(Encoder(rng)(words).reshape(-1, 50), words.ravel())
+
+
+class Residual(mg.nn.Module):
+    """Two convolutions beside a way around them."""
+
+    def __init__(self, channels: int, rng: np.random.Generator) -> None:
+        convolutions = [mg.nn.Conv2d(channels, channels, 3, padding=1, rng=rng) for _ in range(2)]
+        self.first, self.second = convolutions
+
+    def forward(self, x: mg.Tensor) -> mg.Tensor:
+        return mg.relu(x + self.second(mg.relu(self.first(x))))
+
+
+def resnet(rng: np.random.Generator) -> mg.Tensor:
+    """A residual net: a convolution, four blocks, the mean of every channel."""
+    stem, head = mg.nn.Conv2d(3, 8, 3, padding=1, rng=rng), mg.nn.Linear(8, 10, rng=rng)
+    body = mg.nn.Sequential(*[Residual(8, rng) for _ in range(4)])
+    images = mg.tensor(rng.normal(size=(8, 3, 16, 16)).astype(np.float32), name="images")
+    features = body(mg.relu(stem(images))).mean(axis=(2, 3))
+    return mg.nn.cross_entropy(head(features), rng.integers(10, size=8))
+
+
+def branch(rng: np.random.Generator) -> mg.Tensor:
+    """A loop of 20 steps without scopes, that takes another way at two of them."""
+    W, U = [mg.tensor(rng.normal(size=(8, 8)) / 3, True, name=name) for name in "WU"]
+    x, h = mg.tensor(rng.normal(size=(20, 4, 8)), True, name="x"), np.zeros((4, 8))
+    for t in range(20):
+        h = mg.tanh(h @ W + x[t]) if t not in (6, 13) else mg.tanh(h @ U + x[t]) * 0.5
+    return (h**2).mean()
+
+
+def tree(rng: np.random.Generator) -> mg.Tensor:
+    """A recursive net on a tree of eight leaves."""
+    W = mg.tensor(rng.normal(size=(16, 8)) / 4, True, name="W")
+    words = mg.tensor(rng.normal(size=(8, 1, 8)), True, name="words")
+
+    def state(first: int, last: int) -> mg.Tensor:
+        if last == first + 1:
+            return words[first]
+        middle = (first + last) // 2
+        both = np.concatenate([state(first, middle), state(middle, last)], axis=-1)
+        return mg.tanh(both @ W)
+
+    return (state(0, 8) ** 2).mean()
+
+
+def checkpoints(rng: np.random.Generator) -> mg.Tensor:
+    """A scan whose steps are computed again in the backward pass, ten at a time."""
+    W = mg.tensor(rng.normal(size=(8, 8)) / 3, True, name="W")
+    x = mg.tensor(rng.normal(size=(10, 10, 4, 8)), True, name="x")
+
+    def ten(h: mg.Tensor, x: mg.Tensor) -> mg.Tensor:
+        for t in range(10):
+            h = mg.tanh(h @ W + x[t])
+        return h
+
+    h = mg.tensor(np.zeros((4, 8)))
+    for k in range(10):
+        h = mg.checkpoint(ten)(h, x[k])
+    return (h**2).mean()
+
+
+def long(rng: np.random.Generator) -> mg.Tensor:
+    """An LSTM of 5,800 steps: nearly 100,000 nodes."""
+    model, readout = mg.nn.LSTM(4, 8, rng=rng), mg.nn.Linear(8, 1, rng=rng)
+    _, (h, _) = model(rng.normal(size=(5_800, 4, 4)).astype(np.float32))
+    return mg.nn.mse_loss(readout(h[-1]), np.ones((4, 1), np.float32))
+
+
 def numbers(rng: np.random.Generator) -> mg.Tensor:
     """A neuron of two inputs, in numbers: the graph that micrograd begins with."""
     values = {"x1": 2.0, "x2": 0.0, "w1": -3.0, "w2": 1.0, "b": 6.8813735870195432}
@@ -99,6 +232,13 @@ GRAPHS: dict[str, tuple[Callable[[np.random.Generator], mg.Tensor], str]] = {
     "transformer": (transformer, "loss"),
     "convolution": (convolution, "loss"),
     "mlp": (mlp, "loss"),
+    "translator": (translator, "loss"),
+    "blocks": (blocks, "loss"),
+    "resnet": (resnet, "loss"),
+    "branch": (branch, "loss"),
+    "tree": (tree, "loss"),
+    "checkpoints": (checkpoints, "loss"),
+    "long": (long, "loss"),
     "numbers": (numbers, "out"),
 }
 KEPT = ["cell", "convolution", "numbers"]  # in the README

@@ -172,7 +172,7 @@ class Folding:
                     read.append(rows[0])
             if read and min(read) >= 0:
                 self._timed.add(first)
-                first.moments = [min(read) + r for r in first.moments]
+                first.moments = list(range(min(read), min(read) + len(frames)))
         theirs = [begin.values[j] for j in own]
         for r, cluster in enumerate([first, *run]):
             here = ((first, r),)

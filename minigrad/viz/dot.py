@@ -78,6 +78,7 @@ def draw(
     grads: bool | Cotangents = None,
     agreement: Agreement | None = None,
     max_cost: int = 2500,
+    left_to_right: bool = False,
 ) -> graphviz.Digraph:
     """Return a picture of the graph behind a Tensor, or a container of them: a `graphviz.Digraph`.
 
@@ -91,18 +92,20 @@ def draw(
 
     `agreement` maps Tensors to relative errors, nan for what was not compared, each perhaps in a
     pair with a text; they are then shown in the place of gradients, and the worst are listed.
+    `left_to_right` lays it out from left to right, as a wide page has room for.
 
     GraphTooLarge (a ValueError) if boxes and the ranks that arrows cross exceed `max_cost` even
     with every scope shut; RuntimeError for a tensor without a graph.
     """
     scene = fitting_scene(outputs, fold, depth, grads, agreement, max_cost)
+    body = as_dot(scene)
+    if left_to_right:
+        body[0] = body[0].replace("rankdir=TB", "rankdir=LR")
     if shutil.which("dot"):
-        return drawing(as_dot(scene))
+        return drawing(body)
     whole = Scene(scene.graph, scene.measured, agreement)
     page = html.Page(html.as_html(whole))
-    return drawing(
-        as_dot(scene), {"text/html": page._repr_html_(), "text/plain": text.as_text(scene)}
-    )
+    return drawing(body, {"text/html": page._repr_html_(), "text/plain": text.as_text(scene)})
 
 
 class DotNotFound(graphviz.ExecutableNotFound):  # type: ignore[misc]
@@ -121,6 +124,15 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]
     """A picture of a computation graph; `instead` is what a notebook shows without `dot`."""
 
     instead: Mapping[str, str] = {}
+
+    def __repr__(self) -> str:
+        arrows = sum([" -> " in line.partition("[label")[0] for line in self.body])
+        keys = [line.partition(" [label=")[0].strip() for line in self.body]
+        boxes = sum([key.isidentifier() and key != "graph" for key in keys])
+        return (
+            f"<picture of {boxes:,} boxes and {arrows:,} arrows: a notebook shows it, "
+            '.render("name", format="svg") writes it, .source is its text>'
+        )
 
     def render(self, *args: Any, **kwargs: Any) -> Any:
         """Write the picture to a file: see `graphviz.Digraph.render`."""
@@ -269,9 +281,10 @@ def _legend(scene: Scene) -> str:
 
 def _arrow(line: Line) -> str:
     attributes = []
-    if line.label:
-        attributes.append(f"label=<&#8194;{small(line.label)}>")
-    if line.position:
+    if line.label:  # with the position, which would lie on it
+        both = f"{line.label} ({line.position})" if line.position else line.label
+        attributes.append(f"label=<&#8194;{small(both)}>")
+    elif line.position:
         attributes.append(f"headlabel=<{small(line.position)}>")
     if line.is_state:
         attributes.append(f'color="{ORANGE}"')

@@ -695,6 +695,16 @@ def test_the_runs_of_a_loop_with_a_branch_have_the_time_of_the_loop():
         assert not [text for text in shown(graph) if "t+" in text or "t−" in text]
 
 
+def test_a_loop_whose_first_round_is_another_begins_where_it_reads():
+    w, x, h = ramp(3, name="w"), ramp(10, 3, name="x"), mg.tensor(np.zeros(3))
+    for t in range(10):  # in the first round, h has no gradient
+        h = mg.checkpoint(lambda h, x: mg.tanh(h * w + x))(h, x[t])
+        h = mg.sin(h)
+    graph = Graph(h)
+    assert found_loops(graph) == [("loop", "t", 1, 9)]
+    assert [text for text in shown(graph) if "getitem" in text] == ["getitem[0]", "getitem[t]"]
+
+
 def test_where_nothing_says_which_round_it_is_no_time_is_said():
     b = ramp(3)
     assert {(*loop[:2], loop[2]) for loop in found_loops(branches(lambda t: b))} == {

@@ -589,3 +589,22 @@ def test_a_notebook_shows_it():
 def test_it_is_written_to_a_file(tmp_path):
     path = viz.draw(scalars()[2]).render(outfile=tmp_path / "graph.svg")
     assert ET.parse(path).getroot().tag.endswith("svg")
+
+
+def test_a_picture_says_what_it_is_and_lies_down_if_asked():
+    y = mg.tanh(mg.tensor([0.5, 1.0], requires_grad=True, name="x") * 2.0)
+    picture = viz.draw(y)
+    assert repr(picture).startswith("<picture of 3 boxes and 2 arrows: ")
+    assert picture.source.count("rankdir=TB") == 1
+    wide = viz.draw(y, left_to_right=True)
+    assert wide.source == picture.source.replace("rankdir=TB", "rankdir=LR")
+
+
+def test_the_time_and_the_position_of_an_arrow_do_not_lie_on_one_another():
+    w, h = mg.tensor(np.ones((2, 2)), True, name="w"), mg.tensor(np.zeros((2, 2)), True, name="h")
+    for t in range(4):
+        with mg.scope("step", t):
+            h = mg.tanh(h @ w)
+    (arrow,) = [line for line in arrows(viz.draw(h @ (h * w))) if "(1)" in line]
+    assert "t=3 (1)" in arrow
+    assert "headlabel" not in arrow
