@@ -29,13 +29,13 @@ from ..core.dtypes import get_default_dtype
 from ..core.tensor import Tensor
 from ..guard.errors import shown, warn
 from .entry import Entry, kind_of, near, own
-from .guards import Guard, array_of, found_in, inputs_among, is_array, kinds
-from .outside import Outside
 from .program import Program, Value, View
-from .record import recorded
-from .recording import Recording, different
-from .state import outside_put_back, unchanged
 from .tensors import as_tensors
+from .tracing.guards import Guard, array_of, found_in, inputs_among, is_array, kinds
+from .tracing.outside import Outside
+from .tracing.record import recorded
+from .tracing.recording import Recording, different
+from .tracing.state import outside_put_back, unchanged
 from .words import argument, change, explained, names_of_tensors, typed
 
 __all__ = ["Compiled", "compile"]

@@ -11,12 +11,12 @@ from ..core import tree
 from ..core.context import current
 from ..core.dtypes import get_default_dtype
 from ..core.tensor import Tensor, made_by
-from .execute import Executable
-from .guards import Guard, is_array
 from .node import Node
-from .passes import optimised
+from .numpy.execute import Executable
+from .passes.passes import optimised
 from .program import Value
-from .recording import Output, Recording
+from .tracing.guards import Guard, is_array
+from .tracing.recording import Output, Recording
 
 __all__ = ["Entry", "kind_of", "near", "own"]
 

@@ -13,8 +13,8 @@ from ..core.tape import Outputs
 from ..core.tensor import Tensor, made_by, value_of
 from ..transforms.autodiff import fresh
 from ..transforms.checkpoint import Replay
-from .execute import Executable
-from .recording import Recording
+from .numpy.execute import Executable
+from .tracing.recording import Recording
 
 __all__ = ["Node"]
 

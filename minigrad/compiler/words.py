@@ -7,8 +7,8 @@ from typing import Any
 
 from ..core.tensor import Tensor
 from .entry import Entry
-from .guards import told
 from .listing import listed
+from .tracing.guards import told
 
 __all__ = ["argument", "change", "explained", "names_of_tensors", "typed"]
 

@@ -114,7 +114,7 @@ def interpreted(source, kinds):
     """Return the function `kernel` of a source, as `disk.compiled` does."""
     names = Memory().names()
     head, body = source.split("\n", 1)
-    assert head == "from minigrad.compiler.support import *"
+    assert head == "from minigrad.compiler.numba.support import *"
     exec(compile(body, "<kernel>", "exec"), names)
     kernel = names["kernel"]
 

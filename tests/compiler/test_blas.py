@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.compiler import blas
+from minigrad.compiler.numba import blas
 from minigrad.compiler.program import Loop, Op, Program, Section, Value, View
 
 FLOAT = np.dtype(float)
@@ -59,7 +59,7 @@ def test_products_stay_in_python(library, monkeypatch):
     from tests.compiler.interpreted import interpreted
 
     pytest.importorskip("numba", reason="numba is not installed: there are no kernels")
-    from minigrad.compiler import disk, kernels
+    from minigrad.compiler.numba import disk, kernels
 
     monkeypatch.setattr(disk, "compiled", interpreted)
     library(Library())

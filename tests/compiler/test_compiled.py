@@ -12,7 +12,8 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.compiler import compiled, record
+from minigrad.compiler import compiled
+from minigrad.compiler.tracing import record
 from tests.helpers import leaf
 
 RNG = np.random.default_rng(7)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.compiler.execute import Executable
+from minigrad.compiler.numpy.execute import Executable
 from minigrad.compiler.program import Function, Loop, Op, Program, Section, Value, View
 from tests.compiler.interpreted import interpreted
 from tests.compiler.lstm import lstm_step
@@ -18,9 +18,9 @@ from tests.compiler.random_ir import random_program
 from tests.compiler.test_numpy_backend import PRIMITIVES, Draw, one_operation
 
 pytest.importorskip("numba", reason="numba is not installed: there are no kernels")
-from minigrad.compiler import disk, kernels
-from minigrad.compiler.elements import ANY, COMPARISONS, FLOATING, LOGICAL
-from minigrad.compiler.kernels import kernels_of, with_kernels
+from minigrad.compiler.numba import disk, kernels
+from minigrad.compiler.numba.elements import ANY, COMPARISONS, FLOATING, LOGICAL
+from minigrad.compiler.numba.kernels import kernels_of, with_kernels
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -339,7 +339,7 @@ def test_loops_with_something_unknown_stay_in_python(by_python):
 def over_array(function, dtype):
     import numba
 
-    from minigrad.compiler.native import at, nopython, pointer, put
+    from minigrad.compiler.numba.native import at, nopython, pointer, put
 
     @nopython
     def inner(p, q, n):
@@ -361,7 +361,7 @@ def over_array(function, dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", ["exp", "tanh", "sigmoid", "log"])
 def test_approximations_are_as_exact_as_stated(name, dtype):
-    from minigrad.compiler.approximations import BOUNDS, FLOAT32, FLOAT64
+    from minigrad.compiler.numba.approximations import BOUNDS, FLOAT32, FLOAT64
 
     numbers = np.finfo(dtype)
     if np.finfo(np.longdouble).nmant <= numbers.nmant:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.compiler.passes import optimised
+from minigrad.compiler.passes.passes import optimised
 from minigrad.compiler.program import Loop
-from minigrad.compiler.record import recorded
+from minigrad.compiler.tracing.record import recorded
 
 LAYERS = {
     "rnn": lambda: mg.nn.RNN(3, 4, dtype=float),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.compiler.execute import Executable
+from minigrad.compiler.numpy.execute import Executable
 from minigrad.compiler.program import (
     Carry,
     Collect,
@@ -19,7 +19,7 @@ from minigrad.compiler.program import (
     Value,
     View,
 )
-from minigrad.compiler.record import Note
+from minigrad.compiler.tracing.record import Note
 from minigrad.core.primitive import Case, Primitive
 from minigrad.core.tensor import OPS
 from minigrad.testing import Draw

@@ -5,10 +5,10 @@ import pytest
 
 import minigrad as mg
 from minigrad.compiler.listing import listed
-from minigrad.compiler.passes import PASSES, optimised
+from minigrad.compiler.passes.passes import PASSES, optimised
+from minigrad.compiler.passes.slopes import slopes_first
 from minigrad.compiler.program import Loop, Op
-from minigrad.compiler.record import recorded
-from minigrad.compiler.slopes import slopes_first
+from minigrad.compiler.tracing.record import recorded
 from tests.compiler.nets import NETS
 from tests.compiler.random_ir import random_program
 

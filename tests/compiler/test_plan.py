@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.compiler.execute import Executable
-from minigrad.compiler.passes import optimised
+from minigrad.compiler.numpy.execute import Executable
+from minigrad.compiler.numpy.straight import Straight
+from minigrad.compiler.passes.passes import optimised
 from minigrad.compiler.program import Loop, View, viewed
-from minigrad.compiler.record import recorded
-from minigrad.compiler.straight import Straight
+from minigrad.compiler.tracing.record import recorded
 from minigrad.ops import shape
 from tests.compiler.random_ir import random_program
 

@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 
-from minigrad.compiler.record import Recorder, recorded
+from minigrad.compiler.tracing.record import Recorder, recorded
 from minigrad.core import tape, tree
 from minigrad.core.tensor import Tensor, value_of
 from minigrad.testing import Draw, operations

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.compiler.passes import optimised
-from minigrad.compiler.record import recorded
+from minigrad.compiler.passes.passes import optimised
 from minigrad.compiler.tensors import as_tensors
+from minigrad.compiler.tracing.record import recorded
 from minigrad.graph.folding import clusters
 from minigrad.graph.graph import Graph
 from tests.compiler.nets import NETS

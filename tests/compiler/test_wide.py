@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.compiler import blocks
-from minigrad.compiler.blocks import in_blocks
-from minigrad.compiler.passes import optimised
+from minigrad.compiler.passes import blocks
+from minigrad.compiler.passes.blocks import in_blocks
+from minigrad.compiler.passes.passes import optimised
+from minigrad.compiler.passes.slopes import slopes_first
+from minigrad.compiler.passes.wide import widened
 from minigrad.compiler.program import (
     Carry,
     Collect,
@@ -18,9 +20,7 @@ from minigrad.compiler.program import (
     Value,
     View,
 )
-from minigrad.compiler.record import recorded
-from minigrad.compiler.slopes import slopes_first
-from minigrad.compiler.wide import widened
+from minigrad.compiler.tracing.record import recorded
 from tests.compiler.random_ir import random_program
 
 

@@ -1,0 +1,1 @@
+"""The numba back end: runs of operations and loops as nopython functions."""

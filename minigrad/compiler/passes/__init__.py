@@ -1,0 +1,1 @@
+"""From a recorded program to the one that runs: `passes` has the order."""

@@ -1,0 +1,1 @@
+"""Recording: what a function does, written down, and what it reads from outside."""
