@@ -21,9 +21,10 @@ from ..core.tape import Outputs
 from ..core.tensor import ArrayLike, cotangent_for, value_of
 from .graph import Graph
 
-__all__ = ["Cotangents", "Histogram", "Measured", "Stats", "histogram", "measure"]
+__all__ = ["Cotangents", "Histogram", "Measured", "Stats", "histogram", "measure", "measure_all"]
 
 SAMPLE, BINS = 4096, 20
+AT_ONCE = 2**18  # elements that are measured together
 Cotangents: TypeAlias = "ArrayLike | Sequence[Cotangents] | Mapping[Any, Cotangents] | None"
 """Cotangents in a container like that of the outputs; of one element, None stands for 1."""
 
@@ -76,6 +77,39 @@ def measure(value: ArrayLike | Outputs) -> Stats:
     return measure(finite)._replace(size=size, bad=size - finite.size)
 
 
+def measure_all(values: Sequence[Any]) -> list[Stats]:
+    """Return the statistics of many arrays; those of one small shape are looked at together."""
+    found: dict[int, Stats] = {}
+    alike: dict[Any, list[int]] = {}
+    for k, x in enumerate(values):
+        is_float = type(x) is np.ndarray and x.dtype.kind == "f" and x.dtype.itemsize > 2
+        if is_float and 0 < x.size <= SAMPLE:
+            alike.setdefault((x.size, x.dtype), []).append(k)
+        else:
+            found[k] = measure(x)
+    for (size, _), numbers in alike.items():
+        at_once = AT_ONCE // size
+        for start in range(0, len(numbers), at_once):
+            some = numbers[start : start + at_once]
+            for k, stats in zip(some, _of_rows([values[k] for k in some]), strict=True):
+                found[k] = measure(values[k]) if stats is None else stats
+    return [found[k] for k in range(len(values))]
+
+
+def _of_rows(values: Sequence[Any]) -> list[Stats | None]:
+    """Return the statistics of arrays of one size; None where squares are not to be trusted."""
+    size = values[0].size
+    x = np.concatenate([value.reshape(-1) for value in values]).reshape(len(values), size)
+    low, high = x.min(axis=1), x.max(axis=1)
+    top = np.maximum(-low, high)  # nan if there is one
+    rms = top if size == 1 else np.sqrt(np.einsum("ij,ij->i", x, x).astype(np.float64) / size)
+    plain = (top == 0) | ((top > 1e-15) & (top < 1e15))
+    zeros = size - np.count_nonzero(x, axis=1)
+    columns = [column.tolist() for column in (plain, rms, low, high, zeros)]
+    rows = zip(*columns, strict=True)
+    return [Stats(size, r, a, b, z, 0) if ok else None for ok, r, a, b, z in rows]
+
+
 def histogram(value: ArrayLike | Outputs) -> Histogram | None:
     """Return counts of the elements, or of an even sample of many; None if none is finite."""
     x = _floats(value).ravel()
@@ -103,7 +137,7 @@ class Measured:
         self, graph: Graph, grads: bool | Cotangents = None, histograms: bool = False
     ) -> None:
         with np.errstate(all="ignore"):
-            self.values = [measure(node.value) for node in graph.nodes]
+            self.values = measure_all([node.value for node in graph.nodes])
             self.grads: list[Stats | None] | None = None
             self.histograms: list[Histogram | None] | None = None
             self.grad_histograms: list[Histogram | None] | None = None
@@ -115,23 +149,36 @@ class Measured:
             keep = _Keep(histograms)
             path, _ = tape.between(None, graph.tensors)
             tape.pull(path, graph.tensors, cotangents, watch=keep)
+            keep.measure()
         self.grads = [keep.stats.get(node.tensor) for node in graph.nodes]
         if histograms:
             self.grad_histograms = [keep.histograms.get(node.tensor) for node in graph.nodes]
 
 
 class _Keep(Observer):
-    """Measures the cotangent of every node, and lets it go."""
+    """Measures the cotangents of nodes, some small ones together, and lets them go."""
 
     def __init__(self, histograms: bool) -> None:
         self.stats, self.histograms = dict[Any, Stats](), dict[Any, Histogram | None]()
         self.wanted = histograms
+        self._waiting, self._size = dict[Any, Any](), 0
 
     def at(self, node: Any, g: Any) -> AbstractContextManager[None]:
-        self.stats[node] = measure(g)
+        if type(g) is np.ndarray and g.size <= SAMPLE:
+            self._waiting[node] = g.copy()  # for rules may write over it
+            self._size += g.size
+            if self._size > AT_ONCE:
+                self.measure()
+        else:
+            self.stats[node] = measure(g)
         if self.wanted:
             self.histograms[node] = histogram(g)
         return nullcontext()
+
+    def measure(self) -> None:
+        """Measure what waits for it."""
+        self.stats.update(zip(self._waiting, measure_all([*self._waiting.values()]), strict=True))
+        self._waiting, self._size = {}, 0
 
 
 def _cotangents(graph: Graph, grads: bool | Cotangents) -> list[Array] | None:

@@ -6,7 +6,7 @@ import pytest
 import minigrad as mg
 from minigrad.core.tape import Outputs
 from minigrad.graph.graph import Graph
-from minigrad.graph.stats import Measured, Stats, histogram, measure
+from minigrad.graph.stats import Measured, Stats, histogram, measure, measure_all
 from tests.helpers import ramp
 
 # ---- arrays --------------------------------------------------------------------------------------
@@ -106,7 +106,7 @@ def test_every_gradient_of_an_lstm():
     measured = Measured(graph, True)
     loss.backward()
     for name, p in lstm.named_parameters():
-        assert by_name(graph, measured)[name] == measure(p.grad)
+        assert by_name(graph, measured)[name] == pytest.approx(measure(p.grad), rel=1e-14)
     assert [n for n in graph.nodes if n.op and measured.grads[n.number] is None] == []
 
 
@@ -182,3 +182,17 @@ def test_no_arrays_are_kept():
     entries = [entry for column in kept for entry in column]
     assert [entry for entry in entries if not isinstance(entry, tuple | None)] == []
     assert [f for entry in entries for f in entry or () if isinstance(f, np.ndarray)] == []
+
+
+def test_many_arrays_together_have_the_statistics_of_each():
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=(3, 4)).astype(dtype) for dtype in ("f4", "f8") for _ in range(9)]
+    values += [np.zeros((3, 4)), np.full((3, 4), 1e200), np.full((3, 4), 1e-300), np.float64(-2.0)]
+    values += [np.array([1.0, np.nan, np.inf]), np.array([-np.inf, 0.0, 2.0]), np.array([])]
+    values += [np.array(-3.0), np.array(5), np.ones((2, 6)).T, rng.normal(size=(100, 100)), 2.5]
+    values += [np.array([True, False]), np.ones(4, np.float16), Outputs([np.ones(2), np.ones(3)])]
+    with np.errstate(all="ignore"):
+        for one, each in zip(measure_all(values), map(measure, values), strict=True):
+            assert one._replace(rms=0) == each._replace(rms=0)
+            assert np.isclose(one.rms, each.rms, rtol=1e-6, atol=0, equal_nan=True)
+    assert measure_all([]) == []
