@@ -5,7 +5,7 @@ PYTHON ?= .venv/bin/python
 	.venv/bin/pip install -e ".[test,lint]"
 
 test: .venv
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n auto
 
 lint: .venv
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
