@@ -478,6 +478,10 @@ def clusters(root: Cluster) -> list[Cluster]:
 
 def text_with_holes(params: dict[str, Any] | None) -> tuple[str, list[Any]]:
     """Return metadata as text with a hole for every integer, and what is in the holes."""
+    if params and len(params) == 1:
+        ((name, only),) = params.items()
+        if type(only) is int:  # as most are, in a graph that is large
+            return f"[{HOLE}]" if name == "index" else f"({name}={HOLE})", [only]
     holes: list[Any] = []
 
     def write(value: Any) -> str:

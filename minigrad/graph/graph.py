@@ -201,8 +201,12 @@ def _parameter_names(tape: list[Tensor]) -> dict[Tensor, str]:
 def _scope_tree(nodes: list[GraphNode]) -> Cluster:
     """Return the clusters of all scopes, with the operations in them: the outermost one."""
     clusters: dict[Any, Cluster] = {None: Cluster(0, None)}
+    scope: Any = None
+    frames: tuple[Any, ...] = ()
     for node in nodes:
-        for s in node.scope.frames if node.scope else ():
+        if node.scope is not scope:
+            scope, frames = node.scope, node.scope.frames if node.scope else ()
+        for s in frames:
             if s not in clusters:
                 clusters[s] = Cluster(len(clusters), s)
                 clusters[s.parent].items.append(clusters[s])
