@@ -326,6 +326,7 @@ class _Repetition:
         self.places: dict[Any, int] = {}  # of the operations
         form, places, add, value = self.form, self.places, self.tokens.append, self.values.append
         shared, around = dict[Any, int](), paths[cluster.numbers[0]]
+        holes, tokens = folding.holes, self.tokens
         stack: list[Any] = cluster.items[::-1]
         while stack:
             number = stack.pop()
@@ -340,20 +341,21 @@ class _Repetition:
                 continue
             place = len(places)
             form.append(forms[number])
-            for k, hole in enumerate(folding.holes[number]):
-                add(("hole", place, k))
-                value(hole)
+            if holes[number]:
+                for k, hole in enumerate(holes[number]):
+                    add(("hole", place, k))
+                    value(hole)
             for arg in nodes[number].args:
-                if arg in places:
-                    add(("inside", places[arg]))
-                elif arg in before:
-                    add(("before", before[arg]))
+                if (at := places.get(arg)) is not None:
+                    add(("inside", at))
+                elif (at := before.get(arg)) is not None:
+                    add(("before", at))
                 elif (
                     isinstance(arg, int)
                     and nodes[arg].kind in ("constant", "parameter")
                     and paths[arg] in ((), around)
                 ):
-                    add(("constant", shared.setdefault(arg, len(self.tokens)), forms[arg]))
+                    add(("constant", shared.setdefault(arg, len(tokens)), forms[arg]))
                 else:
                     add(("outside", arg))
                 value(arg)
