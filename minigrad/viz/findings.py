@@ -109,7 +109,7 @@ def address(scene: Scene, k: int) -> str:
     while home is not None and home.frame is not None:
         path.append(words.title(home).partition(":")[0].partition(" ×")[0])
         home = scene.nesting.parents.get(home)
-    text = words.plain_text(scene.runs(u))
+    text = words.plain_text(scene.runs(u if scene.graph.nodes[u].op else k))
     return (f"{'/'.join(reversed(path))}: {text}" if path else text) + _time(scene, k)
 
 

@@ -10,6 +10,9 @@ import minigrad as mg
 from minigrad import viz
 from minigrad.graph.folding import clusters
 from minigrad.graph.graph import Graph
+from minigrad.graph.stats import Measured
+from minigrad.viz.findings import address
+from minigrad.viz.scene import Scene
 
 
 class Layer(mg.nn.Module):
@@ -127,6 +130,14 @@ def test_pages_say_how_many_and_count_all_parameters():
     assert written == {k for k, kind in enumerate(kinds) if kind == "parameter"}
 
 
+def test_a_parameter_is_named_by_its_own_block():
+    graph = Graph(run(deep()))
+    scene = Scene(graph, Measured(graph, True))
+    for node in graph.nodes:
+        if node.kind == "parameter" and node.name.startswith("blocks[4]"):
+            assert address(scene, node.number) == f"{node.name}, blocks=4"
+
+
 def test_a_picture_of_six_blocks_is_not_taller_than_one_of_two():
     def scopes(n):
         return viz.draw(run(deep(n))).source.count("subgraph")
@@ -163,8 +174,6 @@ def test_gradients_of_a_folded_net_are_measured_for_every_block(second):
         loss = run(net)
     rms = {}
     graph = Graph(loss)
-    from minigrad.graph.stats import Measured
-
     measured = Measured(graph, True)
     for node in graph.nodes:
         if node.kind == "parameter":
