@@ -123,7 +123,8 @@ class Node:
         path, _ = tape.since(start, outputs)
         tape.close(inputs)
         nodes = [*inputs, *self.captured]
-        return nodes, outputs, [*nodes, *[t for t in path if t not in set(nodes)]]
+        known = set(nodes)
+        return nodes, outputs, [*nodes, *[t for t in path if t not in known]]
 
 
 def _any_tensor(*xs: Any) -> bool:

@@ -8,7 +8,7 @@
     Program   one section, or two: a forward pass, and a backward pass that reads its values
 
 Every back end does what `Program.run` does here in the plainest way. `check` states what holds
-after every pass, and `unroll` writes the loops out.
+after every pass.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..core.dtypes import Array
 
 __all__ = [
     "COPY", "STACK", "Carry", "Collect", "Function", "Item", "Loop", "Op", "Operand", "Program",
-    "Row", "Section", "Value", "View", "held", "is_elementwise", "mapped", "viewed",
+    "Row", "Section", "Value", "View", "has_effect", "held", "is_elementwise", "mapped", "viewed",
 ]  # fmt: skip
 
 
@@ -114,6 +114,11 @@ def is_elementwise(does: Any) -> bool:
     )
 
 
+def has_effect(does: Any) -> bool:
+    """Whether a function does something besides what it returns, as a draw or a check does."""
+    return bool(getattr(does, "effect", False))
+
+
 @dataclass(eq=False, slots=True)
 class Op:
     """`outs = does.forward(*args, **params)`; `does` is a primitive or a `Function`.
@@ -139,6 +144,11 @@ class Op:
     @property
     def name(self) -> str:
         return str(self.does.name)
+
+    @property
+    def has_effect(self) -> bool:
+        """Whether it stays where and as often as it is: a draw, a check."""
+        return has_effect(self.does)
 
     @property
     def views(self) -> list[View]:
@@ -244,11 +254,6 @@ class Program:
                 _check(item, known)
             for o in section.outputs:
                 _check_view(o, known, 1)
-
-    def unroll(self) -> Program:
-        """Return this program with the loops written out."""
-        unrolling = _Unrolling()
-        return Program([unrolling.section(section) for section in self.sections])
 
 
 def held(container: Any) -> Iterator[Any]:
@@ -396,64 +401,6 @@ def _check_view(v: Operand, known: set[Value], rounds: int) -> None:
         shape = v.value.shape if v.row is None else v.value.shape[1:]
         assert 0 <= v.columns[0] <= v.columns[1] <= shape[-1], f"{v}: its columns"
     assert not v.turned or len(v.shape) == 2, f"{v}: only matrices are turned"
-
-
-# ---- loops written out --------------------------------------------------------------------------
-
-
-class _Unrolling:
-    """Writes the loops of a program out: every round makes values of its own."""
-
-    def __init__(self) -> None:
-        self.now: dict[Value, View] = {}  # what stands for a value of the rolled program
-        self.rows: dict[Value, list[Any]] = {}  # of what loops collect
-        self.items: list[Item] = []
-
-    def section(self, section: Section) -> Section:
-        self.items = []
-        for item in section.items:
-            if isinstance(item, Loop):
-                self.loop(item)
-            else:
-                self.items.append(item.reading(self.seen))
-        outputs = [self.seen(o) if isinstance(o, View) else o for o in section.outputs]
-        return Section(section.inputs, self.items, outputs)
-
-    def seen(self, v: View, r: int = 0) -> View:
-        if v.row is not None:
-            k = v.row.at(r)
-            if v.value in self.rows:
-                return self.through(v._replace(row=None), self.rows[v.value][k])
-            v = v._replace(row=Row(0, k))
-        return self.through(v, self.now[v.value]) if v.value in self.now else v
-
-    def through(self, inner: View, outer: View) -> View:
-        view = viewed(inner, outer)
-        if view is None:
-            copied = Value(outer.shape, outer.dtype)
-            self.items.append(Op(COPY, (outer,), {}, (copied,)))
-            view = inner._replace(value=copied)
-        return view
-
-    def loop(self, loop: Loop) -> None:
-        for c in loop.collects:
-            rows = self.rows[c.stack] = [None] * c.stack.shape[0]
-            if c.first is not None:
-                rows[c.row.at(-1)] = self.seen(c.first)
-        self.now.update([(c.value, self.seen(c.first)) for c in loop.carries])
-        for r in range(loop.rounds):
-            for op in loop.body:
-                new = op.reading(lambda v, r=r: self.seen(v, r))  # type: ignore[misc]
-                new.outs = tuple([Value(v.shape, v.dtype, v.name) for v in op.outs])
-                self.now.update(zip(op.outs, map(View, new.outs), strict=True))
-                self.items.append(new)
-            for c in loop.collects:
-                self.rows[c.stack][c.row.at(r)] = self.now[c.source]
-            passed = [(c.value, self.now.get(c.next, View(c.next))) for c in loop.carries]
-            self.now.update(passed)
-        for c in loop.collects:
-            self.items.append(Op(STACK, tuple(self.rows[c.stack]), {}, (c.stack,)))
-        self.now.update([(outer, self.now[inner]) for outer, inner in loop.lasts])
 
 
 COPY = Function("copy", np.copy)

@@ -16,6 +16,7 @@ from tests.compiler.interpreted import interpreted
 from tests.compiler.lstm import lstm_step
 from tests.compiler.random_ir import random_program
 from tests.compiler.test_numpy_backend import PRIMITIVES, Draw, one_operation
+from tests.compiler.unrolling import unrolled
 
 pytest.importorskip("numba", reason="numba is not installed: there are no kernels")
 from minigrad.compiler.numba import disk, kernels
@@ -414,7 +415,7 @@ def test_as_a_back_end(seed, by_python):
 def test_long_programs_are_several_kernels(monkeypatch, by_python):
     monkeypatch.setattr(kernels, "_LONGEST", 5)
     program, arrays = lstm_step(3, 2, 4, 5, "f8")
-    flat = program.unroll()
+    flat = unrolled(program)
     replaced = with_kernels(flat)
     replaced.check()
     assert len(kernels_of(replaced)) > len(flat.items) // 5

@@ -746,19 +746,19 @@ def test_a_notebook_shows_the_explanation_above_the_table():
 
 def test_a_place_in_a_notebook_names_the_cell(monkeypatch):
     shell = types.SimpleNamespace(compile=types.SimpleNamespace(
-        format_code_name=lambda name: ("Cell", "In[3]") if name == "/tmp/k/12.py" else None
+        format_code_name=lambda name: ("Cell", "In[3]") if name == "cells/12.py" else None
     ))  # fmt: skip
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
-    assert source.spot("/tmp/k/12.py", 4) == "cell 3, line 4"
-    assert source.spot("/tmp/k/net.py", 4) == "net.py:4"
+    assert source.spot("cells/12.py", 4) == "cell 3, line 4"
+    assert source.spot("cells/net.py", 4) == "net.py:4"
     code = "def f(x):\n    return mg.tanh(x)\ny = f(x)"
     space = {"mg": mg, "x": mg.tensor([1.0], requires_grad=True)}
     with mg.debug():
-        exec(compile(code, "/tmp/k/12.py", "exec"), space)
+        exec(compile(code, "cells/12.py", "exec"), space)
     assert str(source.place_of(space["y"])).startswith("cell 3, line 2, in f")
     (line,) = {f["line"] for f in data(viz.show(space["y"]))["graph"]["forms"] if f["line"]}
     assert line.startswith("cell 3, line 2, in f")
-    assert Explanation("/tmp/k/12.py", 4, "", "sign", "Wrong.").place == "cell 3, line 4"
+    assert Explanation("cells/12.py", 4, "", "sign", "Wrong.").place == "cell 3, line 4"
 
 
 @needs_browser

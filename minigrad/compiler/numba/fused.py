@@ -119,7 +119,7 @@ def kind_name(dtype: np.dtype[Any]) -> str:
 
 def lowered(op: Op) -> list[Low] | None:
     """Return an operation in the words of kernels; None if they have none for it."""
-    if any(isinstance(x, View) for x in held(op.params)) or getattr(op.does, "effect", False):
+    if any(isinstance(x, View) for x in held(op.params)) or op.has_effect:
         return None
     if op.several:
         return _split(op) if op.does is shape.cut else None

@@ -27,7 +27,7 @@ def without_the_dead(program: Program) -> Program:
 
 
 def _is_wanted(op: Op, wanted: set[Value]) -> bool:
-    return getattr(op.does, "effect", False) or not wanted.isdisjoint(op.outs)
+    return op.has_effect or not wanted.isdisjoint(op.outs)
 
 
 def _loop(loop: Loop, wanted: set[Value]) -> Loop:

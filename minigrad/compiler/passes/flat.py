@@ -40,6 +40,7 @@ class Flat:
         self.values: list[Value] = []  # by slot
         self.first: list[int] = []  # the first slot of an operation
         self.outside: dict[Value, int] = {}
+        self.outsiders: list[Value] = []  # by -1 - number
         ids: dict[Any, int] = {}
         tokens, kinds, reads = [], [], []
         for i, op in enumerate(self.ops):
@@ -62,10 +63,13 @@ class Flat:
     def slot(self, value: Value) -> int:
         if value in self.slots:
             return self.slots[value]
-        return self.outside.setdefault(value, -1 - len(self.outside))
+        if value not in self.outside:
+            self.outside[value] = -1 - len(self.outsiders)
+            self.outsiders.append(value)
+        return self.outside[value]
 
     def value(self, slot: int) -> Value:
-        return self.values[slot] if slot >= 0 else [*self.outside][-1 - slot]
+        return self.values[slot] if slot >= 0 else self.outsiders[-1 - slot]
 
 
 def _late_additions(ops: list[Op]) -> list[Op]:
@@ -91,7 +95,7 @@ def _late_additions(ops: list[Op]) -> list[Op]:
 
 def _kind(op: Op, views: list[View]) -> Any:
     """Return what an operation does, whatever it reads; what is in no loop is like no other."""
-    if op.does is STACK or getattr(op.does, "effect", False) or len(views) > WIDEST:
+    if op.does is STACK or op.has_effect or len(views) > WIDEST:
         return id(op)
     if op.params and len(views) > sum([isinstance(a, View) for a in op.args]):
         return id(op)  # a computed index

@@ -47,15 +47,15 @@ class Building:
 
     def demand(self) -> None:
         """Find out which values of which rounds are read outside their loop."""
-        whole: dict[tuple[int, int], list[int]] = {}  # loop and slot: steps of the rounds wanted
-        begun: set[tuple[int, int]] = set()  # of which also what was before the first round
+        whole: dict[tuple[Found, int], list[int]] = {}  # steps of the rounds wanted of a slot
+        begun: set[tuple[Found, int]] = set()  # of which also what was before the first round
         single: list[Value] = []
         for place in self.order:
             if isinstance(place, Found):
                 single += [first.value for first in place.firsts.values()]
                 for read in [read for reads in place.reads for read in reads]:
                     if read.kind == "loop":
-                        key = self.found.index(read.loop), read.slot
+                        key = read.loop, read.slot
                         whole.setdefault(key, [])
                         ends = read.row.at(0), read.row.at(place.rounds - 1)  # type: ignore[union-attr]
                         begun.update([key] * (min(ends) < 0))
@@ -65,29 +65,26 @@ class Building:
                     if piece.loop is None:
                         single.append(piece.view.value)
                     else:
-                        key = self.found.index(piece.loop), piece.slot
+                        key = piece.loop, piece.slot
                         whole.setdefault(key, []).append(piece.step)
                         begun.update([key] * (min(piece.first_round, piece.last_round) < 0))
             else:
                 single += [v.value for v in self.flat.ops[place].views]
         for section in self.flat.program.sections:
             single += [o.value for o in section.outputs if isinstance(o, View)]
-        wanted: dict[tuple[int, int], set[int]] = {}
+        wanted: dict[tuple[Found, int], set[int]] = {}
         for value in single:
-            for n, f in enumerate(self.found):
-                if value in self.flat.slots and (at := f.place(self.flat.slots[value])):
-                    wanted.setdefault((n, at[0]), set()).add(at[1])
-        for (n, slot), rounds in wanted.items():
-            f = self.found[n]
-            if (n, slot) in whole or rounds != {f.rounds - 1}:
-                whole.setdefault((n, slot), [])
+            if at := self.place(View(value)):
+                f, slot, r = at
+                wanted.setdefault((f, slot), set()).add(r)
+        for (f, slot), rounds in wanted.items():
+            if (f, slot) in whole or rounds != {f.rounds - 1}:
+                whole.setdefault((f, slot), [])
             else:
                 value = f.value(self.flat, slot, f.rounds - 1)
                 self.lasts[value] = Value(value.shape, value.dtype, value.name)
-        for (n, slot), steps in whole.items():
-            self.collect(
-                self.found[n], slot, (n, slot) in begun, down=bool(steps) and max(steps) < 0
-            )
+        for (f, slot), steps in whole.items():
+            self.collect(f, slot, (f, slot) in begun, down=bool(steps) and max(steps) < 0)
 
     def collect(self, f: Found, slot: int, begun: bool, down: bool) -> None:
         """Have a loop collect a value of its body; `down`: from the last row to the first."""

@@ -111,7 +111,7 @@ class _Normalizing:
 
     def emit(self, op: Op) -> View:
         """Write an operation unless it is known already; return what it makes, the first of it."""
-        if getattr(op.does, "effect", False):
+        if op.has_effect:
             self.items.append(op)
             return View(op.outs[0])
         kinds = tuple([_kind(v) for v in op.outs])

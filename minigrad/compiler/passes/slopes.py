@@ -135,7 +135,7 @@ class _Slopes:
             new = self.shorter(op) if wanted.intersection(op.outs) else None
             if new is None:
                 new = op
-            if wanted.intersection(op.outs) or getattr(op.does, "effect", False):
+            if wanted.intersection(op.outs) or op.has_effect:
                 body.append(new)
                 wanted.update([v.value for v in new.views])
         if len(body) >= len(loop.body) or self.left < 0:

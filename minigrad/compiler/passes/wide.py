@@ -157,7 +157,7 @@ class _Body:
 
     def loop(self) -> Loop:
         loop = self.source
-        if not any(getattr(op.does, "effect", False) for op in loop.body):
+        if not any(op.has_effect for op in loop.body):
             for op in [op for op in self.ops if self.is_joining(op)]:
                 self.packed.update([v.value for v in op.views])
             for kept, parts in self.outer.joined[loop]:

@@ -30,7 +30,7 @@ from ...core.tape import Outputs
 from ...core.tensor import Tensor
 from ...guard.errors import users_call, users_file
 from ...guard.leaving import described
-from ..program import Function, Op, Operand, Program, Section, Value, View
+from ..program import Function, Op, Operand, Program, Section, Value, View, has_effect
 from .functions import (
     OF_ANY_SHAPE,
     OF_SHAPES,
@@ -190,7 +190,7 @@ class Recorder(Tracer):
         if note is None:
             note = _here()
             if (errors := np.geterr()) != self.errors:
-                does = Function(does.name, with_errors(does.forward, errors), _has_effect(does))
+                does = Function(does.name, with_errors(does.forward, errors), has_effect(does))
         args = tuple(args)  # which may enter constants, before the results are known
         outs = tuple([self.entered(x, name or "") for x in arrays])
         if len(self.items) >= MOST:
@@ -388,16 +388,13 @@ def _pulled(
               for t, y in zip(seeds, outputs, strict=True)]  # fmt: skip
     path, older = tape.since(recorder.start, outputs)
     ends = [*[t for t in given if t.live], *[t for t in older if t.live]]
-    inner = [t for t in path if t not in set(ends)]
+    known = set(ends)
+    inner = [t for t in path if t not in known]
     found = tape.pull([*ends, *inner], outputs, [t.value for t in seeds], ends, silent={*older})
     sources: list[int | Tensor] = [k for k, t in enumerate(given) if t in found]
     sources += [t for t in older if isinstance(t, Tensor) and t in found]
     gradients = [recorder.operand(found[t if isinstance(t, Tensor) else given[t]]) for t in sources]
     return values, sources, gradients
-
-
-def _has_effect(does: Any) -> bool:
-    return bool(getattr(does, "effect", False))
 
 
 def _parts(value: Any) -> Sequence[Any]:

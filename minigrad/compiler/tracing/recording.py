@@ -96,7 +96,7 @@ def different(a: Recording, b: Recording) -> str:
             return f"it returned {_short(one.other)}, and {_short(two.other)} the next time"
     if len(a.outputs) != len(b.outputs):
         return f"it returned {len(a.outputs)} leaves, and {len(b.outputs)} the next time"
-    if [t for t in a.captured if t not in set(b.captured)] or len(a.captured) != len(b.captured):
+    if len(a.captured) != len(b.captured) or {*a.captured} != {*b.captured}:
         return "it used other tensors from outside the next time"
     for s, t in zip(a.program.sections, b.program.sections, strict=True):
         numbers.update(zip(s.inputs, t.inputs, strict=True))
