@@ -175,6 +175,7 @@ class Compiled:
             return out
         self._require_same(waiting, program)
         waiting.recording.captures(program.recording)
+        waiting.guard.outside = program.guard.outside  # what the function itself made is there now
         waiting.made(self, leaves)
         with self._lock:
             known.append(waiting)
@@ -219,8 +220,8 @@ class Compiled:
             return out
 
         objects = [x for x in leaves if not is_array(x)]
-        outside = Outside(self.f, *[type(m).forward for m in modules], *objects)
-        with unchanged(modules, self._name), outside_put_back(outside, self._name):
+        outside = Outside(self.f, *modules, *objects)
+        with outside_put_back(outside, self._name), unchanged(modules, self._name):
             recording = recorded(
                 flat,
                 [array_of(x) for x in given],

@@ -65,12 +65,17 @@ def users_call() -> Call:
         file = frame.f_code.co_filename
         if file.startswith(NUMPY):
             function = frame.f_code.co_qualname.partition(".")[0]
-        elif not file.startswith(_OURS):
+        elif not our_file(file):
             call = Call(file, frame.f_lineno, function, level)
             found = found or call
             if users_file(file):
                 return call
     return found or Call(frame.f_code.co_filename, frame.f_lineno, function, level)
+
+
+def our_file(name: str) -> bool:
+    """Say whether code of that file is minigrad's."""
+    return name.startswith(_OURS)
 
 
 def users_file(name: str) -> bool:

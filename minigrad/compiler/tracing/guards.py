@@ -13,7 +13,8 @@ from ...core import tree
 from ...core.context import changes
 from ...core.dtypes import plain
 from ...core.tensor import Tensor
-from .outside import Outside, names_in
+from .outside import Outside
+from .reach import names_in
 
 __all__ = ["Guard", "array_of", "found_in", "inputs_among", "is_array", "kinds", "told"]
 
