@@ -112,7 +112,7 @@ class Reach:
         yield from f.__defaults__ or ()
         yield from (f.__kwdefaults__ or {}).values()
         if is_users:
-            for name in {*names_in(code), *self.by_text.intersection(_texts_in(code))}:
+            for name in sorted({*names_in(code), *self.by_text.intersection(_texts_in(code))}):
                 if name in f.__globals__:
                     yield from self._item(f.__globals__, name, f.__globals__[name])
 
@@ -135,7 +135,7 @@ class Reach:
         names = (self.names | self.by_text).intersection(*[set().union(*places)])
         for place in places[1:]:
             names.update(name for name in place if _is_called_by_operators(name, place[name]))
-        for name in names:
+        for name in sorted(names):
             k = next(k for k, place in enumerate(places) if name in place)
             value = places[k][name]
             if isinstance(value, MemberDescriptorType) and not isinstance(part, type):
