@@ -59,7 +59,7 @@ class Node:
         self.pulls, self.pushes = self.pull, self.push
 
     def forward(self, *xs: Any, **params: Any) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError("it may draw random numbers, which it must not once more")
 
     def run(
         self, leaves: Sequence[Any], structure: Any, inputs: Sequence[Any], scope: Any

@@ -20,6 +20,7 @@ from ..core.dtypes import Array
 from ..core.tape import Outputs
 from ..core.tensor import ArrayLike, cotangent_for, value_of
 from .graph import Graph
+from .times import Times, times_of
 
 __all__ = ["Cotangents", "Histogram", "Measured", "Stats", "histogram", "measure", "measure_all"]
 
@@ -130,11 +131,16 @@ class Measured:
     container like that of the outputs; False for none. None takes them if a backward pass has
     reached a leaf of the graph before, for who wants to see gradients has computed some. `grads`
     is then None where they are not computed, which is not zero; a node has None where no gradient
-    flows, as a constant. ValueError where a cotangent is missing or has another shape.
+    flows, as a constant. ValueError where a cotangent is missing or has another shape. `time` takes
+    the time of every node as well, backward where there are gradients.
     """
 
     def __init__(
-        self, graph: Graph, grads: bool | Cotangents = None, histograms: bool = False
+        self,
+        graph: Graph,
+        grads: bool | Cotangents = None,
+        histograms: bool = False,
+        time: bool = False,
     ) -> None:
         with np.errstate(all="ignore"):
             self.values = measure_all([node.value for node in graph.nodes])
@@ -144,6 +150,7 @@ class Measured:
             if histograms:
                 self.histograms = [histogram(node.value) for node in graph.nodes]
             cotangents = _cotangents(graph, grads)
+            self.times: list[Times] | None = times_of(graph, cotangents) if time else None
             if cotangents is None:
                 return
             keep = _Keep(histograms)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from .words import numeral
 
-__all__ = ["BAD", "Cell", "Scale", "error_scale", "magnitude_scale"]
+__all__ = ["BAD", "Cell", "Scale", "error_scale", "magnitude_scale", "share_scale"]
 
 MAGNITUDE = ["#392d7d", "#2c4b95", "#0269a4", "#1385a2", "#179e9e", "#0ab98f", "#6ecc73", "#b6d85b"]
 MAGNITUDE += ["#f7e04f"]
@@ -94,6 +94,11 @@ def magnitude_scale(
     beyond = min(every, default=low) < low, max(every, default=high) > high
     signs = {"0": "zero", "!": "not finite"}
     return Scale(name, values, MAGNITUDE, low, high, signs, *beyond)
+
+
+def share_scale(name: str) -> Scale:
+    """Return the scale of parts of a whole, from a thousandth on."""
+    return Scale(name, {}, MAGNITUDE, -3, 0, {}, below=True)
 
 
 def error_scale(values: Mapping[int, float | None], tolerance: float) -> Scale:

@@ -17,6 +17,8 @@ The JSON is one object; what the page of `mg.viz.show` reads is the same:
     values      columns: size, zeros, bad (elements that are not finite), and rms, min, max of the
                 finite ones, null if there are none
     grads       the same of gradients, null where none flows; null if they are not computed
+    times       null, or columns: seconds forward, null for a compiled function, and backward,
+                null without gradients
     histograms  null, or {values, grads}: by node [low, high, counts], or null
     agreement   null, or {errors, texts}: by number of node, as text; an error is null if it is nan
     scopes      {key, title, parent, items}, of a fold also {when, letter, moments, detected}, of a
@@ -48,6 +50,7 @@ from ..graph.folding import Cluster, clusters
 from ..graph.graph import Graph, GraphNode, Tensors
 from ..graph.source import file_name, place_of
 from ..graph.stats import Cotangents, Histogram, Measured, Stats
+from ..graph.times import Times
 from . import words
 from .fit import fitting_scene, keeping
 from .scene import Agreement, Box, Scene
@@ -69,6 +72,7 @@ def to_json(
     grads: bool | Cotangents = None,
     agreement: Agreement | None = None,
     histograms: bool = False,
+    time: bool = False,
 ) -> str:
     """Return the graph behind `outputs` as JSON, for other programs.
 
@@ -76,7 +80,8 @@ def to_json(
     """
     with keeping():
         graph = Graph(outputs, fold)
-        return dumps(as_data(Scene(graph, Measured(graph, grads, histograms), agreement)))
+        measured = Measured(graph, grads, histograms, time)
+        return dumps(as_data(Scene(graph, measured, agreement)))
 
 
 def dumps(content: dict[str, Any]) -> str:
@@ -120,6 +125,7 @@ def as_data(scene: Scene) -> dict[str, Any]:
         "nodes": {"form": form, "args": [n.args for n in graph.nodes], "shown": graph.shown},
         "values": _stats_columns(measured.values),
         "grads": measured.grads and _stats_columns(measured.grads),
+        "times": measured.times and _times_columns(measured.times),
         "histograms": histograms,
         "agreement": agreement,
         "scopes": scopes,
@@ -158,6 +164,14 @@ def _stats_columns(stats: Sequence[Stats | None]) -> dict[str, list[Any]]:
         column: list[Any] = [None if s is None else s[k] for s in stats]
         columns[name] = _rounded(column) if name in ("rms", "min", "max") else column
     return columns
+
+
+def _times_columns(times: Sequence[Times]) -> dict[str, Any]:
+    forward, backward = zip(*times, strict=True)
+    return {
+        "forward": _rounded(forward),
+        "backward": None if None in backward else _rounded(backward),
+    }
 
 
 def _rounded(column: Sequence[float | None]) -> list[float | None]:

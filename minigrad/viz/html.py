@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 from ..core.tensor import Tensor
 from ..graph.graph import Graph, Tensors
 from ..graph.stats import Cotangents, Measured
+from ..graph.times import whole
 from . import colours
 from .export import as_data, dumps
 from .findings import address, broken, findings, said, worst
@@ -40,7 +41,14 @@ TOKEN = re.compile(
 PARTS = Path(__file__).parent / "page"
 SCRIPTS = ("numbers", "view", "layout", "drawing", "panels", "save", "page")  # one after the other
 OPEN_BOXES = 150  # scopes are shut at first until no more are left
-SHORT_NAMES = {"errors": "error", "grads": "|g|", "values": "rms"}
+SHORT_NAMES = {
+    "errors": "error", "grads": "|g|", "values": "rms", "time": "time", "flops": "FLOPs",
+    "bytes": "bytes", "kept": "kept",
+}  # fmt: skip
+COSTS = {
+    "time": "time", "flops": "FLOPs", "bytes": "bytes read and written",
+    "kept": "bytes kept for backward",
+}  # fmt: skip
 
 
 class Page:
@@ -76,6 +84,7 @@ def show(
     tolerance: float | None = None,
     remarks: Sequence[Remark] = (),
     histograms: bool | None = None,
+    time: bool = False,
 ) -> Page:
     """Return an interactive page of the graph behind a Tensor, or a container of them.
 
@@ -83,7 +92,8 @@ def show(
     `agreement` are as in `draw`; errors up to the `tolerance`, by default that of `compare` for the
     dtype, have the colour of what agrees. `remarks` stand at the top: triples of a sentence, the
     line of source that it is about, or "", and the tensor whose box is marked, or None. Histograms
-    are for up to 2,000 nodes unless said otherwise. ValueError for a tolerance that is not in
+    are for up to 2,000 nodes unless said otherwise. `time` measures how long every operation takes,
+    forward and, where there are gradients, backward. ValueError for a tolerance that is not in
     (0, 1), and for a remark on a tensor that is not in the graph.
     """
     if tolerance is not None and not 0 < tolerance < 1:
@@ -92,7 +102,7 @@ def show(
         graph = Graph(outputs, fold)
         if histograms is None:
             histograms = len(graph.nodes) <= HISTOGRAMS
-        scene = Scene(graph, Measured(graph, grads, histograms), agreement)
+        scene = Scene(graph, Measured(graph, grads, histograms, time), agreement)
         scene.tolerance = tolerance or scene.tolerance
         page = Page(as_html(scene, remarks))
     if path is not None:
@@ -134,13 +144,16 @@ def _in_words(scene: Scene, content: dict[str, Any]) -> str:
 
 def _look(scene: Scene) -> dict[str, Any]:
     """Return how the page colours, and how deep it is open at first."""
+    totals = _totals(scene)
+    costs = {key: colours.share_scale(f"share of {COSTS[key]}") for key in totals}
     scales = {
         key: {
             "name": scale.name, "short": SHORT_NAMES[key], "palette": scale.palette,
-            "low": scale.low, "high": scale.high, "ends": scale.ends, "signs": "".join(scale.signs),
+            "low": scale.low, "high": scale.high, "signs": "".join(scale.signs),
+            "ends": ("≤ 0.1 %", "100 %") if key in costs else scale.ends,
             "meaning": ", ".join([f"{sign} {words}" for sign, words in scale.signs.items()]),
         }
-        for key, scale in scene.scales().items()
+        for key, scale in (scene.scales() | costs).items()
     }  # fmt: skip
     levels = boxes_by_depth(scene.graph)
     fitting = [d for d, boxes in enumerate(levels) if boxes <= OPEN_BOXES]
@@ -151,7 +164,16 @@ def _look(scene: Scene) -> dict[str, Any]:
         "worst": [(error, text, k, address(scene, k)) for k, error, text in worst(scene, 50)],
     }
     ink = {"zero": colours.ZERO, "bad": colours.BAD}
-    return {"scales": scales, "level": level} | ink | lists
+    return {"scales": scales, "totals": totals, "level": level} | ink | lists
+
+
+def _totals(scene: Scene) -> dict[str, float]:
+    """Return what the whole graph costs, where there is something to share."""
+    totals: dict[str, float] = {}
+    if scene.measured.times:
+        totals["time"] = sum([x for x in whole(scene.measured.times) if x is not None])
+    totals |= {key: x or 0 for key, x in scene.cost([*scene.costs])._asdict().items()}
+    return {key: x for key, x in totals.items() if x}
 
 
 @functools.cache

@@ -23,6 +23,7 @@ from ..graph.cost import Cost, cost_of, is_view, total
 from ..graph.folding import Cluster
 from ..graph.graph import Graph, GraphNode
 from ..graph.stats import Measured, Stats
+from ..graph.times import Times, whole
 from . import colours, words
 from .wiring import Nesting, Written, wiring
 from .words import Run, clean
@@ -211,6 +212,29 @@ class Scene:
     def costs(self) -> dict[int, Cost]:
         """What each operation that is shown costs once, by number."""
         return {n.number: cost_of(n) for n in self.shown if n.op}
+
+    def time(self, numbers: Sequence[int]) -> Times:
+        """Return how long operations that are shown take, in all repetitions, with what is in them.
+
+        A parameter, or a view, that is written in several takes its time in the first.
+        """
+        some = {k for k in numbers if self.graph.shown[k] == k}
+        some.update([hidden for k in some for hidden in self._written_first.get(k, ())])
+        times = self.measured.times or []
+        return whole([times[m] for k in some for m in self.members[k]])
+
+    @cached_property
+    def _written_first(self) -> dict[int, list[int]]:
+        first: dict[int, int] = {}
+        for k, parameters in sorted(self.wiring.uses.items()):
+            for p in parameters if k not in self.wiring.hidden else ():
+                first.setdefault(p, k)
+        views = {h: self.written.parameter(h) for h in self.written.patterns}
+        first |= {h: first[p] for h, p in views.items() if p in first}
+        found: dict[int, list[int]] = defaultdict(list)
+        for hidden, k in first.items():
+            found[k].append(hidden)
+        return found
 
     def size(self, numbers: Sequence[int], signed: bool = False) -> str:
         """Return what the scale shows of some nodes: `|g| 1e−18 … 1e−4`, `error 3e−12`, or nothing.

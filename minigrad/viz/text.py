@@ -13,12 +13,13 @@ import re
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..graph.folding import Cluster
 from ..graph.graph import Graph, Tensors
 from ..graph.stats import Cotangents, Measured
+from ..graph.times import ROUNDS, whole
 from . import words
 from .colours import Scale
 from .findings import address, broken, findings, worst
@@ -31,6 +32,9 @@ BARS, PLAIN_BARS, STRIP_CELLS = "▁▂▃▄▅▆▇█", "_.:-=+*#", 12
 MOST_LINES, LONGEST = 200, 60  # in all; operations of one scope
 ASCII = {"·": "*", "→": "->", "−": "-", "ᵀ": ".T", "×": "x", "…": "..", "│": "|", "←": "<-"}
 DIM, BOLD, OF_PARAMETERS, OF_SIGNS = "2", "1", "35", "31"  # codes of a terminal
+COSTS, TIMES = ("FLOPs", "bytes", "kept"), ("forward", "backward")
+COLUMNS = ("shape", "parameters", "value", "gradient", *COSTS, *TIMES)
+FIRST = ("backward", "forward", "FLOPs", "kept", "gradient", "shape", "bytes", "value")  # for room
 
 
 class Text(str):
@@ -41,10 +45,10 @@ class Text(str):
 
 
 class TextRow(NamedTuple):
-    """A line: pieces of text with the codes of their colours, in columns."""
+    """A line: pieces of text with the codes of their colours, and what stands in which column."""
 
     name: list[tuple[str, str]]
-    cells: tuple[str, ...] = ()  # shape, parameters, value, gradient; FLOPs, moved, kept
+    cells: Mapping[str, str] = {}
     strip: list[tuple[str, str]] = []  # noqa: RUF012 (it stays empty)
 
 
@@ -60,21 +64,25 @@ def summary(
     color: bool | None = None,
     ascii: bool | None = None,
     cost: bool = False,
+    time: bool = False,
 ) -> Text:
     """Return the graph behind a Tensor, or a container of them, as a tree for the terminal.
 
     For every operation: shape, number of its parameters, rms of its value and of its gradient, and
     that through the repetitions as a row of bars, on one logarithmic scale. `cost=True` adds what
     the forward pass takes, all repetitions together: floating-point operations, `-` where no rule
-    is known; bytes read and written; bytes that the tape keeps for the backward pass. `fold`,
-    `depth`, `grads` and `agreement` are as in `draw`. The text is as wide as the terminal, has
-    colours on one unless NO_COLOR is set, and stays in ASCII where the terminal knows no more.
+    is known; bytes read and written; bytes that the tape keeps for the backward pass. `time=True`
+    runs every operation again, three times, and says how long it takes at least, forward and, where
+    there are gradients, backward. `fold`, `depth`, `grads` and `agreement` are as in `draw`. The
+    text is as wide as the terminal, has colours on one unless NO_COLOR is set, and stays in ASCII
+    where the terminal knows no more.
     """
     check_depth(depth)
     graph = Graph(outputs, fold)
     levels = boxes_by_depth(graph)
     fitting = [d for d, boxes in enumerate(levels, 1) if boxes <= MOST_LINES]
-    scene = Scene(graph, Measured(graph, grads), agreement, depth or max(fitting, default=1))
+    measured = Measured(graph, grads, time=time)
+    scene = Scene(graph, measured, agreement, depth or max(fitting, default=1))
     return as_text(scene, width, color, ascii, cost)
 
 
@@ -94,10 +102,9 @@ def as_text(
         color = on_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     if ascii is None:
         ascii = not _can_write("".join(ASCII) + BARS, getattr(out, "encoding", None))
-    rows = [_head(scene), *_tree_rows(scene, PLAIN_BARS if ascii else BARS)]
-    if not cost:
-        rows = [row._replace(cells=row.cells[:4]) for row in rows]
-    table = _table(rows, max(width, 40), color, ascii)
+    rows = _tree_rows(scene, PLAIN_BARS if ascii else BARS)
+    columns = [c for c in COLUMNS if cost or c not in COSTS]
+    table = _table([_head(scene), *rows], columns, max(width, 40), color, ascii)
     return Text("\n".join([*table, *_foot(scene, ascii, cost)]))
 
 
@@ -110,9 +117,8 @@ def _can_write(text: str, encoding: str | None) -> bool:
 
 
 def _head(scene: Scene) -> TextRow:
-    size = scene.scale.name if scene.scale else "gradient"
-    cells = ("shape", "parameters", "value", size.replace("rms ", ""), "FLOPs", "bytes", "kept")
-    return TextRow([("", "")], cells)
+    size = scene.scale.name.replace("rms ", "") if scene.scale else "gradient"
+    return TextRow([("", "")], {column: column for column in COLUMNS} | {"gradient": size})
 
 
 def _tree_rows(scene: Scene, bars: str) -> list[TextRow]:
@@ -150,7 +156,7 @@ def _scope(scene: Scene, cluster: Cluster, indent: list[tuple[str, str]]) -> Tex
     if cluster.moments:
         name.append((f"  {words.when(cluster)}", DIM))
     count = _parameter_count(scene, scene.parameters(cluster))
-    return TextRow(name, ("", count, "", "", *_cost(scene, cluster.numbers)))
+    return TextRow(name, {"parameters": count, **_cost(scene, cluster.numbers)})
 
 
 def _line(scene: Scene, box: Box, indent: list[tuple[str, str]], bars: str) -> TextRow:
@@ -169,12 +175,18 @@ def _line(scene: Scene, box: Box, indent: list[tuple[str, str]], bars: str) -> T
     size = re.sub(r"^(\|g\||error|grad) ", "", scene.size(members, scene.scalar))
     strip = _bars(scene.scale, members, bars) if scene.scale and len(members) > 1 else []
     inside = box.cluster.numbers if box.cluster else [box.node] * (box.kind == "operation")
-    cells = (shape, _parameter_count(scene, box.written), value, size, *_cost(scene, inside))
-    return TextRow(name, cells, strip)
+    count = _parameter_count(scene, box.written)
+    cells = {"shape": shape, "parameters": count, "value": value, "gradient": size}
+    return TextRow(name, cells | _cost(scene, inside), strip)
 
 
-def _cost(scene: Scene, numbers: Sequence[int]) -> list[str]:
-    return [words.amount(n) for n in scene.cost(numbers)] if numbers else ["", "", ""]
+def _cost(scene: Scene, numbers: Sequence[int]) -> dict[str, str]:
+    """Return what operations cost, and how long they take, by column."""
+    if not numbers:
+        return {}
+    cells = dict(zip(COSTS, map(words.amount, scene.cost(numbers)), strict=True))
+    times = zip(TIMES, scene.time(numbers), strict=True) if scene.measured.times else ()
+    return cells | {column: words.duration(t) for column, t in times if t is not None}
 
 
 def _parameter_count(scene: Scene, parameters: Sequence[int]) -> str:
@@ -192,7 +204,9 @@ def _bars(scale: Scale, numbers: Sequence[int], bars: str) -> list[tuple[str, st
     return row
 
 
-def _table(rows: Sequence[TextRow], width: int, color: bool, ascii: bool) -> list[str]:
+def _table(
+    rows: Sequence[TextRow], columns: Sequence[str], width: int, color: bool, ascii: bool
+) -> list[str]:
     """Return rows in columns; where there is no room, the last are left out, names are cut."""
 
     def written(text: str) -> str:
@@ -200,21 +214,18 @@ def _table(rows: Sequence[TextRow], width: int, color: bool, ascii: bool) -> lis
             return text
         return "".join([ASCII.get(c, c) for c in text]).encode("ascii", "replace").decode()
 
-    cells = [[written(cell) for cell in row.cells] for row in rows]
+    cells = [{c: written(text) for c, text in row.cells.items()} for row in rows]
     names = [[(written(text), code) for text, code in row.name] for row in rows]
-    columns = range(len(cells[0]))
-    widths = [max([len(row[k]) for row in cells[1:] if row], default=0) for k in columns]
-    widths = [w and max(w, len(head)) for w, head in zip(widths, cells[0], strict=True)]
+    widths = {c: max([len(row.get(c, "")) for row in cells[1:]], default=0) for c in columns}
+    widths = {c: max(w, len(cells[0][c])) for c, w in widths.items() if w}
     longest = max([sum([len(text) for text, _ in name]) for name in names])
     strip = max([len(row.strip) for row in rows])
-    order = [4, 6, 3, 0, 5, 2, 1]  # what was asked for, gradients, shapes, values, parameters
-    order = [k for k in order if k in columns]
-    room, shown = width - min(longest, max(24, width // 3)) - (strip and strip + 2), list[int]()
-    for k in order:
-        if widths[k] and room >= widths[k] + 2:
-            room -= widths[k] + 2
-            shown.append(k)
-    left = min(longest, width - sum([widths[k] + 2 for k in shown]) - (strip and strip + 2))
+    room, shown = width - min(longest, max(24, width // 3)) - (strip and strip + 2), set[str]()
+    for c in (*FIRST, "parameters"):
+        if c in widths and room >= widths[c] + 2:
+            room -= widths[c] + 2
+            shown.add(c)
+    left = min(longest, width - sum([widths[c] + 2 for c in shown]) - (strip and strip + 2))
 
     def paint(text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if color and code and text.strip() else text
@@ -228,11 +239,9 @@ def _table(rows: Sequence[TextRow], width: int, color: bool, ascii: bool) -> lis
                 text += paint(piece, code)
             used += len(piece)
         text += " " * max(0, left - used)
-        for k in sorted(shown):
-            cell = line[k] if line else ""
-            text += "  " + paint(
-                cell.rjust(widths[k]) if k in (1, 4, 5, 6) else cell.ljust(widths[k]), ""
-            )
+        for c in [c for c in columns if c in shown]:
+            cell, is_number = line.get(c, ""), c == "parameters" or c in (*COSTS, *TIMES)
+            text += "  " + (cell.rjust(widths[c]) if is_number else cell.ljust(widths[c]))
         if row.strip:
             text += "  " + "".join([paint(bar, code) for bar, code in row.strip])
         lines.append(text.rstrip())
@@ -256,6 +265,10 @@ def _foot(scene: Scene, ascii: bool, cost: bool) -> list[str]:
     lines.append("; ".join([fact for fact in facts if fact]))
     if cost:
         lines.append(_whole_cost(scene))
+    if scene.measured.times:
+        told = zip(("forward", "backward"), whole(scene.measured.times), strict=True)
+        took = [f"{words.duration(t)} {name}" for name, t in told if t is not None]
+        lines.append(f"time: {', '.join(took)}; of every operation alone, the least of {ROUNDS}")
     if scale is None:
         lines.append("gradients not computed: run backward() first, or pass grads=True")
     else:

@@ -22,8 +22,8 @@ from ..graph.graph import Graph
 from ..graph.stats import Stats
 
 __all__ = [
-    "Run", "amount", "clean", "magnitude", "module_sizes", "node_runs", "numeral", "plain_text",
-    "shape_and_dtype", "title", "when",
+    "Run", "amount", "clean", "duration", "magnitude", "module_sizes", "node_runs", "numeral",
+    "plain_text", "shape_and_dtype", "title", "when",
 ]  # fmt: skip
 
 UNSAFE = re.compile("[^ -~\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # not for XML
@@ -158,6 +158,12 @@ def amount(n: int | None) -> str:
         return "-"
     power = next((k for k in range(6) if abs(n) < 999.5 * 1000**k), 5)
     return f"{n / 1000**power:.{3 if power else 0}{'g' if power else 'f'}}{' kMGTP'[power].strip()}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in three digits: `12.5 µs`, `3 ms`, `1.2 s`."""
+    k = next((k for k in range(3) if seconds >= 0.9995 / 1000**k), 3)
+    return f"{seconds * 1000**k:.3g} {('s', 'ms', 'µs', 'ns')[k]}"
 
 
 def magnitude(stats: Sequence[Stats | None]) -> str:

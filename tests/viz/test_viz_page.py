@@ -6,6 +6,7 @@ import html
 import json
 import re
 import sys
+import time
 import types
 import xml.etree.ElementTree as ET
 
@@ -466,6 +467,61 @@ def test_the_heat_map_of_a_long_loop_is_whole_and_shows_the_worst(opened, browse
 
 
 @needs_browser
+def test_costs_colour_the_picture_and_stand_in_the_inspector(opened, browser):
+    loss = lstm_loss(20)
+    graph = opened(loss, time=True)
+    modes = browser.js("[...document.querySelector('#mode').options].map(o => o.value)")
+    assert modes == ["grads", "values", "time", "flops", "bytes", "kept"]
+    assert graph["times"]["backward"]
+    whole = viz.summary(loss, cost=True, width=140).splitlines()
+    (line,) = [row for row in whole if row.startswith("forward: ")]
+    for value, name in (("flops", "FLOPs"), ("kept", "bytes kept")):
+        browser.js(f"mode = '{value}'; again(null); drawLegend(); select(null)")
+        total = browser.js(f"spell(LOOK.totals.{value}, '{value}')")
+        assert f"{total} FLOPs" in line if value == "flops" else f"{total} kept" in line
+        assert total in words(browser, "#side")
+        assert f"share of {name}" in words(browser, "#legend")
+        assert "≤ 0.1 %" in words(browser, "#legend")
+        key = box(graph, "matmul · weight_hh_l0ᵀ")
+        each = graph["forms"][graph["nodes"]["form"][graph["boxes"][key]["node"]]][value]
+        share = browser.js(f"num(100 * {20 * each} / LOOK.totals.{value}, 3)")
+        assert f"{share} %" in words(browser, f'[data-id="{key}"]')
+        touch(browser, key)
+        assert f"{share} %" in words(browser, "#side")
+        assert f"in {(4, 3)}, {(3, 12)}" in words(browser, "#side")
+        parts = browser.js("[...places.values()].filter(i => i.box && !i.kids.length)"
+                           ".map(i => costOf(spent(i))).reduce((a, b) => a + b)")  # fmt: skip
+        assert parts == browser.js(f"LOOK.totals.{value}"), "every cost is in one box"
+    shut = browser.js("openTo(0); [...places.values()].map(i => costOf(spent(i)))"
+                      ".reduce((a, b) => a + b)")  # fmt: skip
+    assert shut == browser.js("LOOK.totals.kept")
+
+
+@needs_browser
+def test_in_the_colours_of_time_the_slow_operation_is_first(opened, browser):
+    def slow(x):
+        time.sleep(0.01)
+        return x * 1
+
+    x = mg.tensor(np.ones(3), requires_grad=True)
+    y = mg.custom_vjp(slow, lambda g, z, x: g)(np.tanh(x))
+    graph = opened(np.exp(y).sum(), time=True)
+    key = box(graph, "slow")
+    browser.js("document.querySelector('#mode').value = 'time';"
+               "document.querySelector('#mode').dispatchEvent(new Event('change'))")  # fmt: skip
+    assert browser.js("document.querySelector('#side .link:not(h3 ~ *)') === null") is False
+    first = browser.js("[...document.querySelectorAll('#side h3')].find(h => h.textContent =="
+                       "'share of time').nextSibling.rows[1].textContent")  # fmt: skip
+    assert first.startswith("slow")
+    assert " ms" in first
+    browser.js("lookFor('time > 0.009')")
+    assert browser.js("[...hits]").count(graph["boxes"][key]["node"]) == 1
+    assert words(browser, "#count") == f"1 of {len(graph['nodes']['form'])}"
+    touch(browser, key)
+    assert "forward 1" in words(browser, "#side")
+
+
+@needs_browser
 def test_of_an_unrolled_loop_only_the_steps_that_fit_are_found(opened, browser):
     graph = opened(lstm_loss(20))
     title = box(graph, "g = tanh")
@@ -505,9 +561,8 @@ def test_before_backward_gradients_are_not_computed(opened, browser):
     assert "Gradients are not computed" in words(browser, "#side")
     touch(browser, box(graph, "g = tanh"))
     assert "not computed" in words(browser, "#side table")
-    assert browser.js("[...document.querySelectorAll('#mode option')].map(o => o.value)") == [
-        "values"
-    ]
+    modes = browser.js("[...document.querySelectorAll('#mode option')].map(o => o.value)")
+    assert modes == ["values", "flops", "bytes", "kept"]
 
 
 @needs_browser
@@ -708,7 +763,7 @@ def test_the_page_of_a_comparison_says_what_is_wrong_and_marks_the_box(browser, 
     assert scale["low"] == -10
     assert scale["high"] >= np.log10(worst)
     modes = browser.js("[...document.querySelectorAll('#mode option')].map(o => o.value)")
-    assert modes == ["errors", "grads", "values"]
+    assert modes[:3] == ["errors", "grads", "values"]
     assert browser.problems() == []
 
 

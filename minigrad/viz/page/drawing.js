@@ -9,7 +9,7 @@ function measure(item) {
   item.bare = view || item.kind === "gap";
   if (item.kind === "gap") lines = [note("…"), note(`${item.to - item.from + 1} more`)];
   else if (box) {
-    const numbers = view || box.kind === "port" ? "" : range(nodes);
+    const numbers = view || box.kind === "port" ? "" : isCost() ? takes(item) : range(nodes);
     if (numbers) item.cells = columns(nodes.map((k) => size(k)), LANES);
     const fact = said([box.fact, numbers && `${look().short} ${numbers}`], "  ");
     const later = Object.values(item.reps).some((x) => x); // what begins a loop is said at first
@@ -18,8 +18,9 @@ function measure(item) {
   } else {
     const {name, when, facts, result} = about(item), s = item.scope;
     nodes = mode === "errors" ? everything(s, item.reps) : result;
-    const numbers = range(nodes), sizes = nodes.map((k) => size(k));
-    if (numbers) item.cells = mode === "errors" ? [cell(sizes)] : columns(sizes, LANES);
+    const numbers = isCost() ? takes(item) : range(nodes), sizes = nodes.map((k) => size(k));
+    if (numbers) item.cells = isCost() ? [cell([costOf(spent(item)) / LOOK.totals[mode]])]
+      : mode === "errors" ? [cell(sizes)] : columns(sizes, LANES);
     lines = [line([["▸ ", ""], [name, "name"]], 12), note(facts), note(when),
       note(numbers && `${look().short} ${numbers}`)];
   }
@@ -27,6 +28,24 @@ function measure(item) {
   item.w = max(24, item.cells.length ? 100 : 0, ...item.lines.map((l) => l.width));
   item.w += item.bare ? 8 : 18;
   item.h = item.lines.length * 14 + (item.bare ? 4 : 8) + (item.cells.length ? 10 : 0);
+}
+
+let hidden; // what has no box of its own, by the key of the box that shows it
+
+function spent(item) { // the nodes whose cost is that of an item
+  hidden ||= D.nodes.shown.reduce((all, u, k) => {
+    if (D.inside[u]) (all[D.inside[u]] ||= []).push(k);
+    return all;
+  }, {});
+  return (item.box ? [item.box] : boxesIn(item.scope)).flatMap((b) => {
+    const own = members(b, item.reps);
+    return own.length < b.members?.length ? own : [...own, ...hidden[b.key] || []];
+  });
+}
+
+function takes(item) { // `1.2 ms 34 %`, or nothing
+  const x = costOf(spent(item));
+  return x === 0 ? "" : said([spell(x), percent(x)], ", ");
 }
 
 const boxesIn = (s) => s.items.flatMap((k) => (BOXES[k] ? [BOXES[k]] : boxesIn(SCOPES.get(k))));

@@ -51,14 +51,43 @@ function num(x, digits = 2) {
 
 // ---- numbers and colours ------------------------------------------------------------------------
 
-let mode = Object.keys(LOOK.scales)[0]; // errors, grads or values
+let mode = Object.keys(LOOK.scales)[0]; // errors, grads, values, or a cost
 const look = () => LOOK.scales[mode];
+const COSTS = Object.keys(LOOK.totals), isCost = (what = mode) => COSTS.includes(what);
+
+// what node k costs: null where it is not known
+function cost(k, what) {
+  const {forward, backward} = D.times || {};
+  return what === "time" ? forward[k] + (backward ? backward[k] : 0) : formOf(k)[what];
+}
+
+function costOf(nodes, what = mode) {
+  const known = nodes.map((k) => cost(k, what)).filter((x) => x !== null);
+  return known.length || !nodes.length ? known.reduce((a, b) => a + b, 0) : null;
+}
+const spell = (x, what = mode) => (x === null ? "not known" : what === "time" ? duration(x)
+  : amount(x) + (what === "flops" ? "" : "B"));
+const percent = (x, what = mode) => (x === null ? "" : `${num(100 * x / LOOK.totals[what], 3)} %`);
+
+function amount(n) {
+  const k = "kMGTP".split("").filter((_, j) => n >= 999.5 * 1000 ** j).length;
+  return num(n / 1000 ** k, 3) + "kMGTP".charAt(k - 1);
+}
+
+function duration(s) {
+  const k = [0, 1, 2].find((j) => s >= 0.9995 / 1000 ** j) ?? 3;
+  return `${num(s * 1000 ** k, 3)} ${["s", "ms", "µs", "ns"][k]}`;
+}
 
 // what is known of node k: null for nothing, nan for what is not finite or was not compared
 function size(k, what = mode) {
   if (what === "errors") {
     const x = D.agreement.errors[k];
     return x === undefined ? null : x ?? NaN;
+  }
+  if (isCost(what)) { // as a part of the whole, if all repetitions cost as much
+    const x = formOf(k).op && cost(k, what), all = owner(k)?.members?.length || 1;
+    return x ? all * x / LOOK.totals[what] : null;
   }
   const c = D[what];
   return !c?.size[k] ? null : c.bad[k] ? NaN : c.rms[k];
@@ -72,10 +101,11 @@ function blend(palette, x) {
     .toString(16).padStart(2, "0")).join("");
 }
 
-// the mean of several: geometric, or the largest error; nan if one is
+// the mean of several: geometric, of a cost arithmetic, or the largest error; nan if one is
 function mean(values) {
   const known = values.filter((x) => x !== null), logs = known.filter(good).map(log);
   if (!known.length) return null;
+  if (isCost()) return known.reduce((a, b) => a + b) / known.length;
   return !known.every(Number.isFinite) ? NaN : !logs.length ? 0
     : 10 ** (mode === "errors" ? most(logs) : logs.reduce((a, b) => a + b) / logs.length);
 }

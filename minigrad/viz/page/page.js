@@ -8,7 +8,8 @@ function drawLegend() {
   words);
   const ramp = el("svg", {viewBox: `0 0 ${m.palette.length} 1`, preserveAspectRatio: "none",
     class: "ramp"}, m.palette.map((fill, k) => rect(k, 0, 1.1, 1, "", {fill})));
-  $("legend").replaceChildren(...[key(`${m.name} ${m.ends[0]}`, ramp, m.ends[1]), key(m.meaning),
+  $("legend").replaceChildren(...[key(`${m.name} ${m.ends[0]}`, ramp, m.ends[1]),
+    m.meaning && key(m.meaning),
     swatch("leaf", "takes a gradient"), swatch("constant", "constant"),
     swatch("port", "state, from step to step"), key(el("i", {class: "parameter"}, "parameter")),
     D.dtype && key(`${D.dtype} unless marked`)].filter(Boolean));

@@ -3,10 +3,8 @@
 const owner = (k) => BOXES[`n${D.nodes.shown[k]}`] || BOXES[D.inside[D.nodes.shown[k]]];
 
 const formOf = (k) => D.forms[D.nodes.form[k]];
-const shapeOf = (k) => {
-  const shape = formOf(k).shape || [];
-  return `(${shape.join(", ")}${shape.length === 1 ? "," : ""})`;
-};
+const tuple = (shape) => `(${shape.join(", ")}${shape.length === 1 ? "," : ""})`;
+const shapeOf = (k) => tuple(formOf(k).shape || []);
 
 function nameOf(k) {
   const box = owner(k), f = formOf(k), many = box?.members?.length > 1;
@@ -17,8 +15,8 @@ function nameOf(k) {
 }
 
 const goToNode = (k) => goTo(owner(k).key, owner(k).members?.indexOf(k));
-const link = (k, name = nameOf(k)) => (owner(k) ? el("button", {class: "link", onclick: () =>
-  goToNode(k)}, name) : name);
+const link = (k, name = nameOf(k), onclick = () => goToNode(k)) => (owner(k)
+  ? el("button", {class: "link", onclick}, name) : name);
 const table = (...lines) => el("table", {}, lines.map((row) => el("tr", {}, row.map((c) =>
   el("td", {}, c)))));
 const p = (words, cls) => words && el("p", {class: cls}, words);
@@ -38,7 +36,24 @@ function overview() {
   !D.grads && !D.agreement && p("Gradients are not computed: run backward() first, or show with "
     + "grads=True.", "bad"),
   list("not finite", LOOK.broken, "bad"), list("worst first", LOOK.worst), list("", LOOK.first),
+  isCost() && [h3(look().name), table(["in all", spell(LOOK.totals[mode])], ...dearest())],
   p("Select a box for its numbers, press ? for keys", "note")].flat();
+}
+
+function dearest() { // the boxes that cost most
+  const all = Object.values(BOXES).filter((b) => b.kind === "operation").map((box) => [box,
+    costOf(spent({box, reps: {}}))]).filter(([, x]) => x).sort((a, b) => b[1] - a[1]);
+  return all.slice(0, 8).map(([box, x]) => [link(box.node, plain(box), () => goTo(box.key)),
+    spell(x), percent(x)]);
+}
+
+function costs(nodes) {
+  const {forward, backward} = D.times || {}, sum = (xs) => nodes.reduce((all, k) => all + xs[k], 0);
+  return [h3("cost"), table(...COSTS.map((what) => {
+    const x = costOf(nodes, what);
+    return [LOOK.scales[what].short, spell(x, what), percent(x, what)];
+  })), backward && COSTS.includes("time") && p(`forward ${duration(sum(forward))}, backward ${
+    duration(sum(backward))}`, "note")];
 }
 
 const path = (key) => chain(key).map((s) => s.title).join(" › ");
@@ -61,7 +76,8 @@ function boxFacts({box, members: all, key}) {
   const errors = D.agreement && nodes.map((k) => D.agreement.texts[k]).filter(Boolean).slice(0, 3);
   return [...head, p(said([form.op || form.kind, box.kind === "view" && "(a view)",
     form.shape ? shapeOf(box.node) : box.fact, form.dtype])), slide,
-  numbers(nodes), errors && [p(`relative error: ${range(nodes, "errors") || "not compared"}`),
+  form.inputs?.length && p(`in ${form.inputs.map(tuple).join(", ")}`, "note"),
+  numbers(nodes), form.op && costs(at < 0 ? spent({box, reps: {}}) : nodes), errors && [p(`relative error: ${range(nodes, "errors") || "not compared"}`),
     ...errors.map((t) => p(t, "note"))], all.length > 1 && chart(all, at),
   nodes.length === 1 && bars(nodes[0]), (box.written || []).map((k) => [h3(`${nameOf(k)} ${
     shapeOf(k)}`, "parameter"), numbers([k]), bars(k)]).flat(),
@@ -77,7 +93,7 @@ function numbers(nodes) {
     const xs = own.map((k) => c[field][k]).filter((x) => x !== null);
     if (!xs.length) return c ? "–" : "not computed";
     if (/zeros|bad/.test(field)) return big(xs.reduce((a, b) => a + b));
-    const [a, b] = [least, most].map((end) => num(end(xs), 4));
+    const [a, b] = [least, most].map((end) => (field === "size" ? big : num)(end(xs), 4));
     return field === "min" ? a : field === "max" || a === b ? b : `${a} … ${b}`;
   })];
   return table(["", "value", "gradient"], ...fields.map(line));
@@ -110,6 +126,7 @@ function bars(k) {
 function scopeFacts(item) {
   const s = item.scope, {name, when, facts} = about(item), weights = weightsIn(boxesIn(s));
   return [el("h2", {}, name), s.parent && p(path(s.parent), "note"), p(when), p(facts),
+  costs(spent(item)),
   s.line && [h3("source"), p(s.line, "code")], weights.length && [h3("parameters"),
     table(...weights.slice(0, 60).map((k) => [link(k), shapeOf(k),
       D.grads && `|g| ${num(size(k, "grads"))}`]))]].flat();
@@ -153,6 +170,7 @@ function search(query) {
   if (!texts) collect();
   const tests = [], strange = [], what = {grad: "grads", gradient: "grads", value: "values",
     error: "errors"};
+  for (const cost of COSTS) what[cost] = cost;
   const letters = new Set(D.scopes.map((s) => s.letter));
   const holds = (op, a, b) => op.includes("<=>"[Math.sign(a - b) + 1]);
   const condition = (all, name, op, x) => {
@@ -161,7 +179,10 @@ function search(query) {
     if (!x || Number.isNaN(+x) || !(kind || time)) strange.push(`${all.trim()} is not understood`
       + (name.length === 1 ? `: no loop here counts ${name}` : ""));
     else if (kind && !LOOK.scales[kind]) strange.push(`no ${name} is known here`);
-    else if (kind) tests.push((k) => size(k, kind) !== null && holds(op, size(k, kind), +x));
+    else if (kind) {
+      const known = isCost(kind) ? cost : size;
+      tests.push((k) => known(k, kind) !== null && holds(op, known(k, kind), +x));
+    }
     else tests.push((k) => moments(k, name).some((m) => holds(op, m, +x)));
     return " ";
   };
@@ -292,7 +313,8 @@ function heatSay({row, rep}) {
   const {letter, moments} = heat.fold;
   const [a, b] = heatCut(Math.floor(rep * heat.some / moments.length)), all = b - a > 1;
   $("heatsay").textContent = x === undefined ? "" : said([plain(box),
-    `${letter} = ${moments[rep]}`, all && `in ${moments[a]} … ${moments[b - 1]}`, Number.isNaN(x) ? "not finite" : num(x, 3), factor], ", ");
+    `${letter} = ${moments[rep]}`, all && `in ${moments[a]} … ${moments[b - 1]}`, Number.isNaN(x) ? "not finite" : isCost()
+      ? spell(x * LOOK.totals[mode] / values.length) : num(x, 3), factor], ", ");
 }
 
 function heatGo(at) {
