@@ -30,8 +30,8 @@ from .tape import Node, Outputs
 
 __all__ = [
     "OPS", "ArrayLike", "Index", "Tensor", "apply", "as_floating", "as_tensor", "checked",
-    "constant_of", "holds_numpy", "label", "made_by", "numbers_of", "op", "taken_out", "tensor",
-    "value_of", "was_given", "was_trained",
+    "constant_of", "holds_numpy", "label", "made_by", "named", "numbers_of", "op", "taken_out",
+    "tensor", "value_of", "was_given", "was_trained",
 ]  # fmt: skip
 
 ArrayLike: TypeAlias = "Tensor | npt.ArrayLike"
@@ -661,6 +661,21 @@ def label(**tensors: Tensor) -> None:
     """Name tensors as their variables: `label(i=i, f=f)`; pictures and reports use the names."""
     for name, t in tensors.items():
         t.name = name
+        _note_name(t)
+
+
+_NAMED: WeakValueDictionary[int, Tensor] = WeakValueDictionary()  # by the identity of the array
+
+
+def _note_name(t: Tensor) -> None:
+    if not t.live:
+        _NAMED[id(t.value)] = t
+
+
+def named(array: Any) -> str | None:
+    """Return the name of the constant tensor that holds this very array, if there is one."""
+    t = _NAMED.get(id(array))
+    return t.name if t is not None and t.value is array else None
 
 
 def apply(primitive: Any, args: Sequence[Any], params: Mapping[str, Any] = _NO_PARAMS) -> Tensor:
@@ -749,6 +764,8 @@ def _leaf(value: Any, live: bool, name: str | None, given: bool | None) -> Tenso
     t = Tensor(value, live, name)
     if given is not None:
         t._given = given
+    if name:
+        _note_name(t)
     return t
 
 

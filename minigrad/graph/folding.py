@@ -38,6 +38,7 @@ import numpy.typing as npt
 from ..core.context import Scope
 from ..core.tensor import Tensor
 from ..core.tree import is_module
+from .parts import row
 
 __all__ = ["ROUNDS", "Cluster", "FoldPath", "Folding", "GraphNode", "numbered", "periods"]
 
@@ -167,7 +168,7 @@ class Folding:
             ]
             each = zip(*[[begin.values[j] for j in own], *owned], strict=True) if own else ()
             for constants in each:
-                rows = [_row(self.nodes[c].value) for c in constants]
+                rows = [row(self.nodes[c].value) for c in constants]
                 if rows[0] is not None and rows == [rows[0] + r for r in range(len(rows))]:
                     read.append(rows[0])
             if read and min(read) >= 0:
@@ -415,16 +416,6 @@ def numbered(label: str) -> tuple[str, int]:
     """Return a name in a list without its number, and that: `blocks` and 3 of `blocks[3]`."""
     found = re.fullmatch(r"(.*?)\[?(\d+)\]?", label)
     return (found[1], int(found[2])) if found else (label, 0)
-
-
-def _row(value: Any) -> int | None:
-    """Return the t for which an array is `base[t]`, if it is a row of another one."""
-    base = getattr(value, "base", None)
-    if not isinstance(base, np.ndarray) or base.shape[1:] != value.shape or not base.strides[0]:
-        return None
-    start, first = [x.__array_interface__["data"][0] for x in (value, base)]
-    t, rest = divmod(start - first, base.strides[0])
-    return t if not rest and base.strides[1:] == value.strides else None
 
 
 def _strides(x: Any, y: Any, stride: int) -> bool:

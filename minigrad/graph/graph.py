@@ -16,6 +16,7 @@ import numpy as np
 from ..core import tree
 from ..core.tensor import Tensor
 from .folding import HOLE, Cluster, Folding, FoldPath, GraphNode, moving_text, text_with_holes
+from .parts import named_part
 
 __all__ = ["Cluster", "End", "Graph", "GraphNode", "HasTensors", "Tensors", "Wire"]
 
@@ -180,7 +181,7 @@ def _frozen(outputs: list[Tensor]) -> tuple[list[GraphNode], dict[Any, int]]:
         for s, x in zip(t.inputs, t.xs, strict=True):
             key, name = (id(x), None) if s is None else (s, s.name)
             if key not in numbers and isinstance(x, np.ndarray) and (x.ndim or name):
-                add(key, "constant", name, x, s)
+                add(key, "constant", name or named_part(x), x, s)
             args.append(numbers[key] if key in numbers else str(x))
         add(t, "operation", t.name, t.value, t, t.primitive.name, tuple(args), t.params, t.scope)
     return nodes, numbers

@@ -128,7 +128,7 @@ class Scene:
         kind = "view" if node.op and is_view(node) else node.kind
         box = Box(key, kind, runs, home, k, members=self.members[k], written=uses)
         if not node.op and graph.paths[k]:
-            box.runs = [*runs, Run(f"[{clean(graph.paths[k][-1][0].letter)}]")]
+            box.runs = [Run(self._name_of_each(k, runs[0].text), "name")]
         box.fact = words.shape_and_dtype(node.value, self.usual)
         if self.scalar and not graph.paths[k]:
             box.fact = f"value {words.numeral(node.value.item(), 4)}"
@@ -139,6 +139,14 @@ class Scene:
         if k in self.outputs:
             box.is_output, box.notes = True, box.notes + self.outputs[k]
         return box
+
+    def _name_of_each(self, k: int, name: str) -> str:
+        """Return the name of an input of which every repetition has its own."""
+        nodes, fold = self.graph.nodes, self.graph.paths[k][-1][0]
+        names = [clean(nodes[m].name or name) for m in self.members[k]]
+        moments = [fold.moments[self.graph.paths[m][-1][1]] for m in self.members[k]]
+        is_constant = nodes[k].kind == "constant"
+        return words.name_of_each(names if is_constant else [name], clean(fold.letter), moments)
 
     def parameters(self, cluster: Cluster) -> list[int]:
         """Return the parameters that are used in a scope."""

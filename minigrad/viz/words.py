@@ -7,6 +7,7 @@ does that for its own language.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -17,13 +18,13 @@ import numpy as np
 from ..core.dtypes import Array
 from ..core.tape import Outputs
 from ..graph.cost import is_view
-from ..graph.folding import Cluster
+from ..graph.folding import Cluster, moving_text
 from ..graph.graph import Graph
 from ..graph.stats import Stats
 
 __all__ = [
-    "Run", "amount", "clean", "duration", "magnitude", "module_sizes", "node_runs", "numeral",
-    "plain_text", "shape_and_dtype", "title", "when",
+    "Run", "amount", "clean", "duration", "magnitude", "module_sizes", "name_of_each",
+    "node_runs", "numeral", "plain_text", "shape_and_dtype", "title", "when",
 ]  # fmt: skip
 
 UNSAFE = re.compile("[^ -~\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # not for XML
@@ -95,6 +96,32 @@ def node_runs(
         return [Run(clean(node.name), "name"), Run(" = "), *[run for run in body if run.text]]
     head = body[0] if body[0].style else body[0]._replace(style="name")
     return [head, *[run for run in body[1:] if run.text]]
+
+
+def name_of_each(names: Sequence[str], letter: str, moments: Sequence[int]) -> str:
+    """Return one name for those of repetitions, by the numbers in them.
+
+    >>> name_of_each(["x[9]", "x[8]", "x[7]"], "t", [0, 1, 2])
+    'x[9−t]'
+    >>> name_of_each(["x", "x", "x"], "t", [0, 1, 2])
+    'x[t]'
+    >>> name_of_each(["x[3]", "x[0]", "x[4]"], "t", [0, 1, 2])
+    'x[…]'
+    """
+    if len({*names}) == 1:
+        return f"{names[0]}[{letter}]"
+    text, step = "", moments[1] - moments[0]
+    for column in itertools.zip_longest(*[re.split(r"(\d+)", name) for name in names]):
+        if len({*column}) > 1:
+            numbers = [int(part) if part and part.isdigit() else -1 for part in column]
+            factor = (numbers[1] - numbers[0]) // step
+            offset = numbers[0] - factor * moments[0]
+            if numbers != [factor * m + offset for m in moments]:
+                return f"{names[0].partition('[')[0]}[…]"
+            text += moving_text(letter, factor, offset)
+        else:
+            text += column[0]
+    return text
 
 
 def _constant_text(constant: str) -> str:
