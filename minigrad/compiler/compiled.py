@@ -28,13 +28,13 @@ from ..core.context import current
 from ..core.dtypes import get_default_dtype
 from ..core.tensor import Tensor
 from ..guard.errors import shown, warn
-from .entry import Entry, kind_of, near, own
+from .entry import Entry, difference, kind_of, near, own
 from .program import Program, Value, View
 from .tensors import as_tensors
 from .tracing.guards import Guard, array_of, found_in, inputs_among, is_array, kinds
 from .tracing.outside import Outside
 from .tracing.record import recorded
-from .tracing.recording import Recording, different
+from .tracing.recording import Recording
 from .tracing.state import outside_put_back, unchanged
 from .words import argument, change, explained, names_of_tensors, typed
 
@@ -141,7 +141,7 @@ class Compiled:
         """Return what a call gives that no program is ready for."""
 
         def is_right(program: Entry, ready: bool) -> bool:
-            return (program.executable is not None) is ready and program.guard.holds([])
+            return (program.executable is not None) is ready and program.guard.holds([], ready)
 
         with self._lock:
             modules = [*found_in(self.f), *found_in(leaves)]
@@ -167,26 +167,45 @@ class Compiled:
             waiting = next((p for p in known if is_right(p, False)), None)
             if waiting is not None:
                 known.remove(waiting)
-        if waiting is None:
+            if any(self._goes_on(p, program) for p in known):
+                return self(*args, **kwargs)
+            for p in known:
+                program.guard.outside.forget(p.guard.outside.operands)
+        if waiting is None or not self._did_the_same(waiting, program):
             out = self._as_it_is(program, leaves, structure, modules, args, kwargs)
             with self._lock:
                 known.append(program)
                 self._bounded(key)
             return out
-        self._require_same(waiting, program)
         waiting.recording.captures(program.recording)
-        waiting.guard.outside = program.guard.outside  # what the function itself made is there now
         waiting.made(self, leaves)
         with self._lock:
             known.append(waiting)
         return self(*args, **kwargs)
 
+    def _goes_on(self, program: Entry, again: Entry) -> bool:
+        """Whether a program is right although arrays were written into: it reads them itself."""
+        if program.executable is None or not program.guard.holds([], False):
+            return False
+        if difference(program, again):
+            return False
+        program.guard.outside.forget(program.guard.outside.written_into())
+        return True
+
+    def _did_the_same(self, first: Entry, again: Entry) -> bool:
+        """Whether the function did the same twice; TypeError if nothing outside says why not."""
+        written = first.guard.outside.written_into()
+        if not written:
+            self._require_same(first, again)
+        elif difference(first, again):
+            return False
+        first.guard.outside = again.guard.outside  # with what the function itself has made since
+        first.guard.outside.forget(written)
+        return True
+
     def _require_same(self, first: Entry, again: Entry) -> None:
         """Raise TypeError unless the function did the same twice."""
-        change = different(first.recording, again.recording)
-        if not change and tree.names(first.structure) != tree.names(again.structure):
-            change = "it returned what is nested otherwise"
-        if change:
+        if change := difference(first, again):
             raise TypeError(
                 f"mg.compile: {self._name} did something else when it ran again: {change}. A "
                 "program does the same at every call: compute with tensors instead of Python "
@@ -231,6 +250,7 @@ class Compiled:
                 named=names_of_tensors(modules),
             )
         self._accept(recording)
+        outside.computes_with([v.array for v in recording.constants])
         owners = dict.fromkeys(modules) | dict.fromkeys(recording.modules())
         guard = Guard(owners, recording.captured, outside)
         return Entry(recording, told_structure[0], guard, places, leaves)

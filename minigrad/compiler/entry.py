@@ -16,9 +16,9 @@ from .numpy.execute import Executable
 from .passes.passes import optimised
 from .program import Value
 from .tracing.guards import Guard, is_array
-from .tracing.recording import Output, Recording
+from .tracing.recording import Output, Recording, different
 
-__all__ = ["Entry", "kind_of", "near", "own"]
+__all__ = ["Entry", "difference", "kind_of", "near", "own"]
 
 
 class Entry:
@@ -88,6 +88,14 @@ class Entry:
         if not self.guard.holds(inputs) or self.guard.is_hooked():
             return None
         return inputs + self.arrays if self.arrays else inputs
+
+
+def difference(first: Entry, again: Entry) -> str:
+    """Say what a function did otherwise when it was recorded again; empty if it did the same."""
+    change = different(first.recording, again.recording)
+    if not change and tree.names(first.structure) != tree.names(again.structure):
+        return "it returned what is nested otherwise"
+    return change
 
 
 def _look(x: Any, is_input: bool) -> tuple[Any, Any, Any, Any]:

@@ -120,11 +120,16 @@ def _comparison(name: str) -> Callable[[Tensor, Any], Any]:
 def _operators(function: np.ufunc, sign: str) -> tuple[Operator, Operator, Operator]:
     """Make an operator of two operands, the one for a Tensor on the right, and that of `x += y`."""
 
-    def left(self: Tensor, other: ArrayLike) -> Tensor:
+    def left(self: Tensor, other: ArrayLike) -> Any:
         if isinstance(other, Tensor):  # what `apply` does: small arrays are all overhead
             xs = self.value, other.value
             return _run(OPS[function], (self, other), xs, _NO_PARAMS, self.live or other.live)
-        return apply(OPS[function], (self, other))
+        try:
+            return apply(OPS[function], (self, other))
+        except TypeError:
+            if getattr(type(other), "__array_ufunc__", function) is None:  # it has its own way
+                return NotImplemented
+            raise
 
     def right(self: Tensor, other: ArrayLike) -> Tensor:
         return apply(OPS[function], (other, self))

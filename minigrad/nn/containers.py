@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self, TypeAlias, overload
 
+from ..core.context import changed
 from ..guard.errors import shown
 from .module import Module
 
@@ -24,6 +25,7 @@ class _Parts(Module):
         for name, part in parts.items():
             self._check(name, part)
         object.__setattr__(self, "_parts", dict(parts))
+        changed()
         if self._in_scope or self._label is not None:
             self._labelled(self._label)
 

@@ -526,3 +526,24 @@ def test_a_method_has_the_signature_of_its_operation(name):
     _, *wanted = inspect.signature(operation).parameters.values()
     me, *taken = inspect.signature(getattr(mg.Tensor, name)).parameters.values()
     assert (me.name, taken) == ("self", wanted)
+
+
+def test_an_object_that_wants_to_compute_itself_does_as_with_an_array():
+    """NumPy's protocol: `__array_ufunc__ = None` leaves the operator to the other operand."""
+
+    class Scale:
+        __array_ufunc__ = None
+
+        def __rmul__(self, x):
+            return x * 2.0
+
+        def __rsub__(self, x):
+            return x - 1.0
+
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    np.testing.assert_array_equal((x * Scale()).data, x.data * Scale())
+    np.testing.assert_array_equal((x - Scale()).data, x.data - Scale())
+    with pytest.raises(TypeError, match="takes real numbers"):
+        x * object()
+    with pytest.raises(TypeError, match="unsupported operand"):
+        x / Scale()

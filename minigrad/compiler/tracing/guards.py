@@ -84,7 +84,7 @@ class Guard:
         self.at, self.stood = changes(), self._standing()
         self.hooks = [h for m in self.modules if (h := vars(m).get("_hooks")) is not None]
 
-    def holds(self, inputs: list[Any]) -> bool:
+    def holds(self, inputs: list[Any], with_arrays: bool = True) -> bool:
         """Whether the program is still right; append the arrays of the captured tensors if so.
 
         It costs little, as long as no module is changed.
@@ -94,7 +94,7 @@ class Guard:
             if value.dtype is not dtype or t.live is not live or value.shape != shape:
                 return False
             inputs.append(value)
-        if not self.outside.stands():
+        if self.outside.change(with_arrays):
             return False
         if self.at != (now := changes()):
             if self._standing() != self.stood:

@@ -98,7 +98,13 @@ def different(a: Recording, b: Recording) -> str:
         return f"it returned {len(a.outputs)} leaves, and {len(b.outputs)} the next time"
     if len(a.captured) != len(b.captured) or {*a.captured} != {*b.captured}:
         return "it used other tensors from outside the next time"
-    for s, t in zip(a.program.sections, b.program.sections, strict=True):
+    inputs = a.program.sections[0].inputs
+    if a.arrays and not b.arrays:  # of which the other does not know yet that they are captured
+        known, inputs = {id(v.array): v for v in b.constants}, inputs[: -len(a.arrays)]
+        captured = a.program.sections[0].inputs[len(inputs) :]
+        numbers.update({v: known.get(id(x), v) for v, x in zip(captured, a.arrays, strict=True)})
+    numbers.update(zip(inputs, b.program.sections[0].inputs, strict=True))
+    for s, t in zip(a.program.sections[1:], b.program.sections[1:], strict=True):
         numbers.update(zip(s.inputs, t.inputs, strict=True))
     for x, y in zip(a.operations(), b.operations(), strict=True):
         alike = _same_function(x.does, y.does) and len(x.args) == len(y.args)
