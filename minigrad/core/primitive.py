@@ -151,6 +151,7 @@ class Joint:
     """A primitive made for one call, outside the registry, with one rule for all inputs together.
 
     `pull(g, z, *xs)` lists the cotangents of all inputs; `push(dxs, z, *xs)` gives the tangent.
+    `inside(z, xs, inputs)`, if there is one, records what it consists of, and lists the outputs.
     """
 
     def __init__(
@@ -159,8 +160,9 @@ class Joint:
         forward: Callable[..., Any],
         pull: Callable[..., Sequence[Any]],
         push: Callable[..., Any],
+        inside: Callable[..., list[Tensor]] | None = None,
     ) -> None:
-        self.name, self.forward, self.pushes = name, forward, push
+        self.name, self.forward, self.pushes, self.inside = name, forward, push, inside
         self.pulls = lambda wanted, *args: pull(*args)
 
 

@@ -11,6 +11,7 @@ import functools
 import inspect
 import operator
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from types import EllipsisType
@@ -669,18 +670,19 @@ def label(**tensors: Tensor) -> None:
         _note_name(t)
 
 
-_NAMED: WeakValueDictionary[int, Tensor] = WeakValueDictionary()  # by the identity of the array
+_NAMED: dict[int, tuple[weakref.ref[Array], str | None]] = {}  # arrays, as long as they are there
 
 
 def _note_name(t: Tensor) -> None:
     if not t.live:
-        _NAMED[id(t.value)] = t
+        key = id(t.value)
+        _NAMED[key] = weakref.ref(t.value, lambda _: _NAMED.pop(key, None)), t.name
 
 
 def named(array: Any) -> str | None:
-    """Return the name of the constant tensor that holds this very array, if there is one."""
-    t = _NAMED.get(id(array))
-    return t.name if t is not None and t.value is array else None
+    """Return the name of the constant tensor that this very array was made for, if it has one."""
+    known, name = _NAMED.get(id(array), (None, None))
+    return name if known is not None and known() is array else None
 
 
 def apply(primitive: Any, args: Sequence[Any], params: Mapping[str, Any] = _NO_PARAMS) -> Tensor:

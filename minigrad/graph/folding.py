@@ -26,7 +26,7 @@ loop or in a tree, nobody knows which t a round is: such a fold is called `repea
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -72,13 +72,16 @@ class Cluster:
     A fold stands for several scopes: `moments` are the values of `letter` in each, as in t = 0, 1.
     The letter is t for steps and loops, k for calls, and else the label of the scope. `detected`:
     a loop that was written without scopes. A fold of modules in a row is through depth, not time:
-    its letter is their name without the number, as in blocks = 0, 1, 2.
+    its letter is their name without the number, as in blocks = 0, 1, 2. If a scope goes on counting
+    where that of the fold's last repetition has ended, its moments are r = 0, 1, and `shift` is the
+    fold around, how far that counts, and from where: t = 4k+r.
     """
 
     def __init__(self, number: int, frame: Any, detected: bool = False) -> None:
         self.number, self.frame, self.detected = number, frame, detected
         self.items, self.numbers = list[int | Cluster](), list[int]()  # here; and also inside
         self.letter, self.moments = "", list[int]()
+        self.shift: tuple[Cluster, int, int] | None = None
 
 
 class Folding:
@@ -93,8 +96,8 @@ class Folding:
         self._uses_of: dict[int, list[int]] | None = None
         self.shown = list(range(len(nodes)))
         self.paths: list[FoldPath] = [()] * len(nodes)
-        self.moving: dict[tuple[int, int], tuple[Cluster, int, int]] = {}
-        """By node and hole, how an integer moves: the fold, and a and b of `a * t + b`."""
+        self.moving: dict[tuple[int, int], list[tuple[Cluster, int, int]]] = defaultdict(list)
+        """By node and hole, how an integer moves: the folds, and a and b of `a * t + b`."""
         self._ids: dict[Any, int] = {}
         self.forms, self.holes = list[int](), list[list[Any]]()  # of every node, but its inputs
         for node in nodes:
@@ -157,6 +160,12 @@ class Folding:
         first.moments = [
             r if frame.index is None else frame.index for r, frame in enumerate(frames)
         ]
+        if first.shift:
+            first.letter, first.moments = "r", [t - first.shift[2] for t in first.moments]
+        step = next((int(move.split()[1]) for move in rule if move.startswith("shift")), 0)
+        for item in first.items if step else ():
+            if isinstance(item, Cluster) and item.frame.index is not None:
+                item.shift = first, step, begin.start
         if different:
             self._name_modules(first, [cluster.frame for cluster in run])
         strides = list(zip(rule, begin.tokens, begin.values, strict=False))
@@ -188,7 +197,7 @@ class Folding:
             if move[0] in "+-":
                 factor = int(move) // (first.moments[1] - first.moments[0])
                 offset = hole - factor * first.moments[0]
-                self.moving[first.numbers[token[1]], token[2]] = first, factor, offset
+                self.moving[first.numbers[token[1]], token[2]].append((first, factor, offset))
         return len(run) + 1
 
     def _name_modules(self, first: Cluster, others: list[Any]) -> None:
@@ -327,18 +336,25 @@ class _Repetition:
         self.places: dict[Any, int] = {}  # of the operations
         form, places, add, value = self.form, self.places, self.tokens.append, self.values.append
         shared, around = dict[Any, int](), paths[cluster.numbers[0]]
+        self.start, level = 0, 0  # what scopes inside begin to count with
+        counted = [c.frame.index for c in cluster.items if isinstance(c, Cluster)]
+        if counted and None not in counted:
+            self.start = counted[0]
         holes, tokens = folding.holes, self.tokens
         stack: list[Any] = cluster.items[::-1]
         while stack:
             number = stack.pop()
             if isinstance(number, Cluster):
                 s = number.frame
-                form += ["(", s.label, s.index, type(s.owner)]
+                index = s.index - self.start if self.start and not level else s.index
+                form += ["(", s.label, index, type(s.owner)]
+                level += 1
                 self.owners.append(s.owner)
                 stack += [None, *reversed(number.items)]
                 continue
             if number is None:
                 form.append(")")
+                level -= 1
                 continue
             place = len(places)
             form.append(forms[number])
@@ -401,7 +417,8 @@ class _Repetition:
         passes_on = states or last.before or (index is not None and stride)
         if not passes_on or (not same and not owns):
             return None
-        return [*moves, *["modules"] * (not same), str(stride)]
+        shift = self.start - last.start
+        return [*moves, *["modules"] * (not same), *[f"shift {shift}"] * bool(shift), str(stride)]
 
     def _differs_from(self, last: _Repetition) -> bool:
         """Whether these are two modules, made of modules in the same way."""
@@ -421,6 +438,20 @@ def numbered(label: str) -> tuple[str, int]:
 def _strides(x: Any, y: Any, stride: int) -> bool:
     """Whether an integer of the metadata moves with the index, by a whole multiple of it."""
     return isinstance(x, int) and isinstance(y, int) and stride != 0 and (y - x) % stride == 0
+
+
+def moving_texts(moves: Sequence[tuple[Cluster, int, int]]) -> str:
+    """Return the text of an integer that moves with several folds, outermost first: `4k+r−1`."""
+    (_, _, offset), *inner = moves
+    offset -= sum([factor * fold.moments[0] for fold, factor, _ in inner])
+    return sum_text([(fold.letter, factor) for fold, factor, _ in moves], offset)
+
+
+def sum_text(terms: Sequence[tuple[str, int]], offset: int) -> str:
+    """Return the text of a sum, `4k+r−1`, of factors of letters and an offset."""
+    *first, (letter, factor) = terms
+    text = "".join([moving_text(*term, 0) + "+" for term in first])
+    return (text + moving_text(letter, factor, offset)).replace("+−", "−")
 
 
 def moving_text(letter: str, factor: int, offset: int) -> str:

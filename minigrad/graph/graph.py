@@ -15,7 +15,8 @@ import numpy as np
 
 from ..core import tree
 from ..core.tensor import Tensor
-from .folding import HOLE, Cluster, Folding, FoldPath, GraphNode, moving_text, text_with_holes
+from .folding import HOLE, Cluster, Folding, FoldPath, GraphNode, moving_texts, text_with_holes
+from .opened import behind, opened
 from .parts import named_part
 
 __all__ = ["Cluster", "End", "Graph", "GraphNode", "HasTensors", "Tensors", "Wire"]
@@ -73,16 +74,26 @@ class Graph:
     are the folds around it, outermost first, each with the repetition that node n is in.
     RuntimeError for a tensor without a graph. `fold=False` keeps every repetition apart, and
     `modules=False` modules in a row, which repeat one another with parameters of their own.
+    `inside` opens checkpointed functions, which run again for it; `shut` says which could not be
+    opened, by number, and why.
     """
 
-    def __init__(self, outputs: Tensors, fold: bool = True, modules: bool = True) -> None:
+    def __init__(
+        self, outputs: Tensors, fold: bool = True, modules: bool = True, inside: bool = False
+    ) -> None:
+        places: dict[Tensor, Tensor] = {}
+        shut: dict[Tensor, str] = {}
         self.tensors = _with_graphs(outputs)
+        if inside:
+            self.tensors, places, shut = opened(self.tensors)
         self.nodes, self.numbers = _frozen(self.tensors)
+        self.numbers |= {t: self.numbers[s] for t, s in places.items() if s in self.numbers}
+        self.shut = {self.numbers[t]: why for t, why in shut.items()}
         self.outputs = [self.numbers[t] for t in self.tensors]
         self.root = _scope_tree(self.nodes)
         self.shown = list(range(len(self.nodes)))
         self.paths: list[FoldPath] = [()] * len(self.nodes)
-        self._moving: dict[tuple[int, int], tuple[Cluster, int, int]] = {}
+        self._moving: dict[tuple[int, int], list[tuple[Cluster, int, int]]] = {}
         if fold:
             folding = Folding(self.nodes, self.root, modules)
             self.shown, self.paths, self._moving = folding.shown, folding.paths, folding.moving
@@ -96,7 +107,7 @@ class Graph:
         for k, hole in enumerate(holes):
             part = getattr(hole, "__name__", str(hole))
             if moves := self._moving.get((number, k)):
-                part = moving_text(moves[0].letter, *moves[1:])
+                part = moving_texts(moves)
             text = text.replace(HOLE, part, 1)
         return text
 
@@ -155,14 +166,7 @@ def _with_graphs(outputs: Tensors) -> list[Tensor]:
 
 def _frozen(outputs: list[Tensor]) -> tuple[list[GraphNode], dict[Any, int]]:
     """Return everything behind `outputs` in order of creation; constants at their first use."""
-    held: dict[Tensor, Any] = {t: t.value for t in outputs}  # as it was when it was used
-    stack = list(held)
-    while stack:
-        t = stack.pop()
-        for s, x in zip(t.inputs, t.xs, strict=True):
-            if s is not None and s not in held:
-                held[s] = x
-                stack.append(s)
+    held = behind(outputs)
     tape = sorted(held, key=lambda t: t.index)
     parameters, nodes = _parameter_names(tape), list[GraphNode]()
     numbers: dict[Any, int] = {}  # by tensor, or by id for an array, which its operation keeps

@@ -359,7 +359,7 @@ def begun(
 
 
 def _zeros(shapes: Mapping[str, tuple[int, ...]], dtype: DType) -> Any:
-    return _state([tensor(np.zeros(shape, dtype), name=name) for name, shape in shapes.items()])
+    return _state([tensor(np.zeros(shape, dtype)) for shape in shapes.values()])
 
 
 def _state(parts: list[Any]) -> Any:

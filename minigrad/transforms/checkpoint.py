@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..core import tape, tree
-from ..core.context import current, recording, replays, tracing
+from ..core.context import Scope, current, recording, replays, tracing
 from ..core.primitive import Joint
 from ..core.tape import Node, Outputs
 from ..core.tensor import Tensor, apply, value_of
@@ -68,16 +68,16 @@ class _Segment:
     def result(self) -> Any:
         """Run the function, and record it as one operation of what it depends on."""
         given = [self.leaves[k] for k in self.places]
-        inputs, outputs, path, self.captured, out, structure = self._run(
-            given, self.given, self.first
-        )
+        inputs = [fresh(x, "checkpoint") for x in given]
+        outputs, path, self.captured, out, structure = self._run(inputs, self.given, self.first)
         if not outputs:
             return tree.unflatten(structure, out)
         self.signature = _signature([*inputs, *self.captured], path, outputs)
         self.values = [y.value for y in outputs]
         del self.given, inputs, outputs, path
         made: Any = apply(
-            Joint("checkpoint", self.forward, self.pull, self.push), [*given, *self.captured]
+            Joint("checkpoint", self.forward, self.pull, self.push, self.inside),
+            [*given, *self.captured],
         )
         supply = iter(made if isinstance(made, tuple) else [made])
         return tree.unflatten(
@@ -88,7 +88,7 @@ class _Segment:
         """Return the values that `result` computed, and compute them anew when asked again."""
         values, self.values = self.values, []
         if not values:
-            _, outputs, *_ = self._repeated(xs[: len(self.places)])
+            outputs, *_ = self._repeated([fresh(x, "checkpoint") for x in xs[: len(self.places)]])
             values = [y.value for y in outputs]
         return tuple(values) if len(values) > 1 else values[0]
 
@@ -108,14 +108,21 @@ class _Segment:
         dzs = [dots[y] if y in dots else np.zeros_like(y.value) for y in outputs]
         return Outputs(dzs) if isinstance(z, tuple) else dzs[0]
 
-    def _run(self, xs: Sequence[Any], leaves: Sequence[Any], replay: Replay) -> Any:
-        """Run the function on inputs of these values.
+    def inside(self, z: Any, xs: Sequence[Any], inputs: Sequence[Any]) -> list[Tensor]:
+        """Record the function once more, in a scope of its own, as operations of these inputs."""
+        scope, n = Scope(self.scope, "checkpoint", None, None), len(self.places)
+        outputs: list[Tensor] = self._as_before(z, xs, inputs[:n], scope)[0]
+        return outputs
+
+    def _run(
+        self, inputs: Sequence[Any], leaves: Sequence[Any], replay: Replay, scope: Any = None
+    ) -> Any:
+        """Run the function on inputs.
 
         The first run's are nodes of the outer tape, so that what the function gives away otherwise
         than by its return, as an attribute of a module, has its gradient as well.
         """
-        with recording(self.scope, replay):
-            inputs = [fresh(x, "checkpoint") for x in xs]
+        with recording(scope or self.scope, replay):
             start, leaves = tape.next_index(), list(leaves)
             for k, t in zip(self.places, inputs, strict=True):
                 leaves[k] = t
@@ -124,30 +131,37 @@ class _Segment:
         outputs = [y for y in out if isinstance(y, Tensor) and y.live]
         path, older = tape.since(start, outputs)
         captured = [t for t in older if t not in set(inputs)]
-        return inputs, outputs, path, captured, out, structure
+        return outputs, path, captured, out, structure
 
-    def _repeated(self, xs: Sequence[Any]) -> Any:
-        return self._run(xs, _as_they_stand(self.leaves), Replay(self.first, {*self.captured}))
+    def _repeated(self, inputs: Sequence[Any], scope: Any = None) -> Any:
+        replay = Replay(self.first, {*self.captured})
+        return self._run(inputs, _as_they_stand(self.leaves), replay, scope)
 
     def _again(self, z: Any, xs: Sequence[Any]) -> tuple[list[Node], list[Node], list[Node]]:
         """Run the function as it was run before; return inputs and captured, outputs, and path."""
-        n, captured = len(self.places), self.captured
-        for t, x in zip(captured, xs[n:], strict=True):
+        inputs = [fresh(x, "checkpoint") for x in xs[: len(self.places)]]
+        outputs, path = self._as_before(z, xs, inputs)
+        tape.close(inputs)
+        nodes = [*inputs, *self.captured]
+        return nodes, outputs, [*nodes, *path]
+
+    def _as_before(self, z: Any, xs: Any, inputs: Sequence[Any], scope: Any = None) -> Any:
+        """Run the function on inputs; RuntimeError if it does not do what it did before."""
+        for t, x in zip(self.captured, xs[len(inputs) :], strict=True):
             if t.value is not value_of(x):
                 raise RuntimeError(
                     f"checkpoint: {_called(t)} was given new data between forward and backward; "
                     "run backward before the parameters change"
                 )
-        inputs, outputs, path, _, _, _ = self._repeated(xs[:n])
-        tape.close(inputs)
-        nodes = [*inputs, *captured]
+        outputs, path, *_ = self._repeated(inputs, scope)
+        nodes = [*inputs, *self.captured]
         if self.signature != _signature(nodes, path, outputs) or not _same(z, outputs):
             raise RuntimeError(
                 "checkpoint: the function did something else when it was run again, so its "
                 "gradient would be wrong; pass in what it must not do itself: what changes, and "
                 "random numbers, or the generator that draws them"
             )
-        return nodes, outputs, [*nodes, *path]
+        return outputs, path
 
 
 def _any_tensor(*xs: Any) -> bool:

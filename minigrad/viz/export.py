@@ -79,7 +79,7 @@ def to_json(
     The arguments are as in `show`; the format is described at the top of this file.
     """
     with keeping():
-        graph = Graph(outputs, fold)
+        graph = Graph(outputs, fold, inside=True)
         measured = Measured(graph, grads, histograms, time)
         return dumps(as_data(Scene(graph, measured, agreement)))
 

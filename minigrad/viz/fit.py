@@ -60,7 +60,7 @@ def fitting_scene(
     GraphTooLarge if it costs more with every scope shut; ValueError for a depth below 1.
     """
     check_depth(depth)
-    graph = Graph(outputs, fold)
+    graph = Graph(outputs, fold, inside=True)
     levels = boxes_by_depth(graph)
     depths = range(min(depth or len(levels), len(levels)), 0, -1)
     fitting = [d for d in depths if levels[d - 1] <= max_cost]

@@ -99,7 +99,7 @@ def show(
     if tolerance is not None and not 0 < tolerance < 1:
         raise ValueError(f"show: the tolerance must be between 0 and 1, not {tolerance}")
     with keeping():
-        graph = Graph(outputs, fold)
+        graph = Graph(outputs, fold, inside=True)
         if histograms is None:
             histograms = len(graph.nodes) <= HISTOGRAMS
         scene = Scene(graph, Measured(graph, grads, histograms, time), agreement)

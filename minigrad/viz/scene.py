@@ -136,17 +136,22 @@ class Scene:
         if bad := sum([s.bad for s in values]):
             size = sum([s.size for s in values])
             box.notes.append(f"! value: {bad:,} of {size:,} not finite")
+        if k in graph.shut:
+            box.notes.append(f"cannot be opened: {clean(graph.shut[k])}")
         if k in self.outputs:
             box.is_output, box.notes = True, box.notes + self.outputs[k]
         return box
 
     def _name_of_each(self, k: int, name: str) -> str:
         """Return the name of an input of which every repetition has its own."""
-        nodes, fold = self.graph.nodes, self.graph.paths[k][-1][0]
-        names = [clean(nodes[m].name or name) for m in self.members[k]]
-        moments = [fold.moments[self.graph.paths[m][-1][1]] for m in self.members[k]]
-        is_constant = nodes[k].kind == "constant"
-        return words.name_of_each(names if is_constant else [name], clean(fold.letter), moments)
+        nodes, paths, members = self.graph.nodes, self.graph.paths, self.members[k]
+        if nodes[k].kind != "constant":
+            return f"{name}[{clean(paths[k][-1][0].letter)}]"
+        folds = [
+            (clean(fold.letter), [fold.moments[paths[m][level][1]] for m in members])
+            for level, (fold, _) in enumerate(paths[k])
+        ]
+        return words.name_of_each([clean(nodes[m].name or name) for m in members], folds)
 
     def parameters(self, cluster: Cluster) -> list[int]:
         """Return the parameters that are used in a scope."""

@@ -78,7 +78,7 @@ def summary(
     where the terminal knows no more.
     """
     check_depth(depth)
-    graph = Graph(outputs, fold)
+    graph = Graph(outputs, fold, inside=True)
     levels = boxes_by_depth(graph)
     fitting = [d for d, boxes in enumerate(levels, 1) if boxes <= MOST_LINES]
     measured = Measured(graph, grads, time=time)

@@ -18,7 +18,7 @@ import numpy as np
 from ..core.dtypes import Array
 from ..core.tape import Outputs
 from ..graph.cost import is_view
-from ..graph.folding import Cluster, moving_text
+from ..graph.folding import Cluster, sum_text
 from ..graph.graph import Graph
 from ..graph.stats import Stats
 
@@ -98,30 +98,44 @@ def node_runs(
     return [head, *[run for run in body[1:] if run.text]]
 
 
-def name_of_each(names: Sequence[str], letter: str, moments: Sequence[int]) -> str:
+def name_of_each(names: Sequence[str], folds: Sequence[tuple[str, Sequence[int]]]) -> str:
     """Return one name for those of repetitions, by the numbers in them.
 
-    >>> name_of_each(["x[9]", "x[8]", "x[7]"], "t", [0, 1, 2])
+    `folds` are the letters of those around, outermost first, each with the moment of every name.
+
+    >>> name_of_each(["x[9]", "x[8]", "x[7]"], [("t", [0, 1, 2])])
     'x[9−t]'
-    >>> name_of_each(["x", "x", "x"], "t", [0, 1, 2])
+    >>> name_of_each(["x[1]", "x[2]", "x[4]", "x[5]"], [("k", [0, 0, 1, 1]), ("r", [0, 1, 0, 1])])
+    'x[3k+r+1]'
+    >>> name_of_each(["x", "x", "x"], [("t", [0, 1, 2])])
     'x[t]'
-    >>> name_of_each(["x[3]", "x[0]", "x[4]"], "t", [0, 1, 2])
+    >>> name_of_each(["x[3]", "x[0]", "x[4]"], [("t", [0, 1, 2])])
     'x[…]'
     """
     if len({*names}) == 1:
-        return f"{names[0]}[{letter}]"
-    text, step = "", moments[1] - moments[0]
+        return f"{names[0]}[{folds[-1][0]}]"
+    text = ""
     for column in itertools.zip_longest(*[re.split(r"(\d+)", name) for name in names]):
-        if len({*column}) > 1:
-            numbers = [int(part) if part and part.isdigit() else -1 for part in column]
-            factor = (numbers[1] - numbers[0]) // step
-            offset = numbers[0] - factor * moments[0]
-            if numbers != [factor * m + offset for m in moments]:
-                return f"{names[0].partition('[')[0]}[…]"
-            text += moving_text(letter, factor, offset)
-        else:
+        if len({*column}) == 1:
             text += column[0]
+            continue
+        numbers = [int(part) if part and part.isdigit() else -1 for part in column]
+        moving = _moving(numbers, folds)
+        if not moving:
+            return f"{names[0].partition('[')[0]}[…]"
+        text += moving
     return text
+
+
+def _moving(numbers: Sequence[int], folds: Sequence[tuple[str, Sequence[int]]]) -> str:
+    """Return numbers as a sum of factors of the moments, `3k+r+1`; empty if they are none."""
+    left, terms = list(numbers), list[tuple[str, int]]()
+    for letter, moments in reversed(folds):  # the innermost differs first
+        k = next((k for k, m in enumerate(moments) if m != moments[0]), 0)
+        factor = (left[k] - left[0]) // (moments[k] - moments[0]) if k else 0
+        left = [x - factor * m for x, m in zip(left, moments, strict=True)]
+        terms = [(letter, factor)] * bool(factor) + terms
+    return sum_text(terms, left[0]) if terms and len({*left}) == 1 else ""
 
 
 def _constant_text(constant: str) -> str:
@@ -144,6 +158,10 @@ def title(cluster: Cluster) -> str:
         text += f": {clean(type(owner).__name__)}{module_sizes(owner)}"
     if cluster.moments:
         return f"{text} ×{len(cluster.moments)}"
+    if cluster.shift:
+        fold, step, _ = cluster.shift
+        moved = sum_text([(clean(fold.letter), step)], frame.index - step * fold.moments[0])
+        return f"{text}[{moved}]"
     return text if frame.index is None else f"{text}[{frame.index}]"
 
 
@@ -158,6 +176,10 @@ def module_sizes(module: Any) -> str:
 def when(cluster: Cluster) -> str:
     """Return what a fold stands for: `t = 0 … 76`."""
     span = f"{clean(cluster.letter)} = {cluster.moments[0]} … {cluster.moments[-1]}"
+    if cluster.shift:
+        fold, step, start = cluster.shift
+        terms = [(clean(fold.letter), step), (cluster.letter, 1)]
+        span += f", t = {sum_text(terms, start - step * fold.moments[0])}"
     return span + ", detected" * cluster.detected
 
 
