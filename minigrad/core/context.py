@@ -14,9 +14,9 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 __all__ = [
-    "Observer", "Scope", "Tracer", "changed", "changes", "current", "enable_grad", "no_grad",
-    "observe_everywhere", "observed", "placed", "put_back", "recording", "replays", "scope",
-    "tracing", "unobserved", "watching",
+    "Observer", "Scope", "Tracer", "changed", "changes", "current", "enable_grad", "mirrored",
+    "no_grad", "observe_everywhere", "observed", "placed", "put_back", "recording", "replays",
+    "scope", "tracing", "unobserved", "watching",
 ]  # fmt: skip
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -319,6 +319,42 @@ class scope(_Within):
     def _changed(self, now: Context) -> Context:
         inner = Scope(now.scope, self._label, self._index, self._owner)
         return Context(self, now, now.recording, inner, now.observer, now.replay)
+
+
+class mirrored(_Within):
+    """The block of one backward pass that is recorded: `at` each node, it is in that one's scopes.
+
+    They stand once more below a scope "backward", so what belongs to a step, or to a module, can be
+    told in both directions.
+    """
+
+    def __enter__(self) -> mirrored:  # type: ignore[override]
+        super().__enter__()
+        return self
+
+    def _changed(self, now: Context) -> Context:
+        self._now = now
+        self._last = root = Scope(now.scope, "backward", None, None)
+        self._scopes: dict[Scope | None, Scope] = dict.fromkeys([None], root)
+        if now.scope is not None:
+            self._scopes.update(dict.fromkeys(now.scope.frames, root))
+        return self._within(root)
+
+    def at(self, scope: Scope | None) -> None:
+        """Go on in a scope."""
+        if (mirrored := self._mirrored(scope)) is not self._last:
+            self._last = mirrored
+            _context.set(self._within(mirrored))
+
+    def _within(self, scope: Scope) -> Context:
+        now = self._now
+        return Context(self, now, now.recording, scope, now.observer, now.replay)
+
+    def _mirrored(self, scope: Scope | None) -> Scope:
+        if (found := self._scopes.get(scope)) is None and scope is not None:
+            above = self._mirrored(scope.parent)
+            found = self._scopes[scope] = Scope(above, scope.label, scope.index, scope.owner)
+        return found  # type: ignore[return-value]
 
 
 class observed(_Within):

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import hooks
-from .context import Observer, current, replays
+from .context import Observer, current, mirrored, replays
 
 __all__ = [
     "Deferred", "Node", "Outputs", "PrimitiveLike", "between", "close", "dense", "next_index",
@@ -201,8 +201,12 @@ def plain_pull(
     keep: Collection[Node] = (),
     watch: Observer = Observer(),  # noqa: B008 (it has no state)
     silent: Collection[Node] = (),
+    mirror: mirrored | None = None,
 ) -> dict[Node, Any]:
-    """Walk as `pull` does, in the plainest way, and show an observer every step."""
+    """Walk as `pull` does, in the plainest way, and show an observer every step.
+
+    On tensors, what it records stands at a `mirror` of the node's scope.
+    """
     reach, ends, kept, hooked = {*path}, {*wrt}, {*keep}, hooks.among(path, silent)
     cots, result = dict[Node, Any](), dict[Node, Any]()
 
@@ -220,6 +224,8 @@ def plain_pull(
             continue
         g = watch.given(dense(cots.pop(node)))
         g = hooks.changed(node, g) if node in hooked else g
+        if mirror is not None:
+            mirror.at(node.scope)
         with watch.at(node, g):
             if node.primitive is None or node in ends or node in kept:
                 result[node] = g
@@ -247,18 +253,23 @@ def pull(
     keep: Collection[Node] = (),
     watch: Observer | None = None,
     silent: Collection[Node] = (),
+    mirror: mirrored | None = None,
 ) -> dict[Node, Any]:
     """Reverse mode: walk `path` backward, and return the cotangents of `wrt` and of the leaves.
 
     The walk ends at `wrt`. It goes on through `keep`, whose cotangents are returned, too. Hooks
-    are called, but those of `silent`: a walk that this one is part of calls them. An observer, the
-    one in the context unless `watch` is given, is shown every step by `plain_pull`: read that
+    are called, but those of `silent`: a walk that this one is part of calls them. What is recorded
+    on tensors stands in the scopes of the nodes again, in the `mirror` of this walk. An observer,
+    the one in the context unless `watch` is given, is shown every step by `plain_pull`: read that
     first. This walk does the same, and counts nanoseconds, for small arrays are all overhead: it
     sums in place, defers sums, and calls the rules of one or two inputs directly.
     """
     watch = watch or current().observer
+    if on_tensors and mirror is None:
+        with mirrored() as mirror:
+            return pull(path, outputs, cotangents, wrt, True, keep, watch, silent, mirror)
     if watch is not None:
-        return plain_pull(path, outputs, cotangents, wrt, on_tensors, keep, watch, silent)
+        return plain_pull(path, outputs, cotangents, wrt, on_tensors, keep, watch, silent, mirror)
     reach, ends, kept = set(path), set(wrt), set(keep)
     marked = hooks.among(path, silent) | kept
     cots: dict[Node, Any] = {}
@@ -282,7 +293,10 @@ def pull(
             result[node] = g
             continue
         inputs, values, params, rules = node.inputs, node.xs, node.params, primitive.pulls
-        z, xs = (node.opened(), recorded_inputs(node)) if on_tensors else (node.value, values)
+        z, xs = node.value, values
+        if mirror is not None:
+            mirror.at(node.scope)
+            z, xs = node.opened(), recorded_inputs(node)
         arity = 0 if params else len(xs)
         if arity == 2:
             x1, x2 = xs

@@ -173,7 +173,9 @@ class Folding:
             read = [
                 hole
                 for move, token, hole in strides
-                if move == "+1" and self.nodes[first.numbers[token[1]]].op == "getitem"
+                if move == "+1"
+                and token[0] == "hole"
+                and self.nodes[first.numbers[token[1]]].op == "getitem"
             ]
             each = zip(*[[begin.values[j] for j in own], *owned], strict=True) if own else ()
             for constants in each:
@@ -194,7 +196,7 @@ class Folding:
                     self.shown[v] = u
                     self.paths[v] += here
         for move, token, hole in strides:
-            if move[0] in "+-":
+            if move[0] in "+-" and token[0] == "hole":
                 factor = int(move) // (first.moments[1] - first.moments[0])
                 offset = hole - factor * first.moments[0]
                 self.moving[first.numbers[token[1]], token[2]].append((first, factor, offset))
@@ -373,12 +375,23 @@ class _Repetition:
                     and paths[arg] in ((), around)
                 ):
                     add(("constant", shared.setdefault(arg, len(tokens)), forms[arg]))
+                elif (beside := self._in_fold_beside(arg, around)) is not None:
+                    add(("beside", *beside[:2]))
+                    value(beside[2])
+                    continue
                 else:
                     add(("outside", arg))
                 value(arg)
             places[number] = place
         if list(places) != cluster.numbers:  # other threads worked in between
             form.append(id(cluster))
+
+    def _in_fold_beside(self, arg: Any, around: FoldPath) -> tuple[int, Cluster, int] | None:
+        """Return of an input from another loop what stands for it, that fold, and the round."""
+        path = self.folding.paths[arg] if isinstance(arg, int) else ()
+        if len(path) != len(around) + 1 or path[:-1] != around:
+            return None
+        return self.folding.shown[arg], *path[-1]
 
     def constants(self) -> list[Any]:
         """Return the constant arrays and the parameters that it uses."""
@@ -405,7 +418,7 @@ class _Repetition:
                         return None
                     owns = True
                 moves.append("own")
-            elif was == now and now[0] == "hole" and _strides(x, y, stride):
+            elif was == now and now[0] in ("hole", "beside") and _strides(x, y, stride):
                 moves.append(f"{y - x:+d}")
             elif now[0] == "before" and states.setdefault(now, x) == x:
                 start = self.nodes[x].value if isinstance(x, int) else np.float64()

@@ -26,7 +26,8 @@ def findings(scene: Scene) -> list[tuple[str, str, int]]:
     ends = (("smallest gradient", min(sizes)), ("largest gradient", max(sizes)))
     found = [(what, words.numeral(x, 3), k) for what, (x, k) in ends]
     zero = [k for k, s in enumerate(grads) if s is not None and s.is_zero]
-    return found + [("gradient all zero", f"{len(zero):,} of {len(grads):,}", k) for k in zero[:1]]
+    seen = [k for k in zero if scene.graph.shown[k] not in hidden] or zero
+    return found + [("gradient all zero", f"{len(zero):,} of {len(grads):,}", k) for k in seen[:1]]
 
 
 def broken(scene: Scene) -> list[tuple[str, int, str]]:

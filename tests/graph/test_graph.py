@@ -816,5 +816,97 @@ def test_what_stands_for_another_is_exactly_like_it(seed, scoped):
             elif graph.shown[a] != graph.shown[b]:  # a state, which starts outside
                 assert graph.paths[b] == ((fold, r - 1),)
                 assert fold not in [around for around, _ in graph.paths[a]]
-            else:
-                assert a == b or graph.paths[b] in (((fold, r),), ((fold, r - 1),))
+            elif a != b and graph.paths[b] not in (((fold, r),), ((fold, r - 1),)):
+                ((beside, q),), ((same, first_q),) = graph.paths[b], graph.paths[a]
+                assert beside is same is not fold
+                assert (q - first_q) % r == 0, "round by round, as from a loop before"
+
+
+def test_a_loop_over_what_another_loop_gave_is_folded():
+    w, h, hs = ramp(3), np.zeros(3), []
+    for t in range(6):
+        with mg.scope("step", t):
+            h = np.tanh(h * w + 1)
+        hs.append(h)
+    loss = 0.0
+    for t in range(6):
+        with mg.scope("reads", t):
+            loss = loss + np.exp(hs[t]).sum()
+    graph = Graph(loss)
+    assert len([c for c in graph.root.items if not isinstance(c, int)]) == 2
+    reading = [n for n in graph.nodes if n.op == "exp"]
+    assert len({graph.shown[n.number] for n in reading}) == 1
+    (wire,) = [w for w in graph.wires() if w.target.node == graph.shown[reading[0].number]]
+    assert wire.label == "all t"
+    backward = 0.0
+    for t in range(6):
+        with mg.scope("reads", t):
+            backward = backward + np.exp(hs[5 - t]).sum()
+    found = Graph(backward)
+    reading = [n for n in found.nodes if n.op == "exp"]
+    assert len({found.shown[n.number] for n in reading}) == 1
+
+
+def test_of_no_order_there_is_no_fold():
+    w, h, hs = ramp(3), np.zeros(3), []
+    for t in range(6):
+        with mg.scope("step", t):
+            h = np.tanh(h * w + 1)
+        hs.append(h)
+    loss = 0.0
+    for t, k in enumerate([0, 3, 1, 5, 2, 4]):
+        with mg.scope("reads", t):
+            loss = loss + np.exp(hs[k]).sum()
+    graph = Graph(loss)
+    reading = [n for n in graph.nodes if n.op == "exp"]
+    assert len({graph.shown[n.number] for n in reading}) > 2
+
+
+# ---- forward and backward ------------------------------------------------------------------------
+
+
+def second_order(steps=15):
+    lstm = mg.nn.LSTM(2, 3, rng=0, dtype=np.float64)
+    x = mg.tensor(np.random.default_rng(0).normal(size=(steps, 4, 2)), requires_grad=True, name="x")
+    g = mg.grad(lambda x: (lstm(x)[0][-1] ** 2).sum())(x)
+    return (g**2).sum()
+
+
+def test_what_a_backward_pass_records_stands_in_the_scopes_of_the_forward_pass():
+    graph = Graph(second_order(3))
+    paths = {str(n.scope) for n in graph.nodes if n.scope}
+    assert {"lstm", "lstm/step[2]", "backward", "backward/lstm", "backward/lstm/step[0]"} <= paths
+    (lstm,) = {n.scope.frames[0].owner for n in graph.nodes if str(n.scope) == "lstm"}
+    (mirror,) = {n.scope for n in graph.nodes if str(n.scope) == "backward/lstm"}
+    assert mirror.owner is lstm
+
+
+def test_the_steps_of_a_backward_pass_are_folded():
+    text = mg.viz.summary(second_order(), ascii=False)
+    assert "step ×15  t = 0 … 14" in text
+    assert "step ×13  t = 13 … 1" in text
+    assert len(text.splitlines()) < 120
+
+
+def test_inside_of_a_scope_the_mirror_is_there_too():
+    w = ramp(3)
+    with mg.scope("outer"):
+        g = mg.grad(lambda w: np.exp(w * w).sum())(w)
+        with mg.scope("inner"):
+            gg = mg.grad(lambda w: (mg.grad(lambda w: np.sin(w).sum())(w) ** 2).sum())(w)
+    paths = {str(n.scope) for n in Graph([g.sum(), gg.sum()]).nodes if n.scope}
+    assert "outer/backward" in paths
+    assert "outer/inner/backward/backward" in paths
+    assert not any("outer/backward/outer" in path for path in paths)
+
+
+def test_after_an_exception_in_a_rule_no_scope_is_left():
+    def backward(g, z, x):
+        raise ZeroDivisionError
+
+    f = mg.custom_vjp(lambda x: x * 2, backward)
+    w = ramp(3)
+    with pytest.raises(ZeroDivisionError), mg.scope("around"):
+        mg.grad(lambda w: f(w).sum())(w)
+    (n,) = [n for n in Graph((w * 2).sum()).nodes if n.op == "multiply"]
+    assert n.scope is None
