@@ -226,6 +226,14 @@ def numbers(rng: np.random.Generator) -> mg.Tensor:
     return mg.tanh(n)
 
 
+def penalty(rng: np.random.Generator) -> mg.Tensor:
+    """A penalty on the gradient by the input, as of a critic: a graph of second order."""
+    model = mg.nn.LSTM(4, 8, rng=rng)
+    x = mg.tensor(rng.normal(size=(30, 16, 4)).astype(np.float32), True, name="x")
+    g = mg.grad(lambda x: model(x)[0][-1].sum())(x)
+    return (g**2).mean()
+
+
 GRAPHS: dict[str, tuple[Callable[[np.random.Generator], mg.Tensor], str]] = {
     "lstm": (lstm, "loss"),
     "cell": (cell, "loss"),
@@ -238,6 +246,7 @@ GRAPHS: dict[str, tuple[Callable[[np.random.Generator], mg.Tensor], str]] = {
     "branch": (branch, "loss"),
     "tree": (tree, "loss"),
     "checkpoints": (checkpoints, "loss"),
+    "penalty": (penalty, "loss"),
     "long": (long, "loss"),
     "numbers": (numbers, "out"),
 }

@@ -1,6 +1,6 @@
 """The claim that LSTMs fight vanishing gradients, measured: the adding problem.
 
-    python examples/long_memory.py [--length 200] [--plot memory.png]
+    python examples/long_memory.py [--length 200] [--plot memory.png] [--page memory.html]
 
 A sequence has T pairs: a random number, and a mark, which is 1 at two steps, one in each half.
 Asked for is the sum of the two marked numbers (Hochreiter & Schmidhuber, 1997). Who always says 1
@@ -19,14 +19,17 @@ Expected, for T = 100, in about 25 s (a test error below 0.01 is called solved):
     GRU         0.0004    3.7e-21    0.15
     LSTM        0.0017    1.1e-03    0.03
 
-With `--length 200`, in about 45 s, the errors are 0.1671, 0.0008 and 0.0030.
+With `--length 200`, in about 45 s, the errors are 0.1671, 0.0008 and 0.0030. `--page` writes the
+graph of the LSTM with a slider over training: when does the gradient reach the first steps?
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -65,8 +68,14 @@ def drawn(rng: np.random.Generator, T: int, B: int) -> tuple[np.ndarray, np.ndar
     return x, (numbers * marks).sum(axis=0).astype(np.float32)
 
 
-def trained(model: Adder, rng: np.random.Generator, T: int, steps: int) -> list[float]:
-    """Train on new sequences at every step, and return the losses.
+def trained(
+    model: Adder,
+    rng: np.random.Generator,
+    T: int,
+    steps: int,
+    seen: Callable[[], None] = lambda: None,
+) -> list[float]:
+    """Train on new sequences at every step, and return the losses; call `seen` some 30 times.
 
     The model is compiled: for every T it is recorded once, and runs 3 times as fast from then on.
     """
@@ -74,7 +83,9 @@ def trained(model: Adder, rng: np.random.Generator, T: int, steps: int) -> list[
     optimizer = mg.optim.Adam(model.parameters(), lr=0.01)
     schedule = mg.optim.CosineAnnealingLR(optimizer, steps)
     losses = []
-    for _ in range(steps):
+    for k in range(steps):
+        if k % max(1, steps // 30) == 0:
+            seen()
         x, y = drawn(rng, T, 32)
         loss = nn.mse_loss(fast(x), y)
         optimizer.zero_grad()
@@ -99,6 +110,11 @@ def gradient_norms(model: Adder, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         hs[-1].retain_grad()
     nn.mse_loss(model.readout(hs[-1])[:, 0], y, reduction="sum").backward()
     return np.array([np.linalg.norm(h.grad, axis=1).mean() for h in hs])
+
+
+def loss_of(model: Adder, x: np.ndarray, y: np.ndarray) -> mg.Tensor:
+    """Return the mean squared error."""
+    return nn.mse_loss(model(x), y)
 
 
 def plot(path: Path, norms: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
@@ -127,6 +143,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--hidden", type=int, default=32, help="units of each (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path, help="file for a picture of the gradients")
+    parser.add_argument("--page", type=Path, help="file for the LSTM's graph over training")
     options = parser.parse_args(argv)
     T, start = options.length, time.perf_counter()
 
@@ -142,7 +159,11 @@ def main(argv: list[str] | None = None) -> int:
         if kind == "LSTM":
             model.remember(rng, T)
         before = gradient_norms(model, *few)
-        trained(model, rng, T, options.steps)
+        seen = mg.viz.record(functools.partial(loss_of, model, *few), "moment")
+        is_shown = options.page is not None and kind == "LSTM"
+        trained(model, rng, T, options.steps, seen if is_shown else lambda: None)
+        if is_shown:
+            print(f"written: {seen.show(options.page).path}")
         after = gradient_norms(model, *few)
         with mg.no_grad():
             error = nn.mse_loss(model(test[0]), test[1]).item()

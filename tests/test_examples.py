@@ -212,8 +212,11 @@ def test_gradients_vanish_in_an_rnn_and_not_in_an_lstm(capsys, picture):
     assert (x[10:, :, 1].sum(axis=0) == 1).all()
     np.testing.assert_allclose((x[..., 0] * x[..., 1]).sum(axis=0), y, rtol=1e-6)
     short = ["--length", "60", "--steps", "3", "--hidden", "16", "--plot", str(picture)]
-    assert memory.main(short) == 0
+    page = picture.with_suffix(".html")
+    assert memory.main([*short, "--page", str(page)]) == 0
     said = capsys.readouterr().out
+    assert f"written: {page}" in said
+    assert '"training":{"name":"moment","steps":[0,1,2]' in page.read_text("utf-8")
     before = {kind: float(x) for kind, x in re.findall(r"^  (\w+) +[\d.]+ +(\S+) ", said, re.M)}
     assert list(before) == ["RNN", "GRU", "LSTM"]
     assert before["RNN"] < 1e-10

@@ -10,6 +10,7 @@ _PAGES = {  # a name and the page that states it
     "draw": "dot",
     "gradient_flow": "flow",
     "model": "modules",
+    "record": "record",
     "show": "html",
     "summary": "text",
     "to_json": "export",
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .flow import gradient_flow as gradient_flow
     from .html import show as show
     from .modules import model as model
+    from .record import record as record
     from .text import summary as summary
 else:
     __all__ = [*_PAGES]

@@ -56,6 +56,12 @@ class Scale(NamedTuple):
         low, high = numeral(10.0**self.low), numeral(10.0**self.high)
         return f"≤ {low}" if self.below else low, f"≥ {high}" if self.above else high
 
+    def joined(self, other: Scale) -> Scale:
+        """Return this scale, as far as both reach."""
+        low, high = min(self.low, other.low), max(self.high, other.high)
+        below, above = self.below or other.below, self.above or other.above
+        return self._replace(low=low, high=high, below=below, above=above)
+
     def cell(self, values: Iterable[float | None]) -> Cell:
         """Return one cell for several values, with the worst sign among them.
 

@@ -20,6 +20,8 @@ The JSON is one object; what the page of `mg.viz.show` reads is the same:
     times       null, or columns: seconds forward, null for a compiled function, and backward,
                 null without gradients
     histograms  null, or {values, grads}: by node [low, high, counts], or null
+    training    null, or {name, steps, values, grads}: at each step a list by number of node of the
+                rms, null for nothing and -1 for what is not finite
     agreement   null, or {errors, texts}: by number of node, as text; an error is null if it is nan
     scopes      {key, title, parent, items}, of a fold also {when, letter, moments, detected}, of a
                 module its {line}: items are keys of boxes and scopes, in order; where they are
@@ -44,6 +46,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.dtypes import Array
 from ..core.tape import Outputs
 from ..graph.cost import Cost
 from ..graph.folding import Cluster, clusters
@@ -53,7 +56,7 @@ from ..graph.stats import Cotangents, Histogram, Measured, Stats
 from ..graph.times import Times
 from . import words
 from .fit import fitting_scene, keeping
-from .scene import Agreement, Box, Scene
+from .scene import Agreement, Box, Scene, Training
 from .wiring import Line
 from .words import clean
 
@@ -126,6 +129,7 @@ def as_data(scene: Scene) -> dict[str, Any]:
         "values": _stats_columns(measured.values),
         "grads": measured.grads and _stats_columns(measured.grads),
         "times": measured.times and _times_columns(measured.times),
+        "training": scene.training and _training_data(scene.training),
         "histograms": histograms,
         "agreement": agreement,
         "scopes": scopes,
@@ -174,7 +178,12 @@ def _times_columns(times: Sequence[Times]) -> dict[str, Any]:
     }
 
 
-def _rounded(column: Sequence[float | None]) -> list[float | None]:
+def _training_data(training: Training) -> dict[str, Any]:
+    columns = {key: [*map(_rounded, getattr(training, key))] for key in ("values", "grads")}
+    return {"name": clean(training.name), "steps": training.steps} | columns
+
+
+def _rounded(column: Sequence[float | None] | Array) -> list[float | None]:
     """Return numbers rounded to 4 digits; None for nan."""
     numbers = np.array(column, np.float64).clip(-1e308, 1e308)
     text = " ".join(["%.4g"] * len(column)) % tuple(numbers.tolist())

@@ -12,11 +12,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..core.dtypes import TOLERANCE
+from ..core.dtypes import TOLERANCE, Array
 from ..core.tape import Outputs
 from ..core.tensor import Tensor
 from ..graph.cost import Cost, cost_of, is_view, total
@@ -28,7 +28,7 @@ from . import colours, words
 from .wiring import Nesting, Written, wiring
 from .words import Run, clean
 
-__all__ = ["Agreement", "Box", "Scene"]
+__all__ = ["Agreement", "Box", "Scene", "Training"]
 
 SCALAR_NODES = 50  # up to so many, a graph of numbers shows values and gradients
 Agreement: TypeAlias = Mapping[Tensor, float | tuple[float, str]]
@@ -55,6 +55,18 @@ class Box:
     is_output: bool = False
 
 
+class Training(NamedTuple):
+    """What was measured over training: at each step, the rms of the values and of the gradients.
+
+    They are columns by number of node, with nan for nothing and -1 for what is not finite.
+    """
+
+    name: str
+    steps: list[int]
+    values: list[Array]
+    grads: list[Array]
+
+
 class Scene:
     """The boxes and lines for a graph, each scope `depth` levels down shut.
 
@@ -71,6 +83,7 @@ class Scene:
         depth: int | None = None,
     ) -> None:
         self.graph, self.measured = graph, measured
+        self.training: Training | None = None
         self.compared = agreement is not None
         self.errors, self.texts = _agreement(graph, agreement)
         self.shown = [node for node in graph.nodes if graph.shown[node.number] == node.number]
@@ -209,6 +222,10 @@ class Scene:
                     for k, s in enumerate(stats)
                 }
                 found[key] = colours.magnitude_scale(name, sizes, folded or shown, shown)
+            for column in getattr(self.training, key, ()):  # one scale for all of training
+                before = dict(enumerate(column.tolist()))
+                scale = colours.magnitude_scale(name, before, folded or shown, shown)
+                found[key] = found[key].joined(scale)
         return found
 
     def cost(self, numbers: Sequence[int]) -> Cost:

@@ -1064,3 +1064,95 @@ def test_without_scripts_it_says_what_is_there():
     assert "<" not in said
     assert "The computation graph of tanh: 2 nodes in 2 boxes." in said
     assert "onerror" in said
+
+
+# ---- over training -------------------------------------------------------------------------------
+
+
+def trained(steps=6, loop=True):
+    """A record in which the gradients of `w` are halved at every step."""
+    scale = mg.tensor(np.array(1.0))
+    w = mg.tensor(np.ones(3), requires_grad=True, name="w")
+
+    def loss():
+        h = w
+        for t in range(4 if loop else 1):
+            with mg.scope("step", t):
+                h = np.tanh(h * w)
+        return (h * scale).sum()
+
+    seen = viz.record(loss)
+    for _ in range(steps):
+        seen()
+        scale.data = scale.data / 2
+    return seen
+
+
+@pytest.fixture
+def opened_record(browser, tmp_path):
+    def open_record(seen):
+        page = seen.show(tmp_path / "training.html")
+        browser.open(page.path)
+        return data(page)["graph"]
+
+    yield open_record
+    assert browser.problems() == []
+
+
+@needs_browser
+def test_the_slider_shows_each_step_of_training(opened_record, browser):
+    graph = opened_record(trained())
+    assert words(browser, "#training") == "epoch5"
+    key = box(graph, "w")
+    for step in (5, 0, 3):
+        browser.js(f"(e => {{e.value = {step}; e.dispatchEvent(new Event('input'))}})"
+                   "(document.querySelector('#training input'))")  # fmt: skip
+        assert words(browser, "#training") == f"epoch{step}"
+        rms = graph["training"]["grads"][step][graph["boxes"][key]["node"]]
+        assert f"|g| {browser.js(f'num({rms})')}" in words(browser, at(key))
+    assert browser.js("document.activeElement.type") == "range"
+    touch(browser, key)
+    side = words(browser, "#side")
+    assert "over training, by epoch" in side
+    assert "zeros" not in side
+    browser.js("setStep(5)")
+    assert "zeros" in words(browser, "#side")
+    browser.js("lookFor('grad < 0.2')")
+    few = browser.js("[...hits].length")
+    browser.js("setStep(0); lookFor('grad < 0.2')")
+    assert browser.js("[...hits].length") < few
+
+
+@needs_browser
+def test_the_heat_map_over_training(opened_record, browser):
+    graph = opened_record(trained())
+    assert words(browser, "#heattitle") == "rms gradient, operation by epoch"
+    assert words(browser, "#heatby") == "by t"
+    rows = browser.js("heat.rows.map(r => r.name)")
+    assert "tanh" in rows
+    values = browser.js("heat.rows.map(r => r.values)")[rows.index("multiply")]
+    np.testing.assert_allclose(np.divide(values[1:], values[:-1]), 0.5, rtol=2e-3)
+    x, y = browser.js(f"""(b => [b.x + heat.left + 1.5 * heat.wide,
+      b.y + ({rows.index("tanh")} + 0.5) * heat.high])(heatmap.getBoundingClientRect())""")
+    browser.mouse(x, y)
+    assert browser.js("selected") == box(graph, "tanh")
+    assert words(browser, "#training") == "epoch1"
+    assert "epoch = 1" in words(browser, "#heatsay")
+    browser.click("#heatby")
+    assert "operation by t, in step ×4" in words(browser, "#heattitle")
+    assert words(browser, "#heatby") == "by epoch"
+
+
+@needs_browser
+def test_without_a_loop_there_is_the_heat_map_over_training_alone(opened_record, browser):
+    opened_record(trained(loop=False))
+    assert words(browser, "#heattitle") == "rms gradient, operation by epoch"
+    assert browser.js("document.querySelector('#heatby').hidden")
+    browser.js("mode = 'flops'; again(null); drawHeat()")
+
+
+@needs_browser
+def test_a_page_without_training_has_no_slider(opened, browser):
+    opened(lstm_loss(3))
+    assert browser.js("document.querySelector('#training').hidden")
+    assert browser.js("document.querySelector('#heatby').hidden")

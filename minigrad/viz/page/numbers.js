@@ -53,6 +53,9 @@ function num(x, digits = 2) {
 
 let mode = Object.keys(LOOK.scales)[0]; // errors, grads, values, or a cost
 const look = () => LOOK.scales[mode];
+const TRAINING = D.training && {...D.training, letter: D.training.name,
+  moments: D.training.steps, key: "training"};
+let step = TRAINING ? TRAINING.steps.length - 1 : 0; // of training, the one that is looked at
 const COSTS = Object.keys(LOOK.totals), isCost = (what = mode) => COSTS.includes(what);
 
 // what node k costs: null where it is not known
@@ -80,7 +83,7 @@ function duration(s) {
 }
 
 // what is known of node k: null for nothing, nan for what is not finite or was not compared
-function size(k, what = mode) {
+function size(k, what = mode, at = step) {
   if (what === "errors") {
     const x = D.agreement.errors[k];
     return x === undefined ? null : x ?? NaN;
@@ -88,6 +91,10 @@ function size(k, what = mode) {
   if (isCost(what)) { // as a part of the whole, if all repetitions cost as much
     const x = formOf(k).op && cost(k, what), all = owner(k)?.members?.length || 1;
     return x ? all * x / LOOK.totals[what] : null;
+  }
+  if (TRAINING?.[what]) {
+    const x = TRAINING[what][at][k];
+    return x < 0 ? NaN : x;
   }
   const c = D[what];
   return !c?.size[k] ? null : c.bad[k] ? NaN : c.rms[k];

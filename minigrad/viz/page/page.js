@@ -46,8 +46,9 @@ function beside(step) { // the box before or after, in order of execution
 }
 
 function showHeat(shown) {
-  $("heat").hidden = !shown || !heatFolds().length;
-  $("heatkey").hidden = !heatFolds().length;
+  const none = !heatFolds().length && !TRAINING;
+  $("heat").hidden = !shown || none;
+  $("heatkey").hidden = none;
   drawHeat();
 }
 
@@ -147,6 +148,14 @@ function listen() {
   on($("search"), "keydown", (e) => e.key === "Enter" && nextHit(e.shiftKey ? -1 : 1));
   on(canvas, "mousemove", (e) => heatSay(heatAt(e)));
   on(canvas, "click", (e) => heatGo(heatAt(e)));
+  on($("training").querySelector("input"), "input", (e) => {
+    setStep(+e.target.value);
+    e.target.focus();
+  });
+  on($("heatby"), "click", () => {
+    byStep = !byStep;
+    drawHeat();
+  });
   on($("mode"), "change", () => {
     mode = $("mode").value;
     again(selected);
@@ -168,6 +177,13 @@ function listen() {
 
 document.title = $("title").textContent = D.title || "graph";
 $("mode").append(...Object.entries(LOOK.scales).map(([value, m]) => el("option", {value}, m.name)));
+if (TRAINING) {
+  const [name, slider, now] = $("training").children;
+  $("training").hidden = false;
+  slider.max = step;
+  name.textContent = TRAINING.letter;
+  [slider.value, now.textContent] = [step, TRAINING.steps[step]];
+}
 build();
 inspect();
 drawLegend();

@@ -78,18 +78,30 @@ function boxFacts({box, members: all, key}) {
     form.shape ? shapeOf(box.node) : box.fact, form.dtype])), slide,
   form.inputs?.length && p(`in ${form.inputs.map(tuple).join(", ")}`, "note"),
   numbers(nodes), form.op && costs(at < 0 ? spent({box, reps: {}}) : nodes), errors && [p(`relative error: ${range(nodes, "errors") || "not compared"}`),
-    ...errors.map((t) => p(t, "note"))], all.length > 1 && chart(all, at),
+    ...errors.map((t) => p(t, "note"))], all.length > 1 && chart(all, at), overTraining(nodes),
   nodes.length === 1 && bars(nodes[0]), (box.written || []).map((k) => [h3(`${nameOf(k)} ${
-    shapeOf(k)}`, "parameter"), numbers([k]), bars(k)]).flat(),
+    shapeOf(k)}`, "parameter"), numbers([k]), overTraining([k]), bars(k)]).flat(),
   form.line && [h3("source"), p(form.line, "code")]].flat();
+}
+
+function setStep(at) {
+  step = at;
+  $("training").querySelector("input").value = at;
+  $("training").lastChild.textContent = TRAINING.steps[at];
+  again(selected);
+  inspect();
+  drawHeat();
 }
 
 const KINDS = ["values", "grads"];
 
 function numbers(nodes) {
-  const fields = ["rms", "min", "max", "zeros", "bad", "size"];
+  const newest = !TRAINING || step === TRAINING.steps.length - 1; // of others, the rms alone is known
+  const fields = newest ? ["rms", "min", "max", "zeros", "bad", "size"] : ["rms"];
   const line = (field) => [field === "bad" ? "not finite" : field, ...KINDS.map((m) => {
-    const c = D[m], own = c ? nodes.filter((k) => c.size[k] !== null) : [];
+    const c = D[m];
+    if (field === "rms" && c && TRAINING) return range(nodes, m) || "–";
+    const own = c ? nodes.filter((k) => c.size[k] !== null) : [];
     const xs = own.map((k) => c[field][k]).filter((x) => x !== null);
     if (!xs.length) return c ? "–" : "not computed";
     if (/zeros|bad/.test(field)) return big(xs.reduce((a, b) => a + b));
@@ -99,12 +111,21 @@ function numbers(nodes) {
   return table(["", "value", "gradient"], ...fields.map(line));
 }
 
-function chart(all, at) { // rms through the repetitions, on a log scale
-  const series = KINDS.filter((m) => D[m]).map((m) => [m, all.map((k) => size(k, m))]);
+function overTraining(nodes) {
+  return TRAINING && TRAINING.steps.length > 1 && [p(`over training, by ${TRAINING.letter}`, "note"),
+    lines(KINDS.map((m) => [m, TRAINING.steps.map((_, at) => mean(nodes.map((k) => size(k, m,
+      at))))]), step)];
+}
+
+function chart(all, at) { // rms through the repetitions
+  return lines(KINDS.filter((m) => D[m]).map((m) => [m, all.map((k) => size(k, m))]), at);
+}
+
+function lines(series, at) { // on a log scale
   const logs = series.flatMap(([, xs]) => xs.filter(good).map(log));
   if (!logs.length) return null;
   const low = Math.floor(least(logs)), high = max(low + 1, Math.ceil(most(logs)));
-  const x = (k) => r(38 + 206 * k / (all.length - 1));
+  const x = (k) => r(38 + 206 * k / (series[0][1].length - 1));
   const y = (v) => r(8 + 64 * (high - v) / (high - low));
   return el("svg", {viewBox: "0 0 250 80", class: "chart"}, [low, high].map((v) => [
     text(34, y(v) + 3, "small end", num(10 ** v)), el("path", {d: `M38 ${y(v)}H244`})])
@@ -239,33 +260,50 @@ function heatCells(values) {
     (a, b) => (bad(b) > bad(a) ? b : a))]));
 }
 const heatCut = (k) => [k, k + 1].map((j) => round(j * heat.fold.moments.length / heat.some));
+let byStep = Boolean(TRAINING); // of training, rather than of a loop
 const heatFolds = () => D.scopes.filter((s) => s.moments && !folds(s.parent).length);
+
+function heatSteps() { // a row for each operation and parameter, over training
+  const boxes = boxesIn(D.scopes[0]).filter((b) => b.kind === "operation");
+  const row = (name, box, nodes) => ({name, box, word: "", factor: "",
+    values: TRAINING.steps.map((_, at) => mean(nodes.map((k) => size(k, mode, at))))});
+  return [...weightsIn(boxes).map((k) => row(formOf(k).name, owner(k), [k])),
+    ...boxes.map((b) => row(plain(b), b, b.members))];
+}
 
 function heatRow(box) {
   const n = heat.fold.moments.length, each = box.members.length / n;
   const values = heat.fold.moments.map((_, k) =>
     mean(box.members.slice(k * each, (k + 1) * each).map((m) => size(m))));
   const known = values.map((x, k) => [x, k]).filter(([x]) => good(x));
-  if (mode !== "grads" || known.length < 4) return {box, values, each, word: "", factor: ""};
+  const name = plain(box);
+  if (mode !== "grads" || known.length < 4) return {name, box, values, each, word: "", factor: ""};
   const [[first, a], [last, b]] = [known[0], known.at(-1)], all = first / last; // back through time
-  return {box, values, each, factor: `×${num(all ** (1 / (b - a)), 3)} per step back`,
+  return {name, box, values, each, factor: `×${num(all ** (1 / (b - a)), 3)} per step back`,
     word: all < 1e-3 ? "▼ vanishes" : all > 1e3 ? "▲ explodes" : ""};
 }
 
 function drawHeat() {
   const all = heatFolds(), canvas = $("heatmap"), here = places.get(selected);
-  if (!all.length || $("heat").hidden) return;
+  const trained = TRAINING?.[mode] && (byStep || !all.length);
+  $("heatby").hidden = !TRAINING?.[mode] || !all.length;
+  if ((!all.length && !trained) || $("heat").hidden) return;
   const around = here && folds(here.box ? here.box.home : here.key)[0];
   const cells = (f) => boxesIn(f).length * f.moments.length;
-  heat.fold = around || heat.fold || all.reduce((a, b) => (cells(b) > cells(a) ? b : a));
+  const loop = around || (heat.fold !== TRAINING && heat.fold) || all.reduce((a, b) => (
+    !a || cells(b) > cells(a) ? b : a), null);
+  $("heatby").textContent = trained ? `by ${loop?.letter}` : `by ${TRAINING?.letter}`;
+  heat.fold = trained ? TRAINING : loop;
   const {letter, moments, key} = heat.fold, n = moments.length, high = 13;
-  heat.rows = boxesIn(heat.fold).filter((b) => b.kind === "operation").map(heatRow);
+  heat.rows = trained ? heatSteps()
+    : boxesIn(heat.fold).filter((b) => b.kind === "operation").map(heatRow);
   const room = max(320, $("heat").clientWidth - 26), ratio = devicePixelRatio || 1;
   const slim = room < 600, left = slim ? 96 : 140; // a phone: without factors and the scale
   const wide = max(60, room - left - (slim ? 70 : 190)) / n, c = canvas.getContext("2d");
   const tall = heat.rows.length * high, some = min(n, Math.floor(wide * n));
   Object.assign(heat, {left, high, wide, some});
-  $("heattitle").textContent = `${look().name}, operation by ${letter}, in ${path(key)}`
+  $("heattitle").textContent = `${look().name}, operation by ${letter}`
+    + (trained ? "" : `, in ${path(key)}`)
     + (some < n ? `; a column is the worst of ${Math.ceil(n / some)}` : "");
   [canvas.width, canvas.height] = [room * ratio, (tall + 14) * ratio];
   [canvas.style.width, canvas.style.height] = [`${room}px`, `${tall + 14}px`];
@@ -278,7 +316,7 @@ function drawHeat() {
   c.scale(ratio, ratio);
   heat.rows.forEach((row, j) => {
     const y = j * high, step = wide * n / some;
-    put(plain(row.box).slice(0, slim ? 17 : 26), left - 6, y + 10, "right");
+    put(row.name.slice(0, slim ? 17 : 26), left - 6, y + 10, "right");
     heatCells(row.values).forEach(({colour, sign}, k) => {
       if (colour === "none") return;
       c.fillStyle = colour;
@@ -301,7 +339,8 @@ function drawHeat() {
     put(look().ends[1], from + 64, tall + 10, "left");
   }
   c.strokeStyle = ink0;
-  if (moment[key] >= 0) c.strokeRect(left + moment[key] * wide, 0.5, max(wide, 2), tall - 1);
+  const now = trained ? step : moment[key];
+  if (now >= 0) c.strokeRect(left + now * wide, 0.5, max(wide, 2), tall - 1);
 }
 
 function heatAt(e) {
@@ -309,10 +348,10 @@ function heatAt(e) {
 }
 
 function heatSay({row, rep}) {
-  const {box, values, factor} = heat.rows[row] || {}, x = values?.[rep];
+  const {name, values, factor} = heat.rows[row] || {}, x = values?.[rep];
   const {letter, moments} = heat.fold;
   const [a, b] = heatCut(Math.floor(rep * heat.some / moments.length)), all = b - a > 1;
-  $("heatsay").textContent = x === undefined ? "" : said([plain(box),
+  $("heatsay").textContent = x === undefined ? "" : said([name,
     `${letter} = ${moments[rep]}`, all && `in ${moments[a]} … ${moments[b - 1]}`, Number.isNaN(x) ? "not finite" : isCost()
       ? spell(x * LOOK.totals[mode] / values.length) : num(x, 3), factor], ", ");
 }
@@ -321,6 +360,7 @@ function heatGo(at) {
   const row = heat.rows[at.row];
   if (!row || !(at.rep in row.values)) return;
   heat.at = at;
+  if (heat.fold === TRAINING) setStep(at.rep);
   goTo(row.box.key, at.rep * row.each);
   heatSay(at);
 }
