@@ -1,11 +1,13 @@
 """What `import minigrad` loads, and that the rest is there when it is asked for."""
 
 import ast
+import importlib
 import os
 import pickle
 import pydoc
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -143,3 +145,13 @@ def test_debug_mode_of_the_environment_is_on_from_the_start(setting, is_on):
         "import minigrad.core.context; print(minigrad.core.context.current().observer is not None)"
     )
     assert fresh(code).split() == [str(is_on)]
+
+
+@pytest.mark.parametrize("room", LAZY)
+def test_no_file_has_the_name_of_what_is_loaded_late(room):
+    """Once such a file is imported, it would stand in the place of the function."""
+    folder = Path(importlib.import_module(room).__file__).parent
+    files = {path.stem for path in folder.iterdir()}
+    package = importlib.import_module(room)
+    named = [name for name in {*LAZY[room]} & files]
+    assert [n for n in named if not isinstance(getattr(package, n), types.ModuleType)] == []

@@ -116,7 +116,7 @@ SECTIONS = {
         "viz/dot": "Graphviz",
         "viz/fit": "How much is drawn",
         "viz/html": "The page",
-        "viz/record": "Over training",
+        "viz/training": "Over training",
         "viz/text": "Text",
         "viz/modules": "Modules",
         "viz/flow": "Gradient flow",

@@ -10,7 +10,7 @@ _PAGES = {  # a name and the page that states it
     "draw": "dot",
     "gradient_flow": "flow",
     "model": "modules",
-    "record": "record",
+    "record": "training",
     "show": "html",
     "summary": "text",
     "to_json": "export",
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .flow import gradient_flow as gradient_flow
     from .html import show as show
     from .modules import model as model
-    from .record import record as record
     from .text import summary as summary
+    from .training import record as record
 else:
     __all__ = [*_PAGES]
 
