@@ -109,6 +109,7 @@ class Folding:
         self._timed = set[Cluster]()  # loops in which something is read by number
         self._fold(root)
         self._name_repeats(root)
+        self._tell_apart(root)
 
     def _fold(self, root: Cluster) -> None:
         stack = [root]  # from the outermost scopes to the innermost
@@ -232,6 +233,23 @@ class Folding:
             for loop in loops:
                 if loop not in self._timed and any(uses[use] > 1 for use in self._uses(loop)):
                     loop.frame, loop.letter = Scope(loop.frame.parent, "repeats", 0, None), "k"
+
+    def _tell_apart(self, root: Cluster) -> None:
+        """Give a fold within another a letter of its own: k = 0 … 9, and in each t = 0 … 4.
+
+        What reads something by number keeps its t.
+        """
+        stack: list[tuple[Cluster, tuple[str, ...]]] = [(root, ())]
+        while stack:
+            cluster, around = stack.pop()
+            if cluster.moments:
+                taken, is_timed = {*around}, cluster in self._timed or not cluster.detected
+                if not is_timed:
+                    taken.update([c.letter for c in clusters(cluster)[1:] if c in self._timed])
+                letters = [cluster.letter, *("rs" if is_timed else "krs")]
+                cluster.letter = next((c for c in letters if c not in taken), cluster.letter)
+                around = (*around, cluster.letter)
+            stack += [(item, around) for item in cluster.items if isinstance(item, Cluster)]
 
     def _uses(self, cluster: Cluster) -> list[Any]:
         """Return what is done with inputs that all repetitions share."""

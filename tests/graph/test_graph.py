@@ -910,3 +910,21 @@ def test_after_an_exception_in_a_rule_no_scope_is_left():
         mg.grad(lambda w: f(w).sum())(w)
     (n,) = [n for n in Graph((w * 2).sum()).nodes if n.op == "multiply"]
     assert n.scope is None
+
+
+def test_loops_within_one_another_have_letters_of_their_own():
+    w, h = ramp(3, name="w"), ramp(3)
+    for k in range(4):
+        with mg.scope("step", k):
+            for t in range(3):
+                with mg.scope("step", t):
+                    h = mg.tanh(h * w)
+    found = Graph(h)
+    assert [c.letter for c in folding.clusters(found.root) if c.moments] == ["t", "r"]
+    x, h = ramp(4, 3, name="x"), ramp(3)
+    for _ in range(5):
+        for t in range(4):
+            h = mg.tanh(h * w + x[t])
+        h = mg.exp(h)
+    found = Graph(h)
+    assert [c.letter for c in folding.clusters(found.root) if c.moments] == ["k", "t"]

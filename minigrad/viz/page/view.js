@@ -119,7 +119,7 @@ function add(item, a, b, edge) {
   if (!old) item.edges.set(id, {...edge, a, b, ends: new Set([edge.to.id])});
   else {
     old.ends.add(edge.to.id);
-    if (edge.label && !old.label.includes(edge.label)) old.label += ` ${edge.label}`;
+    if (edge.label && old.label !== edge.label) old.label = old.label ? "several" : edge.label;
   }
 }
 
