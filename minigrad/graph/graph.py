@@ -16,7 +16,7 @@ import numpy as np
 from ..core import tree
 from ..core.tensor import Tensor
 from .folding import HOLE, Cluster, Folding, FoldPath, GraphNode, moving_texts, text_with_holes
-from .opened import behind, opened
+from .opened import behind, inside_of, opened
 from .parts import named_part
 
 __all__ = ["Cluster", "End", "Graph", "GraphNode", "HasTensors", "Tensors", "Wire"]
@@ -84,9 +84,11 @@ class Graph:
         places: dict[Tensor, Tensor] = {}
         shut: dict[Tensor, str] = {}
         self.tensors = _with_graphs(outputs)
-        if inside:
+        held = behind(self.tensors)
+        if inside and any(map(inside_of, held)):
             self.tensors, places, shut = opened(self.tensors)
-        self.nodes, self.numbers = _frozen(self.tensors)
+            held = behind(self.tensors)
+        self.nodes, self.numbers = _frozen(held)
         self.numbers |= {t: self.numbers[s] for t, s in places.items() if s in self.numbers}
         self.shut = {self.numbers[t]: why for t, why in shut.items()}
         self.outputs = [self.numbers[t] for t in self.tensors]
@@ -164,9 +166,8 @@ def _with_graphs(outputs: Tensors) -> list[Tensor]:
     return leaves
 
 
-def _frozen(outputs: list[Tensor]) -> tuple[list[GraphNode], dict[Any, int]]:
-    """Return everything behind `outputs` in order of creation; constants at their first use."""
-    held = behind(outputs)
+def _frozen(held: dict[Tensor, Any]) -> tuple[list[GraphNode], dict[Any, int]]:
+    """Return what stands behind some outputs in order of creation; constants at their first use."""
     tape = sorted(held, key=lambda t: t.index)
     parameters, nodes = _parameter_names(tape), list[GraphNode]()
     numbers: dict[Any, int] = {}  # by tensor, or by id for an array, which its operation keeps

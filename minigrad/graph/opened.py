@@ -17,7 +17,7 @@ from ..core.context import observed
 from ..core.tape import Outputs
 from ..core.tensor import OPS, Tensor, made_by
 
-__all__ = ["behind", "opened"]
+__all__ = ["behind", "inside_of", "opened"]
 
 
 def behind(outputs: Sequence[Tensor]) -> dict[Tensor, Any]:
@@ -42,7 +42,7 @@ def opened(
     now, places, shut = list(outputs), dict[Tensor, Tensor](), dict[Tensor, str]()
     while True:  # for inside of one there may be others
         nodes = sorted(behind(now), key=lambda t: t.index)
-        if all(_inside(t) is None or t in shut for t in nodes):
+        if all(inside_of(t) is None or t in shut for t in nodes):
             return now, places, shut
         step = _written_anew(nodes, shut)
         places = {t: step.get(s, s) for t, s in places.items()} | step
@@ -50,7 +50,8 @@ def opened(
         now = [step.get(t, t) for t in now]
 
 
-def _inside(t: Tensor) -> Any:
+def inside_of(t: Tensor) -> Any:
+    """Return what records anew the inside of a checkpoint; None for anything else."""
     return getattr(t.primitive, "inside", None)
 
 
@@ -61,7 +62,7 @@ def _written_anew(nodes: Sequence[Tensor], shut: dict[Tensor, str]) -> dict[Tens
         if t.primitive is None:
             continue
         inputs = tuple([new.get(s, s) for s in t.inputs])
-        if _inside(t) is not None and t not in shut:
+        if inside_of(t) is not None and t not in shut:
             try:
                 parts[t] = _run_again(t, inputs, new)
             except RuntimeError as error:
@@ -83,7 +84,7 @@ def _run_again(t: Tensor, inputs: Sequence[Any], new: dict[Any, Tensor]) -> list
     """Return the outputs of a checkpoint, as operations of what has taken the place of others."""
     start = tape.next_index()
     with observed(None):
-        outputs: list[Tensor] = _inside(t)(t.value, t.xs, inputs)
+        outputs: list[Tensor] = inside_of(t)(t.value, t.xs, inputs)
     inside = {*tape.since(start, outputs)[0]}
     for node in inside:
         node.inputs = tuple([new.get(s, s) for s in node.inputs])
