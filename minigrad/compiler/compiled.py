@@ -31,7 +31,7 @@ from ..guard.errors import shown, warn
 from .entry import Entry, difference, kind_of, near, own
 from .program import Program, Value, View
 from .tensors import as_tensors
-from .tracing.guards import Guard, array_of, found_in, inputs_among, is_array, kinds
+from .tracing.guards import Guard, array_of, inputs_among, is_array, kinds
 from .tracing.outside import Outside
 from .tracing.record import recorded
 from .tracing.recording import Recording
@@ -144,15 +144,15 @@ class Compiled:
             return (program.executable is not None) is ready and program.guard.holds([], ready)
 
         with self._lock:
-            modules = [*found_in(self.f), *found_in(leaves)]
-            if Guard(modules).is_hooked():
+            outside = self._outside(leaves)
+            if Guard(outside.modules).is_hooked():
                 return self.f(*args, **kwargs)
             known = self._programs.setdefault(key, [])
             self._programs.move_to_end(key)
             if any(is_right(p, True) for p in known):  # another thread made it
                 return self(*args, **kwargs)
         try:
-            program = self._recorded(leaves, structure, modules)
+            program = self._recorded(leaves, structure, outside)
         except Exception as error:
             if self._with_floats and any(type(x) is float for x in leaves):
                 self._with_floats = False  # the value of one is needed
@@ -172,7 +172,7 @@ class Compiled:
             for p in known:
                 program.guard.outside.forget(p.guard.outside.operands)
         if waiting is None or not self._did_the_same(waiting, program):
-            out = self._as_it_is(program, leaves, structure, modules, args, kwargs)
+            out = self._as_it_is(program, leaves, structure, args, kwargs)
             with self._lock:
                 known.append(program)
                 self._bounded(key)
@@ -218,7 +218,10 @@ class Compiled:
         args, kwargs = (leaves, {}) if structure is None else tree.unflatten(structure, leaves)
         return self.f(*args, **kwargs)
 
-    def _recorded(self, leaves: Any, structure: Any, modules: Any) -> Entry:
+    def _outside(self, leaves: Any) -> Outside:
+        return Outside(self.f, *[x for x in leaves if not is_array(x)])
+
+    def _recorded(self, leaves: Any, structure: Any, outside: Outside) -> Entry:
         places = inputs_among(leaves, self._with_floats)
         given = [leaves[k] for k in places]
         told_structure: list[tree.Structure] = []
@@ -238,8 +241,7 @@ class Compiled:
             told_structure.append(its)
             return out
 
-        objects = [x for x in leaves if not is_array(x)]
-        outside = Outside(self.f, *modules, *objects)
+        modules = outside.modules
         with outside_put_back(outside, self._name), unchanged(modules, self._name):
             recording = recorded(
                 flat,
@@ -274,7 +276,6 @@ class Compiled:
         program: Entry,
         leaves: Any,
         structure_in: Any,
-        modules: Any,
         args: Any,
         kwargs: Any,
     ) -> Any:
@@ -303,7 +304,7 @@ class Compiled:
                 "of arrays; write it so that it treats both alike"
             )
         if not all(map(near, results, program.recording.values)):
-            self._require_same(program, self._recorded(leaves, structure_in, modules))
+            self._require_same(program, self._recorded(leaves, structure_in, self._outside(leaves)))
             raise TypeError(
                 f"mg.compile: {self._name} gave other numbers when it was recorded, with tensors "
                 "in the place of arrays, than when it ran; write it so that it treats both alike, "

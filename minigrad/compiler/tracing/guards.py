@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Iterator, Sequence
-from types import FunctionType, MethodType
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ...core import tree
 from ...core.context import changes
 from ...core.dtypes import plain
 from ...core.tensor import Tensor
 from .outside import Outside
-from .reach import names_in
 
-__all__ = ["Guard", "array_of", "found_in", "inputs_among", "is_array", "kinds", "told"]
+__all__ = ["Guard", "array_of", "inputs_among", "is_array", "kinds", "told"]
 
 _FIXED = (bool, int, str, bytes, type(None), type(Ellipsis), float, np.dtype, slice, type)
 
@@ -136,44 +132,3 @@ def _standing(v: Any) -> Any:
     if isinstance(v, dict):
         return tuple([(repr(k), _standing(part)) for k, part in v.items()])
     return id(v)
-
-
-def found_in(part: Any, seen: set[int] | None = None, deep: int = 3) -> Iterator[Any]:
-    """List the modules that a function holds: in its closure, its defaults, its globals, itself."""
-    seen = set() if seen is None else seen
-    if id(part) in seen or deep < 0:
-        return
-    seen.add(id(part))
-    if tree.is_module(part):
-        for _, module in part.named_modules():
-            seen.add(id(module))
-            yield module
-        return
-    if isinstance(part, functools.partial):
-        parts: list[Any] = [part.func, *part.args, *part.keywords.values()]
-    elif isinstance(part, MethodType):
-        parts = [part.__self__, part.__func__]
-    elif isinstance(part, FunctionType):
-        parts = [*_held_by(part)]
-    elif isinstance(part, dict):
-        parts = [*part.values()]
-    elif isinstance(part, (list, tuple)):
-        parts = [*part]
-    else:
-        return
-    for one in parts:
-        yield from found_in(one, seen, deep - 1)
-
-
-def _held_by(f: FunctionType) -> Iterator[Any]:
-    for cell in f.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # not yet filled
-            continue
-    yield from f.__defaults__ or ()
-    yield from (f.__kwdefaults__ or {}).values()
-    for name in names_in(f.__code__):
-        held = f.__globals__.get(name)
-        if tree.is_module(held) or isinstance(held, FunctionType):
-            yield held

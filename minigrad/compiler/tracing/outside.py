@@ -33,6 +33,7 @@ class Outside:
         self.bases = [(c, c.__mro__) for c in reach.classes]
         self.arrays = [(x, x.shape, x.tobytes()) for x in reach.arrays if x.size <= MANY]
         self.operands: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self.modules = [*_from_the_outermost(reach.modules)]
         self.written: list[str] = []
         self.sequences = self._sequences()
 
@@ -140,6 +141,13 @@ class Outside:
             del place[name]
         else:
             place[name] = value
+
+
+def _from_the_outermost(modules: list[Any]) -> dict[Any, None]:
+    """Return modules without repetitions, those that no other one holds with theirs first."""
+    inner = {m for module in modules for _, m in module.named_modules() if m is not module}
+    roots = [module for module in modules if module not in inner]
+    return dict.fromkeys([m for root in roots for _, m in root.named_modules()])
 
 
 def _without(entries: list[Any], place: Any, name: str) -> list[Any]:

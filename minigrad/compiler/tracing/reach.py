@@ -31,7 +31,7 @@ from ...core import tree
 from ...core.tensor import Tensor
 from ...guard.errors import our_file, users_file
 
-__all__ = ["ABSENT", "Reach", "content", "names_in"]
+__all__ = ["ABSENT", "Reach", "content"]
 
 ABSENT = object()
 
@@ -69,6 +69,7 @@ class Reach:
         self.missing: list[tuple[Any, str]] = []  # what would be found before such an item
         self.containers: list[Any] = []
         self.arrays: list[Any] = []
+        self.modules: list[Any] = []
         self.functions: list[FunctionType] = []
         self.objects: list[tuple[Any, type, Any]] = []  # with their class and their dict
         self.classes: dict[type, Mapping[str, Any]] = {}
@@ -116,13 +117,16 @@ class Reach:
             elif isinstance(part, np.ndarray):
                 self.arrays.append(part)
                 yield from part.flat if part.dtype == object else ()
+            elif tree.is_module(part):
+                self.modules.append(part)
+                yield from [module for _, module in part.named_modules()]
             yield from self._of_object(part)
 
     def _of_function(self, f: FunctionType) -> Iterator[Any]:
         code = f.__code__
         is_users = users_file(code.co_filename)
         if not our_file(code.co_filename):
-            self.names.update(names_in(code))
+            self.names.update(_names_in(code))
             self.texts.update(_texts_in(code))
         for name, cell in zip(code.co_freevars, f.__closure__ or (), strict=True):
             value = content(cell)
@@ -138,13 +142,13 @@ class Reach:
                     yield from self._item(f.__globals__, name, f.__globals__[name])
                 elif hasattr(builtins, name) or "NameError" in self.names:
                     self.missing.append((f.__globals__, name))
-            for name in names_in(code):
+            for name in _names_in(code):
                 if name in sys.modules and name not in f.__globals__:  # import inside of it
                     yield from self._item(sys.modules, name, sys.modules[name])
 
     def _of_getter(self, get: Any) -> Iterator[Any]:
         if isinstance(get, FunctionType):
-            self.names.update(names_in(get.__code__))  # of ours, too: optimizer.lr
+            self.names.update(_names_in(get.__code__))  # of ours, too: optimizer.lr
         yield get
 
     def _of_object(self, part: Any) -> Iterator[Any]:
@@ -284,7 +288,7 @@ def _all_codes(code: CodeType) -> Iterator[CodeType]:
 
 
 @functools.lru_cache(1000)
-def names_in(code: CodeType) -> tuple[str, ...]:
+def _names_in(code: CodeType) -> tuple[str, ...]:
     """Return the names that code, and that of the functions in it, may look up."""
     inner = [c for one in _all_codes(code) for c in one.co_consts if isinstance(c, tuple)]
     patterns = [name for names in inner for name in names if isinstance(name, str)]
