@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import graphviz
 import numpy as np
 
 import minigrad as mg
@@ -262,6 +263,16 @@ def computed(name: str) -> mg.Tensor:
     return out
 
 
+def svg(source: str) -> str:
+    """Return a picture as SVG in which the letters of any machine have room.
+
+    It is laid out for one of the widest of the usual fonts, which not every reader's machine has.
+    """
+    fonts, wide = "Helvetica,Arial,sans-serif", "DejaVu Sans"
+    drawn = graphviz.Source(source.replace(fonts, wide)).pipe("svg", encoding="utf-8")
+    return drawn.replace(f'font-family="{wide}"', f'font-family="{fonts}"')
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", help=f"of {', '.join(GRAPHS)} (all)")
@@ -282,7 +293,7 @@ def main(argv: list[str] | None = None) -> int:
             text = mg.viz.summary(result, width=100, color=False, ascii=False)
             (out / f"{name}.txt").write_text(text + "\n", encoding="utf-8")
         if shutil.which("dot"):
-            picture.render(outfile=out / f"{name}.svg", cleanup=True)
+            (out / f"{name}.svg").write_text(svg(picture.source), encoding="utf-8")
     kinds = sorted({path.suffix for path in out.iterdir()})
     print(f"{len(names)} graphs in {out}: {', '.join(kinds)}")
     if ".svg" not in kinds:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import graphviz
 import numpy as np
 import pytest
 
@@ -331,7 +332,13 @@ def test_the_pictures_in_the_readme_are_current():
         drawn = gallery.mg.viz.draw(gallery.computed(name)).source
         assert without_numbers(kept) == without_numbers(drawn)
         assert f"examples/pictures/{name}.svg" in readme
-        assert "<svg" in (gallery.PICTURES / f"{name}.svg").read_text(encoding="utf-8")
+        picture = (gallery.PICTURES / f"{name}.svg").read_text(encoding="utf-8")
+        assert "<svg" in picture
+        assert "DejaVu" not in picture
+        if shutil.which("dot") and name == "numbers":
+            narrow = graphviz.Source(drawn).pipe("svg", encoding="utf-8")
+            widths = [float(re.search(r'width="([\d.]+)pt"', x)[1]) for x in (picture, narrow)]
+            assert widths[0] > widths[1], "there is room for letters of other fonts"
 
 
 # --- sweep.py -------------------------------------------------------------------------------------

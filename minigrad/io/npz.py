@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import math
+import threading
 import zipfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from io import BytesIO
-from typing import IO
+from typing import IO, Any, NamedTuple
 
+import numpy as np
 from numpy.lib import format as npy
 
 from ..core.dtypes import Array
@@ -21,6 +23,7 @@ from ..nn.state import Described
 __all__ = ["check_names", "described", "opened", "read", "reason", "write", "written_names"]
 
 _HEADER = 10_000  # bytes; that of a state's array has about a hundred
+_AT_ONCE = 2**24  # bytes
 
 
 def written_names(names: Iterable[str]) -> dict[str, str]:
@@ -89,33 +92,59 @@ def described(archive: zipfile.ZipFile) -> dict[str, Described]:
     return {name: _described(archive, name) for name in names}
 
 
-def _described(archive: zipfile.ZipFile, name: str) -> Described:
-    """Read the header of an array; ValueError unless just its data follow."""
-    info = archive.getinfo(f"{name}.npy")
-    with archive.open(info) as member:
-        version = npy.read_magic(member)
-        readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-        if version not in readers:
-            raise ValueError(f"{shown(name)} is of version {version} of NumPy's format")
-        size = member.read(2 * version[0])
-        length = int.from_bytes(size, "little")
-        if length > _HEADER:
-            raise ValueError(f"{shown(name)} has a header of {length} bytes")
-        shape, _, dtype = readers[version](BytesIO(size + member.read(length)))
+_PARSING = threading.Lock()  # CPython's parser, which NumPy asks, is not safe in threads
+
+
+class Header(NamedTuple):
+    """What stands before the data of an array, in so many bytes."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+    size: int
+
+
+def _header(member: IO[bytes], name: str) -> Header:
+    """Read the header of an array; ValueError for one that we do not read."""
+    version = npy.read_magic(member)
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"{shown(name)} is of version {version} of NumPy's format")
+    size = member.read(2 * version[0])
+    length = int.from_bytes(size, "little")
+    if length > _HEADER:
+        raise ValueError(f"{shown(name)} has a header of {length} bytes")
+    text = BytesIO(size + member.read(length))
+    with _PARSING:
+        shape, fortran, dtype = readers[version](text)
     if dtype.hasobject:
         raise ValueError(f"{shown(name)} holds Python objects, which are pickled, and not read")
-    start = npy.MAGIC_LEN + len(size) + length
-    if info.file_size != start + math.prod(shape) * dtype.itemsize:
+    return Header(shape, fortran, dtype, npy.MAGIC_LEN + len(size) + length)
+
+
+def _described(archive: zipfile.ZipFile, name: str) -> Described:
+    """Return shape and dtype of an array; ValueError unless just its data follow."""
+    info = archive.getinfo(f"{name}.npy")
+    with archive.open(info) as member:
+        header = _header(member, name)
+    shape, dtype = header.shape, header.dtype
+    if info.file_size != header.size + math.prod(shape) * dtype.itemsize:
         raise ValueError(f"{shown(name)} has not as many bytes as its shape {shape} says")
     return shape, dtype
 
 
 def read(archive: zipfile.ZipFile, name: str) -> Array:
     """Return an array, whose checksum is compared."""
-    with archive.open(f"{name}.npy") as member:
-        array: Array = npy.read_array(member, allow_pickle=False)
+    info = archive.getinfo(f"{name}.npy")
+    with archive.open(info) as member:
+        header = _header(member, name)
+        data = memoryview(bytearray(info.file_size - header.size))
+        for start in range(0, len(data), _AT_ONCE):
+            part = data[start : start + _AT_ONCE]
+            part[:] = member.read(len(part))
         member.read(1)  # at the end, the checksum is compared
-    return array
+    array = np.frombuffer(data, header.dtype)
+    return array.reshape(header.shape, order="F" if header.fortran else "C")
 
 
 def reason(error: BaseException) -> str:
