@@ -11,11 +11,15 @@ page to explore (HTML), and a tree of text.
 from __future__ import annotations
 
 import argparse
+import html
 import itertools
+import json
+import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import graphviz
 import numpy as np
@@ -264,13 +268,31 @@ def computed(name: str) -> mg.Tensor:
 
 
 def svg(source: str) -> str:
-    """Return a picture as SVG in which the letters of any machine have room.
+    """Return a picture as SVG in which every text has the width that there is room for.
 
-    It is laid out for one of the widest of the usual fonts, which not every reader's machine has.
+    Its fonts are not on every reader's machine, and wider letters would run over the boxes.
     """
-    fonts, wide = "Helvetica,Arial,sans-serif", "DejaVu Sans"
-    drawn = graphviz.Source(source.replace(fonts, wide)).pipe("svg", encoding="utf-8")
-    return drawn.replace(f'font-family="{wide}"', f'font-family="{fonts}"')
+    drawn = graphviz.Source(source).pipe("svg", encoding="utf-8")
+    content = json.loads(graphviz.Source(source).pipe("json", encoding="utf-8"))
+    widths = {(op["text"], *op["pt"]): op["width"] for op in texts(content)}
+
+    def fitted(found: re.Match[str]) -> str:
+        head, x, y, text = found.groups()
+        near = [w for (t, a, b), w in widths.items() if t == html.unescape(text)
+                and abs(a - float(x)) < 0.1 and abs(b + float(y)) < 0.1]  # fmt: skip
+        return f'{head} textLength="{near[0]}" lengthAdjust="spacingAndGlyphs">{text}</text>'
+
+    pattern = r'(<text [^>]*x="([^"]*)" y="([^"]*)"[^>]*)>([^<]*)</text>'
+    return re.sub(pattern, fitted, drawn)
+
+
+def texts(part: Any) -> Iterator[dict[str, Any]]:
+    """List all texts in a drawing of Graphviz's, as JSON."""
+    if isinstance(part, dict) and part.get("op") == "T":
+        yield part
+    elif isinstance(part, (dict, list)):
+        for inner in part.values() if isinstance(part, dict) else part:
+            yield from texts(inner)
 
 
 def main(argv: list[str] | None = None) -> int:
