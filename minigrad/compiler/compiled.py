@@ -77,7 +77,7 @@ class Compiled:
         self.backend = _backend(backend)
         self._programs: OrderedDict[Any, list[Entry]] = OrderedDict()
         self._last: Entry | None = None
-        self._warned = False
+        self._given_up, self._warned = 0, False
         self._with_floats = True
         self._lock = threading.RLock()
         functools.update_wrapper(self, f, updated=())
@@ -175,7 +175,7 @@ class Compiled:
             out = self._as_it_is(program, leaves, structure, args, kwargs)
             with self._lock:
                 known.append(program)
-                self._bounded(key)
+                self._bounded(key, waiting)
             return out
         waiting.recording.captures(program.recording)
         waiting.made(self, leaves)
@@ -315,16 +315,18 @@ class Compiled:
         arrays += [v.array for v in program.recording.constants if v.array is not None]
         return tree.unflatten(structure, [own(y, arrays) for y in results])
 
-    def _bounded(self, key: Any) -> None:
-        """Forget the oldest programs, and warn of many."""
+    def _bounded(self, key: Any, given_up: Entry | None) -> None:
+        """Forget the oldest programs, and warn of many, also of those that never ran."""
         if len(self._programs) > LIMIT:
             self._programs.popitem(last=False)
         del self._programs[key][:-LIMIT]
-        count = sum(map(len, self._programs.values()))
+        self._given_up += given_up is not None
+        count = sum(map(len, self._programs.values())) + self._given_up
         if count >= MANY and not self._warned:
             self._warned = True
             entries, others = self._programs[key], [k for k in self._programs if k != key]
-            differ = entries[-2].guard.change() if entries[1:] else change(others[-1], key)
+            before = given_up or (entries[-2] if entries[1:] else None)
+            differ = before.guard.change() if before else change(others[-1], key)
             warn(
                 f"mg.compile: {self._name} has been recorded {count} times; the last two differ "
                 f"in {differ}. A program is made for each: pass what changes as an argument, "

@@ -759,6 +759,19 @@ def test_an_array_that_is_an_operand_may_be_written_into_at_every_call(size):
     assert recorded == []
 
 
+def test_an_array_whose_numbers_matter_and_change_at_every_call_is_named():
+    count, x = np.zeros(2), np.ones(3)
+    fast = mg.compile(lambda x: x * float(count[0]))
+    for k in range(7):
+        count[0] = k
+        alike(fast(x), x * k)
+    count[0] = 7
+    with pytest.warns(UserWarning, match=r"an array of shape \(2,\), which it reads from outside"):
+        alike(fast(x), x * 7)
+    count[0] = 8
+    alike(fast(x), x * 8)
+
+
 def test_what_it_writes_into_an_array_is_put_back_and_named():
     count = np.zeros(1)
 
