@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from ..graph.folding import Cluster
 from ..graph.graph import Graph, Tensors
 from ..graph.stats import Cotangents, Measured
-from ..graph.times import ROUNDS, whole
+from ..graph.times import ROUNDS, Times, whole
 from . import words
 from .colours import Scale
 from .findings import address, broken, findings, worst
@@ -256,6 +256,15 @@ def _whole_cost(scene: Scene) -> str:
     return text + f"; FLOPs not known of {', '.join(unknown)}" * bool(unknown)
 
 
+def _whole_time(scene: Scene, times: Sequence[Times]) -> str:
+    """Return how long all operations take, and which are not in the time forward."""
+    took = [f"{words.duration(t)} {name}" for name, t in zip(TIMES, whole(times), strict=True) if t]
+    nodes = zip(scene.graph.nodes, times, strict=True)
+    unknown = sorted({node.op for node, t in nodes if t.forward is None})
+    text = f"time: {', '.join(took)}; of every operation alone, the least of {ROUNDS}"
+    return text + f"; forward not known of {', '.join(unknown)}" * bool(unknown)
+
+
 def _foot(scene: Scene, ascii: bool, cost: bool) -> list[str]:
     graph, scale, lines = scene.graph, scene.scale, [""]
     parameters = {k for k, n in enumerate(graph.nodes) if n.kind == "parameter"}
@@ -266,9 +275,7 @@ def _foot(scene: Scene, ascii: bool, cost: bool) -> list[str]:
     if cost:
         lines.append(_whole_cost(scene))
     if scene.measured.times:
-        told = zip(("forward", "backward"), whole(scene.measured.times), strict=True)
-        took = [f"{words.duration(t)} {name}" for name, t in told if t is not None]
-        lines.append(f"time: {', '.join(took)}; of every operation alone, the least of {ROUNDS}")
+        lines.append(_whole_time(scene, scene.measured.times))
     if scale is None:
         lines.append("gradients not computed: run backward() first, or pass grads=True")
     else:

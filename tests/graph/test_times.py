@@ -88,6 +88,11 @@ def test_whatever_made_it_can_be_run_again(kind):
     assert made.forward is None if kind == "compiled" else made.forward > 0
     assert whole(times).backward > 0
     np.testing.assert_array_equal(y.data, before)
+    foot = [
+        line for line in viz.summary(y, time=True, grads=before).splitlines() if "time: " in line
+    ]
+    assert ("forward not known of compiled" in foot[0]) == (kind == "compiled")
+    assert ": 0 ns" not in foot[0]
 
 
 def test_the_summary_says_it():
