@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.tape import Outputs
-from .folding import GraphNode
+from .nodes import GraphNode
 
 __all__ = ["Cost", "cost_of", "is_view", "total"]
 

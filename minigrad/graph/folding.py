@@ -5,11 +5,12 @@ operation the same name, metadata, shape, dtype and inputs. An input that both h
 
     the same    place inside, place in the repetition before, or node outside (a parameter)
     a constant  of one shape and dtype: the same for all, or every repetition has its own
+    beside      from a loop before: its first round in the first, and so on, or in another order
     a state     from outside in the first repetition, from the one before in all the others
 
 and an integer of the metadata is the same, or grows by the same from each to the next, as in
 `x[t]`. Scopes without an index must pass on a state: if they do not, they are calls in different
-places.
+places. Scopes inside that go on counting from one repetition to the next count anew in each.
 
 Modules of one class that stand in a row, as the blocks of a deep network do, are repetitions too,
 from 3 on, if their names differ in a number alone, each has parameters of its own, which nothing
@@ -25,63 +26,23 @@ loop or in a tree, nobody knows which t a round is: such a fold is called `repea
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import count
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..core.context import Scope
-from ..core.tensor import Tensor
 from ..core.tree import is_module
+from .nodes import Cluster, FoldPath, GraphNode, clusters, numbered
+from .options import text_with_holes
 from .parts import row
+from .periods import ROUNDS, periods
 
-__all__ = ["ROUNDS", "Cluster", "FoldPath", "Folding", "GraphNode", "numbered", "periods"]
+__all__ = ["Folding"]
 
-HOLE = "\0"  # stands for an integer in the text of some metadata
-ROUNDS, OPERATIONS = 3, 12  # what a loop without scopes must have to be taken for one
-FoldPath: TypeAlias = tuple[tuple["Cluster", int], ...]
-"""Folds from the outermost to the innermost, each with one of its repetitions."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GraphNode:
-    """An operation, or an input: a parameter of a module, another leaf, or a constant.
-
-    `args` are its inputs by position: a number is that of a node, text a scalar constant.
-    """
-
-    number: int
-    kind: Literal["operation", "parameter", "leaf", "constant"]
-    name: str | None
-    value: Any  # an array as it was used, or the Outputs of a primitive with several
-    tensor: Tensor | None  # which has the gradient; None for a constant array
-    op: str = ""
-    args: tuple[int | str, ...] = ()
-    params: dict[str, Any] | None = None
-    scope: Scope | None = None
-
-
-class Cluster:
-    """The operations of a scope and the clusters of the scopes inside, in execution order.
-
-    A fold stands for several scopes: `moments` are the values of `letter` in each, as in t = 0, 1.
-    The letter is t for steps and loops, k for calls, and else the label of the scope. `detected`:
-    a loop that was written without scopes. A fold of modules in a row is through depth, not time:
-    its letter is their name without the number, as in blocks = 0, 1, 2. If a scope goes on counting
-    where that of the fold's last repetition has ended, its moments are r = 0, 1, and `shift` is the
-    fold around, how far that counts, and from where: t = 4k+r.
-    """
-
-    def __init__(self, number: int, frame: Any, detected: bool = False) -> None:
-        self.number, self.frame, self.detected = number, frame, detected
-        self.items, self.numbers = list[int | Cluster](), list[int]()  # here; and also inside
-        self.letter, self.moments = "", list[int]()
-        self.shift: tuple[Cluster, int, int] | None = None
+OPERATIONS = 12  # that a loop without scopes must have, in its rounds, to be taken for one
 
 
 class Folding:
@@ -460,102 +421,6 @@ class _Repetition:
         return len(sides[0]) == len(sides[1]) == len(pairs)
 
 
-def numbered(label: str) -> tuple[str, int]:
-    """Return a name in a list without its number, and that: `blocks` and 3 of `blocks[3]`."""
-    found = re.fullmatch(r"(.*?)\[?(\d+)\]?", label)
-    return (found[1], int(found[2])) if found else (label, 0)
-
-
 def _strides(x: Any, y: Any, stride: int) -> bool:
     """Whether an integer of the metadata moves with the index, by a whole multiple of it."""
     return isinstance(x, int) and isinstance(y, int) and stride != 0 and (y - x) % stride == 0
-
-
-def moving_texts(moves: Sequence[tuple[Cluster, int, int]]) -> str:
-    """Return the text of an integer that moves with several folds, outermost first: `4k+r−1`."""
-    (_, _, offset), *inner = moves
-    offset -= sum([factor * fold.moments[0] for fold, factor, _ in inner])
-    return sum_text([(fold.letter, factor) for fold, factor, _ in moves], offset)
-
-
-def sum_text(terms: Sequence[tuple[str, int]], offset: int) -> str:
-    """Return the text of a sum, `4k+r−1`, of factors of letters and an offset."""
-    *first, (letter, factor) = terms
-    text = "".join([moving_text(*term, 0) + "+" for term in first])
-    return (text + moving_text(letter, factor, offset)).replace("+−", "−")
-
-
-def moving_text(letter: str, factor: int, offset: int) -> str:
-    """Return the text of `factor * t + offset`: `t`, `t−1`, `2t+1`, `9−t`."""
-    if factor < 0:
-        return f"{offset or ''}−{'' if factor == -1 else -factor}{letter}"
-    text = f"{'' if factor == 1 else factor}{letter}"
-    return text + (f"{offset:+d}".replace("-", "−") if offset else "")
-
-
-def periods(tokens: npt.NDArray[Any]) -> list[tuple[int, int, int]]:
-    """Return where a sequence repeats itself: start, stop, period; what covers most comes first.
-
-    Candidates are the most frequent distances between two equal words of 1, 2, 4 ... tokens.
-    """
-    n, width, words = len(tokens), 1, tokens
-    distances: dict[int, int] = {}
-    while width <= 64 and len(words) > 1:
-        order = np.argsort(words, kind="stable")
-        gaps = np.diff(order)[np.diff(words[order]) == 0]
-        values, counts = np.unique(gaps[gaps <= n // ROUNDS], return_counts=True)
-        for k in np.argsort(-counts, kind="stable")[:4]:
-            distances[int(values[k])] = max(distances.get(int(values[k]), 0), int(counts[k]))
-        pairs = words[:-width] * (1 + int(words.max())) + words[width:]
-        words, width = np.unique(pairs, return_inverse=True)[1], 2 * width
-    found = []
-    for period in sorted(distances, key=lambda p: (-distances[p], p))[:8]:
-        equal = np.zeros(n - period + 2, np.int8)
-        equal[1:-1] = tokens[period:] == tokens[:-period]
-        starts, stops = np.flatnonzero(np.diff(equal)).reshape(-1, 2).T
-        long = stops - starts >= (ROUNDS - 1) * period
-        found += [
-            (int(a), int(b) + period, period)
-            for a, b in zip(starts[long], stops[long], strict=True)
-        ]
-    return sorted(found, key=lambda row: (row[0] - row[1], row[2]))
-
-
-def clusters(root: Cluster) -> list[Cluster]:
-    """Return a cluster and those below it, each before what is in it."""
-    found, stack = list[Cluster](), [root]
-    while stack:
-        cluster = stack.pop()
-        found.append(cluster)
-        stack += [item for item in reversed(cluster.items) if isinstance(item, Cluster)]
-    return found
-
-
-def text_with_holes(params: dict[str, Any] | None) -> tuple[str, list[Any]]:
-    """Return metadata as text with a hole for every integer, and what is in the holes."""
-    if params and len(params) == 1:
-        ((name, only),) = params.items()
-        if type(only) is int:  # as most are, in a graph that is large
-            return f"[{HOLE}]" if name == "index" else f"({name}={HOLE})", [only]
-    holes: list[Any] = []
-
-    def write(value: Any) -> str:
-        if isinstance(value, (tuple, list)):
-            return f"({', '.join([write(v) for v in value])}{',' * (len(value) == 1)})"
-        if isinstance(value, slice):
-            ends = [value.start, value.stop, *([value.step] if value.step is not None else [])]
-            return ":".join(["" if end is None else write(end) for end in ends])
-        if isinstance(value, np.ndarray):
-            return f"{value.dtype}{value.shape}"
-        if isinstance(value, np.dtype):
-            return str(value)
-        if callable(value) or (isinstance(value, (int, np.integer)) and value is not bool(value)):
-            holes.append(value if callable(value) else int(value))
-            return HOLE
-        return "..." if value is Ellipsis else repr(value)
-
-    given = {k: write(v) for k, v in params.items() if v is not None} if params else {}
-    if list(given) == ["index"]:
-        text = given["index"]
-        return f"[{text[1:-1].rstrip(',') if text[0] == '(' else text}]", holes
-    return f"({', '.join([f'{k}={v}' for k, v in given.items()])})" if given else "", holes

@@ -15,8 +15,10 @@ import numpy as np
 
 from ..core import tree
 from ..core.tensor import Tensor
-from .folding import HOLE, Cluster, Folding, FoldPath, GraphNode, moving_texts, text_with_holes
+from .folding import Folding
+from .nodes import Cluster, FoldPath, GraphNode
 from .opened import behind, inside_of, opened
+from .options import HOLE, moving_texts, text_with_holes
 from .parts import named_part
 
 __all__ = ["Cluster", "End", "Graph", "GraphNode", "HasTensors", "Tensors", "Wire"]

@@ -25,8 +25,8 @@ from typing import Any
 
 import graphviz
 
-from ..graph.folding import Cluster
 from ..graph.graph import Tensors
+from ..graph.nodes import Cluster
 from ..graph.stats import Cotangents
 from . import colours, html, text, words
 from .findings import address, worst

@@ -49,8 +49,8 @@ import numpy as np
 from ..core.dtypes import Array
 from ..core.tape import Outputs
 from ..graph.cost import Cost
-from ..graph.folding import Cluster, clusters
 from ..graph.graph import Graph, GraphNode, Tensors
+from ..graph.nodes import Cluster, clusters
 from ..graph.source import file_name, place_of
 from ..graph.stats import Cotangents, Histogram, Measured, Stats
 from ..graph.times import Times

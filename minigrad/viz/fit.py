@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..graph.folding import Cluster
 from ..graph.graph import Graph, Tensors
+from ..graph.nodes import Cluster
 from ..graph.stats import Cotangents, Measured
 from .scene import Agreement, Scene
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..graph.folding import Cluster
 from ..graph.graph import Graph, Tensors
+from ..graph.nodes import Cluster
 from ..graph.stats import Cotangents, Measured
 from . import words
 from .findings import address, ranges

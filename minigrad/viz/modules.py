@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import graphviz
 
 from ..core.tensor import Tensor
-from ..graph.folding import ROUNDS, numbered
+from ..graph.nodes import numbered
+from ..graph.periods import ROUNDS
 from . import words
 from .dot import PAGE, drawing, escaped, small
 from .text import Text

@@ -20,8 +20,8 @@ from ..core.dtypes import TOLERANCE, Array
 from ..core.tape import Outputs
 from ..core.tensor import Tensor
 from ..graph.cost import Cost, cost_of, is_view, total
-from ..graph.folding import Cluster
 from ..graph.graph import Graph, GraphNode
+from ..graph.nodes import Cluster
 from ..graph.stats import Measured, Stats
 from ..graph.times import Times, whole
 from . import colours, words

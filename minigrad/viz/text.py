@@ -16,8 +16,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..graph.folding import Cluster
 from ..graph.graph import Graph, Tensors
+from ..graph.nodes import Cluster
 from ..graph.stats import Cotangents, Measured
 from ..graph.times import ROUNDS, Times, whole
 from . import words

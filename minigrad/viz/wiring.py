@@ -16,8 +16,8 @@ import numpy as np
 
 from ..core.tree import is_module
 from ..graph.cost import is_view
-from ..graph.folding import Cluster
 from ..graph.graph import End, Graph, GraphNode, Wire
+from ..graph.nodes import Cluster
 from .words import clean
 
 __all__ = ["Line", "Nesting", "Wiring", "Written", "wiring"]

@@ -18,8 +18,9 @@ import numpy as np
 from ..core.dtypes import Array
 from ..core.tape import Outputs
 from ..graph.cost import is_view
-from ..graph.folding import Cluster, sum_text
 from ..graph.graph import Graph
+from ..graph.nodes import Cluster
+from ..graph.options import sum_text
 from ..graph.stats import Stats
 
 __all__ = [

@@ -7,8 +7,8 @@ import minigrad as mg
 from minigrad.compiler.passes.passes import optimised
 from minigrad.compiler.tensors import as_tensors
 from minigrad.compiler.tracing.record import recorded
-from minigrad.graph.folding import clusters
 from minigrad.graph.graph import Graph
+from minigrad.graph.nodes import clusters
 from tests.compiler.nets import NETS
 from tests.compiler.random_ir import random_program
 

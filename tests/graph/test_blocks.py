@@ -8,8 +8,8 @@ import pytest
 
 import minigrad as mg
 from minigrad import viz
-from minigrad.graph.folding import clusters
 from minigrad.graph.graph import Graph
+from minigrad.graph.nodes import clusters
 from minigrad.graph.stats import Measured
 from minigrad.viz.findings import address
 from minigrad.viz.scene import Scene

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.graph import folding
+from minigrad.graph import nodes
 from minigrad.graph.graph import Cluster, Graph
 from tests.helpers import lstm_loss, ramp
 
@@ -584,7 +584,7 @@ def test_fold_false_switches_detection_off():
 
 def test_scopes_are_not_marked_as_detected():
     graph = Graph(lstm_loss(7))
-    assert [c for c in folding.clusters(graph.root) if c.detected] == []
+    assert [c for c in nodes.clusters(graph.root) if c.detected] == []
 
 
 def test_a_loop_begins_where_the_fewest_values_are_passed_on():
@@ -682,7 +682,7 @@ def branches(read, steps=20):
 
 
 def found_loops(graph):
-    loops = [c for c in folding.clusters(graph.root) if c.moments]
+    loops = [c for c in nodes.clusters(graph.root) if c.moments]
     return [(c.frame.label, c.letter, c.moments[0], c.moments[-1]) for c in loops]
 
 
@@ -920,11 +920,11 @@ def test_loops_within_one_another_have_letters_of_their_own():
                 with mg.scope("step", t):
                     h = mg.tanh(h * w)
     found = Graph(h)
-    assert [c.letter for c in folding.clusters(found.root) if c.moments] == ["t", "r"]
+    assert [c.letter for c in nodes.clusters(found.root) if c.moments] == ["t", "r"]
     x, h = ramp(4, 3, name="x"), ramp(3)
     for _ in range(5):
         for t in range(4):
             h = mg.tanh(h * w + x[t])
         h = mg.exp(h)
     found = Graph(h)
-    assert [c.letter for c in folding.clusters(found.root) if c.moments] == ["k", "t"]
+    assert [c.letter for c in nodes.clusters(found.root) if c.moments] == ["k", "t"]

@@ -5,8 +5,9 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn, viz
-from minigrad.graph.folding import Cluster, moving_texts, sum_text
 from minigrad.graph.graph import Graph
+from minigrad.graph.nodes import Cluster
+from minigrad.graph.options import moving_texts, sum_text
 from minigrad.graph.stats import Measured
 from tests.helpers import leaf
 

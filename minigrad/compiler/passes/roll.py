@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...graph.folding import periods
+from ...graph.periods import periods
 from ..program import Program
 from .ends import begun, ended, with_whole_rounds
 from .flat import ADD, ROUNDS, Flat
