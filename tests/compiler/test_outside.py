@@ -8,9 +8,12 @@ import dataclasses
 import enum
 import functools
 import importlib
+import logging
 import operator
 import sys
+import threading
 import types
+import unittest.mock
 import weakref
 
 import numpy as np
@@ -1060,3 +1063,105 @@ def test_the_name_of_what_has_changed_is_said():
     Config.ks[1], Config.named["k"] = 6, 2.0
     (programs,) = fast._programs.values()
     assert programs[-2].guard.change() == "['k'] of a dict, which it reads from outside"
+
+
+# ---- whatever is there ---------------------------------------------------------------------------
+
+
+class Raises:
+    """An object that cannot be looked at."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+
+    @property
+    def __dict__(self):
+        raise RuntimeError("dict")
+
+
+class RaisingList(list):
+    def __iter__(self):
+        raise RuntimeError("iter")
+
+
+class Lies:
+    @property
+    def __class__(self):
+        return dict
+
+
+class Nowhere:
+    pass
+
+
+Nowhere.__module__ = None
+
+
+class Caches:
+    """As an object of a library's: it changes what is inside when it is asked."""
+
+    def __init__(self):
+        self.asked, self.k = [], 2.0
+
+    def __getitem__(self, name):
+        self.asked.append(name)
+        return self.k
+
+
+Caches.__module__ = "logging"
+
+
+def expired():
+    class Nothing:
+        pass
+
+    return weakref.proxy(Nothing())
+
+
+ODD = {
+    "raises": Raises, "raising list": RaisingList, "lies": Lies, "nowhere": Nowhere,
+    "expired": expired, "a mock": unittest.mock.MagicMock, "a lock": threading.Lock,
+    "a logger": lambda: logging.getLogger("odd"), "a generator": lambda: iter([]),
+    "a memory map": lambda: np.broadcast_to(np.ones(1), (5,)), "a tensor": lambda: mg.tensor(1.0),
+    "a masked array": lambda: np.ma.array([1.0, 2.0], mask=[False, True]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_whatever_it_has_a_name_for_is_no_obstacle(name):
+    there = ODD[name]()
+
+    def f(x):
+        return there.k if x is None else x * 2
+
+    fast = mg.compile(f)
+    for _ in range(4):
+        alike(fast(np.ones(2)), np.full(2, 2.0))
+    assert len(fast._programs[next(iter(fast._programs))]) == 1
+
+
+def test_what_a_library_keeps_inside_of_an_object_is_left_to_it():
+    there = Caches()
+    fast = mg.compile(lambda x: x * there["k"])
+    for _ in range(5):
+        alike(fast(np.ones(2)), np.full(2, 2.0))
+    assert len(there.asked) == 3, "recorded twice, and run once; nothing was put back"
+    there.k = 3.0
+    alike(fast(np.ones(2)), np.full(2, 3.0))
+
+
+def test_inside_of_a_library_it_does_not_look_everywhere():
+    """A figure, or a table, is large inside; what is checked at every call stays small."""
+    plt = pytest.importorskip("matplotlib.pyplot", reason="Matplotlib is not installed")
+    figure, axes = plt.subplots()
+
+    def f(x):
+        return axes.title if x is None else x * 2
+
+    fast = mg.compile(f)
+    for _ in range(3):
+        fast(np.ones(2))
+    (program,) = fast._programs[next(iter(fast._programs))]
+    outside = program.guard.outside
+    assert len(outside.items) + len(outside.missing) + len(outside.containers) < 200
+    plt.close(figure)

@@ -33,6 +33,7 @@ class Outside:
         self.bases = [(c, c.__mro__) for c in reach.classes]
         self.arrays = [(x, x.shape, x.tobytes()) for x in reach.arrays if x.size <= MANY]
         self.operands: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self.internal = reach.internal
         self.modules = [*_from_the_outermost(reach.modules)]
         self.written: list[str] = []
         self.sequences = self._sequences()
@@ -96,6 +97,7 @@ class Outside:
         """Undo what the functions changed themselves, and forget it; list the names and values.
 
         A program does not change it; and if it depended on it, it would be another one next time.
+        What objects of libraries keep inside, as their caches, is only forgotten.
         """
         for cell, value, name in self.cells:
             if not _same(now := content(cell), value):
@@ -107,18 +109,21 @@ class Outside:
                 self.cells = [entry for entry in self.cells if entry[0] is not cell]
         for place, name, value in self.items:
             if not _same(now := _item(place, name), value):
-                yield name, None if now is ABSENT else now
-                self._set(place, name, value)
+                if id(place) not in self.internal:
+                    yield name, None if now is ABSENT else now
+                    self._set(place, name, value)
                 self.items = _without(self.items, place, name)
         for place, name in self.missing:
             if name in place:
-                yield name, place[name]
-                self._set(place, name, ABSENT)
+                if id(place) not in self.internal:
+                    yield name, place[name]
+                    self._set(place, name, ABSENT)
                 self.missing = _without(self.missing, place, name)
         for container, copies in self.containers:
             if _changed(container, copies):
-                yield f"a {type(container).__name__}", [*_parts(container)[-1]]
-                _restore(container, copies)
+                if id(container) not in self.internal:
+                    yield f"a {type(container).__name__}", [*_parts(container)[-1]]
+                    _restore(container, copies)
                 self.containers = [entry for entry in self.containers if entry[0] is not container]
         self.sequences = self._sequences()
         changed = self.written_into()

@@ -11,7 +11,8 @@ import sys
 import weakref
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from types import (
     BuiltinFunctionType,
@@ -23,13 +24,13 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...core import tree
 from ...core.tensor import Tensor
-from ...guard.errors import our_file, users_file
+from ...guard.errors import users_file
 
 __all__ = ["ABSENT", "Reach", "content"]
 
@@ -42,18 +43,23 @@ _HOLD_NOTHING = {
     bool, int, float, complex, str, bytes, type(None), type(Ellipsis), BuiltinFunctionType,
     CodeType, np.ufunc, np.random.Generator
 }  # fmt: skip
-_HEAP_TYPE = 1 << 9  # a class that is made when a program runs, as those written in Python are
 _BY_TEXT = {"getattr", "hasattr", "vars", "globals", "__dict__", "__getattribute__", "eval"}
 _ALL_OF_IT = {"vars", "__dict__", "dir", "fields", "asdict", "astuple"}
 _MAKE = {"__init__", "__new__"}
+_SELDOM = {  # methods that Python calls by itself, but not where numbers are computed
+    *_MAKE, "__repr__", "__str__", "__del__", "__reduce__", "__reduce_ex__", "__getstate__",
+    "__setstate__", "__copy__", "__deepcopy__", "__dir__", "__setattr__", "__setitem__",
+    "__delattr__", "__delitem__", "__init_subclass__", "__subclasshook__",
+}  # fmt: skip
 
 
 class Reach:
     """The places that functions, and what they call, may read: all that their code has names for.
 
     Which object an expression leads to is known only when it runs, so a name in any function counts
-    for all objects: more is found than is read. Code of libraries counts only for the names in it.
-    Attributes whose names are computed are not found.
+    for all objects: more is found than is read. Of an object of a library's, what the methods of
+    its class look up counts, too; what that leads to is looked into as far as it is of the same
+    class, or the user's. Attributes whose names are computed are not found.
     """
 
     def __init__(self, *functions: Any) -> None:
@@ -73,61 +79,78 @@ class Reach:
         self.functions: list[FunctionType] = []
         self.objects: list[tuple[Any, type, Any]] = []  # with their class and their dict
         self.classes: dict[type, Mapping[str, Any]] = {}
+        self.internal: set[int] = set()  # dicts and containers inside of objects of libraries
         self.by_text = self.texts.copy() if self.names & _BY_TEXT else set()
         seen: dict[int, Any] = {}  # and alive, so that no other gets its identity
         todo = [*functions]
         while todo:
-            part = todo.pop()
-            if id(part) not in seen and type(part) not in _HOLD_NOTHING:
+            part, within = todo.pop(), None
+            if type(part) is _Within:
+                part, within = part
+            kind: Any = type(part)
+            if id(part) in seen or kind in _HOLD_NOTHING:
+                continue
+            if within is None:
                 seen[id(part)] = part
-                todo += self._held(part)
+                todo += self._held(part, kind)
+            elif (
+                _is_like(kind, within)
+                or issubclass(kind, np.ndarray)
+                or _is_container(kind)
+                or _is_open(kind)
+            ):
+                seen[id(part)] = part
+                self.internal.update((id(part), id(_own(part))))
+                todo += [_Within.of(inner, within) for inner in self._held(part, kind)]
 
-    def _held(self, part: Any) -> Iterator[Any]:
+    def _held(self, part: Any, kind: Any) -> Iterator[Any]:
         """List what an object leads to, and note the places."""
-        if isinstance(part, MethodType):
+        if issubclass(kind, MethodType):
             yield from (part.__func__, part.__self__)
-        elif isinstance(part, functools.partial):
+        elif issubclass(kind, functools.partial):
             yield from (part.func, *part.args, part.keywords)
-        elif isinstance(part, (property, DynamicClassAttribute)):
-            yield from self._of_getter(part.fget)
-        elif isinstance(part, (staticmethod, classmethod)):
+        elif issubclass(kind, (property, DynamicClassAttribute)):
+            yield part.fget
+        elif issubclass(kind, (staticmethod, classmethod)):
             yield part.__func__
-        elif isinstance(part, functools.cached_property):
+        elif issubclass(kind, functools.cached_property):
             yield part.func
-        elif isinstance(part, _VIEWS):
+        elif issubclass(kind, (functools.partialmethod, functools.singledispatchmethod)):
+            yield from vars(part).values()
+        elif issubclass(kind, _VIEWS):
             yield from gc.get_referents(part)
-        elif isinstance(part, _NAMING):
+        elif issubclass(kind, _NAMING):
             said = [name for name in part.__reduce__()[1] if isinstance(name, str)]
             self.names.update([name for path in said for name in path.split(".")])
-        elif isinstance(part, ContextVar):
+        elif issubclass(kind, ContextVar):
             yield from self._item(Variable(part), part.name, part.get(None))
-        elif isinstance(part, weakref.ref):
+        elif issubclass(kind, weakref.ref):
             yield part()
-        elif isinstance(part, FunctionType):
+        elif issubclass(kind, weakref.ProxyTypes):
+            with suppress(ReferenceError):
+                yield part.__dir__.__self__  # of the object itself
+        elif issubclass(kind, FunctionType):
             yield from self._of_function(part)
             yield from self._of_attributes(part, [vars(part)])
-        elif isinstance(part, ModuleType):
+        elif issubclass(kind, ModuleType):
             yield from self._of_attributes(part, [vars(part)] if _is_users(part) else [])
-        elif not isinstance(part, Tensor):
-            if isinstance(part, _CONTAINERS):
+        elif not issubclass(kind, Tensor):
+            if _is_container(kind) and not issubclass(kind, (tuple, frozenset)):
                 self.containers.append(part)
-                yield from dict.values(part) if isinstance(part, dict) else part
-            elif isinstance(part, (tuple, frozenset)):
+                yield from dict.values(part) if issubclass(kind, dict) else part
+            elif _is_container(kind):
                 yield from part
-            elif isinstance(part, np.ndarray):
+            elif issubclass(kind, np.ndarray):
                 self.arrays.append(part)
                 yield from part.flat if part.dtype == object else ()
             elif tree.is_module(part):
                 self.modules.append(part)
                 yield from [module for _, module in part.named_modules()]
-            yield from self._of_object(part)
+            yield from self._of_object(part, kind)
 
     def _of_function(self, f: FunctionType) -> Iterator[Any]:
         code = f.__code__
         is_users = users_file(code.co_filename)
-        if not our_file(code.co_filename):
-            self.names.update(_names_in(code))
-            self.texts.update(_texts_in(code))
         for name, cell in zip(code.co_freevars, f.__closure__ or (), strict=True):
             value = content(cell)
             if is_users:
@@ -135,63 +158,52 @@ class Reach:
             yield value
         yield from f.__defaults__ or ()
         yield f.__kwdefaults__
-        if is_users:
-            self.functions.append(f)
-            for name in sorted({*_globals_in(code), *self.by_text.intersection(_texts_in(code))}):
-                if name in f.__globals__:
-                    yield from self._item(f.__globals__, name, f.__globals__[name])
-                elif hasattr(builtins, name) or "NameError" in self.names:
-                    self.missing.append((f.__globals__, name))
-            for name in _names_in(code):
-                if name in sys.modules and name not in f.__globals__:  # import inside of it
-                    yield from self._item(sys.modules, name, sys.modules[name])
+        if not is_users:
+            return
+        self.names.update(_names_in(code))
+        self.texts.update(_texts_in(code))
+        self.functions.append(f)
+        for name in sorted({*_globals_in(code), *self.by_text.intersection(_texts_in(code))}):
+            if name in f.__globals__:
+                yield from self._item(f.__globals__, name, f.__globals__[name])
+            elif hasattr(builtins, name) or "NameError" in self.names:
+                self.missing.append((f.__globals__, name))
+        for name in _names_in(code):
+            if name in sys.modules and name not in f.__globals__:  # import inside of it
+                yield from self._item(sys.modules, name, sys.modules[name])
 
-    def _of_getter(self, get: Any) -> Iterator[Any]:
-        if isinstance(get, FunctionType):
-            self.names.update(_names_in(get.__code__))  # of ours, too: optimizer.lr
-        yield get
+    def _of_object(self, part: Any, kind: Any) -> Iterator[Any]:
+        """List what is in the attributes of an object, or of a class."""
+        if issubclass(kind, type):
+            classes = (*part.__mro__, *kind.__mro__)
+            yield from self._of_attributes(part, self._opened(classes))
+            return
+        own = _own(part)
+        if tree.is_module(part):
+            ours = not _is_open(kind)  # which say themselves when they change
+            own = {} if ours else own
+        elif own is not None and self.names & _ALL_OF_IT:
+            self.containers.append(own)
+            yield from own.values()
+        if _is_open(kind) and not tree.is_module(part):
+            self.objects.append((part, kind, own))
+        own = {} if own is None else own
+        more = _looked_up_by(kind, self.names) if not issubclass(kind, np.ndarray) else ()
+        yield from self._of_attributes(part, [own, *self._opened(kind.__mro__)], more)
 
-    def _of_object(self, part: Any) -> Iterator[Any]:
-        places = [*self._looked_up_in(part)]
+    def _opened(self, classes: Iterable[type]) -> list[Mapping[str, Any]]:
+        return [self.classes.setdefault(c, vars(c)) for c in classes if _is_open(c)]
+
+    def _of_attributes(
+        self, part: Any, places: list[Mapping[str, Any]], more: Collection[str] = ()
+    ) -> Iterator[Any]:
+        """List the attributes that are read, of the dicts in which Python looks, in its order."""
         if not places:
             return
-        if not isinstance(part, type) and not tree.is_module(part):
-            own = getattr(part, "__dict__", None)
-            if type(part).__flags__ & _HEAP_TYPE:
-                self.objects.append((part, type(part), own))
-            of_numpy = _is_of(type(part), "numpy") and not isinstance(part, np.ndarray)
-            if own is not None and (self.names & _ALL_OF_IT or of_numpy):
-                self.containers.append(own)
-                yield from own.values()
-        get = getattr(type(part), "__get__", None)  # it is a descriptor
-        yield from self._of_getter(get) if isinstance(get, FunctionType) else ()
-        yield from self._of_attributes(part, places)
-
-    def _looked_up_in(self, part: Any) -> Iterator[Mapping[str, Any]]:
-        """List the dicts in which Python looks for an attribute, in its order.
-
-        Classes in C and NumPy's are left out, and our modules, which say themselves when they
-        change.
-        """
-        classes, is_class = type(part).__mro__, isinstance(part, type)
-        closed = ("numpy", "minigrad") if is_class or tree.is_module(part) else ("numpy",)
-        if is_class:
-            classes = part.__mro__ + classes
-        elif not (tree.is_module(part) and _is_of(type(part), "minigrad")):
-            yield getattr(part, "__dict__", {})
-        for c in classes:
-            if c.__flags__ & _HEAP_TYPE and not _is_of(c, *closed):
-                yield self.classes.setdefault(c, vars(c))
-
-    def _of_attributes(self, part: Any, places: list[Mapping[str, Any]]) -> Iterator[Any]:
-        if not places:
-            return
-        names = (self.names | self.by_text).intersection(*[set().union(*places)])
-        is_class = isinstance(part, type)
-        in_itself = is_class or isinstance(part, ModuleType)
+        names = self.names.union(self.by_text, more).intersection(*[set().union(*places)])
+        is_class = issubclass(type(part), type)
+        in_itself = is_class or issubclass(type(part), ModuleType)
         for place in places if in_itself else places[1:]:
-            if str(place.get("__module__")).startswith("minigrad"):
-                continue
             called = [name for name in place if _is_called_unseen(name, place[name])]
             names.update(called if is_class else [name for name in called if name not in _MAKE])
         for name in sorted(names):
@@ -206,7 +218,9 @@ class Reach:
                 continue
             for k, place in enumerate(places[: holding[-1] + 1]):
                 if k in holding:  # also what is not the first, which super() finds
-                    yield from self._item(place, name, place[name])
+                    for inner in self._item(place, name, place[name]):
+                        is_said = name in self.names or name in self.by_text or name not in more
+                        yield inner if is_said else _Within.of(inner, type(part))
                 elif not isinstance(value, functools.cached_property):
                     self.missing.append((place, name))
         absent = self.by_text
@@ -215,9 +229,21 @@ class Reach:
         self.missing += [(place, name) for name in sorted(absent - names) for place in places]
 
     def _item(self, place: Any, name: str, value: Any) -> Iterator[Any]:
-        if not isinstance(value, ModuleType) or _is_users(value):
+        if not issubclass(type(value), ModuleType) or _is_users(value):
             self.items.append((place, name, value))
             yield value
+
+
+class _Within(NamedTuple):
+    """What only a library has a name for: looked into as far as it is of that class."""
+
+    part: Any
+    kind: type
+
+    @classmethod
+    def of(cls, part: Any, kind: type) -> _Within:
+        """Return a part of what is such a part already, too."""
+        return part if type(part) is cls else cls(part, kind)
 
 
 class Slots:
@@ -262,19 +288,78 @@ def content(cell: Any) -> Any:
         return ABSENT
 
 
+def _own(part: Any) -> Any:
+    """Return the dict of an object; None if it has none, or does not give it."""
+    try:
+        return part.__dict__
+    except Exception:  # whatever its class does
+        return None
+
+
 def _is_users(module: ModuleType) -> bool:
     root = module.__name__.partition(".")[0]
     return root not in sys.stdlib_module_names and users_file(getattr(module, "__file__", "") or "")
 
 
-def _is_of(c: type, *packages: str) -> bool:
-    return c.__module__.partition(".")[0] in packages
+@functools.lru_cache(1000)
+def _is_open(c: Any) -> bool:
+    """Whether a class is written in the user's code."""
+    module = sys.modules.get(str(c.__module__))
+    return module is None or _is_users(module)
+
+
+def _is_container(kind: type) -> bool:
+    """Whether the items of an object are those of a container of Python's."""
+    if issubclass(kind, dict):
+        return True
+    plain: list[Any] = [c for c in (*_CONTAINERS, tuple, frozenset) if issubclass(kind, c)]
+    own: Any = kind
+    return any(own.__iter__ is c.__iter__ and own.__len__ is c.__len__ for c in plain)
+
+
+def _is_of_library(kind: type) -> bool:
+    return not _is_open(kind) and kind.__module__ != "builtins"
+
+
+def _is_like(kind: type, within: type) -> bool:
+    return kind is within or (_is_of(kind, "minigrad") and _is_of(within, "minigrad"))
+
+
+def _is_of(c: type, package: str) -> bool:
+    return str(c.__module__).partition(".")[0] == package
 
 
 def _is_called_unseen(name: str, value: Any) -> bool:
     """Whether Python calls a method by itself, as it does for `a @ b`, `a[i]` and `str(a)`."""
     kinds = (FunctionType, classmethod, staticmethod)
     return name[:2] == "__" == name[-2:] and isinstance(value, kinds)
+
+
+def _looked_up_by(kind: type, names: set[str]) -> frozenset[str]:
+    """Return the names that classes of libraries look up, where these names are read from outside.
+
+    They begin with the methods that operators call.
+    """
+    classes = [c for c in kind.__mro__ if _is_of_library(c)]
+    begin = {n for c in classes for n in vars(c) if n in names}
+    for c in classes:
+        if not _is_of(c, "minigrad"):
+            begin.update([n for n, v in vars(c).items() if _is_called_unseen(n, v)])
+    return _closure(tuple(classes), frozenset(begin - _SELDOM))
+
+
+@functools.lru_cache(1000)
+def _closure(classes: tuple[type, ...], begin: frozenset[str]) -> frozenset[str]:
+    found, todo = {*begin}, [*begin]
+    while todo:
+        name = todo.pop()
+        for value in [vars(c)[name] for c in classes if name in vars(c)]:
+            for get in (getattr(value, "fget", value), getattr(type(value), "__get__", None)):
+                f = getattr(get, "__func__", get)
+                new = {*_names_in(f.__code__)} - found if isinstance(f, FunctionType) else set()
+                found |= new
+                todo += new
+    return frozenset(found)
 
 
 # ---- what code says ------------------------------------------------------------------------------
