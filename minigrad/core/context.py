@@ -322,11 +322,14 @@ class scope(_Within):
 
 
 class mirrored(_Within):
-    """The block of one backward pass that is recorded: `at` each node, it is in that one's scopes.
+    """The block of one pass that is recorded: `at` each node, it is in that one's scopes.
 
-    They stand once more below a scope "backward", so what belongs to a step, or to a module, can be
-    told in both directions.
+    They stand once more below a scope, "backward" or "jvp", so what belongs to a step, or to a
+    module, can be told in every pass.
     """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
 
     def __enter__(self) -> mirrored:  # type: ignore[override]
         super().__enter__()
@@ -334,7 +337,7 @@ class mirrored(_Within):
 
     def _changed(self, now: Context) -> Context:
         self._now = now
-        self._last = root = Scope(now.scope, "backward", None, None)
+        self._last = root = Scope(now.scope, self._label, None, None)
         self._scopes: dict[Scope | None, Scope] = dict.fromkeys([None], root)
         if now.scope is not None:
             self._scopes.update(dict.fromkeys(now.scope.frames, root))

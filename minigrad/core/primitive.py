@@ -151,7 +151,7 @@ class Joint:
     """A primitive made for one call, outside the registry, with one rule for all inputs together.
 
     `pull(g, z, *xs)` lists the cotangents of all inputs; `push(dxs, z, *xs)` gives the tangent.
-    `inside(z, xs, inputs)`, if there is one, records what it consists of, and lists the outputs.
+    `inside(z, xs)`, if there is one, records what it consists of: inputs of its own, and outputs.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Joint:
         forward: Callable[..., Any],
         pull: Callable[..., Sequence[Any]],
         push: Callable[..., Any],
-        inside: Callable[..., list[Tensor]] | None = None,
+        inside: Callable[..., tuple[list[Tensor], list[Tensor]]] | None = None,
     ) -> None:
         self.name, self.forward, self.pushes, self.inside = name, forward, push, inside
         self.pulls = lambda wanted, *args: pull(*args)

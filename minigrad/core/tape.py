@@ -266,7 +266,7 @@ def pull(
     """
     watch = watch or current().observer
     if on_tensors and mirror is None:
-        with mirrored() as mirror:
+        with mirrored("backward") as mirror:
             return pull(path, outputs, cotangents, wrt, True, keep, watch, silent, mirror)
     if watch is not None:
         return plain_pull(path, outputs, cotangents, wrt, on_tensors, keep, watch, silent, mirror)
@@ -350,8 +350,15 @@ def push(
     inputs: Sequence[Node],
     tangents: Sequence[Any],
     on_tensors: bool = False,
+    mirror: mirrored | None = None,
 ) -> dict[Node, Any]:
-    """Forward mode: walk `path` from `inputs` onward and return the tangent of every node on it."""
+    """Forward mode: walk `path` from `inputs` onward and return the tangent of every node on it.
+
+    What is recorded on tensors stands in the scopes of the nodes again, as that of `pull` does.
+    """
+    if on_tensors and mirror is None:
+        with mirrored("jvp") as mirror:
+            return push(path, inputs, tangents, True, mirror)
     watch, dots = current().observer, dict(zip(inputs, tangents, strict=True))
     if watch is not None:
         dots = {node: watch.given(dx) for node, dx in dots.items()}
@@ -361,6 +368,8 @@ def push(
     for node in path:
         if node in dots or node.primitive is None:
             continue
+        if mirror is not None:
+            mirror.at(node.scope)
         value, params, pushes = node.value, node.params, node.primitive.pushes
         z, xs = (node.opened(), recorded_inputs(node)) if on_tensors else (value, node.xs)
         dxs = [dots.get(t) for t in node.inputs]

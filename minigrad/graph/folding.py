@@ -203,11 +203,14 @@ class Folding:
         stack: list[tuple[Cluster, tuple[str, ...]]] = [(root, ())]
         while stack:
             cluster, around = stack.pop()
+            if cluster.shift:
+                base = "t" if cluster.frame.label == "step" else cluster.frame.label
+                cluster.counted = base if base not in around else cluster.frame.label
             if cluster.moments:
                 taken, is_timed = {*around}, cluster in self._timed or not cluster.detected
                 if not is_timed:
                     taken.update([c.letter for c in clusters(cluster)[1:] if c in self._timed])
-                letters = [cluster.letter, *("rs" if is_timed else "krs")]
+                letters = [cluster.letter, *("rsuvwpqmn" if is_timed else "krsuvwpqmn")]
                 cluster.letter = next((c for c in letters if c not in taken), cluster.letter)
                 around = (*around, cluster.letter)
             stack += [(item, around) for item in cluster.items if isinstance(item, Cluster)]
@@ -353,7 +356,8 @@ class _Repetition:
                     and nodes[arg].kind in ("constant", "parameter")
                     and paths[arg] in ((), around)
                 ):
-                    add(("constant", shared.setdefault(arg, len(tokens)), forms[arg]))
+                    is_shared = paths[arg] == ()  # by all rounds of the loops around
+                    add(("constant", shared.setdefault(arg, len(tokens)), forms[arg], is_shared))
                 elif (beside := self._in_fold_beside(arg, around)) is not None:
                     add(("beside", *beside[:2]))
                     value(beside[2])

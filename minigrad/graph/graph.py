@@ -17,8 +17,8 @@ from ..core import tree
 from ..core.tensor import Tensor
 from .folding import Folding
 from .nodes import Cluster, FoldPath, GraphNode
-from .opened import behind, inside_of, opened
-from .options import HOLE, moving_texts, text_with_holes
+from .opened import Opened, behind, inside_of, opened
+from .options import HOLE, moving_text, moving_texts, text_with_holes
 from .parts import named_part
 
 __all__ = ["Cluster", "End", "Graph", "GraphNode", "HasTensors", "Tensors", "Wire"]
@@ -54,11 +54,14 @@ class Wire(NamedTuple):
     target: End
     position: int
     times: frozenset[FoldPath]
+    rounds: frozenset[tuple[Cluster, int, Cluster, int]] = frozenset()  # of one loop, and another
 
     @property
     def label(self) -> str:
         """The repetitions that it leaves and, if it sets a state, the one it enters: `t=76`."""
         parts = list[str]()
+        if self.rounds and (moving := _moving(self.rounds)):
+            return moving
         for level in zip(*self.times, strict=True):
             fold, repetitions = level[0][0], sorted({r for _, r in level})
             some = [str(fold.moments[r]) for r in repetitions[:3]] + ["…"] * (len(repetitions) > 3)
@@ -76,23 +79,23 @@ class Graph:
     are the folds around it, outermost first, each with the repetition that node n is in.
     RuntimeError for a tensor without a graph. `fold=False` keeps every repetition apart, and
     `modules=False` modules in a row, which repeat one another with parameters of their own.
-    `inside` opens checkpointed functions, which run again for it; `shut` says which could not be
-    opened, by number, and why.
+    `inside` opens checkpointed functions, which run again for it; `forgotten` are the nodes that
+    only then are there, and `shut` says which could not be opened, by number, and why.
     """
 
     def __init__(
         self, outputs: Tensors, fold: bool = True, modules: bool = True, inside: bool = False
     ) -> None:
-        places: dict[Tensor, Tensor] = {}
-        shut: dict[Tensor, str] = {}
         self.tensors = _with_graphs(outputs)
-        held = behind(self.tensors)
+        found, held = Opened(self.tensors, {}, {}, set()), behind(self.tensors)
         if inside and any(map(inside_of, held)):
-            self.tensors, places, shut = opened(self.tensors)
-            held = behind(self.tensors)
+            found = opened(self.tensors)
+            self.tensors, held = found.outputs, behind(found.outputs)
         self.nodes, self.numbers = _frozen(held)
-        self.numbers |= {t: self.numbers[s] for t, s in places.items() if s in self.numbers}
-        self.shut = {self.numbers[t]: why for t, why in shut.items()}
+        numbers = {t: self.numbers[s] for t, s in found.places.items() if s in self.numbers}
+        self.numbers |= numbers
+        self.shut = {self.numbers[t]: why for t, why in found.shut.items()}
+        self.forgotten = {self.numbers[t] for t in found.forgotten if t in self.numbers}
         self.outputs = [self.numbers[t] for t in self.tensors]
         self.root = _scope_tree(self.nodes)
         self.shown = list(range(len(self.nodes)))
@@ -132,9 +135,12 @@ class Graph:
                     carrier, p, q = p[0][0], p[1:], q[1:]
                     states[carrier, v, j] = u
                 copy = node.args[max(0, j - 8) : j].count(arg) if j else 0
+                if j and p and q and len(node.args) == 2:  # two rounds of another loop
+                    copy = int(not isinstance(node.args[0], str) and shown[node.args[0]] == u)
                 edges.append((u, v, j, copy, carrier, p, q))
         leaving = {(fold, state) for (fold, _, _), state in states.items()}
         found: dict[tuple[End, End, int], tuple[int, set[FoldPath]]] = {}
+        rounds: dict[tuple[End, End, int], set[tuple[Cluster, int, Cluster, int]]] = {}
         ends = [End(k) for k in range(len(self.nodes))]
         for u, v, j, copy, carrier, p, q in edges:
             source, target = ends[u], ends[v]
@@ -145,8 +151,30 @@ class Graph:
             if carrier:
                 found.setdefault((source, End(u, "out", carrier), 0), (0, set()))[1].add(p)
                 source, p = End(u, "in", carrier), ()
-            found.setdefault((source, target, copy), (j, set()))[1].add(p)
-        return [Wire(a, b, j, frozenset(times)) for (a, b, _), (j, times) in found.items()]
+            key = source, target, copy
+            found.setdefault(key, (j, set()))[1].add(p)
+            if len(p) == len(q) == 1 and not carrier and not target.port:
+                rounds.setdefault(key, set()).add((*p[0], *q[0]))
+        return [
+            Wire(*key[:2], j, frozenset(times), frozenset(rounds.get(key, ())))
+            for key, (j, times) in found.items()
+        ]
+
+
+def _moving(rounds: frozenset[tuple[Cluster, int, Cluster, int]]) -> str:
+    """Return which round of one loop each round of another reads: `[t]`, `[9−t]`; or nothing."""
+    pairs = sorted([(to.moments[q], fold.moments[p]) for fold, p, to, q in rounds])
+    fold, _, to, _ = next(iter(rounds))
+    alike = all(a is fold and b is to for a, _, b, _ in rounds)
+    if not alike or len(pairs) < 2 or len({q for q, _ in pairs}) < len(pairs):
+        return ""
+    (q0, p0), (q1, p1) = pairs[:2]
+    factor, rest = divmod(p1 - p0, q1 - q0)
+    offset = p0 - factor * q0
+    if rest or not factor or any(p != factor * q + offset for q, p in pairs):
+        return ""
+    text = moving_text(to.letter, factor, offset)
+    return f"[{text}]" if fold.letter == to.letter else f"{fold.letter} = {text}"
 
 
 def _with_graphs(outputs: Tensors) -> list[Tensor]:

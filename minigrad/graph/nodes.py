@@ -41,7 +41,7 @@ class Cluster:
     a loop that was written without scopes. A fold of modules in a row is through depth, not time:
     its letter is their name without the number, as in blocks = 0, 1, 2. If a scope goes on counting
     where that of the fold's last repetition has ended, its moments are r = 0, 1, and `shift` is the
-    fold around, how far that counts, and from where: t = 4k+r.
+    fold around, how far that counts, and from where: what is `counted` is t = 4k+r.
     """
 
     def __init__(self, number: int, frame: Any, detected: bool = False) -> None:
@@ -49,6 +49,7 @@ class Cluster:
         self.items, self.numbers = list[int | Cluster](), list[int]()  # here; and also inside
         self.letter, self.moments = "", list[int]()
         self.shift: tuple[Cluster, int, int] | None = None
+        self.counted = ""  # what it counts then
 
 
 def clusters(root: Cluster) -> list[Cluster]:

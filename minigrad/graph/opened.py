@@ -7,8 +7,8 @@ order, for the tape itself stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,21 +33,28 @@ def behind(outputs: Sequence[Tensor]) -> dict[Tensor, Any]:
     return held
 
 
-def opened(
-    outputs: Sequence[Tensor],
-) -> tuple[list[Tensor], dict[Tensor, Tensor], dict[Tensor, str]]:
-    """Return outputs behind which no checkpoint is; what has taken the place of each tensor; and
-    what is still one operation, with the reason: its parameters are others now, for instance.
+class Opened(NamedTuple):
+    """Outputs behind which no checkpoint is, and what became of it.
+
+    `places`: what has taken the place of each tensor. `shut`: what is still one operation, with
+    the reason; its parameters are others now, for instance. `forgotten`: what the tape itself does
+    not keep.
     """
-    now, places, shut = list(outputs), dict[Tensor, Tensor](), dict[Tensor, str]()
+
+    outputs: list[Tensor]
+    places: dict[Tensor, Tensor]
+    shut: dict[Tensor, str]
+    forgotten: set[Tensor]
+
+
+def opened(outputs: Sequence[Tensor]) -> Opened:
+    """Open the checkpoints behind some outputs."""
+    now = Opened(list(outputs), {}, {}, set())
     while True:  # for inside of one there may be others
-        nodes = sorted(behind(now), key=lambda t: t.index)
-        if all(inside_of(t) is None or t in shut for t in nodes):
-            return now, places, shut
-        step = _written_anew(nodes, shut)
-        places = {t: step.get(s, s) for t, s in places.items()} | step
-        shut = {step.get(t, t): why for t, why in shut.items()}
-        now = [step.get(t, t) for t in now]
+        nodes = sorted(behind(now.outputs), key=lambda t: t.index)
+        if all(inside_of(t) is None or t in now.shut for t in nodes):
+            return now
+        now = _written_anew(nodes, now)
 
 
 def inside_of(t: Tensor) -> Any:
@@ -55,18 +62,20 @@ def inside_of(t: Tensor) -> Any:
     return getattr(t.primitive, "inside", None)
 
 
-def _written_anew(nodes: Sequence[Tensor], shut: dict[Tensor, str]) -> dict[Tensor, Tensor]:
+def _written_anew(nodes: Sequence[Tensor], before: Opened) -> Opened:
     new: dict[Any, Tensor] = {}
     parts: dict[Any, list[Tensor]] = {}
+    shut, forgotten = {**before.shut}, {*before.forgotten}
     for t in nodes:
         if t.primitive is None:
             continue
         inputs = tuple([new.get(s, s) for s in t.inputs])
         if inside_of(t) is not None and t not in shut:
             try:
-                parts[t] = _run_again(t, inputs, new)
-            except RuntimeError as error:
-                shut[t] = str(error).partition(": ")[2].partition(";")[0]
+                parts[t], inner = _run_again(t, inputs, new)
+                forgotten |= inner
+            except Exception as error:  # whatever the user's function raises
+                shut[t] = reason(error)
         if t in parts and not isinstance(t.value, Outputs):
             new[t] = parts[t][0]
         elif t.inputs[0] in parts and t.primitive.name == "pick":
@@ -77,18 +86,35 @@ def _written_anew(nodes: Sequence[Tensor], shut: dict[Tensor, str]) -> dict[Tens
                 new[t].origin = t.origin
         if t.name and t in new and new[t].name is None:
             new[t].name = t.name
-    return new
+    places = {t: new.get(s, s) for t, s in before.places.items()} | new
+    shut = {new.get(t, t): why for t, why in shut.items()}
+    outputs = [new.get(t, t) for t in before.outputs]
+    return Opened(outputs, places, shut, {new.get(t, t) for t in forgotten})
 
 
-def _run_again(t: Tensor, inputs: Sequence[Any], new: dict[Any, Tensor]) -> list[Tensor]:
-    """Return the outputs of a checkpoint, as operations of what has taken the place of others."""
+def reason(error: Exception) -> str:
+    """Say in a few words why a checkpoint cannot be run again."""
+    text = " ".join(str(error).split())
+    if isinstance(error, RuntimeError) and text.startswith("checkpoint: "):
+        return text.removeprefix("checkpoint: ").partition(";")[0]
+    return f"{type(error).__name__}: {text}"
+
+
+def _run_again(
+    t: Tensor, inputs: Sequence[Any], new: Mapping[Any, Tensor]
+) -> tuple[list[Tensor], set[Tensor]]:
+    """Return the outputs of a checkpoint, as operations of `inputs`, and what is only inside."""
     start = tape.next_index()
     with observed(None):
-        outputs: list[Tensor] = inside_of(t)(t.value, t.xs, inputs)
-    inside = {*tape.since(start, outputs)[0]}
+        own, outputs = inside_of(t)(t.value, t.xs)
+    given = {**new, **dict(zip(own, inputs, strict=False))}  # captured ones come after
+    inside: set[Any] = {
+        node for node in tape.since(start, outputs)[0] if node.primitive is not None
+    }
     for node in inside:
-        node.inputs = tuple([new.get(s, s) for s in node.inputs])
-    return [y if y in inside else _passed_on(y, t.scope) for y in outputs]
+        node.inputs = tuple([given.get(s, s) for s in node.inputs])
+    made = [y if y in inside else _passed_on(given.get(y, y), t.scope) for y in outputs]
+    return made, inside - {*made}
 
 
 def _passed_on(y: Tensor, scope: Any) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .nodes import Cluster
 
-__all__ = ["HOLE", "moving_texts", "sum_text", "text_with_holes"]
+__all__ = ["HOLE", "moving_text", "moving_texts", "sum_text", "text_with_holes"]
 
 HOLE = "\0"  # stands for an integer in the text of some metadata
 
@@ -53,9 +53,13 @@ def moving_texts(moves: Sequence[tuple[Cluster, int, int]]) -> str:
 
 def sum_text(terms: Sequence[tuple[str, int]], offset: int) -> str:
     """Return the text of a sum, `4k+r−1`, of factors of letters and an offset."""
-    *first, (letter, factor) = terms
-    text = "".join([moving_text(*term, 0) + "+" for term in first])
-    return (text + moving_text(letter, factor, offset)).replace("+−", "−")
+    if terms[0][1] < 0:  # 11−4k−r
+        (letter, factor), *others = terms
+        texts = [moving_text(letter, factor, offset), *[moving_text(*term, 0) for term in others]]
+    else:
+        *others, (letter, factor) = terms
+        texts = [*[moving_text(*term, 0) for term in others], moving_text(letter, factor, offset)]
+    return "+".join(texts).replace("+−", "−")
 
 
 def moving_text(letter: str, factor: int, offset: int) -> str:

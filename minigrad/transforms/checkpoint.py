@@ -108,11 +108,11 @@ class _Segment:
         dzs = [dots[y] if y in dots else np.zeros_like(y.value) for y in outputs]
         return Outputs(dzs) if isinstance(z, tuple) else dzs[0]
 
-    def inside(self, z: Any, xs: Sequence[Any], inputs: Sequence[Any]) -> list[Tensor]:
-        """Record the function once more, in a scope of its own, as operations of these inputs."""
-        scope, n = Scope(self.scope, "checkpoint", None, None), len(self.places)
-        outputs: list[Tensor] = self._as_before(z, xs, inputs[:n], scope)[0]
-        return outputs
+    def inside(self, z: Any, xs: Sequence[Any]) -> tuple[list[Tensor], list[Tensor]]:
+        """Record the function once more, in a scope of its own: its inputs, and its outputs."""
+        inputs = [fresh(x, "checkpoint") for x in xs[: len(self.places)]]
+        scope = Scope(self.scope, "checkpoint", None, None)
+        return inputs, self._as_before(z, xs, inputs, scope)[0]
 
     def _run(
         self, inputs: Sequence[Any], leaves: Sequence[Any], replay: Replay, scope: Any = None

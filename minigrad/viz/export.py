@@ -30,8 +30,9 @@ The JSON is one object; what the page of `mg.viz.show` reads is the same:
                 output}, without what is empty: a title is a list of [text, style], home is a scope,
                 members are the nodes that it stands for by repetition, written its parameters
     inside      the key of the box that shows a node which has none, by number of node, as text
-    wires       [source, target, label, position, state, folds, times]: keys of boxes; the folds
-                that it leaves, and a list of the repetitions where it does, or null for all
+    wires       [source, target, label, position, state, folds, times, rounds]: keys of boxes; the
+                folds that it leaves, and a list of the repetitions where it does, or null for all;
+                from round to round of two loops, pairs of these, or null
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def as_data(scene: Scene) -> dict[str, Any]:
     options = {n.number: graph.options(n.number) for n in scene.shown}
     forms: dict[tuple[Any, ...], int] = {}
     form = [
-        forms.setdefault(_form(n, options[u], scene.costs.get(u, NO_COST)), len(forms))
+        forms.setdefault(_form(n, options[u], _cost(scene, n.number, u)), len(forms))
         for n, u in zip(graph.nodes, graph.shown, strict=True)
     ]
     fields = ("kind", "op", "name", "options", "shape", "dtype", "line", "inputs", *Cost._fields)
@@ -137,6 +138,11 @@ def as_data(scene: Scene) -> dict[str, Any]:
         "inside": _inside(scene),
         "wires": [_wire_data(line) for line in scene.wiring.lines],
     }
+
+
+def _cost(scene: Scene, k: int, u: int) -> Cost:
+    cost = scene.costs.get(u, NO_COST)
+    return cost._replace(kept=0) if k in scene.graph.forgotten else cost
 
 
 def _form(node: GraphNode, options: str, cost: Cost) -> tuple[Any, ...]:
@@ -276,7 +282,7 @@ def _box_data(scene: Scene, box: Box, home: str) -> dict[str, Any]:
 def _wire_data(line: Line) -> list[Any]:
     times = line.wire.times
     if times == IN_NO_FOLD:
-        return [line.source, line.target, line.label, line.position, line.is_state, [], None]
+        return [line.source, line.target, line.label, line.position, line.is_state, [], None, None]
     folds = [fold for fold, _ in next(iter(times))]
     every = len(times) == math.prod([len(fold.moments) for fold in folds])
     return [
@@ -287,6 +293,7 @@ def _wire_data(line: Line) -> list[Any]:
         line.is_state,
         [f"c{fold.number}" for fold in folds],
         None if every else sorted([[r for _, r in path] for path in times]),
+        sorted([[p, q] for _, p, _, q in line.wire.rounds]) or None,
     ]
 
 

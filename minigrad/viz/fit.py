@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from ..graph.graph import Graph, Tensors
 from ..graph.nodes import Cluster
 from ..graph.stats import Cotangents, Measured
+from ..guard.errors import shown
 from .scene import Agreement, Scene
 
 __all__ = ["GraphTooLarge", "boxes_by_depth", "check_depth", "fitting_scene", "keeping"]
@@ -75,7 +76,9 @@ def fitting_scene(
 
 
 def check_depth(depth: int | None) -> None:
-    """Raise ValueError for a depth that nothing can be drawn at."""
+    """Raise ValueError, or TypeError, for a depth that nothing can be drawn at."""
+    if depth is not None and not isinstance(depth, int):
+        raise TypeError(f"depth is the number of scopes to look into, not {shown(depth)}")
     if depth is not None and depth < 1:
         raise ValueError(f"depth is the number of scopes to look into, at least 1, not {depth}")
 

@@ -164,7 +164,8 @@ class Scene:
             (clean(fold.letter), [fold.moments[paths[m][level][1]] for m in members])
             for level, (fold, _) in enumerate(paths[k])
         ]
-        return words.name_of_each([clean(nodes[m].name or name) for m in members], folds)
+        names = [None if nodes[m].name is None else clean(nodes[m].name) for m in members]
+        return words.name_of_each(names, folds)
 
     def parameters(self, cluster: Cluster) -> list[int]:
         """Return the parameters that are used in a scope."""
@@ -229,13 +230,17 @@ class Scene:
         return found
 
     def cost(self, numbers: Sequence[int]) -> Cost:
-        """Return what operations that are shown cost, in all of their repetitions together."""
-        rows = []
+        """Return what operations that are shown cost, in all of their repetitions together.
+
+        Of what stands inside of a checkpoint the tape keeps nothing.
+        """
+        rows, forgotten = [], self.graph.forgotten
         for k in numbers:
             if self.graph.shown[k] == k:
                 each, times = self.costs[k], len(self.members[k])
                 flops = None if each.flops is None else each.flops * times
-                rows.append(Cost(flops, each.bytes * times, each.kept * times))
+                kept = sum([m not in forgotten for m in self.members[k]]) if forgotten else times
+                rows.append(Cost(flops, each.bytes * times, each.kept * kept))
         return total(rows)
 
     @cached_property
@@ -246,7 +251,8 @@ class Scene:
     def time(self, numbers: Sequence[int]) -> Times:
         """Return how long operations that are shown take, in all repetitions, with what is in them.
 
-        A parameter, or a view, that is written in several takes its time in the first.
+        A parameter, or a view, that is written in several takes its time in the first; what picks
+        one of several outputs, in the operation that has them.
         """
         some = {k for k in numbers if self.graph.shown[k] == k}
         some.update([hidden for k in some for hidden in self._written_first.get(k, ())])
@@ -261,6 +267,9 @@ class Scene:
                 first.setdefault(p, k)
         views = {h: self.written.parameter(h) for h in self.written.patterns}
         first |= {h: first[p] for h, p in views.items() if p in first}
+        nodes = self.graph.nodes
+        picks = [k for k in self.wiring.hidden if nodes[k].op == "pick"]
+        first |= {k: self.graph.shown[int(nodes[k].args[0])] for k in picks}
         found: dict[int, list[int]] = defaultdict(list)
         for hidden, k in first.items():
             found[k].append(hidden)

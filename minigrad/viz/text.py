@@ -164,6 +164,8 @@ def _line(scene: Scene, box: Box, indent: list[tuple[str, str]], bars: str) -> T
     name = [*indent, *[(run.text, codes[run.style]) for run in box.runs]]
     if box.is_output:
         name.append((" ".join([" ← output", *box.notes]), DIM))
+    elif box.node in scene.graph.shut:
+        name.append((" ".join([" ", *box.notes]), DIM))
     graph, measured = scene.graph, scene.measured
     shape = words.shape_and_dtype(graph.nodes[box.node].value, scene.usual) if box.node >= 0 else ""
     if box.cluster:
@@ -174,7 +176,7 @@ def _line(scene: Scene, box: Box, indent: list[tuple[str, str]], bars: str) -> T
         value = words.numeral(graph.nodes[box.node].value.item(), 4)
     size = re.sub(r"^(\|g\||error|grad) ", "", scene.size(members, scene.scalar))
     strip = _bars(scene.scale, members, bars) if scene.scale and len(members) > 1 else []
-    inside = box.cluster.numbers if box.cluster else [box.node] * (box.kind == "operation")
+    inside = box.cluster.numbers if box.cluster else [box.node] * (box.kind != "port")
     count = _parameter_count(scene, box.written)
     cells = {"shape": shape, "parameters": count, "value": value, "gradient": size}
     return TextRow(name, cells | _cost(scene, inside), strip)
@@ -184,9 +186,10 @@ def _cost(scene: Scene, numbers: Sequence[int]) -> dict[str, str]:
     """Return what operations cost, and how long they take, by column."""
     if not numbers:
         return {}
-    cells = dict(zip(COSTS, map(words.amount, scene.cost(numbers)), strict=True))
+    cost = scene.cost([k for k in numbers if scene.graph.nodes[k].op])
+    cells = dict(zip(COSTS, map(words.amount, cost), strict=True)) if any(cost) else {}
     times = zip(TIMES, scene.time(numbers), strict=True) if scene.measured.times else ()
-    return cells | {column: words.duration(t) for column, t in times if t is not None}
+    return cells | {column: words.duration(t) for column, t in times if t}
 
 
 def _parameter_count(scene: Scene, parameters: Sequence[int]) -> str:
@@ -262,7 +265,8 @@ def _whole_time(scene: Scene, times: Sequence[Times]) -> str:
     nodes = zip(scene.graph.nodes, times, strict=True)
     unknown = sorted({node.op for node, t in nodes if t.forward is None})
     text = f"time: {', '.join(took)}; of every operation alone, the least of {ROUNDS}"
-    return text + f"; forward not known of {', '.join(unknown)}" * bool(unknown)
+    text += f"; forward not known of {', '.join(unknown)}" * bool(unknown)
+    return text + "; checkpoints run forward once more" * bool(scene.graph.forgotten)
 
 
 def _foot(scene: Scene, ascii: bool, cost: bool) -> list[str]:

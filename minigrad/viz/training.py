@@ -11,6 +11,7 @@ import numpy as np
 from ..core.dtypes import Array
 from ..graph.graph import Graph, Tensors
 from ..graph.stats import Measured, Stats
+from ..guard.errors import shown
 from .fit import keeping
 from .html import Page, as_html
 from .scene import Scene, Training
@@ -46,6 +47,8 @@ def record(f: Callable[[], Tensors], name: str = "epoch") -> Record:
             f"record: takes a function that returns the loss, not {type(f).__name__}: "
             "record(lambda: loss(net(x), y))"
         )
+    if not isinstance(name, str):
+        raise TypeError(f"record: name is what steps are called, as 'epoch', not {shown(name)}")
     return Record(f, name)
 
 
@@ -62,6 +65,8 @@ class Record:
 
     def __call__(self, history: Any = None) -> None:
         """Measure now; `fit` gives its history, whose length is the number of the epoch."""
+        if not (history is None or hasattr(history, "__len__")):
+            raise TypeError(f"record: takes the history of fit, or nothing, not {shown(history)}")
         outputs = self.f()
         with keeping():
             graph = Graph(outputs, inside=True)
@@ -72,8 +77,8 @@ class Record:
                     "first, or others; compute the loss of the same examples every time"
                 )
             measured = Measured(graph, True)
-        step = (self.steps[-1] + 1 if self.steps else 0) if history is None else len(history)
-        self.steps.append(step)
+        following = self.steps[-1] + 1 if self.steps else 0
+        self.steps.append(max(following, 0 if history is None else len(history)))
         self.values.append(_column(measured.values))
         self.grads.append(_column(measured.grads or []))
         self._newest, self._form = (graph, measured), form

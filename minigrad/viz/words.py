@@ -99,8 +99,10 @@ def node_runs(
     return [head, *[run for run in body[1:] if run.text]]
 
 
-def name_of_each(names: Sequence[str], folds: Sequence[tuple[str, Sequence[int]]]) -> str:
-    """Return one name for those of repetitions, by the numbers in them.
+def name_of_each(
+    names: Sequence[str | None], folds: Sequence[tuple[str, Sequence[int]]], default: str = "array"
+) -> str:
+    """Return one name for those of repetitions, by the numbers in their brackets.
 
     `folds` are the letters of those around, outermost first, each with the moment of every name.
 
@@ -108,24 +110,33 @@ def name_of_each(names: Sequence[str], folds: Sequence[tuple[str, Sequence[int]]
     'x[9−t]'
     >>> name_of_each(["x[1]", "x[2]", "x[4]", "x[5]"], [("k", [0, 0, 1, 1]), ("r", [0, 1, 0, 1])])
     'x[3k+r+1]'
-    >>> name_of_each(["x", "x", "x"], [("t", [0, 1, 2])])
+    >>> for names in (["x", "x", "x"], ["x[8]"] * 3, ["x[3]", "x[0]", "x[4]"], ["x0", "x1", "x2"]):
+    ...     name_of_each(names, [("t", [0, 1, 2])])
     'x[t]'
-    >>> name_of_each(["x[3]", "x[0]", "x[4]"], [("t", [0, 1, 2])])
+    'x[8]'
     'x[…]'
+    'x0 … x2'
     """
-    if len({*names}) == 1:
-        return f"{names[0]}[{folds[-1][0]}]"
+    letter = folds[-1][0]
+    if None in names:  # some are none that has a name
+        return f"{default}[{letter}]"
+    said = [name or "" for name in names]
+    heads = [name.partition("[")[0] for name in said]
+    if len({*said}) == 1:
+        return said[0] if "[" in said[0] else f"{said[0]}[{letter}]"
+    if len({*heads}) > 1:
+        return f"{said[0]} … {said[-1]}"
     text = ""
-    for column in itertools.zip_longest(*[re.split(r"(\d+)", name) for name in names]):
+    for column in itertools.zip_longest(*[re.split(r"(\d+)", n[len(heads[0]) :]) for n in said]):
         if len({*column}) == 1:
             text += column[0]
             continue
         numbers = [int(part) if part and part.isdigit() else -1 for part in column]
         moving = _moving(numbers, folds)
         if not moving:
-            return f"{names[0].partition('[')[0]}[…]"
+            return f"{heads[0]}[…]"
         text += moving
-    return text
+    return heads[0] + text
 
 
 def _moving(numbers: Sequence[int], folds: Sequence[tuple[str, Sequence[int]]]) -> str:
@@ -176,11 +187,13 @@ def module_sizes(module: Any) -> str:
 
 def when(cluster: Cluster) -> str:
     """Return what a fold stands for: `t = 0 … 76`."""
-    span = f"{clean(cluster.letter)} = {cluster.moments[0]} … {cluster.moments[-1]}"
+    ends = " … ".join([str(cluster.moments[k]).replace("-", "−") for k in (0, -1)])
+    span = f"{clean(cluster.letter)} = {ends}"
     if cluster.shift:
         fold, step, start = cluster.shift
         terms = [(clean(fold.letter), step), (cluster.letter, 1)]
-        span += f", t = {sum_text(terms, start - step * fold.moments[0])}"
+        moved = sum_text(terms, start - step * fold.moments[0])
+        span += f", {clean(cluster.counted)} = {moved}"
     return span + ", detected" * cluster.detected
 
 

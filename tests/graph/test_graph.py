@@ -837,7 +837,7 @@ def test_a_loop_over_what_another_loop_gave_is_folded():
     reading = [n for n in graph.nodes if n.op == "exp"]
     assert len({graph.shown[n.number] for n in reading}) == 1
     (wire,) = [w for w in graph.wires() if w.target.node == graph.shown[reading[0].number]]
-    assert wire.label == "all t"
+    assert wire.label == "t = reads"
     backward = 0.0
     for t in range(6):
         with mg.scope("reads", t):
@@ -928,3 +928,49 @@ def test_loops_within_one_another_have_letters_of_their_own():
         h = mg.exp(h)
     found = Graph(h)
     assert [c.letter for c in nodes.clusters(found.root) if c.moments] == ["k", "t"]
+
+
+def test_two_rounds_of_another_loop_are_two_wires_that_say_which():
+    w, h, hs = ramp(3), np.zeros(3), []
+    for t in range(6):
+        with mg.scope("enc", t):
+            h = np.tanh(h * w + 1)
+        hs.append(h)
+
+    def labels(steps, read):
+        out = 0.0
+        for t in range(steps):
+            with mg.scope("dec", t):
+                out = out + read(t)
+        graph = Graph(out)
+        kept = {w.target.node: graph.nodes[w.target.node].op for w in graph.wires()}
+        wires = [w for w in graph.wires() if w.rounds]
+        return [(kept[w.target.node], w.position, w.label) for w in wires]
+
+    assert labels(4, lambda t: (hs[t] / hs[t + 1]).sum()) == [
+        ("divide", 0, "enc = dec"), ("divide", 1, "enc = dec+1")
+    ]  # fmt: skip
+    assert labels(6, lambda t: np.exp(hs[5 - t]).sum()) == [("exp", 0, "enc = 5−dec")]
+    assert labels(3, lambda t: np.exp(hs[2 * t + 1]).sum()) == [("exp", 0, "enc = 2dec+1")]
+
+
+def test_a_constant_that_all_share_is_no_round_of_an_inner_loop():
+    x, c = mg.tensor(ramp(6, 3).data, name="x"), mg.tensor(np.zeros(3), name="c")
+    w = h = ramp(3, name="w")
+    for t in range(3):
+        with mg.scope("outer", t):
+            for s in range(4):
+                with mg.scope("inner", s):
+                    h = np.tanh(h * w + (c if s == 0 else x[s]))
+    text = mg.viz.summary(h.sum(), ascii=False)
+    assert "inner ×3  inner = 1 … 3" in text
+    assert "x[inner]" in text
+
+
+def test_what_forward_mode_records_is_told_apart_too():
+    lstm = mg.nn.LSTM(2, 3, rng=0, dtype=np.float64)
+    x = mg.tensor(np.random.default_rng(0).normal(size=(15, 4, 2)), requires_grad=True)
+    _, dy = mg.jvp(lambda x: lstm(x)[0][-1], (x,), (np.ones((15, 4, 2)),))
+    graph = Graph(dy.sum())
+    paths = {str(n.scope) for n in graph.nodes if n.scope}
+    assert {"jvp", "jvp/lstm", "jvp/lstm/step[3]"} <= paths

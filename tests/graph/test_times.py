@@ -112,7 +112,7 @@ def test_a_scope_takes_what_is_in_it_and_nothing_is_counted_twice():
     graph = Graph(lstm_loss(5))
     scene = viz.scene.Scene(graph, Measured(graph, True, time=True))
     times, rows = scene.measured.times, [n.number for n in scene.shown if n.op]
-    in_rows = [k for k in rows if k not in scene.wiring.hidden or graph.nodes[k].op == "pick"]
+    in_rows = [k for k in rows if k not in scene.wiring.hidden]
     together = whole([scene.time([k]) for k in in_rows])
     inputs = [t for n, t in zip(graph.nodes, times, strict=True) if n.kind in ("leaf", "constant")]
     for a, b, c in zip(together, whole(inputs), whole(times), strict=True):

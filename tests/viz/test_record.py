@@ -100,7 +100,13 @@ def test_all_of_training_has_one_scale():
 def test_errors_say_what_to_do():
     with pytest.raises(TypeError, match=r"record\(lambda: loss\(net\(x\), y\)\)"):
         viz.record(mg.tensor([1.0]))
+    with pytest.raises(TypeError, match="name is what steps are called"):
+        viz.record(lambda: 1, name=3)
     w = mg.tensor(np.ones(2), requires_grad=True)
+    with pytest.raises(TypeError, match="the history of fit, or nothing"):
+        viz.record(lambda: (w * 1).sum())(5)
+    with pytest.raises(TypeError, match="depth is the number of scopes"):
+        viz.draw((w * 1).sum(), depth="a")
     times = iter([2, 2, 3])
     seen = viz.record(lambda: sum(w * 1 for _ in range(next(times))).sum())
     with pytest.raises(ValueError, match="nothing was measured yet"):

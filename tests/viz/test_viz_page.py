@@ -256,6 +256,36 @@ def test_wires_of_an_unrolled_loop_lead_where_they_should(opened, browser):
 
 
 @needs_browser
+def test_wires_from_round_to_round_lead_from_each_to_its_own(opened, browser):
+    w = h = mg.tensor(np.ones(3), requires_grad=True, name="w")
+    hs, out = [], 0.0
+    for t in range(4):
+        with mg.scope("enc", t):
+            h = np.tanh(h * w)
+        hs.append(h)
+    for t in range(4):
+        with mg.scope("dec", t):
+            out = out + np.exp(hs[3 - t]).sum()
+    graph = opened(out)
+    for title in ("enc ×4", "dec ×4"):
+        (scope,) = [s for s in graph["scopes"] if s["title"] == title]
+        browser.js(f"roll({json.dumps(scope['key'])})")
+    exp = box(graph, "exp")
+    (enc, dec) = [s["key"] for s in graph["scopes"] if s["title"] in ("enc ×4", "dec ×4")]
+    pairs = browser.js(f"""(() => {{
+      const pairs = new Set();
+      const walk = (i) => {{ i.edges.forEach((e) => {{
+        const to = e.to.reps[{json.dumps(dec)}], from = e.from.reps[{json.dumps(enc)}];
+        if (to !== undefined && from !== undefined) pairs.add(from + " " + to);
+      }}); i.kids.forEach(walk); }};
+      walk(view);
+      return [...pairs].sort();
+    }})()""")
+    assert exp
+    assert pairs == ["0 3", "1 2", "2 1", "3 0"]
+
+
+@needs_browser
 def test_the_inspector_shows_the_numbers(opened, browser):
     with mg.debug():
         loss = lstm_loss()

@@ -234,10 +234,11 @@ def test_the_json_is_what_it_says_it_is():
         k for k in range(n) if f"n{graph.shown[k]}" in boxes
     }
     keys = set(boxes) | {s["key"] for s in found["scopes"]}
-    for source, target, _label, _position, is_state, folds, times in found["wires"]:
+    for source, target, _label, _position, is_state, folds, times, rounds in found["wires"]:
         assert {source, target, *folds} <= keys
         assert is_state in (True, False)
         assert times is None or all(len(t) == len(folds) for t in times)
+        assert rounds is None
     for scope in found["scopes"]:
         assert set(scope["items"]) <= keys
         inside = [k for k in scope["items"] if k in boxes]
@@ -253,7 +254,7 @@ def test_json_says_when_a_wire_leaves_a_loop():
     for some, times in (([1, 3], [[1], [3]]), ([0, 1, 2, 3], None)):
         found = json.loads(viz.to_json(mg.stack([hs[k] for k in some]).sum()))
         (wire,) = [x for x in found["wires"] if found["boxes"][x[1]]["title"][0][0] == "stack"]
-        assert wire[5:] == [["c1"], times]
+        assert wire[5:] == [["c1"], times, None]
 
 
 def test_json_without_gradients_with_histograms_and_agreement():

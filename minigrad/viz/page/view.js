@@ -88,7 +88,7 @@ function shownBy(k) { // the item that shows a node
 // ---- wires --------------------------------------------------------------------------------------
 
 function connect() {
-  for (const [source, target, label, position, state, left, times] of D.wires) {
+  for (const [source, target, label, position, state, left, times, rounds] of D.wires) {
     const to = folds(BOXES[target].home), from = folds(BOXES[source].home);
     const into = BOXES[target].kind === "port" && !from.includes(to.at(-1)) && to.at(-1);
     let every = [{}];
@@ -100,6 +100,9 @@ function connect() {
       if (f === into) reps = [0]; // a state is set once
       every = every.flatMap((all) => reps.map((x) => ({...all, [f.key]: x})));
     }
+    const [a, b] = [left[0], to.at(-1)?.key]; // round by round
+    if (rounds && rows.has(a) && rows.has(b)) every = every.filter((reps) =>
+      rounds.some(([p, q]) => reps[a] === p && reps[b] === q));
     const words = said([label, position && `(${position})`]);
     for (const reps of every) join(find(source, reps), find(target, reps), words, state);
   }
