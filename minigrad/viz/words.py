@@ -110,12 +110,12 @@ def name_of_each(
     'x[9−t]'
     >>> name_of_each(["x[1]", "x[2]", "x[4]", "x[5]"], [("k", [0, 0, 1, 1]), ("r", [0, 1, 0, 1])])
     'x[3k+r+1]'
-    >>> for names in (["x", "x", "x"], ["x[8]"] * 3, ["x[3]", "x[0]", "x[4]"], ["x0", "x1", "x2"]):
+    >>> for names in (["x", "x", "x"], ["x[8]"] * 3, ["x[3]", "x[0]", "x[4]"], ["x", "y[1]", "x"]):
     ...     name_of_each(names, [("t", [0, 1, 2])])
     'x[t]'
     'x[8]'
     'x[…]'
-    'x0 … x2'
+    'x or y'
     """
     letter = folds[-1][0]
     if None in names:  # some are none that has a name
@@ -124,8 +124,8 @@ def name_of_each(
     heads = [name.partition("[")[0] for name in said]
     if len({*said}) == 1:
         return said[0] if "[" in said[0] else f"{said[0]}[{letter}]"
-    if len({*heads}) > 1:
-        return f"{said[0]} … {said[-1]}"
+    if len(several := [*dict.fromkeys(heads)]) > 1:
+        return " or ".join(several) if len(several) < 4 else f"{said[0]} … {said[-1]}"
     text = ""
     for column in itertools.zip_longest(*[re.split(r"(\d+)", n[len(heads[0]) :]) for n in said]):
         if len({*column}) == 1:
