@@ -109,7 +109,7 @@ class Outside:
                 self.cells = [entry for entry in self.cells if entry[0] is not cell]
         for place, name, value in self.items:
             if not _same(now := _item(place, name), value):
-                if id(place) not in self.internal:
+                if self.internal.isdisjoint((id(place), (id(place), name))):
                     yield name, None if now is ABSENT else now
                     self._set(place, name, value)
                 self.items = _without(self.items, place, name)

@@ -79,7 +79,7 @@ class Reach:
         self.functions: list[FunctionType] = []
         self.objects: list[tuple[Any, type, Any]] = []  # with their class and their dict
         self.classes: dict[type, Mapping[str, Any]] = {}
-        self.internal: set[int] = set()  # dicts and containers inside of objects of libraries
+        self.internal: set[Any] = set()  # to objects of libraries: places, or items of them
         self.by_text = self.texts.copy() if self.names & _BY_TEXT else set()
         seen: dict[int, Any] = {}  # and alive, so that no other gets its identity
         todo = [*functions]
@@ -218,9 +218,12 @@ class Reach:
                 continue
             for k, place in enumerate(places[: holding[-1] + 1]):
                 if k in holding:  # also what is not the first, which super() finds
-                    for inner in self._item(place, name, place[name]):
-                        is_said = name in self.names or name in self.by_text or name not in more
-                        yield inner if is_said else _Within.of(inner, type(part))
+                    found = self._item(place, name, place[name])
+                    if name in self.names or name in self.by_text or name not in more:
+                        yield from found
+                    else:
+                        self.internal.add((id(place), name))
+                        yield from [_Within.of(inner, type(part)) for inner in found]
                 elif not isinstance(value, functools.cached_property):
                     self.missing.append((place, name))
         absent = self.by_text
