@@ -18,7 +18,7 @@ from ..core.tensor import Tensor
 from .folding import Folding
 from .nodes import Cluster, FoldPath, GraphNode
 from .opened import Opened, behind, inside_of, opened
-from .options import HOLE, moving_text, moving_texts, text_with_holes
+from .options import HOLE, moving_sum, moving_texts, text_with_holes
 from .parts import named_part
 
 __all__ = ["Cluster", "End", "Graph", "GraphNode", "HasTensors", "Tensors", "Wire"]
@@ -163,18 +163,12 @@ class Graph:
 
 def _moving(rounds: frozenset[tuple[Cluster, int, Cluster, int]]) -> str:
     """Return which round of one loop each round of another reads: `[t]`, `[9−t]`; or nothing."""
-    pairs = sorted([(to.moments[q], fold.moments[p]) for fold, p, to, q in rounds])
     fold, _, to, _ = next(iter(rounds))
-    alike = all(a is fold and b is to for a, _, b, _ in rounds)
-    if not alike or len(pairs) < 2 or len({q for q, _ in pairs}) < len(pairs):
+    if any(a is not fold or b is not to for a, _, b, _ in rounds):
         return ""
-    (q0, p0), (q1, p1) = pairs[:2]
-    factor, rest = divmod(p1 - p0, q1 - q0)
-    offset = p0 - factor * q0
-    if rest or not factor or any(p != factor * q + offset for q, p in pairs):
-        return ""
-    text = moving_text(to.letter, factor, offset)
-    return f"[{text}]" if fold.letter == to.letter else f"{fold.letter} = {text}"
+    pairs = sorted([(to.moments[q], fold.moments[p]) for _, p, _, q in rounds])
+    text = moving_sum([p for _, p in pairs], [(to.letter, [q for q, _ in pairs])])
+    return text and (f"[{text}]" if fold.letter == to.letter else f"{fold.letter} = {text}")
 
 
 def _with_graphs(outputs: Tensors) -> list[Tensor]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .nodes import Cluster
 
-__all__ = ["HOLE", "moving_text", "moving_texts", "sum_text", "text_with_holes"]
+__all__ = ["HOLE", "moving_sum", "moving_texts", "sum_text", "text_with_holes"]
 
 HOLE = "\0"  # stands for an integer in the text of some metadata
 
@@ -49,6 +49,17 @@ def moving_texts(moves: Sequence[tuple[Cluster, int, int]]) -> str:
     (_, _, offset), *inner = moves
     offset -= sum([factor * fold.moments[0] for fold, factor, _ in inner])
     return sum_text([(fold.letter, factor) for fold, factor, _ in moves], offset)
+
+
+def moving_sum(numbers: Sequence[int], folds: Sequence[tuple[str, Sequence[int]]]) -> str:
+    """Return numbers as a sum of factors of the moments, `3k+r+1`; empty if they are none."""
+    left, terms = list(numbers), list[tuple[str, int]]()
+    for letter, moments in reversed(folds):  # the innermost differs first
+        k = next((k for k, m in enumerate(moments) if m != moments[0]), 0)
+        factor = (left[k] - left[0]) // (moments[k] - moments[0]) if k else 0
+        left = [x - factor * m for x, m in zip(left, moments, strict=True)]
+        terms = [(letter, factor)] * bool(factor) + terms
+    return sum_text(terms, left[0]) if terms and len({*left}) == 1 else ""
 
 
 def sum_text(terms: Sequence[tuple[str, int]], offset: int) -> str:

@@ -20,7 +20,7 @@ from ..core.tape import Outputs
 from ..graph.cost import is_view
 from ..graph.graph import Graph
 from ..graph.nodes import Cluster
-from ..graph.options import sum_text
+from ..graph.options import moving_sum, sum_text
 from ..graph.stats import Stats
 
 __all__ = [
@@ -132,22 +132,11 @@ def name_of_each(
             text += column[0]
             continue
         numbers = [int(part) if part and part.isdigit() else -1 for part in column]
-        moving = _moving(numbers, folds)
+        moving = moving_sum(numbers, folds)
         if not moving:
             return f"{heads[0]}[…]"
         text += moving
     return heads[0] + text
-
-
-def _moving(numbers: Sequence[int], folds: Sequence[tuple[str, Sequence[int]]]) -> str:
-    """Return numbers as a sum of factors of the moments, `3k+r+1`; empty if they are none."""
-    left, terms = list(numbers), list[tuple[str, int]]()
-    for letter, moments in reversed(folds):  # the innermost differs first
-        k = next((k for k, m in enumerate(moments) if m != moments[0]), 0)
-        factor = (left[k] - left[0]) // (moments[k] - moments[0]) if k else 0
-        left = [x - factor * m for x, m in zip(left, moments, strict=True)]
-        terms = [(letter, factor)] * bool(factor) + terms
-    return sum_text(terms, left[0]) if terms and len({*left}) == 1 else ""
 
 
 def _constant_text(constant: str) -> str:
